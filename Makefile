@@ -1,0 +1,75 @@
+# `make demo` and `make test` work on a fresh clone: each first builds .venv and installs what it needs there.
+
+# The first of these that runs, is new enough and can build a virtual environment, anywhere on the PATH: a
+# version manager's stand-in may be there and fail. `make PYTHON=/path/to/python` names one instead.
+NAMES := python3.14 python3.13 python3.12 python3 python
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 12))
+PYTHON = $(shell IFS=:; for name in $(NAMES); do for dir in $$PATH; do \
+	"$$dir/$$name" -c '$(USABLE)' >/dev/null 2>&1 && { echo "$$dir/$$name"; exit; }; done; done)
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := help
+# Two installations at once into one environment would break it.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint docs bench clean
+
+help:
+	@echo 'make demo    invert the bundled AIA sample; the picture and the DEM cube go to demo-output/'
+	@echo 'make test    check the style and run the tests; PYTEST_ARGS="-k NAME" passes options to pytest'
+	@echo 'make lint    check the style only'
+	@echo 'make docs    build the documentation in docs/_build/html (without network)'
+	@echo 'make bench   measure the speed of the inversion, next to its peers'
+	@echo 'make clean   remove what these commands made, but for .venv'
+	@echo 'Each builds .venv first where it is missing or out of date; PYTHON=... chooses its Python (>= 3.12).'
+
+demo: .venv/.installed
+	.venv/bin/sunpy-demreg demo --output demo-output --overwrite
+
+test: lint
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.installed-tests
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+
+docs: .venv/.installed-docs
+	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	@echo 'The documentation is in docs/_build/html/index.html'
+
+bench: .venv/.installed-tests
+	.venv/bin/python benchmarks/bench_inversion.py
+
+clean:
+	rm -rf build dist demo-output docs/_build docs/api htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
+	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# An environment knows where it was built and with which Python: after a move, or without that Python, it is
+# built again. One that was made by hand and works is taken as it is.
+ifneq ($(shell .venv/bin/python -c '$(USABLE)' 2>/dev/null && cat .venv/.created 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.created
+endif
+
+.venv/.created:
+	@if [ -e $@ ] || ! .venv/bin/python -c '$(USABLE)' 2>/dev/null; then \
+		python='$(PYTHON)'; \
+		if ! "$${python:-false}" -c '$(USABLE)' 2>/dev/null; then \
+			echo "No usable Python $${python:+in $$python}: install Python 3.12 or later, with its venv module," \
+				"or name one: make PYTHON=/path/to/python" >&2; exit 1; fi; \
+		echo "Building .venv with $$python ($$("$$python" --version))"; \
+		"$$python" -m venv --clear .venv; \
+	fi
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip
+	@echo '$(CURDIR)' > $@
+
+# What is installed, one stamp per extra; editable, so only a change of pyproject.toml calls for it again.
+.venv/.installed: .venv/.created pyproject.toml
+	@echo 'Installing sunpy-demreg into .venv (a minute or two the first time)'
+	@$(PIP) install --editable .
+	@touch $@
+
+.venv/.installed-%: .venv/.created pyproject.toml
+	@echo 'Installing sunpy-demreg[$*] into .venv (a minute or two the first time)'
+	@$(PIP) install --editable '.[$*]'
+	@touch .venv/.installed $@

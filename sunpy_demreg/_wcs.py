@@ -1,0 +1,100 @@
+"""World coordinates of cubes: a table along the first array axis, the coordinates of the images behind it."""
+
+import astropy.units as u
+import numpy as np
+from astropy.wcs import WCS
+from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
+from ndcube.wcs.wrappers import CompoundLowLevelWCS
+
+
+class _TableWCS(BaseLowLevelWCS):
+    """One pixel axis whose world coordinate is read from a table of ascending positive values.
+
+    Between entries the coordinate is interpolated geometrically, and beyond them continued with the
+    nearest ratio: so every pixel corner has a coordinate, those of bins evenly spaced in log T are the
+    bin edges, and cropping to a range wider than the table keeps all of it. (The tabular model of gwcs
+    gives NaN beyond the table, for which ndcube crops to the wrong planes without a word, and it cannot
+    name the unit Angstrom without a warning.)
+    """
+
+    def __init__(self, values, name, physical_type):
+        self._values = np.array(values.value, dtype=float)
+        self._unit = values.unit
+        self._name = name
+        self._physical_type = physical_type
+        # A lone value has no spacing: any ratio keeps the mapping invertible.
+        ratio = self._values[1:] / self._values[:-1] if self._values.size > 1 else np.array([2.0])
+        self._ratio = np.resize(np.append(ratio, ratio[-1]), self._values.size)
+
+    pixel_n_dim = world_n_dim = 1
+    world_axis_physical_types = property(lambda self: [self._physical_type])
+    world_axis_units = property(lambda self: [self._unit.to_string()])
+    world_axis_names = property(lambda self: [self._name])
+    world_axis_object_classes = property(lambda self: {self._name: (u.Quantity, (), {"unit": self._unit})})
+    array_shape = pixel_shape = property(lambda self: self._values.shape)
+
+    @property
+    def world_axis_object_components(self):
+        return [(self._name, 0, lambda quantity: quantity.to_value(self._unit))]
+
+    def pixel_to_world_values(self, pixel):
+        pixel = np.asarray(pixel, dtype=float)
+        index = np.clip(np.nan_to_num(np.floor(pixel)), 0, self._values.size - 1).astype(int)
+        return self._values[index] * self._ratio[index] ** (pixel - index)
+
+    def world_to_pixel_values(self, world):
+        world = np.asarray(world, dtype=float)
+        index = np.clip(np.searchsorted(self._values, world, side="right") - 1, 0, self._values.size - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # coordinates that are not positive: no pixel
+            return index + np.log(world / self._values[index]) / np.log(self._ratio[index])
+
+
+def _prepend_axis(celestial_wcs, values, name, physical_type):
+    """WCS of a cube whose first array axis is a table and whose others are those of `celestial_wcs`.
+
+    Parameters
+    ----------
+    celestial_wcs : WCS of any kind and any number of axes, or None
+        Usually the FITS WCS of an image. None where the cube has no axis but the table.
+    values : `~astropy.units.Quantity`
+        One ascending, positive value per pixel of the first axis.
+    name, physical_type : str
+        World axis name and UCD1+ physical type, such as "temperature" and "phys.temperature".
+    """
+    table = _TableWCS(values, name, physical_type)
+    if celestial_wcs is None:
+        return table
+    celestial_wcs = getattr(celestial_wcs, "low_level_wcs", celestial_wcs)
+    if isinstance(celestial_wcs, WCS) and celestial_wcs.naxis == 1:
+        # With one axis only, astropy cannot evaluate the two-dimensional grids that the cube will ask for.
+        shape = celestial_wcs.array_shape
+        celestial_wcs = celestial_wcs.sub([1, 0])
+        celestial_wcs.array_shape = shape and (1, *shape)
+        celestial_wcs = SlicedLowLevelWCS(celestial_wcs, 0)
+    return CompoundLowLevelWCS(celestial_wcs, table)
+
+
+def _celestial(wcs):
+    """WCS of all array axes of a cube but the first; None if there is no other.
+
+    Wrappers are undone where `_prepend_axis` made the WCS, also if the cube was sliced since: the outcome
+    is the WCS that went in, or an `~astropy.wcs.wcsapi.SlicedLowLevelWCS` of it, which
+    `ndcube.wcs.tools.unwrap_wcs_to_fitswcs` turns into a FITS WCS.
+    """
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    if wcs.pixel_n_dim == 1:
+        return None
+    sliced = isinstance(wcs, SlicedLowLevelWCS)
+    inner = wcs._wcs if sliced else wcs
+    if not (isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], _TableWCS)):
+        return SlicedLowLevelWCS(wcs, 0)
+    return SlicedLowLevelWCS(inner._wcs[0], wcs._slices_array[1:]) if sliced else inner._wcs[0]
+
+
+def _pixel_wcs(shape):
+    """FITS WCS of data that came without one: along each axis the index of the pixel, without a unit."""
+    wcs = WCS(naxis=len(shape))
+    wcs.wcs.ctype = ["LINEAR"] * len(shape)
+    wcs.wcs.crpix = np.ones(len(shape))
+    wcs.array_shape = shape
+    return wcs

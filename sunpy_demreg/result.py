@@ -1,0 +1,79 @@
+"""From plain arrays to an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty
+from ndcube import NDCollection, NDCube
+
+from sunpy_demreg._status import Status
+from sunpy_demreg._wcs import _prepend_axis
+
+__all__ = []
+
+
+class _Result(NDCollection):
+    """An NDCollection that may be sliced with an ellipsis, as ``result[..., 10:20, 30:40]``."""
+
+    def __getitem__(self, item):
+        if isinstance(item, tuple) and any(part is Ellipsis for part in item):
+            position = next(i for i, part in enumerate(item) if part is Ellipsis)
+            n_missing = self.n_aligned_axes - (len(item) - 1)
+            item = item[:position] + (slice(None),) * n_missing + item[position + 1 :]
+        elif item is Ellipsis:
+            item = (slice(None),) * self.n_aligned_axes
+        return super().__getitem__(item)
+
+
+def _bin_centers(edges):
+    """Geometric mean of each bin's edges."""
+    return np.sqrt(edges[1:]) * np.sqrt(edges[:-1])
+
+
+def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
+    """
+    Make the cubes of a result.
+
+    Parameters
+    ----------
+    solution : `sunpy_demreg._regularization.Solution`
+        Plain arrays, channel or temperature axis first.
+    edges : `astropy.units.Quantity`
+        Temperature bin edges.
+    intensity_unit : `astropy.units.Unit`
+    wcs : WCS
+        Of the pixel axes.
+    channel_wcs : WCS
+        Of the channel axis and the pixel axes.
+    meta : dict
+        Becomes the metadata of the collection, with the bin edges added.
+
+    Returns
+    -------
+    `ndcube.NDCollection`
+    """
+    unsolved = (solution.status & int(Status.UNSOLVED)) != 0
+    temperature_wcs = _prepend_axis(wcs, _bin_centers(edges), "temperature", "phys.temperature")
+
+    def cube(array, unit, cube_wcs, uncertainty=None):
+        if uncertainty is not None:
+            uncertainty = StdDevUncertainty(uncertainty, copy=False)
+        return NDCube(
+            array,
+            cube_wcs,
+            unit=unit,
+            uncertainty=uncertainty,
+            mask=np.broadcast_to(unsolved, array.shape).copy(),
+        )
+
+    cubes = {
+        "dem": cube(solution.dem, u.cm**-5 / u.K, temperature_wcs, solution.dem_uncertainty),
+        "temperature_resolution": cube(solution.temperature_resolution, u.dex, temperature_wcs),
+        "chi_squared": cube(solution.chi_squared, u.dimensionless_unscaled, wcs),
+        "predicted_intensity": cube(solution.predicted_intensity, intensity_unit, channel_wcs),
+        "regularization_parameter": cube(solution.regularization_parameter, u.dimensionless_unscaled, wcs),
+        "status": NDCube(solution.status, wcs, unit=u.dimensionless_unscaled),
+    }
+    n_pixel_axes = solution.status.ndim
+    aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
+    return _Result(list(cubes.items()), aligned_axes=aligned, meta={"temperature_bin_edges": edges, **meta})
