@@ -35,6 +35,7 @@ lint: .venv/.installed-tests
 	.venv/bin/python -m ruff format --check .
 
 docs: .venv/.installed-docs
+	@rm -rf docs/_build docs/api
 	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo 'The documentation is in docs/_build/html/index.html'
 
@@ -55,7 +56,7 @@ endif
 	@if [ -e $@ ] || ! .venv/bin/python -c '$(USABLE)' 2>/dev/null; then \
 		python='$(PYTHON)'; \
 		if ! "$${python:-false}" -c '$(USABLE)' 2>/dev/null; then \
-			echo "No usable Python $${python:+in $$python}: install Python 3.12 or later, with its venv module," \
+			echo "No usable Python$${python:+ in $$python}: install Python 3.12 or later, with its venv module," \
 				"or name one: make PYTHON=/path/to/python" >&2; exit 1; fi; \
 		echo "Building .venv with $$python ($$("$$python" --version))"; \
 		"$$python" -m venv --clear .venv; \

@@ -85,7 +85,7 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
         raise ValueError(f"`data` is a cube without a unit: it needs one that converts to {unit}")
     meta = dict(cube.meta) if isinstance(cube.meta, Mapping) else {}
     if uncertainty is None and cube.uncertainty is not None:
-        sigma = cube.uncertainty.represent_as(StdDevUncertainty)
+        sigma = _standard_deviation(cube.uncertainty)
         uncertainty = u.Quantity(sigma.array, sigma.unit or cube.unit, copy=False)
     intensity = u.Quantity(np.asarray(cube.data), cube.unit, copy=False)
     plain = _from_quantity(
@@ -150,6 +150,12 @@ def _to(quantity, unit, name):
         ) from err
 
 
+def _standard_deviation(uncertainty):
+    """As such, whatever it was: converted from itself it would lose its sign, and with it a bad pixel."""
+    is_one = isinstance(uncertainty, StdDevUncertainty)
+    return uncertainty if is_one else uncertainty.represent_as(StdDevUncertainty)
+
+
 def _saturated(intensity, meta):
     """Which values exceed the saturation that the cube was made with: read from the data, so slices know it."""
     if not {"saturation", "exposure_time"} <= meta.keys():
@@ -175,7 +181,7 @@ def _stack(cubes, labels):
     unit = cubes[0].unit
     if any(cube.unit is None for cube in cubes):
         raise ValueError("`data` holds cubes without a unit: each needs one")
-    sigmas = [cube.uncertainty.represent_as(StdDevUncertainty) for cube in cubes]
+    sigmas = [_standard_deviation(cube.uncertainty) for cube in cubes]
     masks = [np.zeros(shapes[0], bool) if c.mask is None else np.broadcast_to(c.mask, shapes[0]) for c in cubes]
     meta = {} if None in labels else {"channels": np.array(labels)}
     for key in ("exposure_time", "saturation"):

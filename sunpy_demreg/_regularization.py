@@ -100,9 +100,7 @@ def solve(g, sigma, K, dlogt, logt, options):
     dem = v * _project(K, _dual(spectrum, lam, sigma))
     predicted = _sum_first(xp.permute_dims(K, (1, 0))[:, :, None], dem[:, None, :])
     chi_squared = _square_sum((g - predicted) / sigma) / K.shape[0]
-    projected = _sum_first(
-        (spectrum.U / sigma[:, None, :])[:, :, None, :], K[:, None, :, None]
-    )  # U^T A, (n, m, N)
+    projected = _sum_first((spectrum.U / sigma[:, None, :])[:, :, None, :], K[:, None, :, None])  # U^T A, (n, m, N)
     dem_uncertainty = v * xp.sqrt(_square_sum(projected / (spectrum.s2 + lam)[:, None, :]))
     columns = (
         # Column k of the resolution matrix is the DEM that the data of a unit DEM in bin k alone give.
@@ -118,9 +116,15 @@ def solve(g, sigma, K, dlogt, logt, options):
         # The grid's coarse samples rarely meet the target: there the bit would say nothing.
         (Status.TARGET_NOT_REACHED, (chi_squared * K.shape[0] > target * (1 + 1e-6)) & (not on_grid)),
     ):
-        status = status + xp.where(is_set, int(bit), 0)
+        status = status + int(bit) * xp.astype(is_set, xp.int32)
     return Solution(
-        dem * scale, dem_uncertainty * scale, resolution, chi_squared, predicted, lam, xp.astype(status, xp.int32)
+        dem * scale,
+        dem_uncertainty * scale,
+        resolution,
+        chi_squared,
+        predicted,
+        lam,
+        status,
     )
 
 
@@ -222,7 +226,7 @@ def _nearest_grid_sample(s2, c, target, options):
     upper one.
     """
     xp = array_namespace(s2, c)
-    low = xp.log(xp.maximum(xp.min(s2, axis=0) * 1e-4, xp.asarray(xp.finfo(s2.dtype).smallest_normal)))
+    low = xp.log(xp.maximum(xp.min(s2, axis=0) * 1e-4, float(xp.finfo(s2.dtype).smallest_normal)))
     high = 0.5 * xp.log(xp.max(s2, axis=0))
     sample = xp.arange(options.n_samples, dtype=s2.dtype, device=device(s2))[:, None]
     lam = xp.exp(xp.minimum(low + sample * ((high - low) / (options.n_samples - 1)), high))

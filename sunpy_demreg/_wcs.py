@@ -1,14 +1,16 @@
 """World coordinates of cubes: a table along the first array axis, the coordinates of the images behind it."""
 
-import astropy.units as u
 import numpy as np
+
+import astropy.units as u
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
 from ndcube.wcs.wrappers import CompoundLowLevelWCS
 
 
 class _TableWCS(BaseLowLevelWCS):
-    """One pixel axis whose world coordinate is read from a table of ascending positive values.
+    """
+    One pixel axis whose world coordinate is read from a table of ascending positive values.
 
     Between entries the coordinate is interpolated geometrically, and beyond them continued with the
     nearest ratio: so every pixel corner has a coordinate, those of bins evenly spaced in log T are the
@@ -50,7 +52,8 @@ class _TableWCS(BaseLowLevelWCS):
 
 
 def _prepend_axis(celestial_wcs, values, name, physical_type):
-    """WCS of a cube whose first array axis is a table and whose others are those of `celestial_wcs`.
+    """
+    WCS of a cube whose first array axis is a table and whose others are those of `celestial_wcs`.
 
     Parameters
     ----------
@@ -75,7 +78,8 @@ def _prepend_axis(celestial_wcs, values, name, physical_type):
 
 
 def _celestial(wcs):
-    """WCS of all array axes of a cube but the first; None if there is no other.
+    """
+    WCS of all array axes of a cube but the first; None if there is no other.
 
     Wrappers are undone where `_prepend_axis` made the WCS, also if the cube was sliced since: the outcome
     is the WCS that went in, or an `~astropy.wcs.wcsapi.SlicedLowLevelWCS` of it, which

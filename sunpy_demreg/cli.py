@@ -115,6 +115,7 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
         raise ValueError(f"`--output` must end in .fits or .fits.gz, but is {output.name!r}")
 
     import astropy.units as u
+
     import sunpy_demreg as demreg
 
     cube = demreg.prepare(files, **prepare)
@@ -154,7 +155,10 @@ def _summarize(result, seconds, targets):
         median, high = np.percentile(chi_squared[~unsolved], (50, 95))
         lines.append(("chi-squared", f"median {median:.2f}, 95th percentile {high:.2f}"))
     lines += [
-        ("masked because" if bit & Status.UNSOLVED else "solved, but", f"{np.count_nonzero(status & bit)} {bit.name}")
+        (
+            "masked because" if bit & Status.UNSOLVED else "solved, but",
+            f"{np.count_nonzero(status & bit)} {bit.name}",
+        )
         for bit in Status
         if np.any(status & bit)
     ]

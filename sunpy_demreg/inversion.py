@@ -153,14 +153,21 @@ def _validated_options(parameter_choice, positivity, chi_squared_target, target_
     ):
         if value not in allowed:
             raise ValueError(f"`{name}` must be one of {allowed}, but is {value!r}")
-    for name, value, least in (("chi_squared_target", chi_squared_target, 0), ("target_growth", target_growth, 1)):
+    for name, value, least in (
+        ("chi_squared_target", chi_squared_target, 0),
+        ("target_growth", target_growth, 1),
+    ):
         if not (np.isscalar(value) and np.isreal(value) and least < value < np.inf):
             raise ValueError(f"`{name}` must be a finite number above {least}, but is {value!r}")
     for name, value, least in (("max_iterations", max_iterations, 1), ("n_samples", n_samples, 2)):
         if not (isinstance(value, int | np.integer) and value >= least):
             raise ValueError(f"`{name}` must be a whole number of at least {least}, but is {value!r}")
     return Options(
-        parameter_choice, positivity, float(chi_squared_target), float(target_growth), int(max_iterations),
+        parameter_choice,
+        positivity,
+        float(chi_squared_target),
+        float(target_growth),
+        int(max_iterations),
         int(n_samples),
     )
 

@@ -95,7 +95,10 @@ def read(path):
     with hdus:
         if hdus[0].header.get("FORMAT") != _FORMAT:
             raise ValueError(f"`path` {str(path)!r} is not a result that sunpy_demreg.write wrote")
-        arrays = {field: np.array(hdus[name].data).astype(hdus[name].data.dtype.newbyteorder("=")) for field, name in _EXTENSIONS.items()}
+        arrays = {
+            field: np.array(hdus[name].data).astype(hdus[name].data.dtype.newbyteorder("="))
+            for field, name in _EXTENSIONS.items()
+        }
         solution = Solution(**arrays)
         edges = u.Quantity(QTable.read(hdus["TEMPERATURE_BIN_EDGES"])["edge"])
         wcs = WCS(hdus["CHI_SQUARED"].header)
@@ -111,7 +114,9 @@ def _to_hdus(result):
     edges = result.meta["temperature_bin_edges"]
     m = len(edges) - 1
     if result["dem"].data.shape[0] != m:
-        raise ValueError(f"`result` has {result['dem'].data.shape[0]} temperatures but {m} bins: do not slice that axis")
+        raise ValueError(
+            f"`result` has {result['dem'].data.shape[0]} temperatures but {m} bins: do not slice that axis"
+        )
     try:
         wcs, dropped = unwrap_wcs_to_fitswcs(result["chi_squared"].wcs.low_level_wcs)
     except TypeError as err:
@@ -122,7 +127,11 @@ def _to_hdus(result):
     meta = {key: value for key, value in result.meta.items() if key != "temperature_bin_edges"}
     primary = fits.PrimaryHDU()
     primary.header["FORMAT"] = (_FORMAT, "read with sunpy_demreg.read")
-    for keyword, key in (("PARCHOIC", "parameter_choice"), ("POSITIV", "positivity"), ("CHI2TARG", "chi_squared_target")):
+    for keyword, key in (
+        ("PARCHOIC", "parameter_choice"),
+        ("POSITIV", "positivity"),
+        ("CHI2TARG", "chi_squared_target"),
+    ):
         primary.header[keyword] = (str(meta[key]), key)
     hdus = [primary]
     for field, name in _EXTENSIONS.items():

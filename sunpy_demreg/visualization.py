@@ -1,5 +1,7 @@
 """Pictures of a result. Every function takes ``axes=`` (or ``figure=``) and returns what it drew."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -11,7 +13,14 @@ from sunpy_demreg._status import Status
 __all__ = ["plot_chi_squared", "plot_dem", "plot_emission_measure", "plot_summary"]
 
 _UNSOLVED_COLOR = "0.75"
-_PIXEL_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito, colorblind safe
+_PIXEL_COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+)  # Okabe & Ito, colorblind safe
 _PIXEL_MARKERS = "osD^vP"
 
 
@@ -150,20 +159,26 @@ def plot_summary(result, *, pixels=None, title=None, figure=None):
     pixels = _typical_pixels(result) if pixels is None else [_checked_pixel(result, p) for p in pixels]
     figure = plt.figure(figsize=(10, 10.2)) if figure is None else figure
     grid = figure.add_gridspec(
-        3, 4, width_ratios=(1, 1, 1, 0.05), left=0.085, right=0.9, top=0.93, bottom=0.06, wspace=0.08, hspace=0.2
+        3,
+        4,
+        width_ratios=(1, 1, 1, 0.05),
+        left=0.085,
+        right=0.9,
+        top=0.93,
+        bottom=0.06,
+        wspace=0.08,
+        hspace=0.2,
     )
     edges = result.meta["temperature_bin_edges"].to_value(u.K)
     limits = np.logspace(np.log10(edges[0]), np.log10(edges[-1]), 7)
-    images = [_emission_measure(result, *pair) for pair in zip(limits[:-1], limits[1:], strict=True)]
+    images = [_emission_measure(result, *pair) for pair in pairwise(limits)]
     norm = _log_norm(images)
     for i in range(6):
         axes = figure.add_subplot(grid[i // 3, i % 3], projection=result["chi_squared"].wcs)
         artist = plot_emission_measure(result, limits[i : i + 2] * u.K, axes=axes, norm=norm)
         _mark(axes, pixels)
         _label_outer(axes, left=i % 3 == 0, bottom=i // 3 == 1)
-    figure.colorbar(
-        artist, cax=figure.add_subplot(grid[:2, 3]), label=r"Emission measure [cm$^{-5}$]", extend="both"
-    )
+    figure.colorbar(artist, cax=figure.add_subplot(grid[:2, 3]), label=r"Emission measure [cm$^{-5}$]", extend="both")
 
     axes = figure.add_subplot(grid[2, 0], projection=result["chi_squared"].wcs)
     artist = plot_chi_squared(result, axes=axes)
@@ -239,13 +254,17 @@ def _log_norm(images):
 
 
 def _typical_pixels(result):
-    """A bright, a median and a faint pixel, of those that were solved without a remark."""
+    """A bright, a median and a faint pixel, of those that were solved without a remark, off the border."""
     total = np.nansum(result["dem"].data, axis=0)
-    good = np.argwhere(result["status"].data == Status.OK)
-    if len(good) == 0:
-        good = np.argwhere(~result["dem"].mask[0])
-    order = good[np.argsort(total[tuple(good.T)])]
-    return [tuple(int(i) for i in order[int(f * (len(order) - 1))]) for f in (0.98, 0.5, 0.02)] if len(order) else []
+    good = result["status"].data == Status.OK
+    if not good.any():
+        good = ~result["dem"].mask[0]
+    inner = np.zeros_like(good)
+    inner[tuple(slice(n // 20, n - n // 20) for n in good.shape)] = True
+    candidates = np.argwhere(good & inner)
+    order = candidates[np.argsort(total[tuple(candidates.T)])]
+    ranks = [int(fraction * (len(order) - 1)) for fraction in (0.98, 0.5, 0.02)] if len(order) else []
+    return [tuple(int(i) for i in order[rank]) for rank in ranks]
 
 
 def _mark(axes, pixels):
@@ -261,8 +280,8 @@ def _label_outer(axes, *, left, bottom):
         celestial = coordinate.coord_type in ("longitude", "latitude")
         if celestial:
             coordinate.set_format_unit(u.arcsec, decimal=True, show_decimal_unit=False)
-            coordinate.set_major_formatter("s")
         coordinate.set_ticklabel_visible(show)
-        coordinate.set_ticklabel(size="small")
-        coordinate.set_axislabel((name if celestial else "") if show else "", minpad=0.5)
+        coordinate.set_ticklabel(size="small", exclude_overlapping=True)
+        coordinate.set_ticks(number=4)
+        coordinate.set_axislabel((name if celestial else "") if show else "", minpad=0.6)
     axes.set_facecolor(_UNSOLVED_COLOR)

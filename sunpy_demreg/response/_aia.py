@@ -21,9 +21,7 @@ __all__ = ["aia_response"]
 
 EUV_CHANNELS = (94, 131, 171, 193, 211, 304, 335)
 BUNDLED_TABLE = "aia_V10_20201023_180000_response_table.txt"
-TABLE_COLUMNS = {
-    *("DATE", "T_START", "T_STOP", "VER_NUM", "WAVE_STR", "EFF_AREA", "EFF_WVLN", "EFFA_P1", "EFFA_P2", "EFFA_P3")
-}
+COLUMNS = {"DATE", "T_START", "T_STOP", "VER_NUM", "WAVE_STR", "EFF_AREA", "EFF_WVLN", "EFFA_P1", "EFFA_P2", "EFFA_P3"}
 
 
 def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, correction_table):
@@ -65,7 +63,7 @@ def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, corr
                 response = response * factor
                 degradation_factors[label] = float(factor)
             responses.append(response.to("DN cm5 / (pix s)"))
-    source = "bundled" if correction_table is None else "given"
+    table_name = f"V{version} of {max(table['DATE'])[:10]}, {'bundled' if correction_table is None else 'given'}"
     return {
         "channels": [f"AIA {wavelength}" for wavelength in wavelengths],
         "temperature": emissivity.temperature,
@@ -77,7 +75,7 @@ def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, corr
             "crosstalk": bool(crosstalk),
             "degradation": degradation_factors or None,
             "obstime": None if obstime is None else obstime.utc.isot,
-            "correction_table": f"V{version} of {max(table['DATE'])[:10]}, {source}",
+            "correction_table": table_name if eve or obstime is not None else None,
         },
     }
 
@@ -117,7 +115,7 @@ def _validated_request(cube_or_channels, obstime, degradation):
 def _validated_wavelengths(channels):
     try:
         wavelengths = u.Quantity(channels).to_value(u.AA).ravel()
-    except TypeError as err:
+    except (TypeError, u.UnitsError) as err:
         raise TypeError(
             "`cube_or_channels` must be a channel cube or wavelengths with their unit, for instance "
             f"`[94, 171] * u.AA`, but is {channels!r}"
@@ -166,7 +164,7 @@ def _read_correction_table(table):
             raise ValueError(f"`correction_table` must be a response table of SolarSoft, but '{table}' is not") from err
     if not isinstance(table, Table):
         raise TypeError(f"`correction_table` must be a file or a table, but is a {type(table).__name__}")
-    missing = sorted(TABLE_COLUMNS - set(table.colnames))
+    missing = sorted(COLUMNS - set(table.colnames))
     if missing:
         raise ValueError(f"`correction_table` must be a response table of SolarSoft, but lacks {', '.join(missing)}")
     return table
@@ -191,7 +189,7 @@ def _check_covers(table, obstime, *, is_bundled):
 
 @lru_cache(maxsize=1)
 def _instrument():
-    """The components of the seven EUV channels, as `aiapy.response.Channel` takes them."""
+    """Load the components of the seven EUV channels, as `aiapy.response.Channel` takes them."""
     (header, components), (_, channels) = read_bundled("aia_instrument.fits")
     wave = header["CRVAL1"] + header["CDELT1"] * np.arange(header["NAXIS1"])
     names = header["NAMES2"].lower().split(",")

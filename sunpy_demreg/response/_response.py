@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 
@@ -84,14 +85,8 @@ class TemperatureResponse:
 
         Parameters
         ----------
-        channels : sequence of `str`
-            Label of each channel. All different.
-        temperature : `~astropy.units.Quantity`
-            At least two temperatures, strictly increasing.
-        response : `~astropy.units.Quantity`
-            Finite values of shape (channels, temperatures), with a unit, positive somewhere in each channel.
-        meta : `dict`, optional
-            Where the values come from.
+        channels, temperature, response, meta
+            As of the class, which also says what must hold for them.
 
         Returns
         -------
@@ -115,7 +110,14 @@ class TemperatureResponse:
 
     @classmethod
     def from_aia(
-        cls, cube_or_channels, obstime=None, *, eve=True, crosstalk=True, degradation=True, correction_table=None
+        cls,
+        cube_or_channels,
+        obstime=None,
+        *,
+        eve=True,
+        crosstalk=True,
+        degradation=True,
+        correction_table=None,
     ):
         """
         Compute the responses of AIA channels, without any download.
@@ -167,12 +169,12 @@ class TemperatureResponse:
 
         Notes
         -----
-        Without the normalization to EVE it equals the response of SolarSoft's V10 within 4.1e-5 from
-        log T = 5 to 8 in all channels, most of which is the rounded value of hc in SolarSoft.
+        Normalized to EVE or not, it equals the response of SolarSoft's V10 within 5e-5 from log T = 5 to 8 in
+        all channels. Of that, 3.4e-5 is the rounded value of hc in SolarSoft.
 
-        The bundled table is the V10 of October 2020. The factors of the V8 of December 2017 differ from
-        its own by up to 20 % at 2014-01-01 (335 Å) and up to 49 % at 2020-01-01 (211 Å), so prefer V10 where
-        other software offers both.
+        The bundled table is V10 as of October 2020. Its factors are constant after 2020-06-01. Compared with
+        them, those of the older V8 of December 2017 are off by up to 11 % at 2011-02-15 (94 Å), 20 % at
+        2014-01-01 (335 Å) and 49 % at 2020-01-01 (193 and 211 Å).
 
         References
         ----------
@@ -266,7 +268,11 @@ class TemperatureResponse:
 
     def __repr__(self):
         logt = np.log10(self.temperature.value)
-        per_channel = {k: v for k, v in self.meta.items() if _is_per_channel(v, self.channels)}
+        per_channel = {
+            key: value
+            for key, value in self.meta.items()
+            if _is_per_channel(value, self.channels) and all(isinstance(v, Real) for v in value.values())
+        }
         lines = [
             f"<TemperatureResponse: {len(self.channels)} channels at {logt.size} temperatures, "
             f"log T [K] = {logt[0]:.2f} to {logt[-1]:.2f}>",
@@ -277,7 +283,9 @@ class TemperatureResponse:
             peak = row.argmax()
             lines.append("  ".join((f"{channel:>12}", f"{row[peak]:>12.3e}", f"{logt[peak]:>12.2f}", *factors)))
         lines.append(f"unit: {self.response.unit}")
-        lines += [f"{key}: {value}" for key, value in self.meta.items() if key not in per_channel]
+        for key, value in self.meta.items():
+            if key not in per_channel:
+                lines.append(f"{key}: {'none' if value is None else value}")
         return "\n".join(lines)
 
 

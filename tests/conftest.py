@@ -1,0 +1,37 @@
+"""What several test files share: the bundled sample, prepared once, and a plain synthetic instrument."""
+
+import numpy as np
+import pytest
+
+import astropy.units as u
+
+
+@pytest.fixture(scope="session")
+def cube():
+    """The channel cube of the bundled sample (synoptic maps: averages of 4 x 4 pixels)."""
+    import sunpy_demreg
+
+    return sunpy_demreg.prepare(sunpy_demreg.sample.aia_maps(), n_sample=16)
+
+
+@pytest.fixture(scope="session")
+def response(cube):
+    import sunpy_demreg
+
+    return sunpy_demreg.TemperatureResponse.from_aia(cube)
+
+
+@pytest.fixture(scope="session")
+def edges():
+    return 10 ** np.arange(5.6, 7.41, 0.05) * u.K
+
+
+@pytest.fixture(scope="session")
+def small(cube):
+    """A corner of the sample where all pixels have counts in all channels."""
+    good = np.all(cube.data > 0, axis=0)
+    for y in range(0, good.shape[0] - 6, 3):
+        for x in range(0, good.shape[1] - 7, 3):
+            if good[y : y + 6, x : x + 7].all():
+                return cube[:, y : y + 6, x : x + 7]
+    raise AssertionError("the sample has no such corner")

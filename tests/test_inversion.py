@@ -1,0 +1,331 @@
+"""The front door: physics objects in, aligned cubes out; bad calls are told so, bad pixels are flagged."""
+
+import numpy as np
+import pytest
+
+import astropy.units as u
+from astropy.coordinates import SkyCoord
+from astropy.nddata import StdDevUncertainty, VarianceUncertainty
+from ndcube import NDCollection, NDCube, NDCubeSequence
+from sunpy.util.exceptions import SunpyUserWarning
+
+from sunpy_demreg import Status, TemperatureResponse, invert, sample
+
+CUBE_UNITS = {
+    "dem": u.cm**-5 / u.K,
+    "temperature_resolution": u.dex,
+    "chi_squared": u.one,
+    "predicted_intensity": u.DN / u.pix / u.s,
+    "regularization_parameter": u.one,
+    "status": u.one,
+}
+
+
+@pytest.fixture(scope="module")
+def result(small, response, edges):
+    return invert(small, response, edges)
+
+
+def replaced(cube, **changes):
+    parts = {name: getattr(cube, name) for name in ("data", "wcs", "unit", "uncertainty", "mask", "meta")}
+    return NDCube(**{**parts, **changes})
+
+
+def bare(cube):
+    """The same data as plain Quantities."""
+    return cube.data * cube.unit, cube.uncertainty.array * cube.unit
+
+
+def assert_same(one, other):
+    assert list(one) == list(other)
+    for key in one:
+        np.testing.assert_array_equal(one[key].data, other[key].data, err_msg=key)
+    np.testing.assert_array_equal(one["dem"].uncertainty.array, other["dem"].uncertainty.array)
+
+
+def test_result_has_units_coordinates_and_masks(result, small, edges):
+    assert isinstance(result, NDCollection)
+    assert {key: result[key].unit for key in result} == CUBE_UNITS
+    assert result["dem"].data.shape == (36, 6, 7)
+    assert result["predicted_intensity"].data.shape == (6, 6, 7)
+    assert isinstance(result["dem"].uncertainty, StdDevUncertainty)
+    assert np.all(result["dem"].uncertainty.array > 0)
+    assert not result["dem"].mask.any()
+    centers = result["dem"].axis_world_coords(0)[0]
+    assert centers.unit == u.K
+    np.testing.assert_allclose(centers, np.sqrt(edges[1:] * edges[:-1]), rtol=1e-12)
+    wavelengths = result["predicted_intensity"].axis_world_coords(0)[0]
+    np.testing.assert_allclose(wavelengths.to_value(u.AA), [94, 131, 171, 193, 211, 335])
+    there, here = (c.axis_world_coords(1, 2)[0] for c in (result["dem"], small))
+    assert isinstance(there, SkyCoord)
+    assert np.all(there.separation(here) < 1e-9 * u.arcsec)
+    np.testing.assert_array_equal(result.meta["temperature_bin_edges"], edges)
+    assert result.meta["parameter_choice"] == "discrepancy"
+
+
+def test_result_slices_all_cubes_at_once(result):
+    part = result[..., 2:5, 1:4]
+    assert part["dem"].data.shape == (36, 3, 3)
+    assert part["status"].data.shape == (3, 3)
+    np.testing.assert_array_equal(part["chi_squared"].data, result["chi_squared"].data[2:5, 1:4])
+    np.testing.assert_array_equal(part["dem"].uncertainty.array, result["dem"].uncertainty.array[:, 2:5, 1:4])
+    assert_same(part, result[2:5, 1:4])
+    assert result[..., 3, 1:4]["dem"].data.shape == (36, 3)
+
+
+def test_reported_chi_squared_is_that_of_the_dem(result, small, response, edges):
+    """Through the whole chain: response, bin widths, units."""
+    log_edges = np.log10(edges.value)
+    width = np.sqrt(edges[1:] * edges[:-1]) * np.log(10) * np.diff(log_edges)
+    K = response.at(np.sqrt(edges[1:] * edges[:-1])) * width
+    dem = result["dem"].data * result["dem"].unit
+    predicted = np.tensordot(K, dem, axes=1).to_value(small.unit)
+    np.testing.assert_allclose(result["predicted_intensity"].data, predicted, rtol=1e-10)
+    chi_squared = np.mean(((small.data - predicted) / small.uncertainty.array) ** 2, axis=0)
+    np.testing.assert_allclose(result["chi_squared"].data, chi_squared, rtol=1e-10)
+
+
+@pytest.mark.parametrize("factor", [1e12, 1e-12])
+def test_unit_of_response_changes_the_dem_alone(small, response, edges, result, factor):
+    scaled = TemperatureResponse.from_arrays(response.channels, response.temperature, factor * response.response)
+    other = invert(small, scaled, edges)
+    peak = np.abs(result["dem"].data).max(axis=0)
+    assert np.max(np.abs(other["dem"].data * factor - result["dem"].data) / peak) < 1e-9
+    error = result["dem"].uncertainty.array
+    assert np.max(np.abs(other["dem"].uncertainty.array * factor - error) / error.max(axis=0)) < 1e-9
+    for key in ("temperature_resolution", "chi_squared", "predicted_intensity", "regularization_parameter", "status"):
+        np.testing.assert_allclose(other[key].data, result[key].data, rtol=1e-9, err_msg=key)
+
+
+def test_units_convert(small, response, edges, result):
+    intensity, uncertainty = bare(small)
+    kilo = u.def_unit("kDN", 1000 * u.DN)
+    other = invert(intensity.to(kilo / u.pix / u.s), response, edges.to(u.MK), uncertainty=uncertainty)
+    peak = np.abs(result["dem"].data).max(axis=0)
+    assert np.max(np.abs(other["dem"].data - result["dem"].data) / peak) < 1e-9
+
+
+def test_every_kind_of_input_gives_the_same(small, response, edges, result):
+    intensity, uncertainty = bare(small)
+    assert_same(invert(intensity, response, edges, uncertainty=uncertainty), result)
+    assert_same(invert(intensity, response, edges, uncertainty=uncertainty, channels=response.channels), result)
+    planes = [small[i] for i in range(6)]
+    assert_same(invert(NDCubeSequence(planes), response, edges), result)
+    order = [4, 1, 0, 5, 3, 2]
+    labels = small.meta["channels"]
+    mixed = invert(NDCollection([(str(labels[i]), planes[i]) for i in order], aligned_axes="all"), response, edges)
+    back = np.argsort(order)
+    peak = np.abs(result["dem"].data).max(axis=0)
+    assert np.max(np.abs(mixed["dem"].data - result["dem"].data) / peak) < 1e-9
+    np.testing.assert_allclose(mixed["predicted_intensity"].data[back], result["predicted_intensity"].data, rtol=1e-9)
+    variance = replaced(small, uncertainty=VarianceUncertainty(small.uncertainty.array**2))
+    np.testing.assert_allclose(invert(variance, response, edges)["dem"].data, result["dem"].data, rtol=1e-6)
+
+
+def test_maps_and_files_are_prepared(response, edges, cube):
+    with pytest.warns(SunpyUserWarning) as record:
+        result = invert(sample.aia_files(), response, edges)
+    assert any("n_sample" in str(w.message) for w in record)
+    assert result["dem"].data.shape == (36, *cube.data.shape[1:])
+
+
+def test_response_in_another_order_is_matched_by_name(small, response, edges, result):
+    shuffled = response.select(response.channels[::-1])
+    assert_same(invert(small, shuffled, edges), result)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (2, 2, 3)])
+def test_any_number_of_pixel_axes(small, response, edges, shape):
+    intensity, uncertainty = (q[:, 0, 0].reshape((6,) + (1,) * len(shape)) * np.ones(shape) for q in bare(small))
+    result = invert(intensity, response, edges, uncertainty=uncertainty)
+    assert result["dem"].data.shape == (36, *(shape or (1,)))
+    first = result["dem"].data.reshape(36, -1)
+    np.testing.assert_array_equal(first, first[:, :1] * np.ones(first.shape[1]))
+    assert result["dem"].axis_world_coords(0)[0].unit == u.K
+
+
+def test_one_pixel_of_a_cube(small, response, edges, result):
+    one = invert(small[:, 2, 3], response, edges)
+    np.testing.assert_array_equal(one["dem"].data[:, 0], result["dem"].data[:, 2, 3])
+
+
+def test_input_is_left_alone(small, response, edges):
+    before = small.data.copy(), small.uncertainty.array.copy(), edges.copy()
+    invert(small, response, edges)
+    for array, kept in zip((small.data, small.uncertainty.array, edges), before, strict=True):
+        np.testing.assert_array_equal(array, kept)
+
+
+def test_progress_bar_is_shown_on_request_only(small, response, edges, capsys):
+    invert(small, response, edges)
+    assert capsys.readouterr().err == ""
+    invert(small, response, edges, progress=True)
+    assert "DEM inversion" in capsys.readouterr().err
+
+
+def test_non_uniform_bins_are_centered_on_their_own_edges(small, response):
+    edges = 10 ** np.array([5.6, 5.7, 5.9, 6.2, 6.3, 6.4, 6.8, 7.2]) * u.K
+    result = invert(small, response, edges)
+    centers = result["dem"].axis_world_coords(0)[0]
+    np.testing.assert_allclose(centers, np.sqrt(edges[1:] * edges[:-1]), rtol=1e-12)
+    assert np.all(np.isfinite(result["dem"].data))
+
+
+# --- bad pixels ---------------------------------------------------------------------------------------
+
+BAD_PIXELS = {
+    "nan counts": ("data", np.nan, Status.NOT_FINITE),
+    "infinite counts": ("data", np.inf, Status.NOT_FINITE),
+    "negative counts": ("data", -1.0, Status.NOT_POSITIVE),
+    "zero counts": ("data", 0.0, Status.NOT_POSITIVE),
+    "zero uncertainty": ("uncertainty", 0.0, Status.BAD_UNCERTAINTY),
+    "negative uncertainty": ("uncertainty", -2.0, Status.BAD_UNCERTAINTY),
+    "nan uncertainty": ("uncertainty", np.nan, Status.BAD_UNCERTAINTY),
+    "infinite uncertainty": ("uncertainty", np.inf, Status.BAD_UNCERTAINTY),
+    "masked": ("mask", True, Status.MASKED),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"parameter_choice": "grid"}, {"positivity": None}])
+@pytest.mark.parametrize(("part", "value", "flag"), BAD_PIXELS.values(), ids=BAD_PIXELS.keys())
+def test_bad_pixel_is_flagged_and_its_neighbors_untouched(small, response, edges, part, value, flag, options):
+    arrays = {"data": small.data.copy(), "uncertainty": small.uncertainty.array.copy(), "mask": small.mask.copy()}
+    arrays[part][3, 2, 4] = value
+    bad = replaced(
+        small, data=arrays["data"], uncertainty=StdDevUncertainty(arrays["uncertainty"]), mask=arrays["mask"]
+    )
+    good = invert(small, response, edges, **options)
+    with pytest.warns(SunpyUserWarning, match=rf"1 of 42 pixels were not solved .*\({flag.name} 1\)"):
+        result = invert(bad, response, edges, **options)
+    here = np.zeros((6, 7), bool)
+    here[2, 4] = True
+    assert result["status"].data[2, 4] == flag
+    for key in list(result)[:-1]:
+        assert np.all(np.isnan(result[key].data[..., here])), key
+        assert np.all(result[key].mask[..., here]), key
+        assert not result[key].mask[..., ~here].any(), key
+    assert np.all(np.isnan(result["dem"].uncertainty.array[:, here]))
+    for key in result:
+        np.testing.assert_array_equal(result[key].data[..., ~here], good[key].data[..., ~here], err_msg=key)
+
+
+def test_saturated_pixel_is_told_from_a_masked_one(response, edges):
+    import sunpy_demreg
+
+    maps = sample.aia_maps()
+    data = maps[2].data.copy()
+    data[20, 30] = 16000.0
+    maps[2] = maps[2]._new_instance(data, maps[2].meta)
+    cube = sunpy_demreg.prepare(maps, n_sample=16)[:, 18:23, 28:33]
+    with pytest.warns(SunpyUserWarning, match=r"SATURATED 1\)"):
+        result = invert(cube, response, edges)
+    assert result["status"].data[2, 2] == Status.SATURATED
+    assert np.count_nonzero(result["status"].data & Status.UNSOLVED) == 1
+
+
+def test_several_reasons_are_all_told(small, response, edges):
+    data, uncertainty = small.data.copy(), small.uncertainty.array.copy()
+    data[0, 1, 1], data[2, 1, 1], uncertainty[4, 1, 1] = np.nan, -1, 0
+    bad = replaced(small, data=data, uncertainty=StdDevUncertainty(uncertainty))
+    with pytest.warns(SunpyUserWarning, match="not solved"):
+        result = invert(bad, response, edges)
+    assert result["status"].data[1, 1] == Status.NOT_FINITE | Status.NOT_POSITIVE | Status.BAD_UNCERTAINTY
+
+
+def test_image_without_any_signal_is_all_masked(small, response, edges):
+    with pytest.warns(SunpyUserWarning, match="42 of 42 pixels"):
+        result = invert(replaced(small, data=-small.data), response, edges)
+    assert result["dem"].mask.all()
+    assert np.isnan(result["dem"].data).all()
+
+
+# --- bad calls ----------------------------------------------------------------------------------------
+
+E = 10 ** np.arange(5.6, 7.41, 0.1)
+BAD_CALLS = {
+    "too few channels": (
+        lambda d, s: {"data": d[:5], "uncertainty": s[:5]},
+        r"`data` has 5 channels.*`response` has 6",
+    ),
+    "channels in the wrong order": (
+        lambda d, s: {"channels": ["AIA 131", "AIA 94", "AIA 171", "AIA 193", "AIA 211", "AIA 335"]},
+        r"`channels` are AIA 131, AIA 94.*`response` are AIA 94.*select",
+    ),
+    "unknown channels": (lambda d, s: {"channels": list("abcdef")}, r"\(a, b.*but `response` has 6"),
+    "wrong number of channel names": (lambda d, s: {"channels": ["AIA 94"]}, "`channels` names 1"),
+    "no unit": (lambda d, s: {"data": d.value}, "`data` must be.*Quantity.*ndarray.*attach the unit"),
+    "raw counts": (lambda d, s: {"data": d * u.s}, r"`data` has the unit DN / pix.*divide raw counts by the exposure"),
+    "uncertainty missing": (lambda d, s: {"uncertainty": None}, "`uncertainty` is missing"),
+    "uncertainty without unit": (lambda d, s: {"uncertainty": s.value}, "`uncertainty` must be a Quantity"),
+    "uncertainty in another unit": (lambda d, s: {"uncertainty": s * u.s}, "`uncertainty` has the unit"),
+    "uncertainty of other channels": (
+        lambda d, s: {"uncertainty": s[:5]},
+        "`uncertainty` has 5 channels but `data` has 6",
+    ),
+    "uncertainty of another shape": (
+        lambda d, s: {"uncertainty": s[:, :2]},
+        r"`uncertainty` has the shape \(6, 2, 7\)",
+    ),
+    "mask of another shape": (lambda d, s: {"mask": np.zeros((6, 2, 7), bool)}, "`mask` has the shape"),
+    "all masked": (lambda d, s: {"mask": np.ones(d.shape, bool)}, "every value of `data` is masked"),
+    "scalar": (lambda d, s: {"data": d[0, 0, 0]}, "`data` must have the channel axis first, but is a scalar"),
+    "edges without unit": (lambda d, s: {"temperature_bin_edges": E}, "`temperature_bin_edges` must be a Quantity"),
+    "edges in another unit": (
+        lambda d, s: {"temperature_bin_edges": E * u.s},
+        "`temperature_bin_edges` must be a Quantity",
+    ),
+    "edges descend": (lambda d, s: {"temperature_bin_edges": E[::-1] * u.K}, "strictly ascending"),
+    "edges repeat": (lambda d, s: {"temperature_bin_edges": np.sort(np.append(E, E[3])) * u.K}, "drop repeated"),
+    "edges not finite": (lambda d, s: {"temperature_bin_edges": np.append(E, np.inf) * u.K}, "finite"),
+    "edges below the response": (
+        lambda d, s: {"temperature_bin_edges": np.append(1e3, E) * u.K},
+        "tabulated from 1e\\+04 K",
+    ),
+    "edges above the response": (lambda d, s: {"temperature_bin_edges": np.append(E, 1e10) * u.K}, "to 1e\\+09 K"),
+    "two bins": (lambda d, s: {"temperature_bin_edges": E[:3] * u.K}, "at least three bins"),
+    "edges of two axes": (lambda d, s: {"temperature_bin_edges": [E, E] * u.K}, "has the shape"),
+    "unknown choice": (lambda d, s: {"parameter_choice": "gcv"}, "`parameter_choice` must be one of.*'gcv'"),
+    "unknown positivity": (lambda d, s: {"positivity": True}, "`positivity` must be one of"),
+    "target of zero": (lambda d, s: {"chi_squared_target": 0}, "`chi_squared_target` must be.*above 0"),
+    "no growth": (lambda d, s: {"target_growth": 1.0}, "`target_growth` must be.*above 1"),
+    "no iterations": (lambda d, s: {"max_iterations": 0}, "`max_iterations` must be.*at least 1"),
+    "a fraction of an iteration": (lambda d, s: {"max_iterations": 2.5}, "`max_iterations` must be a whole number"),
+    "one sample": (lambda d, s: {"n_samples": 1}, "`n_samples` must be.*at least 2"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_CALLS.values(), ids=BAD_CALLS.keys())
+def test_bad_call_is_refused_with_the_cure(small, response, edges, change, words):
+    data, uncertainty = bare(small)
+    arguments = {"data": data, "response": response, "temperature_bin_edges": edges, "uncertainty": uncertainty}
+    with pytest.raises((ValueError, TypeError), match=words):
+        invert(**{**arguments, **change(data, uncertainty)})
+
+
+BAD_CUBES = {
+    "five channels": (lambda c: c[:5], r"`data` has 5 channels \(AIA 94.*`response` has 6"),
+    "no unit": (lambda c: replaced(c, unit=None, uncertainty=None), "cube without a unit"),
+    "no uncertainty": (lambda c: replaced(c, uncertainty=None), "`uncertainty` is missing"),
+    "all masked": (lambda c: replaced(c, mask=np.ones(c.data.shape, bool)), "every value of `data` is masked"),
+    "planes of two shapes": (
+        lambda c: NDCubeSequence([c[i] if i else c[i, :3] for i in range(6)]),
+        "must share one pixel grid",
+    ),
+    "planes without uncertainty": (
+        lambda c: NDCubeSequence([replaced(c[i], uncertainty=None) for i in range(6)]),
+        "`uncertainty` is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_CUBES.values(), ids=BAD_CUBES.keys())
+def test_bad_cube_is_refused_with_the_cure(small, response, edges, change, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        invert(change(small), response, edges)
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "mask", "channels"])
+def test_cube_that_carries_its_own_refuses_another(small, response, edges, name):
+    value = {"uncertainty": bare(small)[1], "mask": small.mask, "channels": response.channels}[name]
+    with pytest.raises(TypeError, match=f"`{name}` was given, but the cube"):
+        invert(small, response, edges, **{name: value})
