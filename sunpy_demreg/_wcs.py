@@ -90,7 +90,8 @@ def _celestial(wcs):
         return None
     sliced = isinstance(wcs, SlicedLowLevelWCS)
     inner = wcs._wcs if sliced else wcs
-    if not (isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], _TableWCS)):
+    ours = isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], _TableWCS)
+    if not ours or (sliced and not isinstance(wcs._slices_array[0], slice)):
         return SlicedLowLevelWCS(wcs, 0)
     return SlicedLowLevelWCS(inner._wcs[0], wcs._slices_array[1:]) if sliced else inner._wcs[0]
 

@@ -131,7 +131,7 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
         import matplotlib as mpl
 
         mpl.use("agg")  # a file is drawn: no screen is needed
-        date = str(cube.meta["date"][0])[:19]
+        date = cube.meta["date"][0].strftime("%Y-%m-%d %H:%M:%S UT")
         figure = demreg.visualization.plot_summary(result, title=f"SDO/AIA  {date}")
         figure.savefig(plot, dpi=150)
     _summarize(result, seconds, [target for target in targets if target is not None])

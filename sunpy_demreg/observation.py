@@ -172,7 +172,8 @@ def _read(pattern):
         try:
             loaded = Map(path)
         except Exception as error:  # readers fail in as many ways as files do
-            raise ValueError(f"`maps`: cannot read {path} as a map, give FITS files of AIA: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"`maps`: cannot read {path} as a map ({reason}): give FITS files of AIA") from error
         pairs += [(str(path), each) for each in (loaded if isinstance(loaded, list) else [loaded])]
     return pairs
 

@@ -94,7 +94,7 @@ def plot_emission_measure(result, temperature_range, *, axes=None, **kwargs):
     Returns
     -------
     `matplotlib.image.AxesImage`
-        Gray where no DEM was found.
+        Gray where no DEM was found, or where the sum of a DEM with negative bins is negative.
 
     Raises
     ------
@@ -166,8 +166,8 @@ def plot_summary(result, *, pixels=None, title=None, figure=None):
         right=0.9,
         top=0.93,
         bottom=0.06,
-        wspace=0.08,
-        hspace=0.2,
+        wspace=0.17,
+        hspace=0.27,
     )
     edges = result.meta["temperature_bin_edges"].to_value(u.K)
     limits = np.logspace(np.log10(edges[0]), np.log10(edges[-1]), 7)
@@ -281,7 +281,7 @@ def _label_outer(axes, *, left, bottom):
         if celestial:
             coordinate.set_format_unit(u.arcsec, decimal=True, show_decimal_unit=False)
         coordinate.set_ticklabel_visible(show)
-        coordinate.set_ticklabel(size="small", exclude_overlapping=True)
+        coordinate.set_ticklabel(size="x-small", exclude_overlapping=True)
         coordinate.set_ticks(number=4)
         coordinate.set_axislabel((name if celestial else "") if show else "", minpad=0.6)
     axes.set_facecolor(_UNSOLVED_COLOR)

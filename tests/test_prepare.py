@@ -340,7 +340,11 @@ BAD_CALLS = {
     "unit": (lambda m, _: replaced(m, 2, bunit="erg"), ValueError, r"`maps\[2\]` is in 'erg', but .*BUNIT"),
     "unit per minute": (lambda m, _: replaced(m, 2, bunit="DN / min"), ValueError, "is in 'DN / min'"),
     "not AIA": (lambda m, _: replaced(m, 0, instrume="other"), ValueError, r"`maps\[0\]` is not a map of SDO/AIA"),
-    "not FITS": (lambda _, p: wrong_file(p, b"some text"), ValueError, r"cannot read .*wrong\.fits.*FITS files of AIA"),
+    "not FITS": (
+        lambda _, p: wrong_file(p, b"some text"),
+        ValueError,
+        r"cannot read .*wrong\.fits .*: give FITS files",
+    ),
     "an image without header": (lambda _, p: wrong_file(p, np.ones((9, 9))), ValueError, r"wrong\.fits"),
     "no file": (lambda _, p: p / "none.fits", FileNotFoundError, r"there is no file .*none\.fits"),
     "no match": (lambda _, p: [str(p / "*.fits")], FileNotFoundError, r"there is no file .*\*\.fits"),
@@ -454,6 +458,7 @@ def test_celestial_undoes_prepend_axis(celestial, item):
 def test_celestial_of_other_cubes(celestial):
     assert _celestial(temperature_cube(celestial)[1].wcs) is celestial
     assert _celestial(temperature_cube(celestial)[1][:, 1, 1].wcs) is None
+    assert _celestial(temperature_cube(celestial)[1][3].wcs).pixel_n_dim == 1
     fits_wcs = WCS(naxis=3)
     fits_wcs.wcs.ctype = ["HPLN-TAN", "HPLT-TAN", "WAVE"]
     assert _celestial(fits_wcs).world_n_dim == 2
