@@ -28,7 +28,7 @@ demo: .venv/.installed
 	.venv/bin/sunpy-demreg demo --output demo-output --overwrite
 
 test: lint
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
 
 lint: .venv/.installed-tests
 	.venv/bin/python -m ruff check .

@@ -46,7 +46,17 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "sunpy"
 html_title = f"{project} {version}"
+html_logo = ""
 html_theme_options = {
+    # The look is SunPy's; its brand and the links of its site are not this project's.
+    "sst_project_name": project,
+    "sst_is_root": True,
+    "navbar_links": [
+        ["aiapy", "https://aiapy.readthedocs.io/", 3],
+        ["ndcube", "https://docs.sunpy.org/projects/ndcube/", 3],
+        ["sunpy", "https://docs.sunpy.org/", 3],
+    ],
+    "footer_links": [],
     # Neither count the readers nor search other projects' pages.
     "goatcounter_analytics_url": False,
     "rtd_search": False,

@@ -178,7 +178,7 @@ def _eigensystem(xp, G, d, n_bins):
 
 def _discrepancy_root(s2, c, target, options):
     """
-    The exact discrepancy principle (Morozov 1967): lam with ``misfit(lam) = target``, to rounding.
+    The exact discrepancy principle (Morozov 1966): lam with ``misfit(lam) = target``, to rounding.
 
     Newton on log(misfit) as a function of log(lam), where it is nearly straight, kept inside a bracket that
     is known from the start: ``misfit <= lam^2 sum c^2/s2^2`` and ``misfit >= (lam / (s2_max + lam))^2 |c|^2``.

@@ -102,7 +102,7 @@ def invert(
     Notes
     -----
     The method is that of Hannah & Kontar (2012, A&A 539, A146; 2013, A&A 553, A10), with the exact
-    discrepancy principle of Morozov (1967). The weight of the regularization is the solution of a first pass,
+    discrepancy principle of Morozov (1966). The weight of the regularization is the solution of a first pass,
     smoothed over five bins. With ``parameter_choice="grid"`` all outputs equal those of the Python DEMREG to
     rounding, but for two deliberate departures: the centers of non-uniform bins, and pixels with an intensity
     of zero or less, for which DEMREG returns zeros and a chi-squared of zero.
