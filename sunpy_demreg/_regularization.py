@@ -27,7 +27,8 @@ _PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its p
 _FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
 _WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
 _N_RESOLUTION_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured
-_LAM_MAXIMUM = 100.0  # in units of the largest s2: beyond, the DEM is damped to less than a percent
+_LOST = 1e-3  # relative difference of two ways to the misfit, beyond which the arithmetic has failed
+_ILL_CONDITIONED = 1e-7  # smallest over largest s2 below which squaring A costs too many digits (AIA: 4e-6)
 _MAX_NEWTON_STEPS = 200  # a guard only: ten are enough for any pixel seen
 
 
@@ -91,17 +92,17 @@ def solve(g, sigma, K, dlogt, logt, options):
     target = K.shape[0] * options.chi_squared_target
 
     v = dlogt[:, None]
-    spectrum = _eigensystem(xp, _gram(xp, K, v, sigma), d, K.shape[1])
+    spectrum = _eigensystem(xp, K, v, sigma, d)
     first = v * _project(K, _dual(spectrum, choose(spectrum.s2, spectrum.c, target, options), sigma))
     v = _self_weight(xp, first, floor=1.0 if on_grid else None) / dlogt[:, None]
 
-    spectrum = _eigensystem(xp, _gram(xp, K, v, sigma), d, K.shape[1])
-    lam, target = _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options)
+    spectrum = _eigensystem(xp, K, v, sigma, d)
+    lam, relaxed_target = _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options)
     dem = v * _project(K, _dual(spectrum, lam, sigma))
     predicted = _sum_first(xp.permute_dims(K, (1, 0))[:, :, None], dem[:, None, :])
     chi_squared = _square_sum((g - predicted) / sigma) / K.shape[0]
     projected = _sum_first((spectrum.U / sigma[:, None, :])[:, :, None, :], K[:, None, :, None])  # U^T A, (n, m, N)
-    dem_uncertainty = v * xp.sqrt(_square_sum(projected / (spectrum.s2 + lam)[:, None, :]))
+    dem_uncertainty = v * xp.sqrt(_square_sum(projected * _damping(xp, spectrum.s2, lam)[:, None, :]))
     columns = (
         # Column k of the resolution matrix is the DEM that the data of a unit DEM in bin k alone give.
         v * _project(K, _dual(spectrum._replace(c=projected[:, k, :]), lam, sigma))
@@ -109,23 +110,24 @@ def solve(g, sigma, K, dlogt, logt, options):
     )
     resolution = _full_widths(xp, columns, dlogt, logt)
 
+    sums = [xp.sum(output, axis=0) for output in (dem, dem_uncertainty, resolution, predicted)]
+    is_finite = xp.isfinite(sums[0] + sums[1] + sums[2] + sums[3] + chi_squared + lam)
+    # The misfit that lam was chosen for, and that of the DEM: they part where an uncertainty is so much smaller
+    # than the others that the digits of the DEM do not suffice.
+    misfit = _square_sum(spectrum.c * (lam / (spectrum.s2 + lam)))
+    is_lost = xp.abs(chi_squared * K.shape[0] - misfit) > _LOST * misfit
+    is_exact = options.parameter_choice == "discrepancy"
     status = xp.zeros(lam.shape, dtype=xp.int32, device=device(lam))
     for bit, is_set in (
-        (Status.NEGATIVE_DEM, xp.any(dem < 0, axis=0)),
+        (Status.FAILED, ~is_finite | is_lost),
         (Status.NO_SIGNAL, _square_sum(d) <= target),
-        # The grid's coarse samples rarely meet the target: there the bit would say nothing.
-        (Status.TARGET_NOT_REACHED, (chi_squared * K.shape[0] > target * (1 + 1e-6)) & (not on_grid)),
+        (Status.RELAXED, relaxed_target > target),
+        (Status.NEGATIVE_DEM, xp.any(dem < 0, axis=0)),
+        # The samples of the grid rarely meet the target: there the bit would say nothing.
+        (Status.TARGET_NOT_REACHED, (misfit > relaxed_target * (1 + 1e-6)) & is_exact),
     ):
         status = status + int(bit) * xp.astype(is_set, xp.int32)
-    return Solution(
-        dem * scale,
-        dem_uncertainty * scale,
-        resolution,
-        chi_squared,
-        predicted,
-        lam,
-        status,
-    )
+    return Solution(dem * scale, dem_uncertainty * scale, resolution, chi_squared, predicted, lam, status)
 
 
 def _sum_first(a, b):
@@ -147,8 +149,9 @@ def _project(K, z):
 
 def _dual(spectrum, lam, sigma):
     """``z = U [c / (s2 + lam)] / sigma`` (n, N), from which the DEM is ``v K^T z``."""
-    damped = spectrum.c / (spectrum.s2 + lam)
-    U_by_column = array_namespace(lam).permute_dims(spectrum.U, (1, 0, 2))
+    xp = array_namespace(lam)
+    damped = spectrum.c * _damping(xp, spectrum.s2, lam)
+    U_by_column = xp.permute_dims(spectrum.U, (1, 0, 2))
     return _sum_first(U_by_column, damped[:, None, :]) / sigma
 
 
@@ -157,23 +160,57 @@ def _gram(xp, K, v, sigma):
     n = K.shape[0]
     # G is symmetric: sum over the bins for the pairs i <= k only, then lay them out in full.
     pairs = [(i, k) for i in range(n) for k in range(i, n)]
-    layout = [pairs.index((min(i, k), max(i, k))) for i in range(n) for k in range(n)]
+    position = {pair: p for p, pair in enumerate(pairs)}
+    layout = [position[min(i, k), max(i, k)] for i in range(n) for k in range(n)]
     products = xp.stack([K[i, :] * K[k, :] for i, k in pairs], axis=1)
     sums = _sum_first(products[:, :, None], v[:, None, :])
     full = xp.take(sums, xp.asarray(layout, device=device(K)), axis=0)
     return xp.reshape(full, (n, n, sums.shape[1])) / (sigma[:, None, :] * sigma[None, :, :])
 
 
-def _eigensystem(xp, G, d, n_bins):
+def _eigensystem(xp, K, v, sigma, d):
+    """Eigenvalues of G in ascending order, its eigenvectors, and the data in their basis."""
+    n, m = K.shape
+    G = _gram(xp, K, v, sigma)
+    # A lane of extreme size must not stop the others: as zero it comes to nothing, and is flagged.
+    G = xp.where(xp.all(xp.isfinite(G), axis=(0, 1)), G, 0.0)
     eigenvalues, U = xp.linalg.eigh(xp.permute_dims(G, (2, 0, 1)))
-    s2 = xp.permute_dims(eigenvalues, (1, 0))  # ascending
+    s2 = xp.permute_dims(eigenvalues, (1, 0))
     U = xp.permute_dims(U, (1, 2, 0))
-    # Rounding makes tiny eigenvalues negative, and those beyond the number of bins anything but zero.
-    s2 = xp.where(s2 > 0, s2, 0.0)
-    n_zero = max(s2.shape[0] - n_bins, 0)
-    if n_zero:
-        s2 = xp.concat([xp.zeros_like(s2[:n_zero, :]), s2[n_zero:, :]])
+    # Squaring A has squared its condition number. Where that counts (an uncertainty much smaller than the
+    # others, channels that see nearly the same, more channels than bins), take the singular values of A.
+    difficult = s2[0, :] < _ILL_CONDITIONED * s2[n - 1, :]
+    if xp.any(difficult):
+        lanes = xp.nonzero(difficult)[0]
+        part = xp.take(xp.broadcast_to(v, (m, sigma.shape[1])), lanes, axis=1)
+        A = K[:, :, None] * (xp.sqrt(part)[None, :, :] / xp.take(sigma, lanes, axis=1)[:, None, :])
+        part_U, s, _ = xp.linalg.svd(xp.permute_dims(A, (2, 0, 1)), full_matrices=n > m)
+        s = xp.permute_dims(s, (1, 0))
+        s = xp.concat([s, xp.zeros((n - min(n, m), s.shape[1]), dtype=s.dtype, device=device(s))])
+        # The rows and columns of U are in place; only their order is that of falling values.
+        rising = xp.arange(n - 1, -1, -1, device=device(s))
+        s2 = _with_lanes(xp, s2, difficult, xp.take(s * s, rising, axis=0))
+        U = _with_lanes(xp, U, difficult, xp.take(xp.permute_dims(part_U, (1, 2, 0)), rising, axis=1))
+    # Directions that no bin can reach: what the data hold there, no DEM can fit.
+    s2 = xp.where(s2 > _rounding(xp, s2), s2, 0.0)
     return _Spectrum(s2, _sum_first(U, d[:, None, :]), U)
+
+
+def _rounding(xp, s2):
+    """The square of what rounding leaves of a singular value of zero."""
+    return (s2.shape[0] * xp.finfo(s2.dtype).eps) ** 2 * xp.max(s2, axis=0)
+
+
+def _damping(xp, s2, lam):
+    """``1 / (s2 + lam)``, but none of the directions that no bin can reach."""
+    return xp.where(s2 > 0, 1.0 / xp.where(s2 > 0, s2 + lam, 1.0), 0.0)
+
+
+def _with_lanes(xp, array, chosen, values):
+    """A copy of `array` whose chosen lanes have the given values."""
+    position = xp.cumulative_sum(xp.astype(chosen, xp.int64)) - 1
+    spread = xp.take(values, xp.where(chosen, position, 0), axis=values.ndim - 1)
+    return xp.where(chosen, spread, array)
 
 
 def _discrepancy_root(s2, c, target, options):
@@ -182,20 +219,18 @@ def _discrepancy_root(s2, c, target, options):
 
     Newton on log(misfit) as a function of log(lam), where it is nearly straight, kept inside a bracket that
     is known from the start: ``misfit <= lam^2 sum c^2/s2^2`` and ``misfit >= (lam / (s2_max + lam))^2 |c|^2``.
-    Where no lam meets the target, the nearest end of the range where lam means something.
+    Where no DEM fits down to the target, the least lam that means something. (Where no DEM at all fits to it,
+    there is no answer, and the pixel will be flagged.)
     """
     xp = array_namespace(s2, c)
     s2_max = xp.max(s2, axis=0)
-    ceiling = _LAM_MAXIMUM * s2_max
-    floor = s2.shape[0] * xp.finfo(s2.dtype).eps * s2_max
+    floor = _rounding(xp, s2)
     total = _square_sum(c)
     solvable = total > target
     ratio = xp.sqrt(target / xp.where(solvable, total, 4.0 * target))
     steepest = _square_sum(c / xp.maximum(s2, floor))
-    low = xp.sqrt(target / xp.where(solvable, steepest, 1.0))
-    low = xp.minimum(xp.maximum(low, floor), ceiling)
-    high = xp.minimum(s2_max * ratio / (1.0 - ratio), ceiling)
-    high = xp.maximum(high, low)
+    low = xp.maximum(xp.sqrt(target / xp.where(solvable, steepest, 1.0)), floor)
+    high = xp.maximum(s2_max * ratio / (1.0 - ratio), low)
 
     tolerance = 4 * xp.finfo(s2.dtype).eps
     lam = low
@@ -214,7 +249,7 @@ def _discrepancy_root(s2, c, target, options):
         newton = lam * xp.exp(xp.clip(step / xp.where(safe, slope, 1.0), -50.0, 50.0))
         inside = safe & (newton > low) & (newton < high)
         lam = xp.where(pending, xp.where(inside, newton, xp.sqrt(low) * xp.sqrt(high)), lam)
-    return xp.where(solvable, lam, ceiling)
+    return xp.where(solvable, lam, s2_max)
 
 
 def _nearest_grid_sample(s2, c, target, options):
@@ -226,7 +261,7 @@ def _nearest_grid_sample(s2, c, target, options):
     upper one.
     """
     xp = array_namespace(s2, c)
-    low = xp.log(xp.maximum(xp.min(s2, axis=0) * 1e-4, float(xp.finfo(s2.dtype).smallest_normal)))
+    low = xp.log(1e-4 * xp.min(xp.where(s2 > 0, s2, math.inf), axis=0))
     high = 0.5 * xp.log(xp.max(s2, axis=0))
     sample = xp.arange(options.n_samples, dtype=s2.dtype, device=device(s2))[:, None]
     lam = xp.exp(xp.minimum(low + sample * ((high - low) / (options.n_samples - 1)), high))
@@ -260,7 +295,8 @@ def _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options):
     """
     Choose lam; with ``positivity="relax"``, raise the misfit target until no bin is negative.
 
-    Returns lam (N,) and the target (N,) that it was chosen for.
+    Returns lam (N,) and the target (N,) that it was chosen for. The exact choice stops where the next target is
+    one that no plasma at all would meet too.
     """
     lam = choose(spectrum.s2, spectrum.c, target, options)
     targets = xp.full(lam.shape, target, dtype=lam.dtype, device=device(lam))
@@ -268,9 +304,11 @@ def _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options):
         return lam, targets
     negative = _has_negative_bin(xp, K, _dual(spectrum, lam, sigma))
     for _ in range(options.max_iterations - 1):
+        target = target * options.target_growth
+        if options.parameter_choice == "discrepancy":
+            negative = negative & (_square_sum(spectrum.c) > target)
         if not xp.any(negative):
             break
-        target = target * options.target_growth
         lanes = xp.nonzero(negative)[0]
         part = _Spectrum(*(xp.take(array, lanes, axis=array.ndim - 1) for array in spectrum))
         part_lam = choose(part.s2, part.c, target, options)
@@ -291,8 +329,9 @@ def _full_widths(xp, columns, dlogt, logt):
     Full width at half maximum, in dex, of each column (m, N) of the resolution matrix: (m, N).
 
     As in the reference, each column is sampled at 51 temperatures by linear interpolation, and the width is
-    the distance from the first to the last sample of at least half the column's maximum. A column without
-    such a sample gets twice its bin's width. The columns come one at a time: no m x m array is ever stored.
+    the distance from the first to the last sample of at least half the column's maximum; twice the bin's width
+    where there is none. Unlike there, it is the bin's width where there is one only, not zero. The columns come
+    one at a time: no m x m array is ever stored.
     """
     m = logt.shape[0]
     count = xp.arange(_N_RESOLUTION_SAMPLES, dtype=logt.dtype, device=device(logt))
@@ -307,5 +346,6 @@ def _full_widths(xp, columns, dlogt, logt):
         above = sampled >= 0.5 * xp.max(column, axis=0)
         first = xp.min(xp.where(above, samples, math.inf), axis=0)
         last = xp.max(xp.where(above, samples, -math.inf), axis=0)
-        widths.append(xp.where(xp.any(above, axis=0), last - first, 2.0 * dlogt[k]))
+        width = xp.where(last > first, last - first, dlogt[k])
+        widths.append(xp.where(xp.any(above, axis=0), width, 2.0 * dlogt[k]))
     return xp.stack(widths)
