@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 import astropy.units as u
-from astropy.nddata import StdDevUncertainty
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.time import Time
 from ndcube import NDCollection, NDCube, NDCubeSequence
 
-from sunpy_demreg._wcs import _celestial, _pixel_wcs, _prepend_axis
+from sunpy_demreg._wcs import _MAX_SHIFT, _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
 
 __all__ = ["ChannelData", "as_channel_data"]
 
@@ -19,7 +20,7 @@ class ChannelData(NamedTuple):
     """Intensities without units, channels first, with all that is needed to make cubes of the answer."""
 
     intensity: np.ndarray  # (n, ...), float64, in the unit that was asked for
-    uncertainty: np.ndarray  # (n, ...), the same unit
+    uncertainty: np.ndarray  # (n, ...), the same unit; one where saturated
     mask: np.ndarray | None  # (n, ...), True where not to be used
     saturated: np.ndarray | None  # (n, ...), True where masked because of saturation
     labels: tuple | None  # of str, where the data name their channels
@@ -46,10 +47,9 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
     ChannelData
     """
     if isinstance(data, NDCollection):
-        labels = tuple(str(key) for key in data)
-        data = _stack(list(data.values()), labels)
+        data = _stack(list(data.values()), [str(key) for key in data])
     elif isinstance(data, NDCubeSequence):
-        data = _stack(list(data.data), tuple(_label(cube) for cube in data.data))
+        data = _stack(data.data, None)
     elif not isinstance(data, NDCube | u.Quantity) and _holds_maps(data):
         from sunpy_demreg.observation import prepare
 
@@ -74,29 +74,38 @@ def _holds_maps(data):
 
 
 def _from_cube(cube, unit, uncertainty, mask, channels):
+    meta = _meta(cube)
+    own_channels = meta.pop("channels", None)
     for name, value, own in (
         ("uncertainty", uncertainty, cube.uncertainty),
         ("mask", mask, cube.mask),
-        ("channels", channels, cube.meta.get("channels") if isinstance(cube.meta, Mapping) else None),
+        ("channels", channels, own_channels),
     ):
         if value is not None and own is not None:
             raise TypeError(f"`{name}` was given, but the cube in `data` carries its own: give only one of them")
     if cube.unit is None:
         raise ValueError(f"`data` is a cube without a unit: it needs one that converts to {unit}")
-    meta = dict(cube.meta) if isinstance(cube.meta, Mapping) else {}
+    one_label = own_channels is not None and np.ndim(own_channels) == 0
+    if _wavelength(cube) is not None or (one_label and cube.shape[0] != 1):
+        left = f" ({own_channels} is left)" if one_label else ""
+        raise ValueError(f"`data` has lost its channel axis{left}: slice a channel cube with 2:3, not with 2")
     if uncertainty is None and cube.uncertainty is not None:
-        sigma = _standard_deviation(cube.uncertainty)
-        uncertainty = u.Quantity(sigma.array, sigma.unit or cube.unit, copy=False)
-    intensity = u.Quantity(np.asarray(cube.data), cube.unit, copy=False)
+        uncertainty = _standard_deviation(cube)
     plain = _from_quantity(
-        intensity, unit, uncertainty, cube.mask if mask is None else mask, meta.pop("channels", channels)
-    )
-    return plain._replace(
-        wcs=_celestial(cube.wcs) if cube.data.ndim > 1 else plain.wcs,
-        channel_wcs=cube.wcs if cube.data.ndim > 1 else plain.channel_wcs,
-        saturated=_saturated(intensity, meta),
-        meta=meta,
-    )
+        u.Quantity(np.asarray(cube.data), cube.unit, copy=False),
+        unit,
+        uncertainty,
+        cube.mask if mask is None else mask,
+        channels if own_channels is None else own_channels,
+    )._replace(meta=meta)
+    if "saturation" in meta and plain.mask is not None:
+        # `prepare` marks saturated values so; the reason for the mask is then not a bad uncertainty.
+        saturated = plain.mask & np.isinf(plain.uncertainty) & np.isfinite(plain.intensity)
+        plain = plain._replace(saturated=saturated, uncertainty=np.where(saturated, 1.0, plain.uncertainty))
+    if cube.data.ndim == 1:
+        wavelengths = _spectral_axis(cube)
+        return plain._replace(channel_wcs=_channel_wcs(plain.wcs, plain.intensity.shape[0], wavelengths))
+    return plain._replace(wcs=_celestial(cube.wcs), channel_wcs=cube.wcs)
 
 
 def _from_quantity(intensity, unit, uncertainty, mask, channels):
@@ -135,8 +144,10 @@ def _from_quantity(intensity, unit, uncertainty, mask, channels):
     return ChannelData(values, sigma, mask, None, labels, wcs, _channel_wcs(wcs, values.shape[0]), {})
 
 
-def _channel_wcs(wcs, n_channels):
-    """Of channels whose wavelengths are not known: they are numbered from one."""
+def _channel_wcs(wcs, n_channels, wavelengths=None):
+    """WCS with the channels in front: by wavelength where these are known and ascend, otherwise numbered from one."""
+    if wavelengths is not None and wavelengths[0] > 0 and np.all(np.diff(wavelengths) > 0):
+        return _prepend_axis(wcs, wavelengths, "wavelength", "em.wl")
     return _prepend_axis(wcs, np.arange(1, n_channels + 1) * u.one, "channel", "custom:channel")
 
 
@@ -150,51 +161,101 @@ def _to(quantity, unit, name):
         ) from err
 
 
-def _standard_deviation(uncertainty):
-    """As such, whatever it was: converted from itself it would lose its sign, and with it a bad pixel."""
-    is_one = isinstance(uncertainty, StdDevUncertainty)
-    return uncertainty if is_one else uncertainty.represent_as(StdDevUncertainty)
+def _meta(cube):
+    return dict(cube.meta) if isinstance(cube.meta, Mapping) else {}
 
 
-def _saturated(intensity, meta):
-    """Which values exceed the saturation that the cube was made with: read from the data, so slices know it."""
-    if not {"saturation", "exposure_time"} <= meta.keys():
-        return None
-    exposure = np.reshape(u.Quantity(meta["exposure_time"]).to_value(u.s), (-1,) + (1,) * (intensity.ndim - 1))
-    with np.errstate(invalid="ignore"):
-        saturated = intensity.value * exposure > u.Quantity(meta["saturation"]).value * (1 - 1e-12)
-    return saturated[:, None] if saturated.ndim == 1 else saturated
+def _wavelength(cube):
+    """Where a cube was sliced along a spectral axis; None if it was not."""
+    names = [name for name, kind in cube.global_coords.physical_types.items() if kind == "em.wl"]
+    return cube.global_coords[names[0]] if names else None
 
 
-def _label(cube):
-    label = cube.meta.get("channels") if isinstance(cube.meta, Mapping) else None
-    return None if label is None else str(np.squeeze(label))
+def _spectral_axis(cube):
+    """Wavelengths of the only axis of a spectrum, None if its coordinate is another."""
+    coordinates = cube.axis_world_coords(0)
+    lengths = [c for c in coordinates if isinstance(c, u.Quantity) and c.unit.is_equivalent(u.m)]
+    return u.Quantity(lengths[0]) if lengths else None
+
+
+def _standard_deviation(cube):
+    uncertainty = cube.uncertainty
+    if not isinstance(uncertainty, StdDevUncertainty | VarianceUncertainty | InverseVariance):
+        raise TypeError(
+            f"the `uncertainty` of a cube in `data` is a {type(uncertainty).__name__}, of which no standard deviation "
+            "is known: make it a StdDevUncertainty (`astropy.nddata`)"
+        )
+    array = np.asarray(uncertainty.array)
+    if not isinstance(uncertainty, StdDevUncertainty):  # which would lose its sign, and with it a bad pixel
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN and infinity are the marks of a bad one
+            uncertainty = type(uncertainty)(array, unit=uncertainty.unit).represent_as(StdDevUncertainty)
+        array = uncertainty.array
+    return u.Quantity(array, uncertainty.unit or cube.unit, copy=False)
 
 
 def _stack(cubes, labels):
     """One cube of the per-channel cubes, along a new first axis."""
+    if any(cube.unit is None for cube in cubes):
+        raise ValueError("`data` holds cubes without a unit: each needs one")
+    if any(cube.uncertainty is None for cube in cubes):
+        raise ValueError("`uncertainty` is missing: every cube in `data` must carry its own")
+    cubes = [_as_plane(cube) for cube in cubes]
+    _check_one_grid(cubes)
+    metas = [_meta(cube) for cube in cubes]
+    own_labels = [meta.pop("channels", None) for meta in metas]
+    if labels is None and all(label is not None for label in own_labels):
+        labels = [str(np.squeeze(label)) for label in own_labels]
+    wavelengths = [_wavelength(cube) for cube in cubes]
+    wavelengths = None if any(wavelength is None for wavelength in wavelengths) else u.Quantity(wavelengths)
+    unit = cubes[0].unit
+    try:
+        data = u.Quantity([u.Quantity(np.asarray(cube.data), cube.unit) for cube in cubes], unit)
+        sigma = u.Quantity([_standard_deviation(cube) for cube in cubes], unit)
+    except u.UnitConversionError as err:
+        units = ", ".join(sorted({str(cube.unit) for cube in cubes}))
+        raise ValueError(f"`data` holds cubes in {units}: convert them, and their uncertainties, to one unit") from err
+    masks = [np.broadcast_to(np.asarray(False if c.mask is None else c.mask, dtype=bool), c.shape) for c in cubes]
+    return NDCube(
+        data.value,
+        _channel_wcs(_plane(cubes[0].wcs), len(cubes), wavelengths),
+        uncertainty=StdDevUncertainty(sigma.value),
+        mask=np.stack(masks),
+        unit=unit,
+        meta=_gathered(metas) | ({} if labels is None else {"channels": np.array(labels)}),
+    )
+
+
+def _as_plane(cube):
+    """The cube without its channel axis, if it has one."""
+    label = _meta(cube).get("channels")
+    if np.size(label) > 1:
+        raise ValueError("`data` holds cubes of several channels: give one for each channel, or invert each cube alone")
+    return cube[0] if np.ndim(label) == 1 and cube.shape[0] == 1 else cube
+
+
+def _check_one_grid(cubes):
+    first = cubes[0]
     shapes = [tuple(cube.shape) for cube in cubes]
     if len(set(shapes)) > 1:
         raise ValueError(f"`data` holds cubes of the shapes {shapes}: they must share one pixel grid; reproject them")
-    if any(cube.uncertainty is None for cube in cubes):
-        raise ValueError("`uncertainty` is missing: every cube in `data` must carry its own")
-    unit = cubes[0].unit
-    if any(cube.unit is None for cube in cubes):
-        raise ValueError("`data` holds cubes without a unit: each needs one")
-    sigmas = [_standard_deviation(cube.uncertainty) for cube in cubes]
-    masks = [np.zeros(shapes[0], bool) if c.mask is None else np.broadcast_to(c.mask, shapes[0]) for c in cubes]
-    meta = {} if None in labels else {"channels": np.array(labels)}
-    for key in ("exposure_time", "saturation"):
-        if all(isinstance(cube.meta, Mapping) and key in cube.meta for cube in cubes):
-            values = [cube.meta[key] for cube in cubes]
-            meta[key] = u.Quantity(values) if key == "exposure_time" else values[0]
-    return NDCube(
-        np.stack([c.data * c.unit.to(unit) for c in cubes]),
-        _channel_wcs(cubes[0].wcs, len(cubes)),
-        uncertainty=StdDevUncertainty(
-            np.stack([s.array * (s.unit or c.unit).to(unit) for s, c in zip(sigmas, cubes, strict=True)])
-        ),
-        mask=np.stack(masks),
-        unit=unit,
-        meta=meta,
-    )
+    kinds = [(c.wcs.low_level_wcs.world_axis_physical_types, c.wcs.low_level_wcs.world_axis_units) for c in cubes]
+    for i, cube in enumerate(cubes):
+        # Coordinates of different kinds cannot be compared: it is then up to the caller that the pixels match.
+        shift = _grid_shift(first.wcs, cube.wcs, first.shape) if kinds[i] == kinds[0] else 0
+        if not shift <= _MAX_SHIFT:
+            raise ValueError(
+                f"`data` holds cubes whose grids differ by up to {shift:.2f} pixels, more than {_MAX_SHIFT}: reproject "
+                "them to one grid"
+            )
+
+
+def _gathered(metas):
+    """Metadata of the planes as one: an entry of all of them, and one value for each where they differ."""
+    gathered = {}
+    for key in metas[0]:
+        if all(key in meta for meta in metas):
+            values = [meta[key] for meta in metas]
+            kind = next((k for k in (u.Quantity, Time) if all(isinstance(value, k) for value in values)), list)
+            per_channel = key in ("exposure_time", "date") or not all(np.array_equal(v, values[0]) for v in values)
+            gathered[key] = kind(values) if per_channel else values[0]
+    return gathered

@@ -1,11 +1,15 @@
 """World coordinates of cubes: a table along the first array axis, the coordinates of the images behind it."""
 
+from itertools import product
+
 import numpy as np
 
 import astropy.units as u
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
 from ndcube.wcs.wrappers import CompoundLowLevelWCS
+
+_MAX_SHIFT = 0.1  # pixels, of grids that count as one
 
 
 class _TableWCS(BaseLowLevelWCS):
@@ -88,12 +92,39 @@ def _celestial(wcs):
     wcs = getattr(wcs, "low_level_wcs", wcs)
     if wcs.pixel_n_dim == 1:
         return None
+    celestial, slices = _unwrapped(wcs)
+    if celestial is None or not isinstance(slices[0], slice):
+        return SlicedLowLevelWCS(wcs, 0)
+    return SlicedLowLevelWCS(celestial, slices[1:]) if isinstance(wcs, SlicedLowLevelWCS) else celestial
+
+
+def _plane(wcs):
+    """WCS of one plane of a cube, as ``cube[2]`` is one, without the wrappers of `_prepend_axis`."""
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    celestial, slices = _unwrapped(wcs)
+    return wcs if celestial is None or isinstance(slices[0], slice) else SlicedLowLevelWCS(celestial, slices[1:])
+
+
+def _unwrapped(wcs):
+    """The WCS that went into `_prepend_axis` and how the cube was sliced since; two times None for another WCS."""
     sliced = isinstance(wcs, SlicedLowLevelWCS)
     inner = wcs._wcs if sliced else wcs
-    ours = isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], _TableWCS)
-    if not ours or (sliced and not isinstance(wcs._slices_array[0], slice)):
-        return SlicedLowLevelWCS(wcs, 0)
-    return SlicedLowLevelWCS(inner._wcs[0], wcs._slices_array[1:]) if sliced else inner._wcs[0]
+    if not (isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], _TableWCS)):
+        return None, None
+    return inner._wcs[0], wcs._slices_array if sliced else [slice(None)] * inner.pixel_n_dim
+
+
+def _grid_shift(wcs, other, shape):
+    """
+    Largest distance in pixels between the grids of two images, at their corners and midway between these.
+
+    Where the first has no world coordinates (a map of the whole sky has none in its corners) nothing is compared.
+    """
+    wcs, other = (getattr(each, "low_level_wcs", each) for each in (wcs, other))
+    pixels = np.array(list(product([0, 0.5, 1], repeat=len(shape)))).T * (np.array(shape[::-1]) - 1)[:, None]
+    world = np.reshape(wcs.pixel_to_world_values(*pixels), (wcs.world_n_dim, -1))
+    moved = np.reshape(other.world_to_pixel_values(*world), pixels.shape)
+    return np.max(np.linalg.norm(moved - pixels, axis=0), initial=0, where=np.isfinite(world).all(axis=0))
 
 
 def _pixel_wcs(shape):

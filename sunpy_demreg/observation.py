@@ -1,7 +1,7 @@
 """From AIA maps of one time to one cube of channels."""
 
-import glob
 from itertools import pairwise
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,15 @@ from astropy.time import Time
 from ndcube import NDCube, NDMeta
 from sunpy.util.exceptions import warn_user
 
-from sunpy_demreg._wcs import _prepend_axis
+from sunpy_demreg._maps import named_maps
+from sunpy_demreg._wcs import _MAX_SHIFT, _grid_shift, _prepend_axis
+from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["prepare"]
 
 _CHANNELS = (94, 131, 171, 193, 211, 335)
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
 _PIXEL = 0.6 * u.arcsec / u.pix
-_MAX_SHIFT = 0.1  # pixels
 _MAX_SPAN = 60 * u.s
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
 
@@ -35,7 +36,9 @@ class _Image(NamedTuple):
     is_rate: bool  # already divided by the exposure time
 
 
-def prepare(maps, *, n_sample=None, include_chianti=False, saturation=15000, error_table=None):
+def prepare(
+    maps, *, n_sample=None, include_chianti=False, saturation=15000, error_table=None, degradation_corrected=False
+):
     """
     Put AIA maps of one time, on one pixel grid, into one cube of channels with uncertainties.
 
@@ -51,131 +54,120 @@ def prepare(maps, *, n_sample=None, include_chianti=False, saturation=15000, err
         if the pixels are larger than those of AIA.
     include_chianti : bool, optional
         Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
-    saturation : float, optional
-        Values above this many DN, before division by the exposure time, are masked.
+    saturation : float or `~astropy.units.Quantity`, optional
+        Values above this many DN, before division by the exposure time, are masked. Of averaged pixels it
+        sees the average only, and so misses those that are saturated in part.
     error_table : str, `~pathlib.Path` or `~astropy.table.QTable`, optional
         Error table as `aiapy.calibrate.utils.get_error_table` reads or returns it. By default the
         version 3 that comes with this package; nothing is downloaded.
+    degradation_corrected : bool, optional
+        Whether the maps went through `aiapy.calibrate.correct_degradation`, which leaves no trace in them.
+        If so, uncertainty and saturation are those of the raw counts, from the factors of the bundled
+        table (see `sunpy_demreg.TemperatureResponse.from_aia`), and the intensity stays corrected.
 
     Returns
     -------
     `~ndcube.NDCube`
         Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength.
         ``uncertainty`` is the standard deviation that `aiapy.calibrate.estimate_error` gives for the raw
-        counts, negative ones taken as zero, divided by the exposure time. ``mask`` is True where a value
-        is not finite, saturated, or masked in its map; counts of zero and below are kept. ``wcs`` has the
+        counts, negative ones taken as zero, divided by the exposure time; infinite where a value is
+        saturated, and thus only a lower limit, and NaN where it is not finite. ``mask`` is True there, and
+        where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
         coordinates of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`, holds per
         channel "channels", "exposure_time" and "date", sliced with the cube, and what was done.
 
     Raises
     ------
     TypeError
-        If something else than maps and file names was given.
+        If something else than maps and file names was given, or another argument has a wrong type.
     FileNotFoundError
         If a file does not exist.
     ValueError
-        If a file cannot be read, or a map is not one of those described above.
+        If a file cannot be read, a map is not one of those described above, or a number is out of range.
 
     Warns
     -----
     sunpy.util.exceptions.SunpyUserWarning
-        If the maps are more than a minute apart, or look averaged and `n_sample` was not given.
+        If there are fewer than six channels, the maps are more than a minute apart, or they look averaged
+        and `n_sample` was not given.
 
     Notes
     -----
-    Degradation is not corrected here: it belongs in the temperature response, see
-    `sunpy_demreg.TemperatureResponse.from_aia`.
+    Degradation is not corrected here: it belongs in the temperature response, which
+    `sunpy_demreg.TemperatureResponse.from_aia` dates. It refuses to date the response of a cube that was made
+    with ``degradation_corrected=True``: correct the data or date the response, never both.
     """
-    if not saturation > 0:
-        raise ValueError(f"`saturation` must be a positive number of DN, got {saturation}")
-    if n_sample is not None and not (n_sample >= 1 and n_sample % 1 == 0):
-        raise ValueError(f"`n_sample` must be a whole number of averaged pixels, 1 or more, got {n_sample}")
+    saturation = _validated_saturation(saturation)
+    _validate_options(n_sample, degradation_corrected)
 
-    images = sorted((_checked(name, each) for name, each in _named(maps)), key=lambda image: image.channel)
+    images = sorted((_checked(name, each) for name, each in named_maps(maps)), key=lambda image: image.channel)
     dates, wcs = _check_together(images)
     if n_sample is None:
         n_sample = _default_n_sample(images[0].map)
     table = _read_error_table(error_table)
+    channels = [image.channel for image in images]
+    factors = degradation_factors(channels, dates) if degradation_corrected else np.ones(len(images))
 
     shape = (len(images), *images[0].map.data.shape)
     intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    for i, image in enumerate(images):
+    for i, (image, factor) in enumerate(zip(images, factors, strict=True)):
         values = np.asarray(image.map.data, dtype=float)
-        counts = values * image.exposure if image.is_rate else values
         intensity[i] = values if image.is_rate else values / image.exposure
-        uncertainty[i] = _count_error(counts, image.channel, n_sample, include_chianti, table) / image.exposure
-        mask[i] = ~np.isfinite(counts) | (counts > saturation)
+        counts = (values * image.exposure if image.is_rate else values) * factor
+        finite = np.isfinite(counts)
+        saturated = finite & (counts > saturation)
+        error = _count_error(np.where(finite, counts, 0), image.channel, n_sample, include_chianti, table)
+        # So that the reason for the mask stays known whatever is done to the cube: slices, factors, other units.
+        error[saturated], error[~finite] = np.inf, np.nan
+        uncertainty[i] = error / (image.exposure * factor)
+        mask[i] = saturated | ~finite
         if image.map.mask is not None:
-            mask[i] |= image.map.mask
+            mask[i] |= np.asarray(image.map.mask, dtype=bool)
 
     per_channel = {
-        "channels": np.array([f"AIA {image.channel}" for image in images]),
+        "channels": np.array([f"AIA {channel}" for channel in channels]),
         "exposure_time": [image.exposure for image in images] * u.s,
         "date": dates,
     }
     done = {
         "instrument": "AIA",
         "level": 1.5,
-        "saturation": float(saturation),
+        "saturation": saturation,
         "n_sample": int(n_sample),
         "include_chianti": bool(include_chianti),
         "exposure_normalized": True,
-        "degradation_corrected": False,
+        "degradation_corrected": degradation_corrected,
     }
-    wavelengths = [image.channel for image in images] * u.AA
     return NDCube(
         intensity,
         unit=u.DN / u.pix / u.s,
         uncertainty=StdDevUncertainty(uncertainty, copy=False),
         mask=mask,
-        wcs=_prepend_axis(wcs, wavelengths, "wavelength", "em.wl"),
+        wcs=_prepend_axis(wcs, channels * u.AA, "wavelength", "em.wl"),
         meta=NDMeta(per_channel | done, axes=dict.fromkeys(per_channel, 0), data_shape=shape),
     )
 
 
-def _named(maps):
-    """List pairs of a name for error messages and a map, from whatever `prepare` was given."""
-    from sunpy.map import GenericMap, MapSequence
-
-    if isinstance(maps, GenericMap | str | Path):
-        items = [("`maps`", maps)]
-    elif isinstance(maps, dict):
-        items = [(f"`maps[{key!r}]`", item) for key, item in maps.items()]
-    elif isinstance(maps, list | tuple | MapSequence):
-        items = [(f"`maps[{i}]`", item) for i, item in enumerate(maps)]
-    else:
-        raise TypeError(f"`maps` must be a list or dict of maps or file names, got {type(maps).__name__}")
-
-    pairs = []
-    for name, item in items:
-        if isinstance(item, GenericMap):
-            pairs.append((name, item))
-        elif isinstance(item, str | Path):
-            pairs += _read(item)
-        else:
-            raise TypeError(f"{name} must be a sunpy map or a file name, got {type(item).__name__}")
-    if not pairs:
-        raise ValueError("`maps` is empty: give one map for each channel")
-    return pairs
+def _validated_saturation(saturation):
+    """Return it as a plain number of DN."""
+    value = saturation
+    if isinstance(value, u.Quantity) and value.unit.is_equivalent(u.DN):
+        value = value.to_value(u.DN)
+    if not isinstance(value, Real):
+        raise TypeError(f"`saturation` must be a number of DN, such as 15000 or 15000 * u.DN, got {saturation!r}")
+    if not value > 0:
+        raise ValueError(f"`saturation` must be a positive number of DN, got {saturation}")
+    return float(value)
 
 
-def _read(pattern):
-    """Read the maps in the file, or the files, that a name or a pattern with wildcards stands for."""
-    from sunpy.map import Map
-
-    path = Path(pattern).expanduser()
-    paths = [path] if path.exists() else sorted(map(Path, glob.glob(str(path))))
-    if not paths:
-        raise FileNotFoundError(f"`maps`: there is no file {pattern}")
-    pairs = []
-    for path in paths:
-        try:
-            loaded = Map(path)
-        except Exception as error:  # readers fail in as many ways as files do
-            reason = str(error).partition("\n")[0]
-            raise ValueError(f"`maps`: cannot read {path} as a map ({reason}): give FITS files of AIA") from error
-        pairs += [(str(path), each) for each in (loaded if isinstance(loaded, list) else [loaded])]
-    return pairs
+def _validate_options(n_sample, degradation_corrected):
+    if n_sample is not None:
+        if not isinstance(n_sample, Real):
+            raise TypeError(f"`n_sample` must be a whole number of averaged pixels, such as 16, got {n_sample!r}")
+        if not (n_sample >= 1 and n_sample % 1 == 0):
+            raise ValueError(f"`n_sample` must be a whole number of averaged pixels, 1 or more, got {n_sample}")
+    if not isinstance(degradation_corrected, bool):
+        raise TypeError(f"`degradation_corrected` must be True or False for all maps, got {degradation_corrected!r}")
 
 
 def _checked(name, smap):
@@ -183,28 +175,41 @@ def _checked(name, smap):
     from sunpy.map.sources import AIAMap
 
     if not isinstance(smap, AIAMap):
+        cure = "leave it out"
+        if smap.instrument.startswith("AIA"):
+            cure = "it has lost its type; make a new map of it, `sunpy.map.Map(smap.data, smap.meta)`"
+        elif not smap.instrument:
+            cure += ", or if `reproject_to` made it, give it a header, as `sunpy_demreg.sample.flare_maps` shows"
         kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
-        raise ValueError(f"{name} is not a map of SDO/AIA ({kind}): leave it out")
-    channel = smap.meta.get("wavelnth")
+        raise ValueError(f"{name} is not a map of SDO/AIA ({kind}): {cure}")
+    channel = _number(smap, "wavelnth")
     if channel == 304:
         raise ValueError(f"{name} is AIA 304 Å, which is optically thick: no DEM can describe it, leave it out")
     if channel not in _CHANNELS:
         channels = ", ".join(map(str, _CHANNELS))
-        raise ValueError(f"{name} is AIA {channel} Å, but a DEM needs channels among {channels} Å: leave it out")
-    if smap.processing_level != 1.5:
         raise ValueError(
-            f"{name} is level {smap.processing_level}, but `maps` must be level 1.5: use "
-            "`aiapy.calibrate.register` on full-disk images; put cutouts on one grid with `reproject_to`, "
-            "and into the new headers INSTRUME, WAVELNTH, WAVEUNIT, EXPTIME, DATE-OBS and LVL_NUM = 1.5"
+            f"{name} is AIA {smap.meta.get('wavelnth')} Å, but a DEM needs channels among {channels} Å: leave it out"
         )
-    try:
-        exposure = float(smap.meta.get("exptime"))
-    except (TypeError, ValueError):  # no keyword, or one that is not a number
-        exposure = np.nan
+    if _number(smap, "lvl_num") != 1.5:
+        raise ValueError(
+            f"{name} is level {smap.processing_level}, but `maps` must be level 1.5: use `aiapy.calibrate.register` "
+            "on full-disk images; put cutouts on one grid with `reproject_to` and make new maps, "
+            "`sunpy.map.Map(reprojected.data, header)`, whose headers have the new coordinates, the old INSTRUME, "
+            "WAVELNTH, WAVEUNIT, EXPTIME and DATE-OBS, and LVL_NUM = 1.5 (`sunpy_demreg.sample.flare_maps` shows it)"
+        )
+    exposure = _number(smap, "exptime")
     if not 0 < exposure < np.inf:
         value = smap.meta.get("exptime")
         raise ValueError(f"{name} must have a positive exposure time, got {value}: set its keyword EXPTIME, in s")
     return _Image(name, smap, int(channel), exposure, _is_rate(name, smap))
+
+
+def _number(smap, keyword):
+    """Value of a keyword, also if it was written as text; NaN if there is no such keyword or no such number."""
+    try:
+        return float(smap.meta.get(keyword))
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _is_rate(name, smap):
@@ -223,7 +228,7 @@ def _is_rate(name, smap):
 
 
 def _check_together(images):
-    """Check that the images, sorted by channel, fit together; their dates, and the WCS of the first."""
+    """Check that the images, sorted by channel, fit together; return their dates, and the WCS of the first."""
     first = images[0]
     wcs = first.map.wcs
     for before, image in pairwise(images):
@@ -240,6 +245,9 @@ def _check_together(images):
                 f"the grids of {first.name} (AIA {first.channel} Å) and {image.name} (AIA {image.channel} Å) "
                 f"differ by up to {shift:.2f} pixels, more than {_MAX_SHIFT}: reproject the maps to one grid"
             )
+    missing = [f"AIA {channel}" for channel in _CHANNELS if channel not in {image.channel for image in images}]
+    if missing:
+        warn_user(f"`maps` lack {', '.join(missing)}: a DEM from fewer than six channels is poorly constrained")
     dates = Time([image.map.date for image in images])
     span = dates.max() - dates.min()
     if span > _MAX_SPAN:
@@ -250,21 +258,15 @@ def _check_together(images):
     return dates, wcs
 
 
-def _grid_shift(wcs, other, shape):
-    """Largest distance in pixels between the grids of two images, at the corners and in the center."""
-    x, y = np.array([[0, 1, 0, 1, 0.5], [0, 0, 1, 1, 0.5]]) * (np.array(shape[::-1]) - 1)[:, None]
-    x_other, y_other = other.world_to_pixel_values(*wcs.pixel_to_world_values(x, y))
-    return np.max(np.hypot(x_other - x, y_other - y))
-
-
 def _default_n_sample(smap):
     """Return 1, with a warning where the size of the pixels suggests that they are averages."""
     factor = (smap.scale[0] / _PIXEL).to_value(u.dimensionless_unscaled)
     if factor > 1.5:
         n_averaged = round(factor) ** 2
         warn_user(
-            f"`maps` have pixels {factor:.1f} times the size of AIA's: pass `n_sample={n_averaged}` if they "
-            f"are averages of {n_averaged} pixels, as in the synoptic series, or `n_sample=1`, used now, if not"
+            f"`maps` have pixels {factor:.1f} times the size of AIA's: if they are averages of {n_averaged} pixels, as "
+            f"in the synoptic series, call `sunpy_demreg.prepare(maps, n_sample={n_averaged})`; if not, pass "
+            "`n_sample=1`, which is used now"
         )
     return 1
 
@@ -290,11 +292,10 @@ def _count_error(counts, channel, n_sample, include_chianti, table):
     """Standard deviation of raw counts, in DN / pix."""
     from aiapy.calibrate import estimate_error
 
-    with np.errstate(invalid="ignore"):  # infinite counts, which are masked
-        return estimate_error(
-            np.clip(counts, 0, None) << u.DN / u.pix,
-            channel * u.AA,
-            n_sample=n_sample,
-            include_chianti=include_chianti,
-            error_table=table,
-        ).to_value(u.DN / u.pix)
+    return estimate_error(
+        np.clip(counts, 0, None) << u.DN / u.pix,
+        channel * u.AA,
+        n_sample=n_sample,
+        include_chianti=include_chianti,
+        error_table=table,
+    ).to_value(u.DN / u.pix)

@@ -1,6 +1,7 @@
 """From maps to a channel cube: `prepare`, and the coordinates that it makes."""
 
 import copy
+import doctest
 import pickle
 import socket
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import astropy.units as u
-from aiapy.calibrate import estimate_error
+from aiapy.calibrate import correct_degradation, estimate_error
 from aiapy.calibrate.utils import get_error_table
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -18,8 +19,9 @@ from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import observation, prepare, sample
-from sunpy_demreg._wcs import _celestial, _pixel_wcs, _prepend_axis
+from sunpy_demreg import TemperatureResponse, observation, prepare, sample
+from sunpy_demreg._wcs import _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
+from sunpy_demreg.response._aia import _calibration, _read_correction_table
 
 CHANNELS = np.array([94, 131, 171, 193, 211, 335])
 LABELS = [f"AIA {channel}" for channel in CHANNELS]
@@ -89,9 +91,15 @@ def test_the_order_and_kind_of_input_do_not_matter(prepared, maps, tmp_path):
         assert_same(prepare(given, n_sample=16), prepared)
 
 
-def test_fewer_channels(prepared, maps):
-    assert_same(prepare(maps[2:4], n_sample=16), prepare([maps[3], maps[2]], n_sample=16))
-    one = prepare(maps[2], n_sample=16)
+def test_fewer_channels_draw_a_warning(prepared, maps):
+    lacking = r"`maps` lack AIA 94, AIA 131, AIA 211, AIA 335: a DEM from fewer than six channels is poorly"
+    with pytest.warns(SunpyUserWarning, match=lacking) as caught:
+        two = prepare(maps[2:4], n_sample=16)
+    assert len(caught) == 1
+    with pytest.warns(SunpyUserWarning, match=lacking):
+        assert_same(two, prepare([maps[3], maps[2]], n_sample=16))
+    with pytest.warns(SunpyUserWarning, match="`maps` lack AIA 94, AIA 131, AIA 193"):
+        one = prepare(maps[2], n_sample=16)
     assert one.meta["channels"].tolist() == ["AIA 171"]
     np.testing.assert_array_equal(one.data[0], prepared.data[2])
     assert one.axis_world_coords(0)[0] == [171] * u.AA
@@ -192,7 +200,8 @@ def test_mask_and_values_that_are_not_counts(prepared, maps):
     assert sorted(zip(*np.nonzero(cube.mask[1]), strict=True)) == masked
     assert not cube.mask[[0, 2, 3, 4, 5]].any()
     uncertainty = cube.uncertainty.array[1]
-    assert np.isnan(uncertainty[0, 0])
+    assert np.isnan(uncertainty[0, :3]).all()
+    assert np.isinf(uncertainty).sum() == np.isinf(uncertainty[0, 3]) == 1  # saturated: only a lower limit
     assert uncertainty[0, 5] == uncertainty[0, 6] > 0  # negative counts have the noise of none
     assert cube.data[1, 0, 6] == -3 / maps[1].exposure_time.value
     untouched = np.ones(data.shape, dtype=bool)
@@ -206,8 +215,29 @@ def test_saturation_is_judged_on_raw_counts(maps, is_rate):
     given = [m / m.exposure_time for m in maps] if is_rate else maps
     cube = prepare(given, n_sample=16, saturation=5000)
     np.testing.assert_array_equal(cube.mask, [m.data > 5000 for m in maps])
+    np.testing.assert_array_equal(np.isinf(cube.uncertainty.array), cube.mask)
     assert cube.mask.any()
     assert cube.meta["saturation"] == 5000
+    assert_same(prepare(given, n_sample=16, saturation=5 * u.def_unit("kDN", 1000 * u.DN)), cube)
+
+
+@pytest.mark.parametrize("is_rate", [False, True])
+def test_maps_corrected_for_degradation_have_the_errors_of_raw_counts(maps, is_rate):
+    raw = prepare(maps, n_sample=16, saturation=5000)
+    calibration = _calibration(_read_correction_table(None))
+    corrected = [correct_degradation(m, **calibration) for m in maps]
+    if is_rate:
+        corrected = [m / m.exposure_time for m in corrected]
+    cube = prepare(corrected, n_sample=16, saturation=5000, degradation_corrected=True)
+    factors = np.array(list(TemperatureResponse.from_aia(raw).meta["degradation"].values()))[:, None, None]
+    assert factors.min() < 0.5
+    np.testing.assert_allclose(cube.data, raw.data / factors, rtol=1e-7)
+    # Not closer: the noise of the compression sets in at 25 DN, which counts that were divided before may just miss.
+    np.testing.assert_allclose(cube.uncertainty.array, raw.uncertainty.array / factors, rtol=5e-3)
+    np.testing.assert_array_equal(cube.mask, raw.mask)
+    assert cube.meta["degradation_corrected"] is True
+    with pytest.raises(ValueError, match=r"already corrected for degradation.*never both"):
+        TemperatureResponse.from_aia(cube)
 
 
 def test_metadata_is_sliced_with_the_cube(prepared, maps):
@@ -261,16 +291,22 @@ def test_plot_has_the_axes_of_the_map(prepared, tmp_path):
     plt.close(figure)
 
 
-def test_dask_maps(prepared, maps):
+def test_dask_maps(maps):
     dask_array = pytest.importorskip("dask.array")
-    lazy = [changed(m, data=dask_array.from_array(m.data, chunks=64)) for m in maps]
-    cube = prepare(lazy, n_sample=16)
-    assert type(cube.data) is np.ndarray
-    assert_same(cube, prepared)
+    data, masks = [m.data for m in maps], [m.data > 1000 for m in maps]
+    eager, lazy = (
+        prepare([changed(*each) for each in zip(maps, *arrays, strict=True)], n_sample=16)
+        for arrays in ((data, masks), [[dask_array.from_array(a, chunks=64) for a in both] for both in (data, masks)])
+    )
+    assert type(lazy.data) is type(lazy.mask) is np.ndarray
+    assert lazy.mask.any()
+    assert_same(lazy, eager)
 
 
 def test_maps_that_look_averaged_draw_a_warning(prepared, maps):
-    with pytest.warns(SunpyUserWarning, match=r"pixels 4\.0 times the size.*`n_sample=16`") as caught:
+    with pytest.warns(
+        SunpyUserWarning, match=r"pixels 4\.0 times.*`sunpy_demreg\.prepare\(maps, n_sample=16\)`"
+    ) as caught:
         cube = prepare(maps)
     assert len(caught) == 1
     assert cube.meta["n_sample"] == 1
@@ -293,17 +329,29 @@ def test_maps_far_apart_in_time_draw_a_warning(maps, second, warns):
 
 
 def test_level_1_cutouts_can_be_brought_to_one_grid():
-    """The cure that the error for level-1 maps names."""
-    flare = sample.flare_maps(0)
-    cured = []
-    for m in flare:
-        new = m.reproject_to(flare[2].wcs)
-        keep = {key: m.meta[key] for key in ("instrume", "wavelnth", "waveunit", "exptime", "date-obs")}
-        cured.append(Map(new.data, {**new.meta, **keep, "lvl_num": 1.5}))
-    cube = prepare(cured)
+    """The cure that the error for level-1 maps names, as the documentation of the sample shows it."""
+    [recipe] = doctest.DocTestFinder().find(sample.flare_maps, "flare_maps", globs={})
+    assert doctest.DocTestRunner().run(recipe, clear_globs=False).failed == 0
+    cube = prepare(recipe.globs["on_one_grid"])
     assert cube.meta["channels"].tolist() == LABELS
+    assert cube.meta["date"].isot.tolist() == [m.date.isot for m in sample.flare_maps(0)]
     assert cube.mask.any()  # corners that the other channels do not cover
+    assert np.isnan(cube.uncertainty.array[cube.mask]).all()
     assert not cube.mask[2].any()
+
+
+def test_keywords_may_be_text(prepared, maps):
+    as_text = [
+        changed(m, wavelnth=str(m.meta["wavelnth"]), lvl_num="1.5", exptime=str(m.meta["exptime"])) for m in maps
+    ]
+    assert_same(prepare(as_text, n_sample=16), prepared)
+
+
+def without_type(smap, **keywords):
+    """Build a map whose header was written after it was made, as one may do with the outcome of `reproject_to`."""
+    generic = changed(smap, instrume=None)
+    generic.meta.update(keywords)
+    return generic
 
 
 def shifted(maps, pixels):
@@ -328,7 +376,7 @@ BAD_CALLS = {
     "scaled grid": (lambda m, _: replaced(m, 5, cdelt1=2.41), ValueError, r"grids of .*AIA 335 Å.*reproject"),
     "rotated grid": (lambda m, _: replaced(m, 1, crota2=1), ValueError, r"grids of .*AIA 131 Å.*reproject"),
     "shape": (lambda m, _: replaced(m, 2, data=m[2].data[1:]), ValueError, r"\(128, 128\) but .*\(127, 128\)"),
-    "level 1": (lambda *_: sample.flare_maps(0), ValueError, r"`maps\[0\]` is level 1.*aiapy\.calibrate\.register"),
+    "level 1": (lambda *_: sample.flare_maps(0), ValueError, r"`maps\[0\]` is level 1.*register.*Map\(reproj"),
     "no level": (lambda m, _: replaced(m, 0, lvl_num=None), ValueError, "level None, but `maps` must be level 1.5"),
     "304": (lambda m, _: replaced(m, 4, wavelnth=304), ValueError, r"`maps\[4\]` is AIA 304 Å.*optically thick"),
     "1600": (lambda m, _: replaced(m, 4, wavelnth=1600), ValueError, "AIA 1600 Å, but .*94, 131, 171, 193, 211, 335"),
@@ -339,7 +387,21 @@ BAD_CALLS = {
     "exposure is text": (lambda m, _: replaced(m, 2, exptime="nan"), ValueError, "exposure time, got nan"),
     "unit": (lambda m, _: replaced(m, 2, bunit="erg"), ValueError, r"`maps\[2\]` is in 'erg', but .*BUNIT"),
     "unit per minute": (lambda m, _: replaced(m, 2, bunit="DN / min"), ValueError, "is in 'DN / min'"),
-    "not AIA": (lambda m, _: replaced(m, 0, instrume="other"), ValueError, r"`maps\[0\]` is not a map of SDO/AIA"),
+    "not AIA": (
+        lambda m, _: replaced(m, 0, instrume="other"),
+        ValueError,
+        r"`maps\[0\]` is not a map of SDO/AIA \(GenericMap, instrument other\): leave it out$",
+    ),
+    "reprojected": (
+        lambda m, _: [without_type(m[0])],
+        ValueError,
+        r"`maps\[0\]` is not a map of SDO/AIA \(GenericMap, instrument unknown\): .*sample\.flare_maps` shows",
+    ),
+    "reprojected, header changed": (
+        lambda m, _: [without_type(m[0], instrume="AIA_4")],
+        ValueError,
+        r"\(GenericMap, instrument AIA 4\): .*lost its type.*`sunpy\.map\.Map\(smap\.data, smap\.meta\)`",
+    ),
     "not FITS": (
         lambda _, p: wrong_file(p, b"some text"),
         ValueError,
@@ -348,6 +410,8 @@ BAD_CALLS = {
     "an image without header": (lambda _, p: wrong_file(p, np.ones((9, 9))), ValueError, r"wrong\.fits"),
     "no file": (lambda _, p: p / "none.fits", FileNotFoundError, r"there is no file .*none\.fits"),
     "no match": (lambda _, p: [str(p / "*.fits")], FileNotFoundError, r"there is no file .*\*\.fits"),
+    "folder": (lambda _, p: p, ValueError, r"is a folder, not a file: name its files, for instance '.*/\*\.fits'"),
+    "no name": (lambda *_: "", ValueError, r"'' is a folder, not a file: .*'\*\.fits'"),
     "web address": (lambda *_: "https://example.com/a.fits", FileNotFoundError, "there is no file https"),
     "empty": (lambda *_: [], ValueError, "`maps` is empty"),
     "array": (lambda m, _: m[0].data, TypeError, "`maps` must be a list or dict of maps or file names, got ndarray"),
@@ -371,17 +435,24 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value", "message"),
+    ("argument", "value", "error", "message"),
     [
-        ("n_sample", 0, "`n_sample` must be a whole number .* got 0"),
-        ("n_sample", 2.5, "`n_sample` must be a whole number .* got 2.5"),
-        ("n_sample", np.inf, "`n_sample` must be a whole number .* got inf"),
-        ("saturation", 0, "`saturation` must be a positive number of DN, got 0"),
-        ("saturation", np.nan, "`saturation` must be a positive number of DN, got nan"),
+        ("n_sample", 0, ValueError, "`n_sample` must be a whole number .* got 0"),
+        ("n_sample", 2.5, ValueError, "`n_sample` must be a whole number .* got 2.5"),
+        ("n_sample", np.inf, ValueError, "`n_sample` must be a whole number .* got inf"),
+        ("n_sample", "16", TypeError, "`n_sample` must be a whole number .* such as 16, got '16'"),
+        ("saturation", 0, ValueError, "`saturation` must be a positive number of DN, got 0"),
+        ("saturation", np.nan, ValueError, "`saturation` must be a positive number of DN, got nan"),
+        ("saturation", -3 * u.DN, ValueError, "`saturation` must be a positive number of DN, got -3.0 DN"),
+        ("saturation", None, TypeError, r"`saturation` must be a number of DN, .*15000 \* u\.DN, got None"),
+        ("saturation", "15000", TypeError, "`saturation` must be a number of DN, .* got '15000'"),
+        ("saturation", 15000 * u.DN / u.s, TypeError, "`saturation` must be a number of DN, .*DN / s"),
+        ("saturation", [1e4] * u.DN, TypeError, "`saturation` must be a number of DN"),
+        ("degradation_corrected", [True], TypeError, r"`degradation_corrected` must be True or False .* got \[True\]"),
     ],
 )
-def test_bad_arguments(maps, argument, value, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments(maps, argument, value, error, message):
+    with pytest.raises(error, match=message):
         prepare(maps, **{"n_sample": 16, argument: value})
 
 
@@ -462,6 +533,43 @@ def test_celestial_of_other_cubes(celestial):
     fits_wcs = WCS(naxis=3)
     fits_wcs.wcs.ctype = ["HPLN-TAN", "HPLT-TAN", "WAVE"]
     assert _celestial(fits_wcs).world_n_dim == 2
+
+
+@pytest.mark.parametrize("item", [np.s_[3], np.s_[3, 1:3, 2:], np.s_[3, 1:3, 2]])
+def test_plane_undoes_prepend_axis(celestial, item):
+    plane = temperature_cube(celestial)[1][item]
+    wcs = _plane(plane.wcs)
+    pixel = np.arange(plane.data.ndim)
+    expected = plane.wcs.low_level_wcs.pixel_to_world_values(*pixel)
+    np.testing.assert_array_equal(wcs.pixel_to_world_values(*pixel), expected)
+    assert unwrap_wcs_to_fitswcs(wcs)[0].to_header()["CTYPE1"] == "HPLN-TAN"
+    assert _plane(celestial) is celestial
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_grid_shift_is_in_pixels(celestial, axis):
+    other = celestial.deepcopy()
+    other.wcs.crpix[axis] += 0.3
+    other.wcs.set()
+    assert _grid_shift(celestial, other, (4, 5)) == pytest.approx(0.3)
+    assert _grid_shift(celestial, celestial, (4, 5)) < 1e-9
+    slits = (
+        temperature_cube(wcs)[1][0, :, 2] if axis else temperature_cube(wcs)[1][0, 1] for wcs in (celestial, other)
+    )
+    assert _grid_shift(*(slit.wcs for slit in slits), (4 if axis else 5,)) == pytest.approx(0.3)
+
+
+def test_grid_shift_is_not_known_off_the_sky():
+    def whole_sky(crpix):
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype, wcs.wcs.cdelt = ["HGLN-AIT", "HGLT-AIT"], [-4, 4]
+        wcs.wcs.crpix = [crpix, 23]
+        wcs.wcs.set()
+        return wcs
+
+    assert not np.isfinite(whole_sky(45.5).pixel_to_world_values(0, 0)).any()
+    assert _grid_shift(whole_sky(45.5), whole_sky(45.5), (45, 90)) < 1e-9
+    assert not _grid_shift(whole_sky(45.5), whole_sky(45.7), (45, 90)) <= 0.1
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (4, 5), (3, 4, 5)])

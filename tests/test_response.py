@@ -16,9 +16,12 @@ from astropy.table import QTable
 from astropy.time import Time
 from astropy.wcs import WCS
 from ndcube import NDCube, NDMeta
+from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
+from sunpy_demreg import sample
 from sunpy_demreg.response import TemperatureResponse
+from sunpy_demreg.response._aia import degradation_factors
 from sunpy_demreg.response._emissivity import load_emissivity
 
 EUV = [94, 131, 171, 193, 211, 304, 335] * u.AA
@@ -146,6 +149,30 @@ def test_slice_of_a_cube():
     response = TemperatureResponse.from_aia(aia_cube()[1])
     assert response.channels == ("AIA 171",)
     assert response.response.shape == (1, 101)
+
+
+def test_degradation_factors_are_those_of_the_response():
+    dates = Time(["2011-02-15", "2020-01-01"])
+    expected = [
+        TemperatureResponse.from_aia(channel * u.AA, date).meta["degradation"][f"AIA {channel}"]
+        for channel, date in zip((94, 304), dates, strict=True)
+    ]
+    assert degradation_factors((94, 304), dates) == expected
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [("2011-02-15", {94: 0.10}), ("2014-01-01", {335: 0.19}), ("2020-01-01", {211: 0.49, 193: 0.48, 304: 0.91})],
+)
+def test_how_far_the_older_table_is_off(date, expected):
+    """The figures in the documentation of `from_aia`."""
+    channels = EUV.value.astype(int)
+    dates = Time([date] * 7)
+    with as_file(V8_TABLE) as path:
+        ratio = np.divide(degradation_factors(channels, dates, path), degradation_factors(channels, dates))
+    off = dict(zip(channels, np.round(abs(ratio - 1), 2), strict=True))
+    assert {channel: off[channel] for channel in expected} == expected
+    assert max(value for channel, value in off.items() if channel != 304) == next(iter(expected.values()))
 
 
 def test_corrected_data_never_meet_a_dated_response():
@@ -318,6 +345,18 @@ def test_wrong_selection(channels, error, words):
         (aia_cube(channels=("EIS 195", "AIA 94")), {}, ValueError, "`cube_or_channels` must have channels of AIA"),
         (aia_cube(date=None), {}, ValueError, r"`cube_or_channels` has no `meta\['date'\]`: pass `obstime`"),
         (NDCube(np.ones(3), WCS(naxis=1)), {}, ValueError, r"`cube_or_channels` has no `meta\['channels'\]`"),
+        (
+            171 * u.AA,
+            {"obstime": "2014-01-01", "degradation": False},
+            ValueError,
+            "`obstime` is the date of the degradation, which `degradation=False` leaves out",
+        ),
+        (
+            aia_cube(),
+            {"obstime": "2014-01-01", "degradation": False},
+            ValueError,
+            "`degradation=False` leaves out: pass only one",
+        ),
         (171 * u.AA, {"obstime": "yesterday"}, ValueError, "`obstime` must be a date.*'yesterday'"),
         (171 * u.AA, {"obstime": ["2014-01-01", "2014-01-02"]}, ValueError, "`obstime` must be one date, but has 2"),
         (171 * u.AA, {"obstime": "2009-01-01"}, ValueError, "`obstime` must lie in .* from 2010-03-24 to 2030-05-01"),
@@ -336,6 +375,14 @@ def test_wrong_selection(channels, error, words):
 def test_wrong_aia_calls(channels, options, error, words):
     with pytest.raises(error, match=words):
         TemperatureResponse.from_aia(channels, **options)
+
+
+def test_maps_instead_of_a_cube_are_named_in_short():
+    with pytest.raises(TypeError, match=r"`sunpy_demreg.prepare`.*but is a list of AIAMap$") as caught:
+        TemperatureResponse.from_aia(sample.aia_maps())
+    assert len(str(caught.value)) < 300
+    with pytest.raises(TypeError, match=r"but is a MapSequence$"):
+        TemperatureResponse.from_aia(Map(sample.aia_maps(), sequence=True))
 
 
 def test_a_text_file_that_is_no_response_table(tmp_path):

@@ -17,7 +17,7 @@ from astropy.time import Time
 
 from sunpy_demreg.response._emissivity import load_emissivity, read_bundled
 
-__all__ = ["aia_response"]
+__all__ = ["aia_response", "degradation_factors"]
 
 EUV_CHANNELS = (94, 131, 171, 193, 211, 304, 335)
 BUNDLED_TABLE = "aia_V10_20201023_180000_response_table.txt"
@@ -35,49 +35,77 @@ def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, corr
     """
     wavelengths, obstime = _validated_request(cube_or_channels, obstime, degradation)
 
-    from aiapy.calibrate import degradation as degradation_factor
     from aiapy.response import Channel
 
     with warnings.catch_warnings():
         # The tables reach to 2030, of which it is unknown how many leap seconds it will have.
         warnings.simplefilter("ignore", ErfaWarning)
         table = _read_correction_table(correction_table)
-        version = int(max(table["VER_NUM"]))  # a table of JSOC holds several
-        calibration = {"correction_table": table, "calibration_version": version}
-        if obstime is not None:
+        if obstime is None:
+            factors = [1.0] * len(wavelengths)
+        else:
             _check_covers(table, obstime, is_bundled=correction_table is None)
+            factors = degradation_factors(wavelengths, [obstime] * len(wavelengths), table)
         emissivity = load_emissivity()
-        responses, eve_factors, degradation_factors = [], {}, {}
-        for wavelength in wavelengths:
-            label = f"AIA {wavelength}"
+        labels, responses, eve_factors = [f"AIA {wavelength}" for wavelength in wavelengths], [], []
+        for wavelength, factor in zip(wavelengths, factors, strict=True):
             channel = Channel(wavelength * u.AA, instrument_file=_instrument())
             kernel = channel.wavelength_response(include_crosstalk=crosstalk) * channel.plate_scale
-            response = emissivity.spectrum @ kernel * emissivity.wavelength_step
+            response = emissivity.spectrum @ kernel * emissivity.wavelength_step * factor
             if eve:
                 # The same at all dates, but aiapy wants one: the first of the table always serves.
-                factor = channel.eve_correction(table["T_START"].min(), **calibration)
-                response = response * factor
-                eve_factors[label] = float(factor)
-            if obstime is not None:
-                factor = degradation_factor(channel.channel, obstime, **calibration)[0]
-                response = response * factor
-                degradation_factors[label] = float(factor)
+                eve_factors.append(float(channel.eve_correction(table["T_START"].min(), **_calibration(table))))
+                response = response * eve_factors[-1]
             responses.append(response.to("DN cm5 / (pix s)"))
+    version = _calibration(table)["calibration_version"]
     table_name = f"V{version} of {max(table['DATE'])[:10]}, {'bundled' if correction_table is None else 'given'}"
     return {
-        "channels": [f"AIA {wavelength}" for wavelength in wavelengths],
+        "channels": labels,
         "temperature": emissivity.temperature,
         "response": u.Quantity(responses),
         "meta": {
             "instrument": "SDO/AIA, SolarSoft aia_V9_all_fullinst",
             "emissivity": emissivity.source,
-            "eve": eve_factors or None,
+            "eve": dict(zip(labels, eve_factors, strict=True)) if eve else None,
             "crosstalk": bool(crosstalk),
-            "degradation": degradation_factors or None,
+            "degradation": None if obstime is None else dict(zip(labels, factors, strict=True)),
             "obstime": None if obstime is None else obstime.utc.isot,
             "correction_table": table_name if eve or obstime is not None else None,
         },
     }
+
+
+def degradation_factors(wavelengths, obstimes, correction_table=None):
+    """
+    Compute how much of its first sensitivity each channel has at its date.
+
+    Parameters
+    ----------
+    wavelengths : sequence of `int`
+        Channels, in Å.
+    obstimes : sequence of `~astropy.time.Time`
+        A date for each of them, within the table.
+    correction_table : path or `~astropy.table.Table`, optional
+        As of `sunpy_demreg.TemperatureResponse.from_aia`.
+
+    Returns
+    -------
+    `list` of `float`
+    """
+    from aiapy.calibrate import degradation
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ErfaWarning)  # as above
+        table = _read_correction_table(correction_table)
+        return [
+            float(degradation(wavelength * u.AA, obstime, **_calibration(table))[0])
+            for wavelength, obstime in zip(wavelengths, obstimes, strict=True)
+        ]
+
+
+def _calibration(table):
+    """What the functions of aiapy want to know of a table: those of JSOC hold several versions."""
+    return {"correction_table": table, "calibration_version": int(max(table["VER_NUM"]))}
 
 
 def _validated_request(cube_or_channels, obstime, degradation):
@@ -85,9 +113,13 @@ def _validated_request(cube_or_channels, obstime, degradation):
     from ndcube import NDCube
 
     if obstime is not None:
+        if not degradation:
+            raise ValueError(
+                "`obstime` is the date of the degradation, which `degradation=False` leaves out: pass only one of them"
+            )
         obstime = _one_date(obstime)
     if not isinstance(cube_or_channels, NDCube):
-        return _validated_wavelengths(cube_or_channels), obstime if degradation else None
+        return _validated_wavelengths(cube_or_channels), obstime
     meta = cube_or_channels.meta
     if "channels" not in meta:
         raise ValueError("`cube_or_channels` has no `meta['channels']`: make it with `sunpy_demreg.prepare`")
@@ -117,8 +149,8 @@ def _validated_wavelengths(channels):
         wavelengths = u.Quantity(channels).to_value(u.AA).ravel()
     except (TypeError, u.UnitsError) as err:
         raise TypeError(
-            "`cube_or_channels` must be a channel cube or wavelengths with their unit, for instance "
-            f"`[94, 171] * u.AA`, but is {channels!r}"
+            "`cube_or_channels` must be a channel cube, as `sunpy_demreg.prepare` makes of maps, or wavelengths with "
+            f"their unit, for instance `[94, 171] * u.AA`, but is {_kind(channels)}"
         ) from err
     unknown = [w for w in wavelengths if not np.isclose(w, EUV_CHANNELS, rtol=0, atol=0.01).any()]
     if unknown:
@@ -127,6 +159,13 @@ def _validated_wavelengths(channels):
             f"{', '.join(f'{w:g}' for w in unknown)} Å"
         )
     return [round(w) for w in wavelengths]
+
+
+def _kind(value):
+    """Type of a wrong argument, with those of what it contains: the values themselves may fill pages."""
+    if not isinstance(value, list | tuple):
+        return f"a {type(value).__name__}"
+    return f"a {type(value).__name__} of {', '.join(sorted({type(item).__name__ for item in value}))}"
 
 
 def _one_date(obstime):

@@ -132,8 +132,8 @@ class TemperatureResponse:
             A channel cube, see `sunpy_demreg.prepare`, or the wavelengths of EUV channels: 94, 131, 171, 193,
             211, 304 or 335 Å, as a Quantity or a list of them.
         obstime : `astropy.time.Time` or any date that `sunpy.time.parse_time` reads, optional
-            Date whose degradation the response is to have. By default the mean date of the cube, and for bare
-            channels none: the response is then that of the launch.
+            Date whose degradation the response is to have, not to be given with ``degradation=False``. By default
+            the mean date of the cube, and for bare channels none: the response is then that of the launch.
         eve : `bool`, optional
             Normalize the effective areas to the spectra of SDO/EVE. The same factors at all dates, from 0.955
             (94 Å) to 1.630 (304 Å).
@@ -159,8 +159,9 @@ class TemperatureResponse:
             If the channels have no unit, or ``correction_table`` is neither a path nor a table.
         ValueError
             If a channel is not an EUV channel of AIA, ``obstime`` is not one date or lies outside the table, or
-            the table cannot be used; and if the cube is already corrected for degradation while the response
-            is to be degraded: correct the data or date the response, never both.
+            the table cannot be used; if ``obstime`` is given with ``degradation=False``; and if the cube is
+            already corrected for degradation while the response is to be degraded: correct the data or date the
+            response, never both.
 
         Warns
         -----
@@ -173,8 +174,9 @@ class TemperatureResponse:
         all channels. Of that, 3.4e-5 is the rounded value of hc in SolarSoft.
 
         The bundled table is V10 as of October 2020. Its factors are constant after 2020-06-01. Compared with
-        them, those of the older V8 of December 2017 are off by up to 11 % at 2011-02-15 (94 Å), 20 % at
-        2014-01-01 (335 Å) and 49 % at 2020-01-01 (193 and 211 Å).
+        them, those of the older V8 of December 2017 are off, in the six channels of a DEM, by up to 10 % at
+        2011-02-15 (94 Å), 19 % at 2014-01-01 (335 Å) and 49 % at 2020-01-01 (211 Å, and 48 % at 193 Å); that of
+        304 Å is off by 91 % at the last of these dates.
 
         References
         ----------

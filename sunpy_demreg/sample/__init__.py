@@ -62,6 +62,22 @@ def flare_maps(step):
     ------
     ValueError
         If `step` is neither 0 nor 1.
+
+    Examples
+    --------
+    Level-1 cutouts, put on the grid of one of them, with headers that make them level 1.5:
+
+    >>> from sunpy.map import Map
+    >>> from sunpy_demreg import prepare, sample
+    >>> maps = sample.flare_maps(0)
+    >>> kept = ("instrume", "wavelnth", "waveunit", "exptime", "date-obs")
+    >>> on_one_grid = []
+    >>> for m in maps:
+    ...     new = m.reproject_to(maps[2].wcs)
+    ...     header = {**new.meta, **{key: m.meta[key] for key in kept}, "lvl_num": 1.5}
+    ...     on_one_grid.append(Map(new.data, header))
+    >>> prepare(on_one_grid).shape
+    (6, 67, 67)
     """
     if step not in range(len(_FLARE_TIMES)):
         raise ValueError(f"`step` must be 0 (01:44 UT) or 1 (01:46 UT), got {step!r}")
