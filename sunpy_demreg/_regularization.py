@@ -1,311 +1,289 @@
 """
-The mathematics: stacks of pixels in, stacks of DEMs out.
+The mathematics: one text for every engine.
 
-Everything here is written against the Python array API, so the same text runs on NumPy and on CuPy.
-A *lane* is a pixel, and lanes are the last axis of every array: all arithmetic is elementwise along it and
-every sum runs over a leading axis in a fixed order. So the answer of a pixel does not depend, to the last
-bit, on its neighbors or on how many pixels are solved together.
+`invert_lanes` says what happens to a pixel, in arithmetic on lane values (see `sunpy_demreg._lanes`). A machine
+``M`` runs it: on arrays at once, or by compiling it (see `sunpy_demreg._engines`). No lane knows of another,
+and every sum has a fixed order, so the answer of a pixel depends neither on its neighbors nor on how many
+pixels are worked on together.
 
-Symbols (of Hannah & Kontar 2012, A&A 539, A146, and of the theory page of the documentation): n channels,
-m temperature bins; g intensity, sigma uncertainty, K response matrix, A = K / sigma, d = g / sigma. The DEM
-xi minimizes ``|A xi - d|^2 + lam |L xi|^2`` with L diagonal. With ``v = L^-2`` everything follows from the
-n x n eigenproblem ``G = A v A^T = U s2 U^T``: c = U^T d, xi = v A^T U [c / (s2 + lam)], and the misfit is
-``sum (lam c / (s2 + lam))^2``, which rises monotonically with lam.
+Symbols (Hannah & Kontar 2012, A&A 539, A146, and the theory page of the documentation): n channels, m
+temperature bins; g intensity, sigma uncertainty, K response matrix; A = K / sigma, d = g / sigma. The DEM xi
+minimizes ``|A xi - d|^2 + lam |L xi|^2`` with L diagonal. With ``v = L^-2`` everything follows from the n x n
+matrix ``G = A v A^T = Q T Q^T``, T tridiagonal: ``x = Q (T + lam)^-1 Q^T d``, ``xi = v A^T x``, and the misfit
+``lam^2 |x|^2`` rises monotonically with lam.
 """
 
-import math
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
-
+from sunpy_demreg import _lanes
+from sunpy_demreg._lanes import apply_q, apply_q_transposed, dot, factor, solve_lower, solve_tridiagonal, total
 from sunpy_demreg._status import Status
 
-__all__ = ["Options", "Solution", "solve"]
+__all__ = ["REFERENCE_SCALE", "Plan", "channel_pairs", "invert_lanes"]
 
-_REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
+REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
+_EPSILON = 2.0**-52
 _PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its peak carry no information
 _FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
 _WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
-_N_RESOLUTION_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured
-_LAM_MAXIMUM = 100.0  # in units of the largest s2: beyond, the DEM is damped to less than a percent
-_MAX_NEWTON_STEPS = 200  # a guard only: ten are enough for any pixel seen
+_LAM_MAXIMUM = 100.0  # in units of the trace of G: beyond, the DEM is damped to less than a percent
+_SINGULAR_MINIMUM = 1e-10  # of lam in units of the trace of G, where G is singular
+_FAR = 1e300
 
 
-class Options(NamedTuple):
-    """How to regularize: see `sunpy_demreg.invert`, which validates the values."""
+class Plan(NamedTuple):
+    """What is fixed before the text runs, and so compiled into it."""
 
+    n_channels: int
     parameter_choice: str = "discrepancy"
     positivity: str | None = "relax"
-    chi_squared_target: float = 1.0
-    target_growth: float = 1.5
     max_iterations: int = 10
-    n_samples: int = 42
+    n_samples: int = 42  # of the grid of lam
+    is_singular: bool = False  # G, for there are more channels than bins
+    errors: bool = True  # whether dem_uncertainty is wanted
+    resolution: bool = True  # whether temperature_resolution is wanted
 
 
-class Solution(NamedTuple):
-    """The outputs of `solve`; N lanes, m bins, n channels."""
+class _System(NamedTuple):
+    """``(G + lam) x = d``, reduced to tridiagonal form."""
 
-    dem: object  # (m, N), unit of g / unit of K
-    dem_uncertainty: object  # (m, N), same unit
-    temperature_resolution: object  # (m, N), dex
-    chi_squared: object  # (N,)
-    predicted_intensity: object  # (n, N), unit of g
-    regularization_parameter: object  # (N,)
-    status: object  # (N,), int32, bits of Status
+    T: tuple
+    y: list  # Q^T d
+    reflectors: list
+    trace: object
 
-
-class _Spectrum(NamedTuple):
-    """Eigenvalues (n, N), data in the eigenbasis (n, N), eigenvectors (n, n, N) of G."""
-
-    s2: object
-    c: object
-    U: object
+    def solution(self, lam):
+        return apply_q(self.reflectors, solve_tridiagonal(factor(self.T, lam), self.y))
 
 
-def solve(g, sigma, K, dlogt, logt, options):
+def channel_pairs(n):
+    """The pairs i <= k of channels, in the order of the machine's tables of ``K_i K_k``."""
+    return list(combinations_with_replacement(range(n), 2))
+
+
+def invert_lanes(M, plan):
+    """Invert the lanes of a machine, and put the outputs into it."""
+    n = plan.n_channels
+    pairs = channel_pairs(n)
+    g = [M.intensity(i) for i in range(n)]
+    inverse_sigma = [1.0 / M.sigma(i) for i in range(n)]
+    d = [g_i * w_i for g_i, w_i in zip(g, inverse_sigma, strict=True)]
+    choose = _nearest_grid_sample if plan.parameter_choice == "grid" else _discrepancy_root
+    goal = M.scalar("target") + 0.0 * d[0]
+
+    def column(j):
+        return [M.response(i, j) for i in range(n)]
+
+    def system(sums):
+        """Of the sums over the bins of ``K_i K_k v``."""
+        of_pair = dict(zip(pairs, sums, strict=True))
+        G = [[of_pair[min(i, k), max(i, k)] * (inverse_sigma[i] * inverse_sigma[k]) for k in range(n)] for i in range(n)]
+        T, y, reflectors = _lanes.tridiagonalize(M, G, d)
+        return _System(T, y, reflectors, total(T[0]))
+
+    def dual(x):
+        """What the columns of K multiply: ``xi_j = v_j K_j . dual``."""
+        return [w_i * x_i for w_i, x_i in zip(inverse_sigma, x, strict=True)]
+
+    # The first pass, with L^-2 = dlogT for all pixels: its DEM, smoothed, is the weight of the second.
+    first = system([M.shared_gram(p) for p in range(len(pairs))])
+    z = dual(first.solution(choose(M, plan, first, goal)))
+    _put_weight(M, lambda j: M.dlogt(j) * dot(column(j), z), on_grid=plan.parameter_choice == "grid")
+
+    def add_bin(j):
+        v = M.get("weight", j)
+        return tuple(M.response_pair(p, j) * v for p in range(len(pairs)))
+
+    second = system(M.over_bins(add_bin, ("sum",) * len(pairs)))
+
+    def has_negative_bin(z):
+        """v is positive, so the sign of the DEM does not need it."""
+        return M.over_bins(lambda j: (dot(column(j), z),), ("minimum",))[0] < 0.0
+
+    lam = choose(M, plan, second, goal)
+    if plan.positivity == "relax" and plan.max_iterations > 1:
+        # Raise the target until no bin is negative.
+        def relax(lam, goal, negative):
+            goal = M.where(negative, goal * M.scalar("growth"), goal)
+            lam = M.where(negative, choose(M, plan, second, goal), lam)
+            negative = negative & has_negative_bin(dual(second.solution(lam)))
+            return negative, (lam, goal, negative)
+
+        start = has_negative_bin(dual(second.solution(lam)))
+        lam, goal, _ = M.iterate(relax, (lam, goal, start), plan.max_iterations - 1)
+
+    z = dual(second.solution(lam))
+    operator = _data_operator(M, second, lam, inverse_sigma) if plan.errors or plan.resolution else None
+
+    def put_bin(j):
+        v, K_j = M.get("weight", j), column(j)
+        dem = v * dot(K_j, z)
+        M.put_output("dem", j, dem * M.scalar("scale"))
+        if plan.errors:
+            # A row of K^dagger = v A^T (G + lam)^-1: its length is the error.
+            row = [dot(o_i, K_j) for o_i in operator]
+            M.put_output("dem_uncertainty", j, v * M.sqrt(dot(row, row)) * M.scalar("scale"))
+        return dem, *(K_ij * dem for K_ij in K_j)
+
+    least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
+    residual = [(g_i - p_i) * w_i for g_i, p_i, w_i in zip(g, predicted, inverse_sigma, strict=True)]
+    misfit = dot(residual, residual)
+    for i in range(n):
+        M.put_output("predicted_intensity", i, predicted[i])
+    M.put_output("chi_squared", 0, misfit * (1.0 / n))
+    M.put_output("regularization_parameter", 0, lam)
+    status = M.where(least < 0.0, float(Status.NEGATIVE_DEM), M.zero())
+    status = status + M.where(dot(d, d) <= goal, float(Status.NO_SIGNAL), M.zero())
+    if plan.parameter_choice != "grid":  # whose coarse samples rarely meet the target: the bit would say nothing
+        status = status + M.where(misfit > goal * (1 + 1e-6), float(Status.TARGET_NOT_REACHED), M.zero())
+    M.put_output("status", 0, status)
+    if plan.resolution:
+        both_sides = [[w_i * o_ik for o_ik in o_i] for w_i, o_i in zip(inverse_sigma, operator, strict=True)]
+        _put_resolution(M, column, both_sides)
+
+
+def _put_weight(M, first_dem, *, on_grid):
     """
-    Invert a stack of pixels.
+    ``v = L^-2`` of the second pass: the first DEM, floored, smoothed over five bins, normalized, over dlogT.
 
-    Parameters
-    ----------
-    g, sigma : array, (n, N)
-        Intensity and its uncertainty, finite, ``sigma > 0``.
-    K : array, (n, m)
-        Response matrix: intensity = K @ dem.
-    dlogt, logt : array, (m,)
-        Widths and centers of the temperature bins in log10 T.
-    options : Options
-
-    Returns
-    -------
-    Solution
+    The floor is the weight of the bins that the first DEM leaves empty: the reference's is 1 in its own units;
+    otherwise it is a fraction of each pixel's peak, which no unit can change.
     """
-    xp = array_namespace(g, sigma, K)
-    on_grid = options.parameter_choice == "grid"
-    choose = _nearest_grid_sample if on_grid else _discrepancy_root
-    # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced;
-    # otherwise it follows the response, so that no unit can change the answer.
-    scale = _REFERENCE_SCALE if on_grid else 1.0 / xp.max(K)
-    K = K * scale
-    d = g / sigma
-    target = K.shape[0] * options.chi_squared_target
 
-    v = dlogt[:, None]
-    spectrum = _eigensystem(xp, _gram(xp, K, v, sigma), d, K.shape[1])
-    first = v * _project(K, _dual(spectrum, choose(spectrum.s2, spectrum.c, target, options), sigma))
-    v = _self_weight(xp, first, floor=1.0 if on_grid else None) / dlogt[:, None]
+    def keep(j):
+        value = first_dem(j)
+        M.put("scratch", j, value)
+        return (value,)
 
-    spectrum = _eigensystem(xp, _gram(xp, K, v, sigma), d, K.shape[1])
-    lam, target = _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options)
-    dem = v * _project(K, _dual(spectrum, lam, sigma))
-    predicted = _sum_first(xp.permute_dims(K, (1, 0))[:, :, None], dem[:, None, :])
-    chi_squared = _square_sum((g - predicted) / sigma) / K.shape[0]
-    projected = _sum_first((spectrum.U / sigma[:, None, :])[:, :, None, :], K[:, None, :, None])  # U^T A, (n, m, N)
-    dem_uncertainty = v * xp.sqrt(_square_sum(projected / (spectrum.s2 + lam)[:, None, :]))
-    columns = (
-        # Column k of the resolution matrix is the DEM that the data of a unit DEM in bin k alone give.
-        v * _project(K, _dual(spectrum._replace(c=projected[:, k, :]), lam, sigma))
-        for k in range(K.shape[1])
-    )
-    resolution = _full_widths(xp, columns, dlogt, logt)
+    (peak,) = M.over_bins(keep, ("maximum",))
+    peak = M.maximum(peak, 0.0)
+    cut = peak * _PEAK_FRACTION
+    floor = 1.0 if on_grid else M.where(peak > 0.0, peak * _FLOOR_FRACTION, 1.0)
 
-    status = xp.zeros(lam.shape, dtype=xp.int32, device=device(lam))
-    for bit, is_set in (
-        (Status.NEGATIVE_DEM, xp.any(dem < 0, axis=0)),
-        (Status.NO_SIGNAL, _square_sum(d) <= target),
-        # The grid's coarse samples rarely meet the target: there the bit would say nothing.
-        (Status.TARGET_NOT_REACHED, (chi_squared * K.shape[0] > target * (1 + 1e-6)) & (not on_grid)),
-    ):
-        status = status + int(bit) * xp.astype(is_set, xp.int32)
-    return Solution(
-        dem * scale,
-        dem_uncertainty * scale,
-        resolution,
-        chi_squared,
-        predicted,
-        lam,
-        status,
-    )
+    def raise_to_floor(j):
+        value = M.get("scratch", j)
+        value = M.where(value > cut, value, floor)
+        M.put("scratch", j, value)
+        return (value,)
+
+    (top,) = M.over_bins(raise_to_floor, ("maximum",))
+    normalization = 1.0 / (5.0 * top)
+
+    def smooth(j):
+        # A moving mean over five bins that leaves the two end bins out, as in the reference: where the
+        # response is small, the ends of the first DEM are the least certain.
+        value = M.sum_of_inner_neighbors("scratch", j) * normalization
+        M.put("weight", j, M.maximum(value, _WEIGHT_MINIMUM) / M.dlogt(j))
+        return ()
+
+    M.over_bins(smooth, ())
 
 
-def _sum_first(a, b):
-    """Sum of ``a * b`` over the first axis, in a fixed order (a library's reduction promises none)."""
-    total = a[0, ...] * b[0, ...]
-    for i in range(1, a.shape[0]):
-        total += a[i, ...] * b[i, ...]
-    return total
+def _least_lam(plan, system):
+    """Below, the solution is made of rounding errors (that G has in the directions that no bin can reach)."""
+    return system.trace * (_SINGULAR_MINIMUM if plan.is_singular else plan.n_channels * _EPSILON)
 
 
-def _square_sum(a):
-    return _sum_first(a, a)
-
-
-def _project(K, z):
-    """``K^T z`` for each lane: (n, m), (n, N) -> (m, N)."""
-    return _sum_first(K[:, :, None], z[:, None, :])
-
-
-def _dual(spectrum, lam, sigma):
-    """``z = U [c / (s2 + lam)] / sigma`` (n, N), from which the DEM is ``v K^T z``."""
-    damped = spectrum.c / (spectrum.s2 + lam)
-    U_by_column = array_namespace(lam).permute_dims(spectrum.U, (1, 0, 2))
-    return _sum_first(U_by_column, damped[:, None, :]) / sigma
-
-
-def _gram(xp, K, v, sigma):
-    """``G = A v A^T`` (n, n, N), for a weight v of each lane (m, N) or one for all (m, 1)."""
-    n = K.shape[0]
-    # G is symmetric: sum over the bins for the pairs i <= k only, then lay them out in full.
-    pairs = [(i, k) for i in range(n) for k in range(i, n)]
-    layout = [pairs.index((min(i, k), max(i, k))) for i in range(n) for k in range(n)]
-    products = xp.stack([K[i, :] * K[k, :] for i, k in pairs], axis=1)
-    sums = _sum_first(products[:, :, None], v[:, None, :])
-    full = xp.take(sums, xp.asarray(layout, device=device(K)), axis=0)
-    return xp.reshape(full, (n, n, sums.shape[1])) / (sigma[:, None, :] * sigma[None, :, :])
-
-
-def _eigensystem(xp, G, d, n_bins):
-    eigenvalues, U = xp.linalg.eigh(xp.permute_dims(G, (2, 0, 1)))
-    s2 = xp.permute_dims(eigenvalues, (1, 0))  # ascending
-    U = xp.permute_dims(U, (1, 2, 0))
-    # Rounding makes tiny eigenvalues negative, and those beyond the number of bins anything but zero.
-    s2 = xp.where(s2 > 0, s2, 0.0)
-    n_zero = max(s2.shape[0] - n_bins, 0)
-    if n_zero:
-        s2 = xp.concat([xp.zeros_like(s2[:n_zero, :]), s2[n_zero:, :]])
-    return _Spectrum(s2, _sum_first(U, d[:, None, :]), U)
-
-
-def _discrepancy_root(s2, c, target, options):
+def _discrepancy_root(M, plan, system, goal):
     """
-    The exact discrepancy principle (Morozov 1966): lam with ``misfit(lam) = target``, to rounding.
+    The exact discrepancy principle (Morozov 1966): lam with ``misfit(lam) = goal``, to rounding.
 
-    Newton on log(misfit) as a function of log(lam), where it is nearly straight, kept inside a bracket that
-    is known from the start: ``misfit <= lam^2 sum c^2/s2^2`` and ``misfit >= (lam / (s2_max + lam))^2 |c|^2``.
-    Where no lam meets the target, the nearest end of the range where lam means something.
+    Newton on ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam`` (Reinsch 1971), which is concave: from the
+    left it rises to the root without ever passing it. Where no lam meets the goal, the end of the range in
+    which lam means something.
     """
-    xp = array_namespace(s2, c)
-    s2_max = xp.max(s2, axis=0)
-    ceiling = _LAM_MAXIMUM * s2_max
-    floor = s2.shape[0] * xp.finfo(s2.dtype).eps * s2_max
-    total = _square_sum(c)
-    solvable = total > target
-    ratio = xp.sqrt(target / xp.where(solvable, total, 4.0 * target))
-    steepest = _square_sum(c / xp.maximum(s2, floor))
-    low = xp.sqrt(target / xp.where(solvable, steepest, 1.0))
-    low = xp.minimum(xp.maximum(low, floor), ceiling)
-    high = xp.minimum(s2_max * ratio / (1.0 - ratio), ceiling)
-    high = xp.maximum(high, low)
+    end = 1.0 / _least_lam(plan, system)
+    root_goal = M.sqrt(goal)
 
-    tolerance = 4 * xp.finfo(s2.dtype).eps
-    lam = low
-    for _ in range(_MAX_NEWTON_STEPS):
-        shrink = lam / (s2 + lam)
-        residual = c * shrink
-        misfit = _square_sum(residual)
-        slope = 2.0 * _sum_first(residual**2, 1.0 - shrink)  # d misfit / d log(lam)
-        low = xp.where(misfit < target, lam, low)
-        high = xp.where(misfit >= target, lam, high)
-        pending = solvable & (xp.abs(misfit - target) > tolerance * target) & (high - low > tolerance * high)
-        if not xp.any(pending):
-            break
-        safe = pending & (slope > 0)
-        step = xp.log(target / xp.where(safe, misfit, target)) * xp.where(safe, misfit, 1.0)
-        newton = lam * xp.exp(xp.clip(step / xp.where(safe, slope, 1.0), -50.0, 50.0))
-        inside = safe & (newton > low) & (newton < high)
-        lam = xp.where(pending, xp.where(inside, newton, xp.sqrt(low) * xp.sqrt(high)), lam)
-    return xp.where(solvable, lam, ceiling)
+    def newton(beta, running):
+        lam = 1.0 / beta
+        lower, reciprocal = factors = factor(system.T, lam)
+        x = solve_tridiagonal(factors, system.y)
+        u = solve_lower(lower, x)
+        misfit = lam * lam * dot(x, x)
+        # - lam/2 d misfit / d lam = misfit - lam^3 x . (T + lam)^-1 x
+        slope = misfit - lam * lam * lam * dot(u, [u_i * r_i for u_i, r_i in zip(u, reciprocal, strict=True)])
+        excess = M.sqrt(misfit) / root_goal - 1.0
+        step = beta * excess * misfit / M.where(slope > 0.0, slope, misfit)
+        running = running & (excess > 4 * _EPSILON) & (step > 2 * _EPSILON * beta) & (beta < end)
+        return running, (M.where(running, M.minimum(beta + step, end), beta), running)
+
+    start = 1.0 / (_LAM_MAXIMUM * system.trace)
+    beta, _ = M.iterate(newton, (start, dot(system.y, system.y) > goal), 200)
+    return 1.0 / beta
 
 
-def _nearest_grid_sample(s2, c, target, options):
+def _nearest_grid_sample(M, plan, system, goal):
     """
     The reference's rule: of ``n_samples`` values of lam, even in the logarithm, the one of nearest misfit.
 
-    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the
-    response (hence the fixed scale in `solve`). Should the ends be in descending order, all samples are the
-    upper one.
+    With s2 the eigenvalues of G, they reach from ``1e-4 min(s2)`` to ``sqrt(max(s2))``, where ``max(s2)`` would
+    have the unit of lam: so the grid depends on the unit of the response (hence `REFERENCE_SCALE`). Should the
+    ends be in descending order, all samples are the upper one. The misfit rises with lam: the nearest sample is
+    the last one not above the goal, found by bisection, or its successor.
     """
-    xp = array_namespace(s2, c)
-    low = xp.log(xp.maximum(xp.min(s2, axis=0) * 1e-4, float(xp.finfo(s2.dtype).smallest_normal)))
-    high = 0.5 * xp.log(xp.max(s2, axis=0))
-    sample = xp.arange(options.n_samples, dtype=s2.dtype, device=device(s2))[:, None]
-    lam = xp.exp(xp.minimum(low + sample * ((high - low) / (options.n_samples - 1)), high))
-    distance = xp.abs(_square_sum(c[:, None, :] * (lam / (s2[:, None, :] + lam))) - target)
-    nearest = xp.argmin(distance, axis=0)
-    return xp.take_along_axis(lam, nearest[None, :], axis=0)[0, :]
+    largest = _lanes.eigenvalue_bound(M, system.T, system.trace * (1.0 + 1e-3), largest=True)
+    if plan.is_singular:
+        smallest = 0.0 * system.trace
+    else:
+        smallest = _lanes.eigenvalue_bound(M, system.T, 0.0 * system.trace, largest=False)
+    low = M.log(M.maximum(smallest * 1e-4, 2.2250738585072014e-308))
+    high = 0.5 * M.log(largest)
+    step = (high - low) * (1.0 / (plan.n_samples - 1))
+
+    def distance(k):
+        lam = M.maximum(M.exp(M.minimum(low + k * step, high)), _least_lam(plan, system))
+        x = solve_tridiagonal(factor(system.T, lam), system.y)
+        return lam * lam * dot(x, x) - goal, lam
+
+    index = M.zero()
+    for bit in reversed(range((plan.n_samples - 1).bit_length())):
+        trial = index + float(2**bit)
+        is_below = (distance(trial)[0] <= 0.0) & (trial <= plan.n_samples - 1.0)
+        index = M.where(is_below, trial, index)
+    here, lam = distance(index)
+    there, successor = distance(M.minimum(index + 1.0, plan.n_samples - 1.0))
+    return M.where(M.abs(there) < M.abs(here), successor, lam)
 
 
-def _self_weight(xp, dem, floor):
+def _data_operator(M, system, lam, inverse_sigma):
+    """``(G + lam)^-1 / sigma`` (n x n): with it, ``K^dagger = v K^T (...)`` follows for every bin."""
+    n = len(inverse_sigma)
+    factors = factor(system.T, lam)
+    columns = []
+    for k in range(n):
+        unit = [M.zero() + float(i == k) for i in range(n)]
+        solved = solve_tridiagonal(factors, apply_q_transposed(system.reflectors, unit))
+        columns.append([inverse_sigma[k] * x_i for x_i in apply_q(system.reflectors, solved)])
+    return [[columns[k][i] for k in range(n)] for i in range(n)]
+
+
+def _put_resolution(M, column, both_sides):
     """
-    The weight of the second pass: the first solution, floored, smoothed over five bins, normalized.
+    Full width at half maximum, in dex, of each column of the resolution matrix ``R = K^dagger A``.
 
-    `floor` is the weight of the bins that the first solution leaves empty: the reference's is 1 in its own
-    units; None takes a fraction of each pixel's peak, which no unit can change.
+    As in the reference, each column is sampled at 51 temperatures by linear interpolation, and the width is the
+    distance from the first to the last sample of at least half the column's maximum. A column without such a
+    sample gets twice its bin's width. The columns come one at a time: no m x m array is ever stored.
     """
-    peak = xp.max(dem, axis=0)
-    floor = xp.where(peak > 0, peak * _FLOOR_FRACTION, 1.0) if floor is None else floor
-    weight = xp.where((dem > 0) & (dem > _PEAK_FRACTION * peak), dem, floor)
-    m = weight.shape[0]
-    # A moving mean over five bins that leaves the two end bins out, as in the reference: where the response
-    # is small, the ends of the first solution are the least certain.
-    rows = []
-    for j in range(m):
-        inner = [weight[i, :] for i in range(max(j - 2, 1), min(j + 3, m - 1))]
-        rows.append(sum(inner[1:], inner[0]) / 5.0)
-    smooth = xp.stack(rows) / xp.max(weight, axis=0)
-    return xp.where(smooth <= _WEIGHT_MINIMUM, _WEIGHT_MINIMUM, smooth)
 
+    def put_width(k):
+        h = [dot(row, column(k)) for row in both_sides]
 
-def _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options):
-    """
-    Choose lam; with ``positivity="relax"``, raise the misfit target until no bin is negative.
+        def put_element(j):
+            value = M.get("weight", j) * dot(column(j), h)
+            M.put("scratch", j, value)
+            return (value,)
 
-    Returns lam (N,) and the target (N,) that it was chosen for.
-    """
-    lam = choose(spectrum.s2, spectrum.c, target, options)
-    targets = xp.full(lam.shape, target, dtype=lam.dtype, device=device(lam))
-    if options.positivity is None:
-        return lam, targets
-    negative = _has_negative_bin(xp, K, _dual(spectrum, lam, sigma))
-    for _ in range(options.max_iterations - 1):
-        if not xp.any(negative):
-            break
-        target = target * options.target_growth
-        lanes = xp.nonzero(negative)[0]
-        part = _Spectrum(*(xp.take(array, lanes, axis=array.ndim - 1) for array in spectrum))
-        part_lam = choose(part.s2, part.c, target, options)
-        still = _has_negative_bin(xp, K, _dual(part, part_lam, xp.take(sigma, lanes, axis=1)))
-        lam[negative] = part_lam
-        targets[negative] = xp.full(part_lam.shape, target, dtype=lam.dtype, device=device(lam))
-        negative[negative] = still
-    return lam, targets
+        (top,) = M.over_bins(put_element, ("maximum",))
+        half = 0.5 * top
 
+        def edges(s):
+            is_above = M.sampled("scratch", s) >= half
+            return M.where(is_above, M.sample(s), _FAR), M.where(is_above, M.sample(s), -_FAR)
 
-def _has_negative_bin(xp, K, z):
-    """Whether ``xi = v K^T z`` has a negative bin: v is positive, so its sign is not needed."""
-    return xp.any(_project(K, z) < 0, axis=0)
+        first, last = M.over_samples(edges, ("minimum", "maximum"))
+        M.put_output("temperature_resolution", k, M.where(last > -_FAR, last - first, 2.0 * M.dlogt(k)))
 
-
-def _full_widths(xp, columns, dlogt, logt):
-    """
-    Full width at half maximum, in dex, of each column (m, N) of the resolution matrix: (m, N).
-
-    As in the reference, each column is sampled at 51 temperatures by linear interpolation, and the width is
-    the distance from the first to the last sample of at least half the column's maximum. A column without
-    such a sample gets twice its bin's width. The columns come one at a time: no m x m array is ever stored.
-    """
-    m = logt.shape[0]
-    count = xp.arange(_N_RESOLUTION_SAMPLES, dtype=logt.dtype, device=device(logt))
-    samples = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / _N_RESOLUTION_SAMPLES
-    left = xp.clip(xp.searchsorted(logt, samples, side="right") - 1, 0, m - 2)
-    fraction = (samples - xp.take(logt, left)) / (xp.take(logt, left + 1) - xp.take(logt, left))
-    samples, fraction = samples[:, None], fraction[:, None]
-    widths = []
-    for k, column in enumerate(columns):
-        lower = xp.take(column, left, axis=0)
-        sampled = lower + fraction * (xp.take(column, left + 1, axis=0) - lower)
-        above = sampled >= 0.5 * xp.max(column, axis=0)
-        first = xp.min(xp.where(above, samples, math.inf), axis=0)
-        last = xp.max(xp.where(above, samples, -math.inf), axis=0)
-        widths.append(xp.where(xp.any(above, axis=0), last - first, 2.0 * dlogt[k]))
-    return xp.stack(widths)
+    M.each_bin(put_width)
