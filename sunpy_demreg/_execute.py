@@ -28,16 +28,17 @@ def classify(intensity, uncertainty, mask=None, saturated=None):
         Bits of `Status`; zero where the pixel can be solved.
     """
     with np.errstate(invalid="ignore"):
+        not_finite = ~np.isfinite(intensity)
         causes = {
-            Status.NOT_FINITE: ~np.isfinite(intensity),
-            Status.BAD_UNCERTAINTY: ~(np.isfinite(uncertainty) & (uncertainty > 0)),
-            Status.NOT_POSITIVE: intensity <= 0,
+            Status.NOT_FINITE: not_finite,
+            Status.BAD_UNCERTAINTY: ~(np.isfinite(uncertainty) & (uncertainty > 0)) & ~not_finite,
+            Status.NOT_POSITIVE: (intensity <= 0) & np.isfinite(intensity),
         }
     if mask is not None:
         saturated = np.zeros(mask.shape, dtype=bool) if saturated is None else saturated & mask
-        causes[Status.SATURATED] = saturated
-        # A value that is masked because it is not finite has told its reason already.
-        causes[Status.MASKED] = mask & ~saturated & ~causes[Status.NOT_FINITE]
+        # Of a value that is not finite, nothing else needs to be said.
+        causes[Status.SATURATED] = saturated & ~not_finite
+        causes[Status.MASKED] = mask & ~saturated & ~not_finite
     status = np.zeros(intensity.shape[1:], dtype=np.int32)
     for bit, found in causes.items():
         status |= np.where(found.any(axis=0), np.int32(bit), np.int32(0))
@@ -91,22 +92,26 @@ def run(intensity, uncertainty, status, K, dlogt, logt, options, *, progress=Fal
         if bad.all():
             continue
         # A bad pixel keeps its lane, as data of zero with an error of one: so the others stay where they are.
-        solution = solve(
-            np.where(bad, 0.0, intensity[:, lanes]),
-            np.where(bad, 1.0, uncertainty[:, lanes]),
-            K,
-            dlogt,
-            logt,
-            options,
-        )
-        for whole, part in zip(flat[:-1], solution[:-1], strict=True):
-            whole[..., lanes] = np.where(bad, np.nan, part)
+        with np.errstate(all="ignore"):  # of data of extreme size, which come back as failed
+            solution = solve(
+                np.where(bad, 0.0, intensity[:, lanes]),
+                np.where(bad, 1.0, uncertainty[:, lanes]),
+                K,
+                dlogt,
+                logt,
+                options,
+            )
         flat.status[lanes] |= np.where(bad, 0, solution.status)
+        unsolved = (flat.status[lanes] & int(Status.UNSOLVED)) != 0
+        for whole, part in zip(flat[:-1], solution[:-1], strict=True):
+            whole[..., lanes] = np.where(unsolved, np.nan, part)
     return Solution(*(array.reshape(*array.shape[:-1], *pixel_shape) for array in flat))
 
 
 def _batch_size(n, m, options, memory_budget):
     """Pixels per batch: from the largest arrays alive at one time in `solve`."""
-    values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200 + 3 * options.n_samples * n
+    values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
+    if options.parameter_choice == "grid":
+        values_per_pixel += 3 * options.n_samples * n
     budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
     return int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BATCH))

@@ -7,10 +7,35 @@ __all__ = ["Status"]
 
 class Status(IntFlag):
     """
-    What happened to a pixel during the inversion: the bits of ``result["status"]``.
+    What happened to a pixel: the bits of ``result["status"]``.
 
-    A pixel with any of the bits of `Status.UNSOLVED` has no solution: its outputs are NaN and masked.
-    The other bits belong to pixels that were solved, and tell what to know about the solution.
+    A pixel with any of these bits, together ``Status.UNSOLVED``, has no solution; its outputs are NaN and masked:
+
+    ``NOT_FINITE``
+        an intensity is NaN or infinite;
+    ``BAD_UNCERTAINTY``
+        an uncertainty is NaN, infinite, zero or negative;
+    ``NOT_POSITIVE``
+        an intensity is zero or negative: usually off the limb, where the signal is below the noise;
+    ``SATURATED``
+        a channel is saturated;
+    ``MASKED``
+        a channel is masked in the input, for another reason than saturation;
+    ``NO_SIGNAL``
+        no plasma at all would fit to the chi-squared target too: the discrepancy principle has no solution;
+    ``FAILED``
+        the arithmetic broke down, for data or uncertainties of extreme size.
+
+    A pixel with these bits was solved, but with a remark:
+
+    ``RELAXED``
+        the chi-squared target was raised, because the first solution was negative somewhere;
+    ``NEGATIVE_DEM``
+        the DEM is negative in some bins (with ``positivity="relax"``: even after the last iteration);
+    ``TARGET_NOT_REACHED``
+        no DEM fits down to the chi-squared target.
+
+    ``Status.OK``, zero, is a pixel solved without remark.
 
     Examples
     --------
@@ -21,24 +46,16 @@ class Status(IntFlag):
     True
     """
 
-    #: Solved, and nothing to report.
     OK = 0
-    #: An intensity is NaN or infinite.
     NOT_FINITE = 1
-    #: An uncertainty is NaN, infinite, zero or negative.
     BAD_UNCERTAINTY = 2
-    #: An intensity is zero or negative: usually off the limb, where the signal is below the noise.
     NOT_POSITIVE = 4
-    #: A channel is saturated.
     SATURATED = 8
-    #: A channel is masked in the input (for another reason than saturation).
     MASKED = 16
-    #: Solved, but the DEM is still negative in some bins after the last iteration.
-    NEGATIVE_DEM = 32
-    #: Solved, but a DEM of zero fits to the target too: the pixel holds no significant signal.
-    NO_SIGNAL = 64
-    #: Solved, but no DEM fits down to the chi-squared target.
-    TARGET_NOT_REACHED = 128
+    NO_SIGNAL = 32
+    FAILED = 64
+    RELAXED = 128
+    NEGATIVE_DEM = 256
+    TARGET_NOT_REACHED = 512
 
-    #: The bits of the pixels that have no solution.
-    UNSOLVED = NOT_FINITE | BAD_UNCERTAINTY | NOT_POSITIVE | SATURATED | MASKED
+    UNSOLVED = NOT_FINITE | BAD_UNCERTAINTY | NOT_POSITIVE | SATURATED | MASKED | NO_SIGNAL | FAILED

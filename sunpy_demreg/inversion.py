@@ -1,5 +1,7 @@
 """The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
 
+from numbers import Integral, Real
+
 import numpy as np
 
 import astropy.units as u
@@ -9,6 +11,7 @@ from sunpy_demreg import _execute
 from sunpy_demreg._channels import as_channel_data
 from sunpy_demreg._regularization import Options
 from sunpy_demreg._status import Status
+from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.result import _bin_centers, _wrap
 
 __all__ = ["invert"]
@@ -86,12 +89,13 @@ def invert(
         ``"predicted_intensity"``
             (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
         ``"regularization_parameter"``
-            (...); λ for a response scaled to a maximum of one (of 1e15 times the response in cm5 units
-            with ``"grid"``).
+            (...); λ for a response matrix (response times bin width) scaled to a maximum of one, or times
+            1e15 with ``"grid"``.
         ``"status"``
-            (...); bits of `Status`. Pixels that could not be solved are NaN and masked in all cubes.
+            (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
-        ``result.meta`` holds the bin edges, the options, and the metadata of data and response.
+        ``result.meta`` holds the bin edges, the options, and the metadata of data and response. Slice with
+        ranges that count from the front: ndcube takes neither negative starts nor the removal of all axes.
 
     Raises
     ------
@@ -103,12 +107,19 @@ def invert(
     -----
     The method is that of Hannah & Kontar (2012, A&A 539, A146; 2013, A&A 553, A10), with the exact
     discrepancy principle of Morozov (1966). The weight of the regularization is the solution of a first pass,
-    smoothed over five bins. With ``parameter_choice="grid"`` all outputs equal those of the Python DEMREG to
-    rounding, but for two deliberate departures: the centers of non-uniform bins, and pixels with an intensity
-    of zero or less, for which DEMREG returns zeros and a chi-squared of zero.
+    smoothed over five bins.
 
-    ``"relax"`` buys positivity with misfit: chi-squared may grow to ``1.5**9``, 38 times its target. Pixels
-    that are negative all the same have ``Status.NEGATIVE_DEM``.
+    With ``parameter_choice="grid"`` the outputs equal those of the Python DEMREG to rounding, with these
+    deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less (there
+    zeros with a chi-squared of zero) or without significant signal are masked; a temperature resolution of
+    zero, from a kernel narrower than the 51 samples that measure it, is one bin's width; with fewer bins than
+    channels the grid starts at the smallest singular value that is not zero.
+
+    What to keep in mind: ``"relax"`` buys positivity with misfit, so look at chi-squared (it may grow to
+    ``1.5**9``, 38 times its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it says
+    nothing of the bias of the regularization, nor of errors of the response. Six AIA channels hardly constrain
+    plasma beyond log T = 7: in the quiet Sun the hottest bins show what the method leaves there, not plasma.
+    The response is taken at the centers of the bins: bins much wider than 0.1 in log T fit badly.
     """
     options = _validated_options(
         parameter_choice, positivity, chi_squared_target, target_growth, max_iterations, n_samples
@@ -136,7 +147,7 @@ def invert(
         options,
         progress=progress,
     )
-    _warn_of_unsolved(status)
+    _warn_of_unsolved(solution.status)
     meta = {
         **options._asdict(),
         "channels": response.channels,
@@ -151,16 +162,16 @@ def _validated_options(parameter_choice, positivity, chi_squared_target, target_
         ("parameter_choice", parameter_choice, ("discrepancy", "grid")),
         ("positivity", positivity, ("relax", None)),
     ):
-        if value not in allowed:
+        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
             raise ValueError(f"`{name}` must be one of {allowed}, but is {value!r}")
     for name, value, least in (
         ("chi_squared_target", chi_squared_target, 0),
         ("target_growth", target_growth, 1),
     ):
-        if not (np.isscalar(value) and np.isreal(value) and least < value < np.inf):
+        if not (isinstance(value, Real | np.ndarray) and np.ndim(value) == 0 and least < value < np.inf):
             raise ValueError(f"`{name}` must be a finite number above {least}, but is {value!r}")
     for name, value, least in (("max_iterations", max_iterations, 1), ("n_samples", n_samples, 2)):
-        if not (isinstance(value, int | np.integer) and value >= least):
+        if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
             raise ValueError(f"`{name}` must be a whole number of at least {least}, but is {value!r}")
     return Options(
         parameter_choice,
@@ -173,6 +184,11 @@ def _validated_options(parameter_choice, positivity, chi_squared_target, target_
 
 
 def _validated_edges(edges, response):
+    if not isinstance(response, TemperatureResponse):
+        raise TypeError(
+            f"`response` must be a TemperatureResponse, but is a {type(response).__name__}: make it with "
+            "`TemperatureResponse.from_aia(cube)`, and pass it after the data"
+        )
     name = "`temperature_bin_edges`"
     if not isinstance(edges, u.Quantity) or not edges.unit.is_equivalent(u.K):
         raise ValueError(f"{name} must be a Quantity in kelvin, for instance `10 ** np.arange(5.6, 7.4, 0.05) * u.K`")
@@ -184,9 +200,10 @@ def _validated_edges(edges, response):
     low, high = response.temperature[0], response.temperature[-1]
     # Powers of ten are rounded differently in different places: an edge on the table's end is inside it.
     if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
+        hint = " (are they log10 of the temperature? then pass `10**edges * u.K`)" if edges[-1] < 10 * u.K else ""
         raise ValueError(
             f"{name} reach from {edges[0]:.4g} to {edges[-1]:.4g}, but `response` is tabulated from {low:.4g} to "
-            f"{high:.4g}: choose edges inside"
+            f"{high:.4g}: choose edges inside{hint}"
         )
     return edges
 
@@ -212,9 +229,9 @@ def _matched_response(response, labels, n_channels, *, is_bare):
 
 
 def _warn_of_unsolved(status):
-    n_unsolved = int(np.count_nonzero(status))
+    n_unsolved = int(np.count_nonzero(status & int(Status.UNSOLVED)))
     if n_unsolved:
-        counts = ((bit.name, np.count_nonzero(status & bit)) for bit in Status)
+        counts = ((bit.name, np.count_nonzero(status & bit)) for bit in Status.UNSOLVED)
         reasons = ", ".join(f"{name} {count}" for name, count in counts if count)
         warn_user(
             f"{n_unsolved} of {status.size} pixels were not solved and are masked ({reasons}); "

@@ -212,15 +212,22 @@ def test_bad_pixel_is_flagged_and_its_neighbors_untouched(small, response, edges
 def test_saturated_pixel_is_told_from_a_masked_one(response, edges):
     import sunpy_demreg
 
-    maps = sample.aia_maps()
-    data = maps[2].data.copy()
-    data[20, 30] = 16000.0
-    maps[2] = maps[2]._new_instance(data, maps[2].meta)
-    cube = sunpy_demreg.prepare(maps, n_sample=16)[:, 18:23, 28:33]
-    with pytest.warns(SunpyUserWarning, match=r"SATURATED 1\)"):
-        result = invert(cube, response, edges)
-    assert result["status"].data[2, 2] == Status.SATURATED
-    assert np.count_nonzero(result["status"].data & Status.UNSOLVED) == 1
+    def prepared(value):
+        maps = sample.aia_maps()
+        data = maps[2].data.copy()
+        data[20, 30] = value or data[20, 30]
+        maps[2] = maps[2]._new_instance(data, maps[2].meta)
+        return sunpy_demreg.prepare(maps, n_sample=16)[:, 18:23, 28:33]
+
+    good = invert(prepared(None), response, edges)
+    for value, flag in ((16000.0, Status.SATURATED), (np.nan, Status.NOT_FINITE), (np.inf, Status.NOT_FINITE)):
+        with pytest.warns(SunpyUserWarning, match=rf"{flag.name} 1\)"):
+            result = invert(prepared(value), response, edges)
+        assert result["status"].data[2, 2] == flag
+        elsewhere = np.ones((5, 5), bool)
+        elsewhere[2, 2] = False
+        for key in result:
+            np.testing.assert_array_equal(result[key].data[..., elsewhere], good[key].data[..., elsewhere])
 
 
 def test_several_reasons_are_all_told(small, response, edges):
@@ -230,6 +237,33 @@ def test_several_reasons_are_all_told(small, response, edges):
     with pytest.warns(SunpyUserWarning, match="not solved"):
         result = invert(bad, response, edges)
     assert result["status"].data[1, 1] == Status.NOT_FINITE | Status.NOT_POSITIVE | Status.BAD_UNCERTAINTY
+
+
+def test_pixel_without_significant_signal_is_masked(small, response, edges):
+    sigma = small.uncertainty.array.copy()
+    sigma[:, 1, 1] = 2 * small.data[:, 1, 1]
+    with pytest.warns(SunpyUserWarning, match=r"1 of 42 .*\(NO_SIGNAL 1\)"):
+        result = invert(replaced(small, uncertainty=StdDevUncertainty(sigma)), response, edges)
+    assert np.all(np.isnan(result["dem"].data[:, 1, 1]))
+    assert result["dem"].mask[:, 1, 1].all()
+
+
+@pytest.mark.parametrize("options", [{}, {"parameter_choice": "grid"}])
+def test_every_pixel_is_solved_or_masked_with_a_reason(small, response, options):
+    """Also with fewer bins than channels, and data and uncertainties of extreme size."""
+    data, sigma = small.data.copy(), small.uncertainty.array.copy()
+    data[0, 0, 0], sigma[1, 0, 1], sigma[2, 0, 2], sigma[:, 0, 3], sigma[:, 0, 4] = 1e300, 5e-324, 1e-160, 1e-160, 1e150
+    cube = replaced(small, data=data, uncertainty=StdDevUncertainty(sigma))
+    for step in (0.05, 0.3, 0.6):
+        edges = 10 ** np.arange(5.6, 7.41, step) * u.K
+        with pytest.warns(SunpyUserWarning, match="FAILED"):
+            result = invert(cube, response, edges, **options)
+        unsolved = (result["status"].data & int(Status.UNSOLVED)) != 0
+        assert 0 < unsolved.sum() <= 5
+        for key in list(result)[:-1]:
+            assert np.all(np.isfinite(result[key].data[..., ~unsolved])), key
+            assert np.all(np.isnan(result[key].data[..., unsolved])), key
+            np.testing.assert_array_equal(result[key].mask, np.broadcast_to(unsolved, result[key].data.shape))
 
 
 def test_image_without_any_signal_is_all_masked(small, response, edges):
@@ -282,6 +316,8 @@ BAD_CALLS = {
         "tabulated from 1e\\+04 K",
     ),
     "edges above the response": (lambda d, s: {"temperature_bin_edges": np.append(E, 1e10) * u.K}, "to 1e\\+09 K"),
+    "edges in log T": (lambda d, s: {"temperature_bin_edges": np.log10(E) * u.K}, "log10 of the temperature"),
+    "no response": (lambda d, s: {"response": None}, "`response` must be a TemperatureResponse, but is a NoneType"),
     "two bins": (lambda d, s: {"temperature_bin_edges": E[:3] * u.K}, "at least three bins"),
     "edges of two axes": (lambda d, s: {"temperature_bin_edges": [E, E] * u.K}, "has the shape"),
     "unknown choice": (lambda d, s: {"parameter_choice": "gcv"}, "`parameter_choice` must be one of.*'gcv'"),
@@ -290,6 +326,9 @@ BAD_CALLS = {
     "no growth": (lambda d, s: {"target_growth": 1.0}, "`target_growth` must be.*above 1"),
     "no iterations": (lambda d, s: {"max_iterations": 0}, "`max_iterations` must be.*at least 1"),
     "a fraction of an iteration": (lambda d, s: {"max_iterations": 2.5}, "`max_iterations` must be a whole number"),
+    "a target that is no number": (lambda d, s: {"chi_squared_target": "1"}, "`chi_squared_target` must be"),
+    "an array of choices": (lambda d, s: {"parameter_choice": np.array(["grid", "grid"])}, "`parameter_choice`"),
+    "iterations that are a truth value": (lambda d, s: {"max_iterations": True}, "`max_iterations` must be"),
     "one sample": (lambda d, s: {"n_samples": 1}, "`n_samples` must be.*at least 2"),
 }
 

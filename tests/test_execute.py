@@ -1,0 +1,65 @@
+"""Batches: they bound the memory, and change nothing."""
+
+import numpy as np
+import pytest
+from synthetic import instrument, pixels
+
+from sunpy_demreg import _execute
+from sunpy_demreg._regularization import Options
+from sunpy_demreg._status import Status
+
+
+@pytest.mark.parametrize("parameter_choice", ["discrepancy", "grid"])
+def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 400)
+    g[1, ::7] = -1
+    g, sigma = g.reshape(4, 20, 20), sigma.reshape(4, 20, 20)
+    status = _execute.classify(g, sigma)
+    options = Options(parameter_choice=parameter_choice)
+    sizes = []
+    solve = _execute.solve
+    monkeypatch.setattr(_execute, "solve", lambda g, *args: sizes.append(g.shape[1]) or solve(g, *args))
+    answers = []
+    for budget in (None, 2**20, 2**17, 1):
+        sizes.clear()
+        answers.append(_execute.run(g, sigma, status, K, dlogt, logt, options, memory_budget=budget))
+        # A batch of nothing but bad pixels is left out: here, where each has its own.
+        assert sum(sizes) == (400 if budget != 1 else np.count_nonzero(status == 0))
+        if budget == 2**17:
+            assert max(sizes) < 100
+    assert set(sizes) == {1}
+    assert answers[0].dem.shape == (12, 20, 20)
+    for answer in answers[1:]:
+        for one, other in zip(answers[0], answer, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_batch_of_bad_pixels_costs_nothing(monkeypatch):
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 3000)
+    g[0, :2048] = np.nan
+    calls = []
+    solve = _execute.solve
+    monkeypatch.setattr(_execute, "solve", lambda g, *args: calls.append(g.shape) or solve(g, *args))
+    status = _execute.classify(g, sigma)
+    solution = _execute.run(g, sigma, status, K, dlogt, logt, Options())
+    assert len(calls) == 1
+    assert np.all(solution.status[:2048] == Status.NOT_FINITE)
+    assert np.all(np.isfinite(solution.dem[:, 2048:]))
+
+
+def test_reasons_of_one_value_are_not_mixed():
+    values = np.array([[np.nan, np.inf, 1.0, -1.0, 1.0, 1.0]])
+    sigma = np.array([[np.nan, np.nan, 0.0, 1.0, 1.0, 1.0]])
+    mask = np.array([[True, True, False, False, True, True]])
+    saturated = np.array([[False, True, False, False, False, True]])
+    expected = [
+        Status.NOT_FINITE,
+        Status.NOT_FINITE,
+        Status.BAD_UNCERTAINTY,
+        Status.NOT_POSITIVE,
+        Status.MASKED,
+        Status.SATURATED,
+    ]
+    np.testing.assert_array_equal(_execute.classify(values, sigma, mask, saturated), expected)
