@@ -1,156 +1,95 @@
 """
-The mathematics: one text for every engine.
+The mathematics: stacks of pixels in, stacks of DEMs out.
 
-`invert_lanes` says what happens to a pixel, in arithmetic on lane values (see `sunpy_demreg._lanes`). A machine
-``M`` runs it: on arrays at once, or by compiling it (see `sunpy_demreg._engines`). No lane knows of another,
-and every sum has a fixed order, so the answer of a pixel depends neither on its neighbors nor on how many
-pixels are worked on together.
+Everything here is written against the Python array API, so the same text runs on NumPy and on CuPy.
+A *lane* is a pixel, and lanes are the last axis of every array: all arithmetic is elementwise along it and
+every sum runs over a leading axis in a fixed order. So the answer of a pixel does not depend, to the last
+bit, on its neighbors or on how many pixels are solved together.
 
-Symbols (Hannah & Kontar 2012, A&A 539, A146, and the theory page of the documentation): n channels, m
-temperature bins; g intensity, sigma uncertainty, K response matrix; A = K / sigma, d = g / sigma. The DEM xi
-minimizes ``|A xi - d|^2 + lam |L xi|^2`` with L diagonal. With ``v = L^-2`` everything follows from the n x n
-matrix ``G = A v A^T = Q T Q^T``, T tridiagonal: ``x = Q (T + lam)^-1 Q^T d``, ``xi = v A^T x``, and the misfit
-``lam^2 |x|^2`` rises monotonically with lam.
+Symbols (of Hannah & Kontar 2012, A&A 539, A146, and of the theory page of the documentation): n channels,
+m temperature bins; g intensity, sigma uncertainty, K response matrix, A = K / sigma, d = g / sigma. The DEM
+xi minimizes ``|A xi - d|^2 + lam |L xi|^2`` with L diagonal. With ``v = L^-2`` everything follows from the
+n x n eigenproblem ``G = A v A^T = U s2 U^T``: c = U^T d, xi = v A^T U [c / (s2 + lam)], and the misfit is
+``sum (lam c / (s2 + lam))^2``, which rises monotonically with lam.
 """
 
-from itertools import combinations_with_replacement
+import math
 from typing import NamedTuple
 
-from sunpy_demreg import _lanes
-from sunpy_demreg._lanes import apply_q, apply_q_transposed, dot, factor, solve_lower, solve_tridiagonal, total
+from array_api_compat import array_namespace, device
+
 from sunpy_demreg._status import Status
 
-__all__ = ["REFERENCE_SCALE", "Plan", "channel_pairs", "invert_lanes"]
+__all__ = ["Options", "Solution", "solve"]
 
 REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
-_EPSILON = 2.0**-52
-_PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its peak carry no information
-_FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
-_WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
-_N_RESOLUTION_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured
+PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its peak carry no information
+FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
+WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
+N_RESOLUTION_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured
 _LOST = 1e-3  # relative difference of two ways to the misfit, beyond which the arithmetic has failed
 _ILL_CONDITIONED = 1e-7  # smallest over largest s2 below which squaring A costs too many digits (AIA: 4e-6)
 _MAX_NEWTON_STEPS = 200  # a guard only: ten are enough for any pixel seen
 
 
-class Plan(NamedTuple):
-    """What is fixed before the text runs, and so compiled into it."""
+class Options(NamedTuple):
+    """How to regularize: see `sunpy_demreg.invert`, which validates the values."""
 
-    n_channels: int
     parameter_choice: str = "discrepancy"
     positivity: str | None = "relax"
+    chi_squared_target: float = 1.0
+    target_growth: float = 1.5
     max_iterations: int = 10
-    n_samples: int = 42  # of the grid of lam
-    is_singular: bool = False  # G, for there are more channels than bins
-    errors: bool = True  # whether dem_uncertainty is wanted
-    resolution: bool = True  # whether temperature_resolution is wanted
+    n_samples: int = 42
 
 
-class _System(NamedTuple):
-    """``(G + lam) x = d``, reduced to tridiagonal form."""
+class Solution(NamedTuple):
+    """The outputs of `solve`; N lanes, m bins, n channels."""
 
-    T: tuple
-    y: list  # Q^T d
-    reflectors: list
-    trace: object
-
-    def solution(self, lam):
-        return apply_q(self.reflectors, solve_tridiagonal(factor(self.T, lam), self.y))
-
-
-def channel_pairs(n):
-    """The pairs i <= k of channels, in the order of the machine's tables of ``K_i K_k``."""
-    return list(combinations_with_replacement(range(n), 2))
+    dem: object  # (m, N), unit of g / unit of K
+    dem_uncertainty: object  # (m, N), same unit
+    temperature_resolution: object  # (m, N), dex
+    chi_squared: object  # (N,)
+    predicted_intensity: object  # (n, N), unit of g
+    regularization_parameter: object  # (N,)
+    status: object  # (N,), int32, bits of Status
 
 
-def invert_lanes(M, plan):
-    """Invert the lanes of a machine, and put the outputs into it."""
-    n = plan.n_channels
-    pairs = channel_pairs(n)
-    g = [M.intensity(i) for i in range(n)]
-    inverse_sigma = [1.0 / M.sigma(i) for i in range(n)]
-    d = [g_i * w_i for g_i, w_i in zip(g, inverse_sigma, strict=True)]
-    choose = _nearest_grid_sample if plan.parameter_choice == "grid" else _discrepancy_root
-    goal = M.scalar("target") + 0.0 * d[0]
+class _Spectrum(NamedTuple):
+    """Eigenvalues (n, N), data in the eigenbasis (n, N), eigenvectors (n, n, N) of G."""
 
-    def column(j):
-        return [M.response(i, j) for i in range(n)]
-
-    def system(sums):
-        """Of the sums over the bins of ``K_i K_k v``."""
-        of_pair = dict(zip(pairs, sums, strict=True))
-        G = [[of_pair[min(i, k), max(i, k)] * (inverse_sigma[i] * inverse_sigma[k]) for k in range(n)] for i in range(n)]
-        T, y, reflectors = _lanes.tridiagonalize(M, G, d)
-        return _System(T, y, reflectors, total(T[0]))
-
-    def dual(x):
-        """What the columns of K multiply: ``xi_j = v_j K_j . dual``."""
-        return [w_i * x_i for w_i, x_i in zip(inverse_sigma, x, strict=True)]
-
-    # The first pass, with L^-2 = dlogT for all pixels: its DEM, smoothed, is the weight of the second.
-    first = system([M.shared_gram(p) for p in range(len(pairs))])
-    z = dual(first.solution(choose(M, plan, first, goal)))
-    _put_weight(M, lambda j: M.dlogt(j) * dot(column(j), z), on_grid=plan.parameter_choice == "grid")
-
-    def add_bin(j):
-        v = M.get("weight", j)
-        return tuple(M.response_pair(p, j) * v for p in range(len(pairs)))
-
-    second = system(M.over_bins(add_bin, ("sum",) * len(pairs)))
-
-    def has_negative_bin(z):
-        """v is positive, so the sign of the DEM does not need it."""
-        return M.over_bins(lambda j: (dot(column(j), z),), ("minimum",))[0] < 0.0
-
-    lam = choose(M, plan, second, goal)
-    if plan.positivity == "relax" and plan.max_iterations > 1:
-        # Raise the target until no bin is negative.
-        def relax(lam, goal, negative):
-            goal = M.where(negative, goal * M.scalar("growth"), goal)
-            lam = M.where(negative, choose(M, plan, second, goal), lam)
-            negative = negative & has_negative_bin(dual(second.solution(lam)))
-            return negative, (lam, goal, negative)
-
-        start = has_negative_bin(dual(second.solution(lam)))
-        lam, goal, _ = M.iterate(relax, (lam, goal, start), plan.max_iterations - 1)
-
-    z = dual(second.solution(lam))
-    operator = _data_operator(M, second, lam, inverse_sigma) if plan.errors or plan.resolution else None
-
-    def put_bin(j):
-        v, K_j = M.get("weight", j), column(j)
-        dem = v * dot(K_j, z)
-        M.put_output("dem", j, dem * M.scalar("scale"))
-        if plan.errors:
-            # A row of K^dagger = v A^T (G + lam)^-1: its length is the error.
-            row = [dot(o_i, K_j) for o_i in operator]
-            M.put_output("dem_uncertainty", j, v * M.sqrt(dot(row, row)) * M.scalar("scale"))
-        return dem, *(K_ij * dem for K_ij in K_j)
-
-    least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
-    residual = [(g_i - p_i) * w_i for g_i, p_i, w_i in zip(g, predicted, inverse_sigma, strict=True)]
-    misfit = dot(residual, residual)
-    for i in range(n):
-        M.put_output("predicted_intensity", i, predicted[i])
-    M.put_output("chi_squared", 0, misfit * (1.0 / n))
-    M.put_output("regularization_parameter", 0, lam)
-    status = M.where(least < 0.0, float(Status.NEGATIVE_DEM), M.zero())
-    status = status + M.where(dot(d, d) <= goal, float(Status.NO_SIGNAL), M.zero())
-    if plan.parameter_choice != "grid":  # whose coarse samples rarely meet the target: the bit would say nothing
-        status = status + M.where(misfit > goal * (1 + 1e-6), float(Status.TARGET_NOT_REACHED), M.zero())
-    M.put_output("status", 0, status)
-    if plan.resolution:
-        both_sides = [[w_i * o_ik for o_ik in o_i] for w_i, o_i in zip(inverse_sigma, operator, strict=True)]
-        _put_resolution(M, column, both_sides)
+    s2: object
+    c: object
+    U: object
 
 
-def _put_weight(M, first_dem, *, on_grid):
+def solve(g, sigma, K, dlogt, logt, options):
     """
-    ``v = L^-2`` of the second pass: the first DEM, floored, smoothed over five bins, normalized, over dlogT.
+    Invert a stack of pixels.
 
-    The floor is the weight of the bins that the first DEM leaves empty: the reference's is 1 in its own units;
-    otherwise it is a fraction of each pixel's peak, which no unit can change.
+    Parameters
+    ----------
+    g, sigma : array, (n, N)
+        Intensity and its uncertainty, finite, ``sigma > 0``.
+    K : array, (n, m)
+        Response matrix: intensity = K @ dem.
+    dlogt, logt : array, (m,)
+        Widths and centers of the temperature bins in log10 T.
+    options : Options
+
+    Returns
+    -------
+    Solution
     """
+    xp = array_namespace(g, sigma, K)
+    on_grid = options.parameter_choice == "grid"
+    choose = _nearest_grid_sample if on_grid else _discrepancy_root
+    # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced;
+    # otherwise it follows the response, so that no unit can change the answer.
+    scale = REFERENCE_SCALE if on_grid else 1.0 / xp.max(K)
+    K = K * scale
+    d = g / sigma
+    target = K.shape[0] * options.chi_squared_target
 
     v = dlogt[:, None]
     spectrum = _eigensystem(xp, K, v, sigma, d)
@@ -191,9 +130,12 @@ def _put_weight(M, first_dem, *, on_grid):
     return Solution(dem * scale, dem_uncertainty * scale, resolution, chi_squared, predicted, lam, status)
 
 
-def _least_lam(plan, system):
-    """Below, the solution is made of rounding errors (that G has in the directions that no bin can reach)."""
-    return system.trace * (_SINGULAR_MINIMUM if plan.is_singular else plan.n_channels * _EPSILON)
+def _sum_first(a, b):
+    """Sum of ``a * b`` over the first axis, in a fixed order (a library's reduction promises none)."""
+    total = a[0, ...] * b[0, ...]
+    for i in range(1, a.shape[0]):
+        total += a[i, ...] * b[i, ...]
+    return total
 
 
 def _square_sum(a):
@@ -273,7 +215,7 @@ def _with_lanes(xp, array, chosen, values):
 
 def _discrepancy_root(s2, c, target, options):
     """
-    The exact discrepancy principle (Morozov 1966): lam with ``misfit(lam) = goal``, to rounding.
+    The exact discrepancy principle (Morozov 1966): lam with ``misfit(lam) = target``, to rounding.
 
     Newton on log(misfit) as a function of log(lam), where it is nearly straight, kept inside a bracket that
     is known from the start: ``misfit <= lam^2 sum c^2/s2^2`` and ``misfit >= (lam / (s2_max + lam))^2 |c|^2``.
@@ -310,14 +252,13 @@ def _discrepancy_root(s2, c, target, options):
     return xp.where(solvable, lam, s2_max)
 
 
-def _nearest_grid_sample(M, plan, system, goal):
+def _nearest_grid_sample(s2, c, target, options):
     """
     The reference's rule: of ``n_samples`` values of lam, even in the logarithm, the one of nearest misfit.
 
-    With s2 the eigenvalues of G, they reach from ``1e-4 min(s2)`` to ``sqrt(max(s2))``, where ``max(s2)`` would
-    have the unit of lam: so the grid depends on the unit of the response (hence `REFERENCE_SCALE`). Should the
-    ends be in descending order, all samples are the upper one. The misfit rises with lam: the nearest sample is
-    the last one not above the goal, found by bisection, or its successor.
+    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the
+    response (hence the fixed scale in `solve`). Should the ends be in descending order, all samples are the
+    upper one.
     """
     xp = array_namespace(s2, c)
     low = xp.log(1e-4 * xp.min(xp.where(s2 > 0, s2, math.inf), axis=0))
@@ -329,34 +270,30 @@ def _nearest_grid_sample(M, plan, system, goal):
     return xp.take_along_axis(lam, nearest[None, :], axis=0)[0, :]
 
 
-def _data_operator(M, system, lam, inverse_sigma):
-    """``(G + lam)^-1 / sigma`` (n x n): with it, ``K^dagger = v K^T (...)`` follows for every bin."""
-    n = len(inverse_sigma)
-    factors = factor(system.T, lam)
-    columns = []
-    for k in range(n):
-        unit = [M.zero() + float(i == k) for i in range(n)]
-        solved = solve_tridiagonal(factors, apply_q_transposed(system.reflectors, unit))
-        columns.append([inverse_sigma[k] * x_i for x_i in apply_q(system.reflectors, solved)])
-    return [[columns[k][i] for k in range(n)] for i in range(n)]
-
-
-def _put_resolution(M, column, both_sides):
+def _self_weight(xp, dem, floor):
     """
-    Full width at half maximum, in dex, of each column of the resolution matrix ``R = K^dagger A``.
+    The weight of the second pass: the first solution, floored, smoothed over five bins, normalized.
 
-    As in the reference, each column is sampled at 51 temperatures by linear interpolation, and the width is the
-    distance from the first to the last sample of at least half the column's maximum. A column without such a
-    sample gets twice its bin's width. The columns come one at a time: no m x m array is ever stored.
+    `floor` is the weight of the bins that the first solution leaves empty: the reference's is 1 in its own
+    units; None takes a fraction of each pixel's peak, which no unit can change.
     """
+    peak = xp.max(dem, axis=0)
+    floor = xp.where(peak > 0, peak * FLOOR_FRACTION, 1.0) if floor is None else floor
+    weight = xp.where((dem > 0) & (dem > PEAK_FRACTION * peak), dem, floor)
+    m = weight.shape[0]
+    # A moving mean over five bins that leaves the two end bins out, as in the reference: where the response
+    # is small, the ends of the first solution are the least certain.
+    rows = []
+    for j in range(m):
+        inner = [weight[i, :] for i in range(max(j - 2, 1), min(j + 3, m - 1))]
+        rows.append(sum(inner[1:], inner[0]) / 5.0)
+    smooth = xp.stack(rows) / xp.max(weight, axis=0)
+    return xp.where(smooth <= WEIGHT_MINIMUM, WEIGHT_MINIMUM, smooth)
 
-    def put_width(k):
-        h = [dot(row, column(k)) for row in both_sides]
 
-        def put_element(j):
-            value = M.get("weight", j) * dot(column(j), h)
-            M.put("scratch", j, value)
-            return (value,)
+def _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options):
+    """
+    Choose lam; with ``positivity="relax"``, raise the misfit target until no bin is negative.
 
     Returns lam (N,) and the target (N,) that it was chosen for. The exact choice stops where the next target is
     one that no plasma at all would meet too.
@@ -381,12 +318,10 @@ def _put_resolution(M, column, both_sides):
         negative[negative] = still
     return lam, targets
 
-        def edges(s):
-            is_above = M.sampled("scratch", s) >= half
-            return M.where(is_above, M.sample(s), _FAR), M.where(is_above, M.sample(s), -_FAR)
 
-        first, last = M.over_samples(edges, ("minimum", "maximum"))
-        M.put_output("temperature_resolution", k, M.where(last > -_FAR, last - first, 2.0 * M.dlogt(k)))
+def _has_negative_bin(xp, K, z):
+    """Whether ``xi = v K^T z`` has a negative bin: v is positive, so its sign is not needed."""
+    return xp.any(_project(K, z) < 0, axis=0)
 
 
 def _full_widths(xp, columns, dlogt, logt):
@@ -399,8 +334,8 @@ def _full_widths(xp, columns, dlogt, logt):
     one at a time: no m x m array is ever stored.
     """
     m = logt.shape[0]
-    count = xp.arange(_N_RESOLUTION_SAMPLES, dtype=logt.dtype, device=device(logt))
-    samples = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / _N_RESOLUTION_SAMPLES
+    count = xp.arange(N_RESOLUTION_SAMPLES, dtype=logt.dtype, device=device(logt))
+    samples = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / N_RESOLUTION_SAMPLES
     left = xp.clip(xp.searchsorted(logt, samples, side="right") - 1, 0, m - 2)
     fraction = (samples - xp.take(logt, left)) / (xp.take(logt, left + 1) - xp.take(logt, left))
     samples, fraction = samples[:, None], fraction[:, None]

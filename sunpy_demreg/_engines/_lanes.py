@@ -4,10 +4,10 @@ Small linear algebra on lanes.
 A *lane* is a pixel, and a lane value is whatever holds one number per lane: an array, or a SIMD register.
 Vectors and matrices are Python lists of lane values, so every loop here is over a few channels and disappears
 when the text is compiled. ``M`` is the machine (see `sunpy_demreg._engines`) that supplies what operators do
-not: ``sqrt``, ``where``, ``maximum``, ``iterate``.
+not.
 """
 
-__all__ = ["apply_q", "apply_q_transposed", "dot", "eigenvalue_bound", "factor", "solve_lower", "solve_tridiagonal"]
+__all__ = ["apply_q", "apply_q_transposed", "dot", "extreme_eigenvalue", "factor", "solve_lower", "solve_tridiagonal"]
 __all__ += ["total", "tridiagonalize"]
 
 
@@ -104,7 +104,7 @@ def solve_tridiagonal(factors, y):
     return x[::-1]
 
 
-def eigenvalue_bound(M, T, start, *, largest):
+def extreme_eigenvalue(M, T, start, *, largest):
     """
     Extreme eigenvalue of T, by Laguerre's iteration from outside the spectrum, which is monotone and cubic.
 
@@ -134,4 +134,4 @@ def eigenvalue_bound(M, T, start, *, largest):
         running = running & (sign * s1 > 0.0) & (move > 2.0e-16 * M.abs(x))
         return running, (M.where(running, x - sign * move, x), running)
 
-    return M.iterate(step, (start, start == start), 60)[0]
+    return M.iterate(step, (start, start <= start), 60)[0]
