@@ -13,9 +13,9 @@ Symbols as there: n channels, m bins; g, sigma, K, d = g / sigma, ``v = L^-2``, 
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-from sunpy_demreg import _regularization as reference
 from sunpy_demreg._engines import _lanes
 from sunpy_demreg._engines._lanes import apply_q, apply_q_transposed, dot, factor, solve_lower, solve_tridiagonal
+from sunpy_demreg._regularization import FLOOR_FRACTION, PEAK_FRACTION, WEIGHT_MINIMUM
 from sunpy_demreg._status import Status
 
 __all__ = ["DIFFICULT", "Plan", "channel_pairs", "invert_lanes"]
@@ -159,8 +159,8 @@ def _put_weight(M, first_dem, *, on_grid):
         return (value,)
 
     peak = M.maximum(M.over_bins(keep, ("maximum",))[0], 0.0)
-    cut = peak * reference.PEAK_FRACTION
-    floor = 1.0 if on_grid else M.where(peak > 0.0, peak * reference.FLOOR_FRACTION, 1.0)
+    cut = peak * PEAK_FRACTION
+    floor = 1.0 if on_grid else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
 
     def raise_to_floor(j):
         value = M.get("scratch", j)
@@ -172,7 +172,7 @@ def _put_weight(M, first_dem, *, on_grid):
 
     def smooth(j):
         value = M.sum_of_inner_neighbors("scratch", j) * normalization
-        M.put("weight", j, M.maximum(value, reference.WEIGHT_MINIMUM) / M.dlogt(j))
+        M.put("weight", j, M.maximum(value, WEIGHT_MINIMUM) / M.dlogt(j))
         return ()
 
     M.over_bins(smooth, ())
@@ -180,7 +180,7 @@ def _put_weight(M, first_dem, *, on_grid):
 
 def _discrepancy_root(M, plan, system, signal, goal):
     """
-    lam with ``misfit(lam) = goal``, to rounding.
+    Solve ``misfit(lam) = goal`` for lam, to rounding.
 
     Newton on ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam`` (Reinsch 1971), which is concave: from the
     left it rises to the root without ever passing it, and needs neither a bracket nor a logarithm. It starts at

@@ -63,7 +63,10 @@ class Solver:
             bad = np.ones(LANES, dtype=np.int32)
             bad[: rest.stop - rest.start] = status[rest]
             g, sigma = (np.ones((len(a), LANES)) for a in (intensity, uncertainty))
-            g[:, : rest.stop - rest.start], sigma[:, : rest.stop - rest.start] = intensity[:, rest], uncertainty[:, rest]
+            g[:, : rest.stop - rest.start], sigma[:, : rest.stop - rest.start] = (
+                intensity[:, rest],
+                uncertainty[:, rest],
+            )
             self._run(g, sigma, bad, padded, 0, LANES)
             for whole, part in zip(into, padded, strict=True):
                 whole[..., rest] = part[..., : rest.stop - rest.start]
@@ -139,5 +142,3 @@ def _keep(path, code):
         os.replace(part.name, path)
     except OSError:
         return
-
-
