@@ -13,8 +13,17 @@ Symbols as there: n channels, m bins; g, sigma, K, d = g / sigma, ``v = L^-2``, 
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-from sunpy_demreg._engines import _lanes
-from sunpy_demreg._engines._lanes import apply_q, apply_q_transposed, dot, factor, solve_lower, solve_tridiagonal
+from sunpy_demreg._engines._lanes import (
+    apply_q,
+    apply_q_transposed,
+    dot,
+    extreme_eigenvalue,
+    factor,
+    solve_lower,
+    solve_tridiagonal,
+    total,
+    tridiagonalize,
+)
 from sunpy_demreg._regularization import FLOOR_FRACTION, PEAK_FRACTION, WEIGHT_MINIMUM
 from sunpy_demreg._status import Status
 
@@ -73,8 +82,8 @@ def invert_lanes(M, plan):
         """Of the sums over the bins of ``K_i K_k v``."""
         of = dict(zip(pairs, sums, strict=True))
         G = [[of[min(i, k), max(i, k)] * (inverse_sigma[i] * inverse_sigma[k]) for k in range(n)] for i in range(n)]
-        T, y, reflectors = _lanes.tridiagonalize(M, G, d)
-        return _System(T, y, reflectors, _lanes.total(T[0]))
+        T, y, reflectors = tridiagonalize(M, G, d)
+        return _System(T, y, reflectors, total(T[0]))
 
     def dual(x):
         """What the columns of K multiply: ``xi_j = v_j K_j . dual``."""
@@ -134,7 +143,7 @@ def invert_lanes(M, plan):
         int(Status.RELAXED): goal > target,
         int(Status.NEGATIVE_DEM): least < 0.0,
     }
-    M.put_output("status", 0, _lanes.total([M.where(is_set, float(bit), 0.0) for bit, is_set in bits.items()]))
+    M.put_output("status", 0, total([M.where(is_set, float(bit), 0.0) for bit, is_set in bits.items()]))
     both_sides = [[w_i * o_ik for o_ik in o_i] for w_i, o_i in zip(inverse_sigma, operator, strict=True)]
     _put_resolution(M, column, both_sides)
 
@@ -215,8 +224,8 @@ def _nearest_grid_sample(M, plan, system, signal, goal):
     The misfit rises with lam, so the nearest sample is the last one not above the goal, found by bisection, or
     its successor.
     """
-    largest = _lanes.extreme_eigenvalue(M, system.T, system.trace * (1.0 + 1e-3), largest=True)
-    smallest = _lanes.extreme_eigenvalue(M, system.T, 0.0 * system.trace, largest=False)
+    largest = extreme_eigenvalue(M, system.T, system.trace * (1.0 + 1e-3), largest=True)
+    smallest = extreme_eigenvalue(M, system.T, 0.0 * system.trace, largest=False)
     low, high = M.log(smallest * 1e-4), 0.5 * M.log(largest)
     step = (high - low) * (1.0 / (plan.n_samples - 1))
     last = plan.n_samples - 1.0
