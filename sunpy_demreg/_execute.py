@@ -1,14 +1,20 @@
-"""How the pixels are worked through: which can be solved, in batches that fit a memory budget, with progress."""
+"""How the pixels are worked through: which can be solved, on which engine, in blocks on threads, with progress."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["classify", "run"]
+__all__ = ["BACKENDS", "classify", "run"]
 
-_MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays per batch; more than the cache holds is only slower
-_MAX_BATCH = 1024  # measured: more lanes fall out of the cache, fewer pay for the calls
+BACKENDS = ("cpu", "numpy")
+_MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
+_MAX_BLOCK = 1024  # measured: more lanes fall out of the cache, fewer pay for the calls
+_MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
+_CPU_BLOCK = 2048  # a few milliseconds: fine enough to share the work out evenly, and to stop at once
 
 
 def classify(intensity, uncertainty, mask=None, saturated=None):
@@ -45,7 +51,20 @@ def classify(intensity, uncertainty, mask=None, saturated=None):
     return status
 
 
-def run(intensity, uncertainty, status, K, dlogt, logt, options, *, progress=False, memory_budget=None):
+def run(
+    intensity,
+    uncertainty,
+    status,
+    K,
+    dlogt,
+    logt,
+    options,
+    *,
+    backend="cpu",
+    workers=None,
+    progress=False,
+    memory_budget=None,
+):
     """
     Solve the pixels whose status is zero; the others get NaN and keep their status.
 
@@ -56,10 +75,13 @@ def run(intensity, uncertainty, status, K, dlogt, logt, options, *, progress=Fal
         From `classify`.
     K, dlogt, logt, options
         As in `sunpy_demreg._regularization.solve`.
+    backend : {"cpu", "numpy"}
+    workers : int, optional
+        Threads; by default as many as the process may use.
     progress : bool
         Show a progress bar.
     memory_budget : int, optional
-        Bytes that the working arrays of one batch may take.
+        Bytes that the working arrays of one block may take (with "numpy"; "cpu" needs hardly any).
 
     Returns
     -------
@@ -67,51 +89,91 @@ def run(intensity, uncertainty, status, K, dlogt, logt, options, *, progress=Fal
         With the pixel axes of `intensity` behind the channel or temperature axis.
     """
     n, m = K.shape
-    pixel_shape = intensity.shape[1:]
-    n_pixels = status.size
-    intensity, uncertainty = intensity.reshape(n, -1), uncertainty.reshape(n, -1)
+    pixel_shape, n_pixels = intensity.shape[1:], status.size
+    # Contiguous: the compiled engine reads memory, not arrays.
+    intensity, uncertainty = (np.ascontiguousarray(a.reshape(n, -1), dtype=float) for a in (intensity, uncertainty))
     status = status.reshape(-1)
     flat = Solution(
-        dem=np.full((m, n_pixels), np.nan),
-        dem_uncertainty=np.full((m, n_pixels), np.nan),
-        temperature_resolution=np.full((m, n_pixels), np.nan),
-        chi_squared=np.full(n_pixels, np.nan),
-        predicted_intensity=np.full((n, n_pixels), np.nan),
-        regularization_parameter=np.full(n_pixels, np.nan),
-        status=status.copy(),
+        dem=np.empty((m, n_pixels)),
+        dem_uncertainty=np.empty((m, n_pixels)),
+        temperature_resolution=np.empty((m, n_pixels)),
+        chi_squared=np.empty(n_pixels),
+        predicted_intensity=np.empty((n, n_pixels)),
+        regularization_parameter=np.empty(n_pixels),
+        status=np.empty(n_pixels),
     )
-    size = _batch_size(n, m, options, memory_budget)
-    starts = range(0, n_pixels, size)
-    if progress:
-        from tqdm.auto import tqdm
+    solver, size = _solver(backend, K, dlogt, logt, options, memory_budget)
+    final_status = status.copy()
 
-        starts = tqdm(starts, desc="DEM inversion", unit="batch")
-    for start in starts:
-        lanes = slice(start, start + size)
-        bad = status[lanes] != 0
-        if bad.all():
-            continue
-        # A bad pixel keeps its lane, as data of zero with an error of one: so the others stay where they are.
+    def work(start):
+        block = slice(start, min(start + size, n_pixels))
+        bad = status[block] != 0
+        if not bad.all():
+            solver(intensity, uncertainty, status, flat, block.start, block.stop)
+            final_status[block] |= np.where(bad, 0, flat.status[block]).astype(np.int32)
+        unsolved = (final_status[block] & int(Status.UNSOLVED)) != 0
+        if unsolved.any():
+            for output in flat[:-1]:
+                output[..., block][..., unsolved] = np.nan
+        return block.stop - block.start
+
+    _for_each(work, range(0, n_pixels, size), workers, n_pixels if progress else None)
+    flat = flat._replace(status=final_status)
+    return Solution(*(array.reshape(*array.shape[:-1], *pixel_shape) for array in flat))
+
+
+def _solver(backend, K, dlogt, logt, options, memory_budget):
+    """A function that solves a range of pixels, and how many it should get at a time."""
+    n, m = K.shape
+    # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
+    if backend == "cpu" and n <= min(m, _MAX_COMPILED_CHANNELS):
+        try:
+            from sunpy_demreg._engines.cpu import Solver
+        except ImportError as err:
+            raise ImportError("backend='cpu' needs llvmlite: install it, or pass backend='numpy'") from err
+        return Solver(K, dlogt, logt, options), _CPU_BLOCK
+
+    def solve_block(intensity, uncertainty, status, into, start, stop):
+        block = slice(start, stop)
+        bad = status[block] != 0
         with np.errstate(all="ignore"):  # of data of extreme size, which come back as failed
+            # A bad pixel keeps its lane, as data of zero with an error of one: the others stay where they are.
             solution = solve(
-                np.where(bad, 0.0, intensity[:, lanes]),
-                np.where(bad, 1.0, uncertainty[:, lanes]),
+                np.where(bad, 0.0, intensity[:, block]),
+                np.where(bad, 1.0, uncertainty[:, block]),
                 K,
                 dlogt,
                 logt,
                 options,
             )
-        flat.status[lanes] |= np.where(bad, 0, solution.status)
-        unsolved = (flat.status[lanes] & int(Status.UNSOLVED)) != 0
-        for whole, part in zip(flat[:-1], solution[:-1], strict=True):
-            whole[..., lanes] = np.where(unsolved, np.nan, part)
-    return Solution(*(array.reshape(*array.shape[:-1], *pixel_shape) for array in flat))
+        for whole, part in zip(into, solution, strict=True):
+            whole[..., block] = part
 
-
-def _batch_size(n, m, options, memory_budget):
-    """Pixels per batch: from the largest arrays alive at one time in `solve`."""
     values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
     if options.parameter_choice == "grid":
         values_per_pixel += 3 * options.n_samples * n
     budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
-    return int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BATCH))
+    return solve_block, int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BLOCK))
+
+
+def _for_each(work, starts, workers, n_pixels):
+    """Run ``work(start)`` for each start on threads; an error or Ctrl-C stops after the blocks in hand."""
+    pool = ThreadPoolExecutor(workers or _available_cores())
+    try:
+        done = as_completed([pool.submit(work, start) for start in starts])
+        if n_pixels is None:
+            for future in done:
+                future.result()
+        else:
+            from tqdm.auto import tqdm
+
+            with tqdm(total=n_pixels, desc="DEM inversion", unit="px", unit_scale=True) as bar:
+                for future in done:
+                    bar.update(future.result())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _available_cores():
+    """Of the process, where the system tells it: a batch system may have given it fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -22,11 +22,11 @@ from sunpy_demreg._status import Status
 
 __all__ = ["Options", "Solution", "solve"]
 
-_REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
-_PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its peak carry no information
-_FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
-_WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
-_N_RESOLUTION_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured
+REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
+PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its peak carry no information
+FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
+WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
+N_RESOLUTION_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured
 _LOST = 1e-3  # relative difference of two ways to the misfit, beyond which the arithmetic has failed
 _ILL_CONDITIONED = 1e-7  # smallest over largest s2 below which squaring A costs too many digits (AIA: 4e-6)
 _MAX_NEWTON_STEPS = 200  # a guard only: ten are enough for any pixel seen
@@ -86,7 +86,7 @@ def solve(g, sigma, K, dlogt, logt, options):
     choose = _nearest_grid_sample if on_grid else _discrepancy_root
     # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced;
     # otherwise it follows the response, so that no unit can change the answer.
-    scale = _REFERENCE_SCALE if on_grid else 1.0 / xp.max(K)
+    scale = REFERENCE_SCALE if on_grid else 1.0 / xp.max(K)
     K = K * scale
     d = g / sigma
     target = K.shape[0] * options.chi_squared_target
@@ -278,8 +278,8 @@ def _self_weight(xp, dem, floor):
     units; None takes a fraction of each pixel's peak, which no unit can change.
     """
     peak = xp.max(dem, axis=0)
-    floor = xp.where(peak > 0, peak * _FLOOR_FRACTION, 1.0) if floor is None else floor
-    weight = xp.where((dem > 0) & (dem > _PEAK_FRACTION * peak), dem, floor)
+    floor = xp.where(peak > 0, peak * FLOOR_FRACTION, 1.0) if floor is None else floor
+    weight = xp.where((dem > 0) & (dem > PEAK_FRACTION * peak), dem, floor)
     m = weight.shape[0]
     # A moving mean over five bins that leaves the two end bins out, as in the reference: where the response
     # is small, the ends of the first solution are the least certain.
@@ -288,7 +288,7 @@ def _self_weight(xp, dem, floor):
         inner = [weight[i, :] for i in range(max(j - 2, 1), min(j + 3, m - 1))]
         rows.append(sum(inner[1:], inner[0]) / 5.0)
     smooth = xp.stack(rows) / xp.max(weight, axis=0)
-    return xp.where(smooth <= _WEIGHT_MINIMUM, _WEIGHT_MINIMUM, smooth)
+    return xp.where(smooth <= WEIGHT_MINIMUM, WEIGHT_MINIMUM, smooth)
 
 
 def _relaxed_parameter(xp, K, spectrum, sigma, target, choose, options):
@@ -334,8 +334,8 @@ def _full_widths(xp, columns, dlogt, logt):
     one at a time: no m x m array is ever stored.
     """
     m = logt.shape[0]
-    count = xp.arange(_N_RESOLUTION_SAMPLES, dtype=logt.dtype, device=device(logt))
-    samples = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / _N_RESOLUTION_SAMPLES
+    count = xp.arange(N_RESOLUTION_SAMPLES, dtype=logt.dtype, device=device(logt))
+    samples = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / N_RESOLUTION_SAMPLES
     left = xp.clip(xp.searchsorted(logt, samples, side="right") - 1, 0, m - 2)
     fraction = (samples - xp.take(logt, left)) / (xp.take(logt, left + 1) - xp.take(logt, left))
     samples, fraction = samples[:, None], fraction[:, None]

@@ -23,7 +23,7 @@ def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
     answers = []
     for budget in (None, 2**20, 2**17, 1):
         sizes.clear()
-        answers.append(_execute.run(g, sigma, status, K, dlogt, logt, options, memory_budget=budget))
+        answers.append(_execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", memory_budget=budget))
         # A batch of nothing but bad pixels is left out: here, where each has its own.
         assert sum(sizes) == (400 if budget != 1 else np.count_nonzero(status == 0))
         if budget == 2**17:
@@ -43,7 +43,7 @@ def test_batch_of_bad_pixels_costs_nothing(monkeypatch):
     solve = _execute.solve
     monkeypatch.setattr(_execute, "solve", lambda g, *args: calls.append(g.shape) or solve(g, *args))
     status = _execute.classify(g, sigma)
-    solution = _execute.run(g, sigma, status, K, dlogt, logt, Options())
+    solution = _execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
     assert len(calls) == 1
     assert np.all(solution.status[:2048] == Status.NOT_FINITE)
     assert np.all(np.isfinite(solution.dem[:, 2048:]))
@@ -63,3 +63,51 @@ def test_reasons_of_one_value_are_not_mixed():
         Status.SATURATED,
     ]
     np.testing.assert_array_equal(_execute.classify(values, sigma, mask, saturated), expected)
+
+
+@pytest.mark.parametrize("backend", _execute.BACKENDS)
+def test_answer_does_not_depend_on_the_number_of_threads(backend, monkeypatch):
+    monkeypatch.setattr(_execute, "_CPU_BLOCK", 37)
+    monkeypatch.setattr(_execute, "_MAX_BLOCK", 37)
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 500)
+    g[1, ::7] = -1
+    status = _execute.classify(g, sigma)
+    one, several = (
+        _execute.run(g, sigma, status, K, dlogt, logt, Options(), backend=backend, workers=workers)
+        for workers in (1, 5)
+    )
+    for a, b in zip(one, several, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("backend", _execute.BACKENDS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 4000)
+    started = []
+
+    def broken(*args):
+        def solver(intensity, uncertainty, status, into, start, stop):
+            started.append(start)
+            raise error
+
+        return solver, 10
+
+    monkeypatch.setattr(_execute, "_solver", broken)
+    with pytest.raises(error):
+        _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options(), backend=backend, workers=2)
+    assert len(started) < 400
+
+
+def test_missing_compiler_is_told(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    for name in [name for name in sys.modules if name.startswith("sunpy_demreg._engines")]:
+        monkeypatch.delitem(sys.modules, name)
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 4)
+    with pytest.raises(ImportError, match=r"needs llvmlite.*backend='numpy'"):
+        _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options())

@@ -186,7 +186,9 @@ BAD_PIXELS = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, {"parameter_choice": "grid"}, {"positivity": None}])
+@pytest.mark.parametrize(
+    "options", [{}, {"parameter_choice": "grid"}, {"positivity": None}, {"backend": "numpy"}], ids=str
+)
 @pytest.mark.parametrize(("part", "value", "flag"), BAD_PIXELS.values(), ids=BAD_PIXELS.keys())
 def test_bad_pixel_is_flagged_and_its_neighbors_untouched(small, response, edges, part, value, flag, options):
     arrays = {"data": small.data.copy(), "uncertainty": small.uncertainty.array.copy(), "mask": small.mask.copy()}
@@ -248,7 +250,7 @@ def test_pixel_without_significant_signal_is_masked(small, response, edges):
     assert result["dem"].mask[:, 1, 1].all()
 
 
-@pytest.mark.parametrize("options", [{}, {"parameter_choice": "grid"}])
+@pytest.mark.parametrize("options", [{}, {"parameter_choice": "grid"}, {"backend": "numpy"}], ids=str)
 def test_every_pixel_is_solved_or_masked_with_a_reason(small, response, options):
     """Also with fewer bins than channels, and data and uncertainties of extreme size."""
     data, sigma = small.data.copy(), small.uncertainty.array.copy()
@@ -329,6 +331,8 @@ BAD_CALLS = {
     "a target that is no number": (lambda d, s: {"chi_squared_target": "1"}, "`chi_squared_target` must be"),
     "an array of choices": (lambda d, s: {"parameter_choice": np.array(["grid", "grid"])}, "`parameter_choice`"),
     "iterations that are a truth value": (lambda d, s: {"max_iterations": True}, "`max_iterations` must be"),
+    "unknown backend": (lambda d, s: {"backend": "cuda"}, r"`backend` must be one of \('cpu', 'numpy'\).*'cuda'"),
+    "no workers": (lambda d, s: {"workers": 0}, "`workers` must be.*at least 1"),
     "one sample": (lambda d, s: {"n_samples": 1}, "`n_samples` must be.*at least 2"),
 }
 

@@ -1,0 +1,308 @@
+"""A machine whose lane values are SIMD registers: running the text emits one LLVM instruction per operation."""
+
+from llvmlite import ir
+
+from sunpy_demreg._engines._tables import FLOAT_TABLES, N_SAMPLES, OUTPUTS, SCALARS
+from sunpy_demreg._engines._text import channel_pairs, invert_lanes
+
+__all__ = ["ARGUMENTS", "LANES", "make_module"]
+
+LANES = 16  # per block: two registers of AVX-512, so that one waits while the other works
+_BUFFERS = ("scratch", "weight")
+#: The arguments of the function: pointers, then numbers.
+ARGUMENTS = ("intensity", "sigma", "status_in", *FLOAT_TABLES, "left", "scalars", *_BUFFERS, *OUTPUTS)
+_NUMBERS = ("stride", "start", "stop", "n_bins")
+
+_double, _int = ir.DoubleType(), ir.IntType(64)
+_vector = ir.VectorType(_double, LANES)
+_mask = ir.VectorType(ir.IntType(1), LANES)
+
+
+def make_module(plan):
+    """The LLVM module, as text, of ``invert(pointers..., stride, start, stop, n_bins)`` for pixels start to stop."""
+    module = ir.Module("sunpy_demreg")
+    arguments = [ir.PointerType()] * len(ARGUMENTS) + [_int] * len(_NUMBERS)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "invert")
+    for argument in function.args[: len(ARGUMENTS)]:
+        argument.add_attribute("noalias")
+    builder = ir.IRBuilder(function.append_basic_block())
+    machine = _SimdMachine(builder, dict(zip((*ARGUMENTS, *_NUMBERS), function.args, strict=True)), plan.n_channels)
+
+    def block(pixel):
+        machine.begin(pixel)
+        invert_lanes(machine, plan)
+
+    start, stop = (machine.argument[name] for name in ("start", "stop"))
+    machine.loop(start, stop, block, step=LANES)
+    builder.ret_void()
+    return str(module)
+
+
+def _float(number):
+    return ir.Constant(_vector, [ir.Constant(_double, number)] * LANES)
+
+
+class _Lanes:
+    """One number per lane, in a register."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def _apply(self, name, other, *, swapped=False):
+        other = other.value if isinstance(other, _Lanes) else _float(other)
+        pair = (other, self.value) if swapped else (self.value, other)
+        return _Lanes(self.builder, getattr(self.builder, name)(*pair))
+
+    def _compare(self, how, other):
+        other = other.value if isinstance(other, _Lanes) else _float(other)
+        return _Lanes(self.builder, self.builder.fcmp_ordered(how, self.value, other))
+
+    def __add__(self, other):
+        return self._apply("fadd", other)
+
+    def __mul__(self, other):
+        return self._apply("fmul", other)
+
+    def __sub__(self, other):
+        return self._apply("fsub", other)
+
+    def __truediv__(self, other):
+        return self._apply("fdiv", other)
+
+    def __rsub__(self, other):
+        return self._apply("fsub", other, swapped=True)
+
+    def __rtruediv__(self, other):
+        return self._apply("fdiv", other, swapped=True)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __neg__(self):
+        return self * -1.0
+
+    def __lt__(self, other):
+        return self._compare("<", other)
+
+    def __le__(self, other):
+        return self._compare("<=", other)
+
+    def __gt__(self, other):
+        return self._compare(">", other)
+
+    def __ge__(self, other):
+        return self._compare(">=", other)
+
+    def __and__(self, other):
+        return _Lanes(self.builder, self.builder.and_(self.value, other.value))
+
+    def __invert__(self):
+        return _Lanes(self.builder, self.builder.not_(self.value))
+
+
+class _SimdMachine:
+    """What `sunpy_demreg._engines` lists. An index is a Python int, or an LLVM integer inside a loop."""
+
+    def __init__(self, builder, argument, n_channels):
+        self.builder, self.argument, self._n = builder, argument, n_channels
+        self._n_pairs = len(channel_pairs(n_channels))
+        self._entry = builder.block
+
+    def begin(self, pixel):
+        """Start a block of lanes at a pixel. A bad one keeps its lane, as data of zero with an error of one."""
+        self._pixel = pixel
+        kind = ir.VectorType(ir.IntType(32), LANES)
+        status = self._load(self._address("status_in", pixel, ir.IntType(32)), kind, 4)
+        self._good = self._lanes(self.builder.icmp_signed("==", status, ir.Constant(kind, [0] * LANES)))
+
+    # --- what is given
+
+    def intensity(self, i):
+        return self.where(self._good, self._pixels("intensity", i), 0.0)
+
+    def sigma(self, i):
+        return self.where(self._good, self._pixels("sigma", i), 1.0)
+
+    def scalar(self, name):
+        return self._shared("scalars", SCALARS.index(name))
+
+    def response(self, i, j):
+        return self._shared("response", self._sum(self._product(j, self._n), i))
+
+    def response_pair(self, p, j):
+        return self._shared("response_pair", self._sum(self._product(j, self._n_pairs), p))
+
+    def shared_gram(self, p):
+        return self._shared("shared_gram", p)
+
+    def dlogt(self, j):
+        return self._shared("dlogt", j)
+
+    def sample(self, s):
+        return self._shared("sample", s)
+
+    # --- storage
+
+    def get(self, name, j):
+        return self._lanes(self._load(self._address(name, self._product(j, LANES)), _vector, 64))
+
+    def put(self, name, j, value):
+        self.builder.store(value.value, self._address(name, self._product(j, LANES)), align=64)
+
+    def sum_of_inner_neighbors(self, name, j):
+        """Of the bins j - 2 to j + 2 that are neither the first nor the last of all."""
+        result = None
+        last = self.builder.sub(self.argument["n_bins"], self._index(1))
+        for offset in range(-2, 3):
+            k = self._sum(j, offset)
+            is_inner = self.builder.and_(
+                self.builder.icmp_signed(">", k, self._index(0)), self.builder.icmp_signed("<", k, last)
+            )
+            value = self.get(name, self.builder.select(is_inner, k, self._index(0)))
+            value = self._lanes(self.builder.select(is_inner, value.value, _float(0.0)))
+            result = value if result is None else result + value
+        return result
+
+    def sampled(self, name, s):
+        left = self.builder.load(self._address("left", s, _int), typ=_int)
+        lower = self.get(name, left)
+        return lower + self._shared("fraction", s) * (self.get(name, self._sum(left, 1)) - lower)
+
+    def put_output(self, name, j, value):
+        address = self._address(name, self._sum(self._product(j, self.argument["stride"]), self._pixel))
+        self.builder.store(self.where(self._good, value, float("nan")).value, address, align=8)
+
+    # --- loops
+
+    def over_bins(self, body, reductions):
+        return self._reduce(self.argument["n_bins"], body, reductions)
+
+    def over_samples(self, body, reductions):
+        return self._reduce(self._index(N_SAMPLES), body, reductions)
+
+    def _reduce(self, count, body, reductions):
+        start = {"sum": 0.0, "minimum": float("inf"), "maximum": float("-inf")}
+        combine = {"sum": _Lanes.__add__, "minimum": self.minimum, "maximum": self.maximum}
+        slots = [self._slot(_vector) for _ in reductions]
+        for slot, how in zip(slots, reductions, strict=True):
+            self.builder.store(_float(start[how]), slot)
+
+        def step(j):
+            for slot, how, value in zip(slots, reductions, body(j), strict=True):
+                so_far = self._lanes(self.builder.load(slot, typ=_vector))
+                self.builder.store(combine[how](so_far, value).value, slot)
+
+        self.loop(self._index(0), count, step)
+        return tuple(self._lanes(self.builder.load(slot, typ=_vector)) for slot in slots)
+
+    def each_bin(self, body):
+        self.loop(self._index(0), self.argument["n_bins"], body)
+
+    def loop(self, start, stop, body, step=1):
+        counter = self._slot(_int)
+        self.builder.store(start, counter)
+        head, inside, after = (self.builder.append_basic_block() for _ in range(3))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        index = self.builder.load(counter, typ=_int)
+        self.builder.cbranch(self.builder.icmp_signed("<", index, stop), inside, after)
+        self.builder.position_at_end(inside)
+        body(index)
+        self.builder.store(self._sum(index, step), counter)
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+
+    def iterate(self, body, state, limit):
+        slots = [self._slot(value.value.type) for value in state]
+        counter = self._slot(_int)
+        self._store_all(state, slots)
+        self.builder.store(self._index(limit), counter)
+        inside, after = (self.builder.append_basic_block() for _ in range(2))
+        self.builder.branch(inside)
+        self.builder.position_at_end(inside)
+        pending, state = body(*self._load_all(slots))
+        self._store_all(state, slots)
+        left = self.builder.sub(self.builder.load(counter, typ=_int), self._index(1))
+        self.builder.store(left, counter)
+        bits = ir.IntType(LANES)
+        is_any = self.builder.icmp_unsigned("!=", self.builder.bitcast(pending.value, bits), ir.Constant(bits, 0))
+        goes_on = self.builder.and_(is_any, self.builder.icmp_signed(">", left, self._index(0)))
+        self.builder.cbranch(goes_on, inside, after)
+        self.builder.position_at_end(after)
+        return self._load_all(slots)
+
+    # --- functions
+
+    def where(self, condition, a, b):
+        a, b = (x.value if isinstance(x, _Lanes) else _float(x) for x in (a, b))
+        return self._lanes(self.builder.select(condition.value, a, b))
+
+    def maximum(self, a, b):
+        return self.where(a > b, a, b)
+
+    def minimum(self, a, b):
+        return self.where(a < b, a, b)
+
+    def abs(self, x):
+        return self._call("fabs", x)
+
+    def sqrt(self, x):
+        return self._call("sqrt", x)
+
+    def exp(self, x):
+        return self._call("exp", x)
+
+    def log(self, x):
+        return self._call("log", x)
+
+    def _call(self, name, x):
+        name = f"llvm.{name}.v{LANES}f64"
+        module = self.builder.module
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(_vector, [_vector]), name)
+        return self._lanes(self.builder.call(function, [x.value]))
+
+    # --- addresses and values
+
+    def _lanes(self, value):
+        return _Lanes(self.builder, value)
+
+    def _index(self, i):
+        return i if isinstance(i, ir.Value) else ir.Constant(_int, i)
+
+    def _sum(self, a, b):
+        return self.builder.add(self._index(a), self._index(b))
+
+    def _product(self, a, b):
+        return self.builder.mul(self._index(a), self._index(b))
+
+    def _address(self, name, i, kind=_double):
+        return self.builder.gep(self.argument[name], [self._index(i)], source_etype=kind)
+
+    def _load(self, address, kind, align):
+        return self.builder.load(address, typ=kind, align=align)
+
+    def _pixels(self, name, i):
+        index = self._sum(self._product(i, self.argument["stride"]), self._pixel)
+        return self._lanes(self._load(self._address(name, index), _vector, 8))
+
+    def _shared(self, name, i):
+        """One number of a table, in all lanes."""
+        number = self._load(self._address(name, i), _double, 8)
+        undefined, zero = ir.Constant(_vector, ir.Undefined), ir.IntType(32)
+        first = self.builder.insert_element(undefined, number, ir.Constant(zero, 0))
+        everywhere = ir.Constant(ir.VectorType(zero, LANES), [0] * LANES)
+        return self._lanes(self.builder.shuffle_vector(first, undefined, everywhere))
+
+    def _slot(self, kind):
+        """Memory that outlives a turn of a loop: the compiler makes registers of it."""
+        with self.builder.goto_block(self._entry):
+            self.builder.position_at_start(self._entry)
+            return self.builder.alloca(kind)
+
+    def _store_all(self, values, slots):
+        for value, slot in zip(values, slots, strict=True):
+            self.builder.store(value.value, slot)
+
+    def _load_all(self, slots):
+        return tuple(self._lanes(self.builder.load(slot, typ=slot.allocated_type)) for slot in slots)

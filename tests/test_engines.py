@@ -1,0 +1,150 @@
+"""The compiled engine against the mathematics on plain arrays, and the machinery around it."""
+
+import itertools
+
+import numpy as np
+import pytest
+from synthetic import instrument, pixels
+
+from sunpy_demreg._regularization import Options, Solution, solve
+from sunpy_demreg._status import Status
+
+cpu = pytest.importorskip("sunpy_demreg._engines.cpu")
+
+CHOICES = [
+    Options(parameter_choice=choice, positivity=positivity)
+    for choice, positivity in itertools.product(("discrepancy", "grid"), ("relax", None))
+]
+
+
+def run(g, sigma, K, dlogt, logt, options, status=None):
+    """All lanes through the compiled engine."""
+    n, m = K.shape
+    status = np.zeros(g.shape[1], np.int32) if status is None else status
+    into = Solution(*(np.full((*length, g.shape[1]), np.inf) for length in ((m,), (m,), (m,), (), (n,), (), ())))
+    cpu.Solver(K, dlogt, logt, options)(g, sigma, status, into, 0, g.shape[1])
+    return into
+
+
+def assert_equal(ours, truth, tolerance=1e-9):
+    for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
+        a, b = np.atleast_2d(a), np.atleast_2d(b)
+        if name == "temperature_resolution":
+            # A sample that is on half the maximum to rounding may fall on either side.
+            assert np.mean(np.abs(a - b) > 1e-9) < 1e-3
+        else:
+            # A chi-squared far below one is a difference of numbers that agree: it has no digits of its own.
+            scale = np.maximum(np.abs(b), 1e-3 if name == "chi_squared" else 0.0).max(axis=0)
+            assert np.max(np.abs(a - b) / scale) < tolerance, name
+    np.testing.assert_array_equal(ours.status, truth.status)
+
+
+@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize(("n_channels", "n_bins"), [(6, 36), (1, 5), (2, 3), (3, 12), (5, 5), (6, 200), (8, 40)])
+def test_equals_plain_arrays(options, n_channels, n_bins):
+    K, dlogt, logt = instrument(n_channels, n_bins)
+    g, sigma = pixels(K, logt, 203, noise=0.02)  # not a whole number of blocks
+    with np.errstate(all="ignore"):
+        assert_equal(run(g, sigma, K, dlogt, logt, options), solve(g, sigma, K, dlogt, logt, options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(chi_squared_target=0.4),
+        Options(target_growth=1.1, max_iterations=30),
+        Options(max_iterations=1),
+        Options(parameter_choice="grid", n_samples=2),
+        Options(parameter_choice="grid", n_samples=500),
+        Options(parameter_choice="grid", chi_squared_target=3, target_growth=2, max_iterations=4),
+    ],
+)
+def test_every_option_is_passed_on(options):
+    K, dlogt, logt = instrument(6, 30)
+    g, sigma = pixels(K, logt, 300, noise=0.02)
+    with np.errstate(all="ignore"):
+        assert_equal(run(g, sigma, K, dlogt, logt, options), solve(g, sigma, K, dlogt, logt, options))
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_non_uniform_bins(options):
+    log_edges = np.cumsum([5.6, 0.02, 0.1, 0.2, 0.05, 0.05, 0.3, 0.1, 0.1, 0.4, 0.2])
+    logt, dlogt = 0.5 * (log_edges[1:] + log_edges[:-1]), np.diff(log_edges)
+    fine, _, fine_logt = instrument(6, 200)
+    K = np.array([np.interp(logt, fine_logt, row) for row in fine]) * dlogt
+    g, sigma = pixels(K, logt, 100)
+    assert_equal(run(g, sigma, K, dlogt, logt, options), solve(g, sigma, K, dlogt, logt, options))
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_no_lane_knows_of_another(options):
+    """Bit for bit: alone, in another order, beside bad pixels."""
+    K, dlogt, logt = instrument()
+    g, sigma = pixels(K, logt, 40)
+    together = run(g, sigma, K, dlogt, logt, options)
+    order = np.random.default_rng(1).permutation(40)
+    shuffled = run(g[:, order].copy(), sigma[:, order].copy(), K, dlogt, logt, options)
+    alone = run(g[:, 7:8].copy(), sigma[:, 7:8].copy(), K, dlogt, logt, options)
+    status = np.zeros(40, np.int32)
+    status[[3, 9, 20, 39]] = Status.MASKED
+    broken = g.copy()
+    broken[:, status != 0] = np.nan
+    beside = run(broken, sigma, K, dlogt, logt, options, status)
+    for whole, mixed, single, other in zip(together, shuffled, alone, beside, strict=True):
+        np.testing.assert_array_equal(whole[..., order], mixed)
+        np.testing.assert_array_equal(whole[..., 7:8], single)
+        np.testing.assert_array_equal(other[..., status == 0], whole[..., status == 0])
+        assert np.all(np.isnan(other[..., status != 0]))
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_difficult_lanes_are_left_to_the_plain_arrays(options):
+    """Those that lose digits when A is squared: the answers are then the same to the last bit."""
+    K, dlogt, logt = instrument()
+    K = np.concatenate([K, K[2:3] * (1 + 1e-5 * np.sin(np.arange(K.shape[1])))])
+    g, sigma = pixels(K, logt, 50)
+    sigma[:, 5], sigma[2, 6] = 1e-160, 5e-324
+    with np.errstate(all="ignore"):
+        ours, truth = run(g, sigma, K, dlogt, logt, options), solve(g, sigma, K, dlogt, logt, options)
+    for a, b in zip(ours, truth, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("excess", [0.5, 1.001, 1.3])
+def test_faint_pixels(excess):
+    K, dlogt, logt = instrument()
+    g, sigma = pixels(K, logt, 40)
+    sigma *= np.sqrt(np.mean((g / sigma) ** 2, axis=0) / excess)
+    ours, truth = run(g, sigma, K, dlogt, logt, Options()), solve(g, sigma, K, dlogt, logt, Options())
+    np.testing.assert_array_equal(ours.status, truth.status)
+    assert np.all((ours.status.astype(int) & Status.NO_SIGNAL != 0) == (excess < 1))
+    if excess > 1:
+        assert_equal(ours, truth)
+
+
+def test_machine_code_is_kept_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUNPY_DEMREG_CACHE", str(tmp_path))
+    K, dlogt, logt = instrument(2, 6)
+    g, sigma = pixels(K, logt, 20)
+    cpu._compiled.cache_clear()
+    before = run(g, sigma, K, dlogt, logt, Options())
+    [path] = (tmp_path / "sunpy_demreg").glob("*.o")
+    cpu._compiled.cache_clear()
+    passes = []
+    monkeypatch.setattr(cpu.llvm, "create_pass_builder", lambda *args: passes.append(args))
+    after = run(g, sigma, K, dlogt, logt, Options())
+    assert passes == []
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    path.unlink()
+    cpu._compiled.cache_clear()
+
+
+def test_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SUNPY_DEMREG_CACHE", str(tmp_path / "file"))
+    K, dlogt, logt = instrument(2, 6)
+    g, sigma = pixels(K, logt, 20)
+    cpu._compiled.cache_clear()
+    assert_equal(run(g, sigma, K, dlogt, logt, Options()), solve(g, sigma, K, dlogt, logt, Options()))
+    cpu._compiled.cache_clear()
