@@ -1,18 +1,23 @@
 """Results to and from FITS files."""
 
 import os
-import tempfile
+import secrets
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 import astropy.units as u
 from astropy.io import fits
-from astropy.io.misc import yaml
-from astropy.table import QTable, Table
+from astropy.table import QTable
 from astropy.wcs import WCS
+from astropy.wcs.wcsapi import SlicedLowLevelWCS
+from ndcube import NDCollection
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
+from sunpy.util.exceptions import warn_user
 
+from sunpy_demreg import __version__
+from sunpy_demreg._metadata import from_text, to_text
 from sunpy_demreg._regularization import Solution
 from sunpy_demreg._wcs import _prepend_axis
 from sunpy_demreg.result import _bin_centers, _wrap
@@ -20,57 +25,75 @@ from sunpy_demreg.result import _bin_centers, _wrap
 __all__ = ["read", "write"]
 
 _FORMAT = "sunpy_demreg 1"
-# The extension of each array of a solution. The names are those of the result's keys.
-_EXTENSIONS = {field: field.upper() for field in Solution._fields}
+_CUBES = tuple(field for field in Solution._fields if field != "dem_uncertainty")
+_CARDS = {"PARCHOIC": "parameter_choice", "POSITIV": "positivity", "CHI2TARG": "chi_squared_target"}
 
 
 def write(result, path, *, overwrite=False):
     """
     Write a result to a FITS file.
 
-    Every output has its own image extension (``DEM``, ``DEM_UNCERTAINTY``, ``TEMPERATURE_RESOLUTION``,
-    ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``STATUS``) with the celestial
-    coordinates of the image and the unit of the values. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and
-    ``META`` (the metadata, as YAML text) complete it.
-
     Parameters
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`; it may be sliced along the pixel axes.
     path : path-like
-        Ends in ``.fits`` or ``.fits.gz``.
+        Ends in ``.fits``, or in ``.fits.gz`` for a compressed file.
     overwrite : `bool`, optional
-        Whether to replace a file that exists.
+        Whether to replace a file that exists. Its permissions are kept, and of a link the target is replaced.
 
     Raises
     ------
-    FileExistsError
-        If the file exists and is to be kept.
-    ValueError
-        If the name has another ending, or the coordinates are of a kind that FITS cannot hold.
+    FileExistsError, FileNotFoundError, IsADirectoryError
+        If the file exists and is to be kept, its folder does not exist, or ``path`` is a folder.
+    TypeError, ValueError
+        If ``result`` is not what `sunpy_demreg.invert` returns, its coordinates are of a kind that FITS cannot
+        hold, or the name has another ending.
+
+    Warns
+    -----
+    sunpy.util.exceptions.SunpyUserWarning
+        If the metadata hold anything but numbers, text, dates, quantities, arrays, and collections of these:
+        of such values only the text is written.
+
+    Notes
+    -----
+    Every output has its own image extension (``DEM``, ``DEM_UNCERTAINTY``, ``TEMPERATURE_RESOLUTION``,
+    ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``STATUS``) with the celestial
+    coordinates of the image and the unit of the values. A mask that was changed after the inversion has one too,
+    such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata, as JSON)
+    complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
+
+    With m temperature bins and n channels a file takes ``8 (3 m + n + 3)`` bytes per pixel: 1 GB for 1024 x 1024
+    pixels, 36 bins and 6 channels. The name ``.fits.gz`` compresses it, without loss.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise IsADirectoryError(f"`path` {str(path)!r} is a folder: name a file in it")
     if not path.name.endswith((".fits", ".fits.gz")):
         raise ValueError(f"`path` must end in .fits or .fits.gz, but is {path.name!r}")
-    if path.exists() and not overwrite:
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"`path` names the folder {str(target.parent)!r}, which does not exist: make it first")
+    if target.exists() and not overwrite:
         raise FileExistsError(f"`path` {str(path)!r} exists: choose another name, or pass overwrite=True")
     hdus = _to_hdus(result)
     # A file that is written halfway must not carry the name: it is moved there when it is complete.
-    suffix = ".fits.gz" if path.name.endswith(".gz") else ".fits"
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=suffix)
-    os.close(handle)
+    part = target.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
-        hdus.writeto(part, overwrite=True, checksum=True)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+        hdus.writeto(part, checksum=True)
+        if not overwrite:
+            target.touch(exist_ok=False)  # claims the name, or raises if another program was faster
+        elif target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read(path):
     """
-    Read a result that `write` wrote.
+    Read a result that `write` wrote. Nothing in the file is run, wherever it comes from.
 
     Parameters
     ----------
@@ -83,90 +106,168 @@ def read(path):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the file is not FITS, or not a result of this package.
+        If it is not a result of this package, or is damaged: every checksum is verified.
     """
+    path = Path(path).expanduser()
     try:
-        hdus = fits.open(path)
-    except OSError as err:
-        if isinstance(err, FileNotFoundError):
-            raise
-        raise ValueError(f"`path` {str(path)!r} cannot be read as FITS: {err}") from err
-    with hdus:
-        if hdus[0].header.get("FORMAT") != _FORMAT:
-            raise ValueError(f"`path` {str(path)!r} is not a result that sunpy_demreg.write wrote")
-        arrays = {
-            field: np.array(hdus[name].data).astype(hdus[name].data.dtype.newbyteorder("="))
-            for field, name in _EXTENSIONS.items()
-        }
-        solution = Solution(**arrays)
-        edges = u.Quantity(QTable.read(hdus["TEMPERATURE_BIN_EDGES"])["edge"])
-        wcs = WCS(hdus["CHI_SQUARED"].header)
-        unit = u.Unit(hdus["PREDICTED_INTENSITY"].header["BUNIT"])
-        channels = QTable.read(hdus["CHANNELS"])
-        meta = yaml.load("\n".join(str(line) for line in Table.read(hdus["META"])["yaml"]))
-    axis = u.Quantity(channels["coordinate"])
-    kind = ("wavelength", "em.wl") if axis.unit.is_equivalent(u.m) else ("channel", "custom:channel")
-    return _wrap(solution, edges, unit, wcs, _prepend_axis(wcs, axis, *kind), meta)
+        with fits.open(path, disable_image_compression=True) as hdus:
+            return _from_hdus(hdus)
+    except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
+        raise
+    except Exception as err:  # damage shows in as many ways as there are bytes
+        raise ValueError(
+            f"`path` {str(path)!r} is not a result that sunpy_demreg.write wrote, or is damaged "
+            f"({type(err).__name__}: {err})"
+        ) from err
 
 
 def _to_hdus(result):
-    edges = result.meta["temperature_bin_edges"]
-    m = len(edges) - 1
-    if result["dem"].data.shape[0] != m:
-        raise ValueError(
-            f"`result` has {result['dem'].data.shape[0]} temperatures but {m} bins: do not slice that axis"
-        )
-    try:
-        wcs, dropped = unwrap_wcs_to_fitswcs(result["chi_squared"].wcs.low_level_wcs)
-    except TypeError as err:
-        raise ValueError("`result` has coordinates that are not a FITS WCS: a FITS file cannot hold them") from err
-    if dropped.any():
-        raise ValueError("`result` has lost a pixel axis: keep it by slicing with a range, such as 5:6, not with 5")
-    n_pixel_axes = result["status"].data.ndim
-    meta = {key: value for key, value in result.meta.items() if key != "temperature_bin_edges"}
-    primary = fits.PrimaryHDU()
-    primary.header["FORMAT"] = (_FORMAT, "read with sunpy_demreg.read")
-    for keyword, key in (
-        ("PARCHOIC", "parameter_choice"),
-        ("POSITIV", "positivity"),
-        ("CHI2TARG", "chi_squared_target"),
+    _check_is_result(result)
+    arrays = {key: np.asarray(result[key].data) for key in _CUBES}
+    solution = Solution(**arrays, dem_uncertainty=np.asarray(result["dem"].uncertainty.array))
+    meta = dict(result.meta)
+    edges = meta.pop("temperature_bin_edges")
+    _check_shapes(solution, edges, meta["channels"])
+    wcs, channel_wcs = (result[key].wcs for key in ("chi_squared", "predicted_intensity"))
+    header, dropped = _pixel_header(wcs)
+
+    def image(key, array, unit, suffix=""):
+        n_leading = array.ndim - np.count_nonzero(~dropped)
+        array = np.expand_dims(array, tuple(n_leading + np.flatnonzero(dropped)))
+        array.flags.writeable = False  # or astropy swaps the bytes of the caller's array, and swaps them back later
+        hdu = fits.ImageHDU(array, header.copy(), name=f"{key}{suffix}".upper())
+        hdu.header["BUNIT"] = _unit_name(unit)
+        if n_leading:
+            hdu.header["WCSAXES"] = array.ndim
+            cards = {"CTYPE": "CHANNEL"} if key == "predicted_intensity" else _temperature_cards(edges)
+            for keyword, value in ({"CRPIX": 1.0, "CRVAL": 1.0, "CDELT": 1.0} | cards).items():
+                hdu.header[f"{keyword}{array.ndim}"] = value
+        return hdu
+
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    primary = hdus[0].header
+    primary["FORMAT"] = (_FORMAT, "read with sunpy_demreg.read")
+    primary["CREATOR"] = f"sunpy_demreg {__version__}"
+    primary["DROPPED"] = (" ".join(map(str, len(dropped) - np.flatnonzero(dropped))), "axes that the result lacks")
+    for keyword, key in _CARDS.items():
+        primary[keyword] = (meta[key] if isinstance(meta[key], int | float) else str(meta[key]), key)
+    for field, array in solution._asdict().items():
+        hdus.append(image(field, array, result[field.removesuffix("_uncertainty")].unit))
+    # What `read` will make of the arrays alone tells what else there is to keep.
+    bare = _wrap(solution, edges, result["predicted_intensity"].unit, wcs, channel_wcs, {})
+    for key, cube in bare.items():
+        if result[key].unit != cube.unit:
+            raise ValueError(f"`result[{key!r}]` is in {result[key].unit}: convert it back to {cube.unit}")
+        mask, derived = (np.broadcast_to(c.mask is not None and c.mask, c.data.shape) for c in (result[key], cube))
+        if not np.array_equal(mask, derived):
+            hdus.append(image(key, mask.astype(np.uint8), u.one, "_mask"))
+    text, as_text = to_text(meta)
+    text = text.encode("ascii")
+    if as_text:
+        warn_user(f"`result` has metadata of which only the text is written: {', '.join(as_text)}", stacklevel=3)
+    labels = [label.encode("ascii", "backslashreplace") for label in meta["channels"]]
+    for name, columns in (
+        ("TEMPERATURE_BIN_EDGES", {"edge": edges}),
+        ("CHANNELS", {"channel": labels, "coordinate": _channel_coordinate(result["predicted_intensity"])}),
+        ("META", {"json": [text[i : i + 80] for i in range(0, len(text), 80)]}),
     ):
-        primary.header[keyword] = (str(meta[key]), key)
-    hdus = [primary]
-    for field, name in _EXTENSIONS.items():
-        cube = result["dem" if field == "dem_uncertainty" else field]
-        array = cube.uncertainty.array if field == "dem_uncertainty" else cube.data
-        hdu = fits.ImageHDU(array, wcs.to_header(relax=True), name=name)
-        hdu.header["BUNIT"] = _unit_name(cube.unit)
-        if array.ndim > n_pixel_axes and field != "predicted_intensity":
-            _add_temperature_axis(hdu.header, edges, n_pixel_axes + 1)
-        hdus.append(hdu)
-    coordinate = result["predicted_intensity"].axis_world_coords(0)[0]
-    hdus += [
-        _table_hdu(QTable({"edge": edges}), "TEMPERATURE_BIN_EDGES"),
-        _table_hdu(QTable({"channel": list(meta["channels"]), "coordinate": u.Quantity(coordinate)}), "CHANNELS"),
-        _table_hdu(Table({"yaml": yaml.dump(meta).splitlines()}), "META"),
-    ]
-    return fits.HDUList(hdus)
+        hdus.append(fits.table_to_hdu(QTable(columns)))
+        hdus[-1].name = name
+    return hdus
 
 
-def _add_temperature_axis(header, edges, axis):
+def _from_hdus(hdus):
+    if (found := hdus[0].header.get("FORMAT")) != _FORMAT:
+        raise ValueError(f"its card FORMAT is {found!r}, not {_FORMAT!r}")
+    for hdu in hdus:
+        if hdu.verify_checksum() == 0:
+            raise ValueError(f"the checksum of {hdu.name} does not match")
+    wcs = WCS(hdus["CHI_SQUARED"].header)
+    dropped = [wcs.naxis - int(axis) for axis in hdus[0].header["DROPPED"].split()]
+
+    def image(name, kind):
+        data = hdus[name].data
+        if data.dtype.kind != kind:
+            raise ValueError(f"{name} has values of the type {data.dtype}")
+        data = np.array(data, dtype=data.dtype.newbyteorder("="))
+        return np.squeeze(data, tuple(data.ndim - wcs.naxis + i for i in dropped))
+
+    def quantity(hdu, name):
+        # The numbers as they are: QTable.read would run what the comments of the table say.
+        return u.Quantity(np.asarray(hdu.data)[name].ravel().astype(float), hdu.columns[name].unit or "")
+
+    solution = Solution(*(image(field.upper(), "i" if field == "status" else "f") for field in Solution._fields))
+    edges = quantity(hdus["TEMPERATURE_BIN_EDGES"], "edge").to(u.K)
+    coordinate = quantity(hdus["CHANNELS"], "coordinate")
+    text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either
+    meta = from_text(text.decode("ascii"))
+    for channels in (coordinate, meta["channels"]):
+        _check_shapes(solution, edges, channels)
+    if dropped:
+        wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
+    kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
+    unit = u.Unit(hdus["PREDICTED_INTENSITY"].header["BUNIT"])
+    result = _wrap(solution, edges, unit, wcs, _prepend_axis(wcs, coordinate, *kind), meta)
+    for key, cube in result.items():
+        if f"{key}_MASK" in hdus:
+            cube.mask = image(f"{key}_MASK", "u").astype(bool).reshape(cube.data.shape)
+    return result
+
+
+def _check_is_result(result):
+    rule = "`result` must be what `invert` returns"
+    if not isinstance(result, NDCollection):
+        raise TypeError(f"{rule}, an NDCollection of all its cubes, but is a {type(result).__name__}")
+    missing = [repr(key) for key in _CUBES if key not in result]
+    meta = ("temperature_bin_edges", "channels", *_CARDS.values())
+    missing += [f"meta[{key!r}]" for key in meta if key not in (result.meta or {})]
+    if missing:
+        raise ValueError(f"{rule}, but lacks {', '.join(missing)}: write it whole")
+
+
+def _check_shapes(solution, edges, channels):
+    pixels = solution.status.shape
+    expected = dict.fromkeys(("dem", "dem_uncertainty", "temperature_resolution"), (len(edges) - 1, *pixels))
+    expected["predicted_intensity"] = (len(channels), *pixels)
+    for field, array in solution._asdict().items():
+        shape = expected.get(field, pixels)
+        if array.shape != shape:
+            raise ValueError(
+                f"`result` has {field} of shape {array.shape}, not {shape}: slice all its cubes alike, along pixel axes"
+            )
+
+
+def _pixel_header(wcs):
+    """Header with the coordinates of the pixel axes, and which of these axes the arrays lack."""
+    try:
+        wcs, dropped = unwrap_wcs_to_fitswcs(wcs.low_level_wcs)
+    except TypeError:
+        wcs = None
+    # Coordinates in tables outside the header would be lost.
+    if wcs is None or wcs.wcs.tab or any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
+        raise ValueError(
+            "`result` has coordinates that no FITS header holds: invert maps, or a cube with the FITS WCS of an image"
+        )
+    return wcs.to_header(relax=True, key=" "), dropped
+
+
+def _temperature_cards(edges):
     """A logarithmic axis in K where the bins are even; their number otherwise (the edges are in their table)."""
-    log_edges = np.log(edges.to_value(u.K))
-    step = np.diff(log_edges)
-    header["WCSAXES"] = axis
-    header[f"CRPIX{axis}"] = 1.0
-    if np.allclose(step, step[0], rtol=1e-9):
-        first = _bin_centers(edges)[0].to_value(u.K)
-        header[f"CTYPE{axis}"] = "TEMP-LOG"
-        header[f"CUNIT{axis}"] = "K"
-        header[f"CRVAL{axis}"] = first
-        header[f"CDELT{axis}"] = first * step.mean()
-    else:
-        header[f"CTYPE{axis}"] = "TEMP_BIN"
-        header[f"CRVAL{axis}"] = 0.0
-        header[f"CDELT{axis}"] = 1.0
+    step = np.diff(np.log(edges.to_value(u.K)))
+    if not np.allclose(step, step[0], rtol=1e-9):
+        return {"CTYPE": "TEMP_BIN"}
+    first = _bin_centers(edges)[0].to_value(u.K)
+    return {"CTYPE": "TEMP-LOG", "CUNIT": "K", "CRVAL": first, "CDELT": first * step.mean()}
+
+
+def _channel_coordinate(cube):
+    coordinate, *others = cube.axis_world_coords(0)
+    if others or not isinstance(coordinate, u.Quantity) or coordinate.shape != cube.data.shape[:1]:
+        raise ValueError("`result` has no coordinate of the channels alone, such as a wavelength: invert other cubes")
+    return u.Quantity(coordinate)
 
 
 def _unit_name(unit):
@@ -175,16 +276,3 @@ def _unit_name(unit):
         return unit.to_string("fits")
     except ValueError:
         return unit.to_string()
-
-
-def _table_hdu(table, name):
-    hdu = fits.table_to_hdu(table)
-    hdu.name = name
-    return hdu
-
-
-def _umask():
-    """The permissions that a new file would not get (only setting the mask tells it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

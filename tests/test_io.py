@@ -1,13 +1,37 @@
-"""Files hold everything, are complete or absent, and foreign ones are refused."""
+"""Files hold everything, are complete or absent, and foreign, damaged and hostile ones are refused."""
+
+import json
+import os
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import astropy.units as u
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.table import Table
+from astropy.time import Time
+from astropy.wcs import WCS, DistortionLookupTable
+from ndcube import NDCube
+from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
+from ndcube.wcs.wrappers import CompoundLowLevelWCS
+from sunpy.util import MetaDict
+from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import invert, read, write
+from sunpy_demreg import Status, __version__, invert, read, write
+from sunpy_demreg._wcs import _prepend_axis, _TableWCS
+
+IMAGES = (
+    "DEM",
+    "DEM_UNCERTAINTY",
+    "TEMPERATURE_RESOLUTION",
+    "CHI_SQUARED",
+    "PREDICTED_INTENSITY",
+    "REGULARIZATION_PARAMETER",
+    "STATUS",
+)
+TABLES = ("TEMPERATURE_BIN_EDGES", "CHANNELS", "META")
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +39,21 @@ def result(small, response, edges):
     return invert(small, response, edges)
 
 
-def test_round_trip_is_exact(result, tmp_path):
-    write(result, tmp_path / "dem.fits")
-    back = read(tmp_path / "dem.fits")
+@pytest.fixture(scope="module")
+def good(result, tmp_path_factory):
+    """A sound file, to be copied and spoiled."""
+    path = tmp_path_factory.mktemp("good") / "dem.fits"
+    write(result, path)
+    return path
+
+
+def with_meta(result, **meta):
+    changed = result.copy()
+    changed.meta = result.meta | meta
+    return changed
+
+
+def assert_same(back, result):
     assert list(back) == list(result)
     for key in result:
         np.testing.assert_array_equal(back[key].data, result[key].data, err_msg=key)
@@ -26,35 +62,76 @@ def test_round_trip_is_exact(result, tmp_path):
         np.testing.assert_array_equal(back[key].mask, result[key].mask)
     np.testing.assert_array_equal(back["dem"].uncertainty.array, result["dem"].uncertainty.array)
     np.testing.assert_array_equal(back.meta["temperature_bin_edges"], result.meta["temperature_bin_edges"])
-    a, b = (r["dem"].axis_world_coords(1, 2)[0] for r in (result, back))
-    assert np.all(np.abs(a.Tx - b.Tx) < 1e-9 * u.arcsec)
-    assert np.all(np.abs(a.Ty - b.Ty) < 1e-9 * u.arcsec)
-    assert np.abs(a.observer.radius - b.observer.radius) < 1 * u.m
-    assert a.obstime.isot == b.obstime.isot
     for key in ("dem", "predicted_intensity"):
         np.testing.assert_array_equal(*(r[key].axis_world_coords(0)[0] for r in (result, back)))
-    assert back.meta["parameter_choice"] == result.meta["parameter_choice"]
-    assert tuple(back.meta["channels"]) == tuple(result.meta["channels"])
-    observation = result.meta["observation"]
-    np.testing.assert_array_equal(back.meta["observation"]["exposure_time"], observation["exposure_time"])
-    assert set(back.meta["observation"]) == set(observation)
+    for key in ("dem", "chi_squared"):
+        a, b = (r[key].axis_world_coords(*range(-r["status"].data.ndim, 0))[0] for r in (result, back))
+        assert np.all(np.abs(a.Tx - b.Tx) < 1e-9 * u.arcsec)
+        assert np.all(np.abs(a.Ty - b.Ty) < 1e-9 * u.arcsec)
+        assert np.abs(a.observer.radius - b.observer.radius) < 1 * u.m
+        assert a.obstime.isot == b.obstime.isot
 
 
-def test_slice_can_be_written(result, tmp_path):
-    part = result[..., 1:4, 2:6]
+def test_round_trip_is_exact(result, good):
+    back = read(good)
+    assert_same(back, result)
+    assert list(back.meta) == list(result.meta)
+    observation = dict(result.meta["observation"])
+    read_observation = dict(back.meta["observation"])
+    assert list(read_observation) == list(observation)
+    np.testing.assert_array_equal(read_observation.pop("exposure_time"), observation.pop("exposure_time"))
+    assert np.all(read_observation.pop("date") == observation.pop("date"))
+    assert read_observation == observation
+    rest = [
+        {k: v for k, v in r.meta.items() if k not in ("observation", "temperature_bin_edges")} for r in (back, result)
+    ]
+    assert rest[0] == rest[1]
+    assert isinstance(back.meta["channels"], tuple)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [np.s_[..., 1:4, 2:6], np.s_[2], np.s_[..., 3], np.s_[..., 2:3, 4:5]],
+    ids=["rectangle", "row", "column", "one pixel"],
+)
+def test_slice_can_be_written(result, tmp_path, item):
+    part = result[item]
     write(part, tmp_path / "part.fits")
-    back = read(tmp_path / "part.fits")
-    np.testing.assert_array_equal(back["dem"].data, part["dem"].data)
-    a, b = (r["chi_squared"].axis_world_coords(0, 1)[0] for r in (part, back))
-    assert np.all(np.abs(a.Tx - b.Tx) < 1e-9 * u.arcsec)
+    assert_same(read(tmp_path / "part.fits"), part)
 
 
-def test_temperature_axis_is_understood_by_astropy(result, tmp_path, edges):
+@pytest.mark.parametrize("item", [np.s_[:, 2], np.s_[:, :, 3]], ids=["row", "column"])
+def test_result_of_a_row_can_be_written(small, response, edges, tmp_path, item):
+    result = invert(small[item], response, edges)
+    write(result, tmp_path / "line.fits")
+    back = read(tmp_path / "line.fits")
+    assert_same(back, result)
+    write(back[1:3], tmp_path / "again.fits")
+    assert_same(read(tmp_path / "again.fits"), result[1:3])
+
+
+def test_every_image_stands_alone(result, tmp_path, edges):
     write(result, tmp_path / "dem.fits")
+    write(result[2], tmp_path / "row.fits", overwrite=True)
+    for path in (tmp_path / "dem.fits", tmp_path / "row.fits"):
+        with fits.open(path, checksum=True) as hdus:
+            hdus.verify("exception")
+            assert [hdu.name for hdu in hdus[1:]] == [*IMAGES, *TABLES]
+            for hdu in hdus[1 : len(IMAGES) + 1]:
+                assert hdu.header["WCSAXES"] == hdu.header["NAXIS"] == WCS(hdu.header).naxis
+                assert list(hdu.header).index("WCSAXES") < list(hdu.header).index("CTYPE1")
+    primary = fits.getheader(tmp_path / "dem.fits")
+    assert primary["FORMAT"] == "sunpy_demreg 1"
+    assert primary["CREATOR"] == f"sunpy_demreg {__version__}"
+    assert primary["CHI2TARG"] == 1.0
     header = fits.getheader(tmp_path / "dem.fits", "DEM")
     assert header["BUNIT"] in ("K-1 cm-5", "cm-5 K-1")
     temperature = WCS(header).pixel_to_world_values(0, 0, np.arange(36))[2]
     np.testing.assert_allclose(temperature, np.sqrt(edges[1:] * edges[:-1]).value, rtol=1e-9)
+    channel = WCS(fits.getheader(tmp_path / "dem.fits", "PREDICTED_INTENSITY")).pixel_to_world_values(0, 0, [0, 5])[2]
+    np.testing.assert_allclose(channel, [1, 6])
+    text = "".join(row.ljust(80) for row in fits.getdata(tmp_path / "dem.fits", "META")["json"])
+    assert json.loads(text)["observation"]["n_sample"] == 16
 
 
 def test_data_without_coordinates_round_trip(small, response, tmp_path):
@@ -62,10 +139,186 @@ def test_data_without_coordinates_round_trip(small, response, tmp_path):
     data, sigma = small.data[:, 0] * small.unit, small.uncertainty.array[:, 0] * small.unit
     result = invert(data, response, edges, uncertainty=sigma)
     write(result, tmp_path / "line.fits.gz")
+    assert (tmp_path / "line.fits.gz").read_bytes().startswith(b"\x1f\x8b")
     back = read(tmp_path / "line.fits.gz")
     for key in result:
         np.testing.assert_array_equal(back[key].data, result[key].data)
     np.testing.assert_allclose(back["dem"].axis_world_coords(0)[0], result["dem"].axis_world_coords(0)[0])
+
+
+def test_changed_mask_is_kept(small, response, edges, tmp_path):
+    result = invert(small, response, edges)
+    result["dem"].mask[4:, 1, 2] = True
+    result["status"].mask = result["status"].data == 0
+    result["chi_squared"].mask = None
+    write(result, tmp_path / "dem.fits")
+    with fits.open(tmp_path / "dem.fits") as hdus:
+        assert [hdu.name for hdu in hdus if hdu.name.endswith("MASK")] == ["DEM_MASK", "STATUS_MASK"]
+    back = read(tmp_path / "dem.fits")
+    for key in set(result) - {"chi_squared"}:
+        np.testing.assert_array_equal(back[key].mask, result[key].mask)
+    assert not back["chi_squared"].mask.any()
+
+
+def test_writing_does_not_touch_the_arrays(result, tmp_path, monkeypatch):
+    before = {key: cube.data.tobytes() for key, cube in result.items()}
+
+    def interrupt(hdus, *args, **kwargs):
+        # astropy swaps bytes in place where it may, which an interrupt or another thread would see.
+        assert not any(hdu.data.flags.writeable for hdu in hdus[1:] if isinstance(hdu, fits.ImageHDU))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fits.HDUList, "writeto", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(result, tmp_path / "dem.fits")
+    assert {key: cube.data.tobytes() for key, cube in result.items()} == before
+    assert all(cube.data.flags.writeable for cube in result.values())
+
+
+VALUES = {
+    "nothing": None,
+    "truth": True,
+    "large integer": 10**30,
+    "float": 0.1,
+    "infinity": -np.inf,
+    "text": 'Å \\ " \n \0 \ud800 ' + 200 * " " + "end",
+    "tuple in list": [(1, (2.5, None)), []],
+    "dict by number": {94: "a", (1, 2): {"x": 1}},
+    "dict with our marks": {"__time__": "now", "__array__": 3},
+    "time": Time("2014-01-01T00:00:01.123456789", scale="tai"),
+    "times": Time(["2014-01-01T00:00:01.12", "2015-01-01"]),
+    "quantity": 3.25 * u.km / u.s,
+    "integer quantity": u.Quantity([1, 2], u.DN / u.pix / u.s, dtype=int),
+    "array": np.array([[1.5, np.nan], [np.inf, -0.0]]),
+    "float32 array": np.array([0.1, 0.2], dtype=">f4"),
+    "array of bool": np.array([True, False]),
+    "array of str": np.array(["AIA 94", "Å"]),
+    "number in an array": np.array(5),
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
+def test_metadata_come_back_as_they_were(result, tmp_path, value):
+    write(with_meta(result, extra=value, after=1), tmp_path / "dem.fits")
+    meta = read(tmp_path / "dem.fits").meta
+    assert list(meta)[-2:] == ["extra", "after"]
+    back = meta["extra"]
+    assert type(back) is type(value)
+    if isinstance(value, Time):
+        assert np.all(np.abs((back - value).to_value(u.ns)) < 1)
+        assert back.scale == value.scale
+    elif isinstance(value, np.ndarray):
+        assert back.dtype == value.dtype.newbyteorder("=")
+        assert getattr(back, "unit", None) == getattr(value, "unit", None)
+        np.testing.assert_array_equal(back, value)
+    else:
+        assert back == value
+
+
+def test_values_of_simple_kinds_become_simple(result, tmp_path):
+    header = fits.Header([("EXPTIME", 2.9), ("EMPTY", None), ("HISTORY", "first"), ("HISTORY", "second")])
+    extra = {
+        "header": header,
+        "sunpy": MetaDict({"WAVELNTH": 171, "keycomments": {"WAVELNTH": "Å"}}),
+        "path": Path("a") / "b.fits",
+        "status": Status.MASKED,
+        "integer": np.int16(7),
+        "truth": np.True_,
+        "single": np.float32(0.5),
+    }
+    write(with_meta(result, extra=extra), tmp_path / "dem.fits")
+    assert read(tmp_path / "dem.fits").meta["extra"] == {
+        "header": {"EXPTIME": 2.9, "EMPTY": None, "HISTORY": "first\nsecond"},
+        "sunpy": {"wavelnth": 171, "keycomments": {"WAVELNTH": "Å"}},
+        "path": str(Path("a") / "b.fits"),
+        "status": int(Status.MASKED),
+        "integer": 7,
+        "truth": True,
+        "single": 0.5,
+    }
+
+
+def test_values_of_other_kinds_become_text_with_one_warning(small, response, edges, tmp_path):
+    strange = {
+        "table": Table({"a": [1, 2]}),
+        "inner": [{"masked": np.ma.masked_array([1.0, 2.0], [False, True])}],
+        "complex": np.array([1j]),
+        "own unit": 3 * u.def_unit("flop"),
+        "objects": np.array([None, {}]),
+    }
+    cube = NDCube(
+        small.data, small.wcs, uncertainty=small.uncertainty, unit=small.unit, meta=dict(small.meta) | strange
+    )
+    result = invert(cube, response, edges)
+    with pytest.warns(SunpyUserWarning, match="only the text") as record:
+        write(result, tmp_path / "dem.fits")
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    for name in ("['table']", "['inner'][0]['masked']", "['complex']", "['own unit']", "['objects']"):
+        assert f"meta['observation']{name}" in str(record[0].message)
+    back = read(tmp_path / "dem.fits").meta["observation"]
+    assert back["table"] == str(strange["table"])
+    assert back["own unit"] == "3.0 flop"
+    assert back["n_sample"] == 16
+
+
+BAD_RESULTS = {
+    "nothing": (lambda r: None, TypeError, "is a NoneType"),
+    "an array": (lambda r: r["dem"].data, TypeError, "is a ndarray"),
+    "one cube": (lambda r: r["dem"], TypeError, "is a NDCube"),
+    "some cubes": (lambda r: r["dem", "status"], ValueError, "lacks 'temperature_resolution', 'chi_squared'"),
+    "no metadata": (lambda r: changed(r, meta=None), ValueError, r"lacks .*meta\['channels'\]"),
+    "few temperatures": (lambda r: changed(r, dem=r["dem"][3:]), ValueError, r"dem of shape \(33, 6, 7\), not \(36"),
+    "other unit": (lambda r: changed(r, dem=r["dem"].to(u.m**-5 / u.K)), ValueError, "dem.* convert it back"),
+}
+
+
+def changed(result, meta=(), **cubes):
+    return type(result)(list((dict(result.items()) | cubes).items()), meta=result.meta if meta == () else meta)
+
+
+@pytest.mark.parametrize(("change", "error", "words"), BAD_RESULTS.values(), ids=BAD_RESULTS.keys())
+def test_other_things_than_results_are_refused(result, tmp_path, change, error, words):
+    with pytest.raises(error, match=f"`result.*{words}"):
+        write(change(result), tmp_path / "dem.fits")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_coordinates_that_fits_cannot_hold_are_refused(small, response, edges, result, tmp_path):
+    tables = [_TableWCS(np.arange(1, n + 1) * u.arcsec, name, f"custom:{name}") for name, n in (("x", 7), ("y", 6))]
+    channels = np.arange(1, 7) * u.one
+    wcs = _prepend_axis(CompoundLowLevelWCS(*tables), channels, "channel", "custom:channel")
+    cube = NDCube(small.data, wcs, uncertainty=small.uncertainty, unit=small.unit)
+    distorted = unwrap_wcs_to_fitswcs(result["chi_squared"].wcs.low_level_wcs)[0].deepcopy()
+    distorted.cpdis1 = DistortionLookupTable(np.zeros((2, 2), np.float32), (1, 1), (1, 1), (6, 6))
+    chi_squared = NDCube(result["chi_squared"].data, distorted, unit=u.one)
+    for bad in (invert(cube, response, edges), changed(result, chi_squared=chi_squared)):
+        with pytest.raises(ValueError, match="`result` has coordinates that no FITS header holds"):
+            write(bad, tmp_path / "dem.fits")
+
+
+def test_channels_without_a_coordinate_of_their_own_are_refused(result, tmp_path):
+    wcs = WCS(naxis=3)
+    wcs.wcs.ctype = 3 * ["LINEAR"]
+    wcs.wcs.pc = [[1, 0, 0.1], [0, 1, 0], [0, 0, 1]]  # the first one changes along the channels too
+    cube = NDCube(result["predicted_intensity"].data, wcs, unit=result["predicted_intensity"].unit)
+    with pytest.raises(ValueError, match="`result` has no coordinate of the channels alone"):
+        write(changed(result, predicted_intensity=cube), tmp_path / "dem.fits")
+
+
+def test_cube_of_a_fits_wcs_round_trips(small, response, edges, tmp_path):
+    wcs = WCS(naxis=3)
+    wcs.wcs.ctype = ["HPLN-TAN", "HPLT-TAN", "WAVE"]
+    wcs.wcs.cunit = ["arcsec", "arcsec", "Angstrom"]
+    wcs.wcs.cdelt = [2.4, 2.4, 40]
+    wcs.wcs.crval = [0, 0, 94]
+    wcs.wcs.crpix = [3, 3, 1]
+    wcs.wcs.dateobs = "2014-01-01T00:00:00"
+    wcs.wcs.mjdobs = 56658.0
+    wcs.wcs.aux.dsun_obs, wcs.wcs.aux.hgln_obs, wcs.wcs.aux.hglt_obs = 1.47e11, 0.0, -3.0
+    result = invert(NDCube(small.data, wcs, uncertainty=small.uncertainty, unit=small.unit), response, edges)
+    write(result, tmp_path / "dem.fits")
+    assert_same(read(tmp_path / "dem.fits"), result)
 
 
 def test_existing_file_is_kept(result, tmp_path):
@@ -76,10 +329,27 @@ def test_existing_file_is_kept(result, tmp_path):
     assert path.read_text() == "precious"
     write(result, path, overwrite=True)
     assert read(path)["dem"].data.shape == result["dem"].data.shape
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_that_appears_meanwhile_is_kept(result, tmp_path, monkeypatch):
+    path = tmp_path / "dem.fits"
+    writeto = fits.HDUList.writeto
+
+    def slow(hdus, *args, **kwargs):
+        writeto(hdus, *args, **kwargs)
+        path.write_text("precious")
+
+    monkeypatch.setattr(fits.HDUList, "writeto", slow)
+    with pytest.raises(FileExistsError):
+        write(result, path)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_failed_write_leaves_nothing(result, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
+    def fail(hdus, name, **kwargs):
+        Path(name).write_text("half")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(fits.HDUList, "writeto", fail)
@@ -88,16 +358,165 @@ def test_failed_write_leaves_nothing(result, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_names_and_files_are_refused(result, tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="permissions are those of POSIX")
+def test_permissions_and_links_are_kept(result, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "plain").touch()
+    target, link = tmp_path / "data" / "dem.fits", tmp_path / "link.fits"
+    link.symlink_to(target)
+    write(result, link)
+    assert link.is_symlink()
+    assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    target.chmod(0o640)
+    with pytest.raises(FileExistsError):
+        write(result, link)
+    before = target.stat().st_ino
+    write(result, link, overwrite=True)
+    assert link.is_symlink()
+    assert target.stat().st_ino != before
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert_same(read(link), result)
+
+
+def test_bad_names_are_refused(result, tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in \.fits"):
         write(result, tmp_path / "dem.sav")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"`path`.*'.*absent', which does not exist"):
+        write(result, tmp_path / "absent" / "dem.fits")
+    (tmp_path / "folder.fits").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"`path` .* is a folder"):
+        write(result, tmp_path / "folder.fits", overwrite=True)
+    with pytest.raises(FileNotFoundError, match=r"absent\.fits"):
         read(tmp_path / "absent.fits")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.fits"]
+
+
+def spoiled(good, path, change):
+    """Copy of a file with its HDUs changed, and with checksums that fit."""
+    with fits.open(good) as hdus:
+        change(hdus)
+        hdus.writeto(path, checksum=True)
+    return path
+
+
+def assert_refused(path, words=""):
+    # Whether the user has made warnings errors or not.
+    for action in ("error", "ignore"):
+        with warnings.catch_warnings(action=action), pytest.raises(ValueError, match=r"(?s)`path` .*" + words) as info:
+            read(path)
+        assert str(path) in str(info.value)
+
+
+def test_files_of_other_kinds_are_refused(tmp_path):
+    (tmp_path / "empty.fits").touch()
     (tmp_path / "text.fits").write_text("not FITS at all")
-    with pytest.raises(ValueError, match="cannot be read as FITS"):
-        read(tmp_path / "text.fits")
+    (tmp_path / "broken.fits.gz").write_bytes(b"\x1f\x8b\x08" + bytes(50))
     fits.PrimaryHDU(np.zeros((2, 2))).writeto(tmp_path / "other.fits")
-    with pytest.raises(ValueError, match="is not a result"):
-        read(tmp_path / "other.fits")
-    with pytest.raises(ValueError, match="lost a pixel axis"):
-        write(result[..., 3, :], tmp_path / "line.fits")
+    for name in ("empty.fits", "text.fits", "broken.fits.gz"):
+        assert_refused(tmp_path / name)
+    assert_refused(tmp_path / "other.fits", "FORMAT is None")
+
+
+@pytest.mark.parametrize("name", [*IMAGES, *TABLES])
+def test_missing_or_exchanged_extension_is_refused(good, tmp_path, name):
+    def exchange(hdus):
+        other = fits.ImageHDU(np.zeros(3), name=name) if name in TABLES else fits.table_to_hdu(Table({"a": [1]}))
+        other.name = name
+        hdus[name] = other
+
+    assert_refused(spoiled(good, tmp_path / "without.fits", lambda hdus: hdus.pop(hdus.index_of(name))), name)
+    assert_refused(spoiled(good, tmp_path / "exchanged.fits", exchange))
+
+
+@pytest.mark.parametrize("index", range(len(IMAGES) + len(TABLES) + 1))
+def test_one_wrong_bit_is_noticed(good, tmp_path, index):
+    with fits.open(good) as hdus:
+        info = hdus.fileinfo(index)
+    for offset in (info["hdrLoc"] + 200, info["datLoc"] + 5):
+        data = bytearray(good.read_bytes())
+        data[offset] ^= 1
+        (tmp_path / "bad.fits").write_bytes(data)
+        if offset < info["datLoc"] or info["datSpan"]:
+            assert_refused(tmp_path / "bad.fits")
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.9, 0.999])
+def test_truncated_file_is_refused(good, tmp_path, fraction):
+    data = good.read_bytes()
+    (tmp_path / "bad.fits").write_bytes(data[: int(fraction * len(data))])
+    assert_refused(tmp_path / "bad.fits")
+
+
+OBJECT_YAML = "!numpy.ndarray\nbuffer: !!binary |\n  QUFBQUFBQUE=\ndtype: O\norder: C\nshape: !!python/tuple [1]\n"
+HOSTILE_METADATA = {
+    "YAML": f"channels: {OBJECT_YAML}",
+    "YAML command": "!!python/object/apply:os.mkdir [OUT]",
+    "not a dict": "[1, 2]",
+    "no channels": "{}",
+    "wrong channels": '{"channels": ["AIA 94"]}',
+    "nested too deeply": 200000 * "[",
+    "empty": " ",
+}
+HOSTILE_VALUES = {
+    "object array": '{"__array__": [1], "dtype": "O"}',
+    "object array in a quantity": '{"__quantity__": {"__array__": [1], "dtype": "object"}, "unit": "s"}',
+    "record array": '{"__array__": [1], "dtype": [["a", "O"]]}',
+    "ragged array": '{"__array__": [1, [2]], "dtype": "float64"}',
+    "huge text": '{"__array__": [1], "dtype": "U2000000000"}',
+    "unknown mark": '{"__import__": "os"}',
+    "no tuple": '{"__tuple__": 3}',
+    "bad key": '{"__dict__": [[[], 1]]}',
+    "bad time": '{"__time__": "never", "scale": "utc"}',
+    "bad unit": '{"__quantity__": 1, "unit": "__import__(\\"os\\").mkdir(\\"OUT\\")"}',
+}
+HOSTILE_METADATA |= {
+    name: f'{{"channels": ["1", "2", "3", "4", "5", "6"], "x": {value}}}' for name, value in HOSTILE_VALUES.items()
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_METADATA.values(), ids=HOSTILE_METADATA.keys())
+def test_hostile_metadata_are_refused(good, tmp_path, text):
+    text = text.replace("OUT", str(tmp_path / "out")).encode()
+    rows = np.array([text[i : i + 80] for i in range(0, len(text), 80)])
+
+    def change(hdus):
+        hdus["META"] = fits.BinTableHDU.from_columns([fits.Column("json", "80A", array=rows)], name="META")
+
+    assert_refused(spoiled(good, tmp_path / "hostile.fits", change))
+    assert [path.name for path in tmp_path.iterdir()] == ["hostile.fits"]
+
+
+def test_comments_of_tables_are_not_run(good, result, tmp_path):
+    """QTable.read would load YAML from them, which can make objects of any bytes and so crash the interpreter."""
+    name = "temperature_bin_edges"
+    text = (
+        "datatype:\n- {name: edge, datatype: float64}\nmeta:\n  __serialized_columns__:\n    edge:\n"
+        "      __class__: astropy.table.column.Column\n      data:\n        !numpy.ndarray\n"
+        "        buffer: !!binary |\n          QUFBQUFBQUE=\n        dtype: O\n        order: C\n        shape: [1]\n"
+    )
+
+    def change(hdus):
+        for table in TABLES:
+            for line in (
+                "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--",
+                *text.splitlines(),
+                "--END-ASTROPY-SERIALIZED-COLUMNS--",
+            ):
+                hdus[table].header["COMMENT"] = line
+
+    back = read(spoiled(good, tmp_path / "hostile.fits", change))
+    np.testing.assert_array_equal(back.meta[name], result.meta[name])
+
+
+def test_columns_of_pointers_are_refused(good, tmp_path):
+    def change(hdus):
+        for table, name in zip(TABLES, ("edge", "coordinate", "json"), strict=True):
+            column = fits.Column(name, "PD()", array=np.array([np.arange(3.0), np.arange(2.0)], dtype=object))
+            hdus[table] = fits.BinTableHDU.from_columns([column], name=table)
+
+    assert_refused(spoiled(good, tmp_path / "pointers.fits", change))
+
+
+@pytest.mark.parametrize("dropped", ["1", "7", "-3", "x", "1 2"])
+def test_wrong_dropped_axes_are_refused(good, tmp_path, dropped):
+    assert_refused(spoiled(good, tmp_path / "bad.fits", lambda hdus: hdus[0].header.set("DROPPED", dropped)))

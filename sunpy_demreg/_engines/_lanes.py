@@ -7,8 +7,17 @@ when the text is compiled. ``M`` is the machine (see `sunpy_demreg._engines`) th
 not.
 """
 
-__all__ = ["apply_q", "apply_q_transposed", "dot", "extreme_eigenvalue", "factor", "solve_lower", "solve_tridiagonal"]
-__all__ += ["total", "tridiagonalize"]
+__all__ = [
+    "apply_q",
+    "apply_q_transposed",
+    "dot",
+    "extreme_eigenvalue",
+    "factor",
+    "solve_lower",
+    "solve_tridiagonal",
+    "total",
+    "tridiagonalize",
+]
 
 
 def total(values):
