@@ -1,14 +1,28 @@
 """The command line: ``sunpy-demreg demo`` and ``sunpy-demreg invert``."""
 
+# Only the standard library is loaded here, so that an interruption of the slow imports ends in `main` as well.
 import argparse
+import math
+import os
+import re
 import sys
+import tempfile
 import time
 import warnings
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 __all__ = ["main"]
+
+# What the arguments of the library, which its messages name, are called here.
+_WORDS = {
+    "chi_squared_target": "--chi-squared-target",
+    "maps": "the files",
+    "n_sample": "--n-sample",
+    "saturation": "--saturation",
+    "temperature_bin_edges": "--log-t",
+}
+_MAX_BINS = 1000
 
 
 def main(arguments=None):
@@ -23,27 +37,27 @@ def main(arguments=None):
     Returns
     -------
     `int`
-        The exit status: 0, 1 for bad input, 130 if interrupted.
+        The exit status: 0, 1 for bad input, 130 if interrupted. Commands that cannot be understood exit with 2.
     """
-    options = _parser().parse_args(arguments)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            return options.run(options)
+        options = _parser().parse_args(arguments)
+        with _warnings_as_lines():
+            options.run(options)
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
     except (OSError, ValueError, TypeError) as err:
         _complain(f"error: {err}")
         return 1
+    return 0
 
 
 def _parser():
+    from sunpy_demreg import __version__
+
     parser = argparse.ArgumentParser(
         prog="sunpy-demreg", description="Differential emission measures from SDO/AIA images."
     )
-    from sunpy_demreg import __version__
-
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -62,13 +76,39 @@ def _parser():
         help="temperature bin edges as log10(T/K): first, last, width (default: 5.6 7.4 0.05)",
     )
     invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
-    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result")
+    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     invert.add_argument(
         "--n-sample", type=int, metavar="N", help="pixels averaged into each one (16 for the synoptic maps)"
     )
+    invert.add_argument(
+        "--saturation",
+        type=_positive,
+        default=15000,
+        metavar="DN",
+        help="mask values above this many counts (default: %(default)s)",
+    )
     invert.add_argument("--include-chianti", action="store_true", help="add the errors of the atomic data")
-    invert.add_argument("--parameter-choice", choices=("discrepancy", "grid"), default="discrepancy")
-    invert.add_argument("--positivity", choices=("relax", "none"), default="relax")
+    invert.add_argument(
+        "--chi-squared-target",
+        type=_positive,
+        default=1.0,
+        metavar="X",
+        help="squared residuals per channel to aim at (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--parameter-choice",
+        choices=("discrepancy", "grid"),
+        default="discrepancy",
+        help="regularization that meets the chi-squared target exactly, or the nearest on the grid of the "
+        "reference implementation, which reproduces published results (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--positivity",
+        choices=("relax", "none"),
+        default="relax",
+        help="raise the chi-squared target until no bin is negative, or accept the first solution "
+        "(default: %(default)s)",
+    )
     invert.set_defaults(run=_invert)
 
     for command in (demo, invert):
@@ -77,68 +117,141 @@ def _parser():
     return parser
 
 
+def _positive(text):
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, but is {text}")
+    return value
+
+
 def _demo(options):
     from sunpy_demreg import sample
 
-    files = sample.aia_files()
-    targets = (options.output / "dem.fits", options.output / "dem.png")
     # The synoptic maps are averages of 4 x 4 pixels.
-    return _run(options, files, np.arange(5.6, 7.401, 0.05), targets, prepare={"n_sample": 16})
+    prepare = {"n_sample": 16}
+    targets = (options.output / "dem.fits", options.output / "dem.png")
+    _run(options, sample.aia_files(), _log_edges(5.6, 7.4, 0.05), targets, prepare=prepare)
 
 
 def _invert(options):
-    low, high, step = options.log_t
-    if not (low < high and step > 0):
-        raise ValueError(f"`--log-t` must be LOW < HIGH and STEP > 0, but is {low:g} {high:g} {step:g}")
-    log_edges = np.arange(low, high + 0.5 * step, step)
-    if abs(log_edges[-1] - high) > 1e-6 * step:
-        raise ValueError(f"`--log-t`: {low:g} to {high:g} is not a whole number of steps of {step:g}")
-    return _run(
+    _run(
         options,
         options.files,
-        log_edges,
+        _log_edges(*options.log_t),
         (options.output, options.plot),
-        prepare={"n_sample": options.n_sample, "include_chianti": options.include_chianti},
+        prepare={
+            "n_sample": options.n_sample,
+            "saturation": options.saturation,
+            "include_chianti": options.include_chianti,
+        },
+        chi_squared_target=options.chi_squared_target,
         parameter_choice=options.parameter_choice,
         positivity=None if options.positivity == "none" else options.positivity,
     )
 
 
+def _log_edges(low, high, step):
+    given = f"{low:g} {high:g} {step:g}"
+    if not (low < high and step > 0):
+        raise ValueError(f"`--log-t` must be LOW < HIGH and STEP > 0, but is {given}")
+    if low < 3 or high > 9:
+        raise ValueError(f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.6 7.4 0.05, but is {given}")
+    n_bins = (high - low) / step
+    if not 2.5 < n_bins < _MAX_BINS + 0.5:
+        raise ValueError(f"`--log-t` must make 3 to {_MAX_BINS} bins, but {given} makes {n_bins:.4g}")
+    if abs(n_bins - round(n_bins)) > 1e-6:
+        raise ValueError(f"`--log-t`: {low:g} to {high:g} is not a whole number of steps of {step:g}")
+    import numpy as np
+
+    return np.linspace(low, high, round(n_bins) + 1)
+
+
 def _run(options, files, log_edges, targets, *, prepare, **choices):
     """Files to a FITS file, a picture and a summary; `targets` are the names of the first two (or None)."""
-    for target in filter(None, targets):
-        # Before the work, not after it.
-        if target.exists() and not options.overwrite:
-            raise FileExistsError(f"{target} exists and is kept: name another, or pass --overwrite")
     output, plot = targets
+    targets = [target for target in targets if target is not None]
+    # All of this before the work, not after it.
+    for target in targets:
+        _check_target(target, files, options.overwrite)
     if not output.name.endswith((".fits", ".fits.gz")):
         raise ValueError(f"`--output` must end in .fits or .fits.gz, but is {output.name!r}")
-
-    import astropy.units as u
-
-    import sunpy_demreg as demreg
-
-    cube = demreg.prepare(files, **prepare)
-    response = demreg.TemperatureResponse.from_aia(cube)
-    start = time.perf_counter()
-    result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
-    seconds = time.perf_counter() - start
-
-    for target in filter(None, targets):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    demreg.write(result, output, overwrite=options.overwrite)
     if plot is not None:
-        import matplotlib as mpl
+        _check_picture(plot)
 
-        mpl.use("agg")  # a file is drawn: no screen is needed
-        date = cube.meta["date"][0].strftime("%Y-%m-%d %H:%M:%S UT")
-        figure = demreg.visualization.plot_summary(result, title=f"SDO/AIA  {date}")
-        figure.savefig(plot, dpi=150)
-    _summarize(result, seconds, [target for target in targets if target is not None])
-    return 0
+    with _staged(targets) as staged:
+        import astropy.units as u
+        from astropy.time import Time
+
+        import sunpy_demreg as demreg
+
+        cube = demreg.prepare(files, **prepare)
+        response = demreg.TemperatureResponse.from_aia(cube)
+        start = time.perf_counter()
+        result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
+        seconds = time.perf_counter() - start
+        # The mean, as the response takes it; of TAI, which has no leap seconds.
+        date = Time(cube.meta["date"]).tai.mean().utc.strftime("%Y-%m-%d %H:%M:%S UT")
+        if plot is not None:
+            _draw(result, f"SDO/AIA {date}", staged[plot])
+        demreg.write(result, staged[output])
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged[target], target)
+    _summarize(result, date, seconds, targets)
 
 
-def _summarize(result, seconds, targets):
+def _check_target(target, files, overwrite):
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: name a file")
+    if not target.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{target} exists and is kept: name another, or pass --overwrite")
+    if any(os.path.exists(file) and target.samefile(file) for file in files):
+        raise ValueError(f"{target} is one of the files to invert: name another")
+
+
+def _check_picture(path):
+    import matplotlib as mpl
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    mpl.use("agg")  # a file is drawn: no screen is needed
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix[1:].lower() not in kinds:
+        raise ValueError(f"`--plot` must end in .png or one of .{', .'.join(kinds)}, but is {path.name!r}")
+
+
+@contextmanager
+def _staged(targets):
+    """
+    Names to write the targets under until all are complete, on their own disks.
+
+    That the temporary folders can be made also shows, before the work, that the targets can be written.
+    """
+    with ExitStack() as stack:
+        staged = {}
+        for target in targets:
+            folder = next(parent for parent in target.absolute().parents if parent.exists())
+            if not folder.is_dir():
+                raise NotADirectoryError(f"{target} cannot be written: {folder} is a file, not a folder")
+            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix=".sunpy-demreg-", dir=folder))
+            staged[target] = Path(temporary) / target.name
+        yield staged
+
+
+def _draw(result, title, path):
+    import matplotlib.pyplot as plt
+
+    from sunpy_demreg import visualization
+
+    figure = visualization.plot_summary(result, title=title)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _summarize(result, date, seconds, targets):
+    import numpy as np
+
     from sunpy_demreg import Status
 
     status = result["status"].data
@@ -147,6 +260,8 @@ def _summarize(result, seconds, targets):
     n_solved = int(status.size - unsolved.sum())
     edges = np.log10(result.meta["temperature_bin_edges"].value)
     lines = [
+        ("channels", ", ".join(result.meta["channels"])),
+        ("date", f"{date}, the mean of the channels"),
         ("pixels", f"{status.size}, of which {n_solved} solved and {status.size - n_solved} masked"),
         ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
         ("inversion", f"{seconds:.2f} s, {1e6 * seconds / max(n_solved, 1):.0f} µs per solved pixel"),
@@ -167,13 +282,31 @@ def _summarize(result, seconds, targets):
         print(f"{name:>15}  {text}")
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
-    _complain(f"warning: {message}")
+@contextmanager
+def _warnings_as_lines():
+    """Every warning once, as a line on the standard error output, at the time it comes."""
+    # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
+    from sunpy.util.exceptions import SunpyWarning
+
+    seen = set()
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        if str(message) not in seen:
+            seen.add(str(message))
+            _complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        # Whatever the environment says about warnings: these are part of the output.
+        warnings.simplefilter("always", SunpyWarning)
+        warnings.filterwarnings("ignore", r"\d+ of \d+ pixels were not solved")  # the summary counts them
+        warnings.showwarning = show
+        yield
 
 
 def _complain(text):
+    """Print a message of the library in the words of the command line."""
+    text = re.sub(r"call `sunpy_demreg\.prepare\(maps, (\w+=\w+)\)`", r"pass `\1`", text)
+    for name, word in _WORDS.items():
+        text = re.sub(rf"`{name}=(\w+)`", rf"`{word} \1`", text)
+        text = text.replace(f"`{name}`", word if " " in word else f"`{word}`")
     print(f"sunpy-demreg: {text}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,88 +1,231 @@
 """The command line, as a user types it."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from sunpy_demreg import read, sample
+from astropy.io import fits
+
+from sunpy_demreg import cli, read, sample, visualization
 from sunpy_demreg.cli import main
+
+COARSE = ["--log-t", "5.8", "7.0", "0.2"]
+
+
+@pytest.fixture
+def files():
+    return [str(path) for path in sample.aia_files()]
+
+
+@pytest.fixture
+def small_files(tmp_path_factory):
+    """A corner of the sample, which is inverted in no time."""
+    folder = tmp_path_factory.mktemp("small")
+    for path in sample.aia_files():
+        cut(path, folder / path.name)
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+def cut(path, target, **changes):
+    """Write 20 x 30 pixels of a sample file; `first3=-4` sets the first three of some in the first row to -4."""
+    with fits.open(path) as hdus:
+        [hdu] = [hdu for hdu in hdus if hdu.data is not None]
+        data = np.array(hdu.data[:20, :30], dtype=float)
+        for name, value in changes.items():
+            data[0, 5 : 5 + int(name.removeprefix("first"))] = value
+        fits.PrimaryHDU(data, hdu.header).writeto(target, overwrite=True)
+
+
+def everything_under(folder):
+    return {str(path): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
 def test_demo_writes_and_summarizes(tmp_path, capsys):
     out = tmp_path / "demo"
     assert main(["demo", "--output", str(out)]) == 0
     printed = capsys.readouterr()
+    assert printed.err == ""
     result = read(out / "dem.fits")
     assert result["dem"].data.shape[0] == 36
     assert (out / "dem.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in out.iterdir()) == ["dem.fits", "dem.png"]
     status = result["status"].data
     n_masked = int(result["dem"].mask[0].sum())
     assert f"{status.size}, of which {status.size - n_masked} solved and {n_masked} masked" in printed.out
     chi_squared = result["chi_squared"].data[~result["chi_squared"].mask]
     assert f"median {np.median(chi_squared):.2f}, 95th percentile {np.percentile(chi_squared, 95):.2f}" in printed.out
-    if n_masked:
-        assert f"{n_masked} NOT_POSITIVE" in printed.out
+    assert "channels  AIA 94, AIA 131, AIA 171, AIA 193, AIA 211, AIA 335\n" in printed.out
+    assert "date  2014-01-01 00:00:0" in printed.out
 
     assert main(["demo", "--output", str(out)]) == 1
     assert "exists and is kept" in capsys.readouterr().err
     assert main(["demo", "--output", str(out), "--overwrite"]) == 0
 
 
-def test_invert_writes_what_was_asked_for(tmp_path, capsys):
-    output, plot = tmp_path / "dem.fits", tmp_path / "dem.png"
-    files = [str(f) for f in sample.aia_files()]
-    arguments = [
-        "--log-t",
-        "5.8",
-        "7.0",
-        "0.2",
-        "--n-sample",
-        "16",
-        "--positivity",
-        "none",
-        "--parameter-choice",
-        "grid",
-    ]
-    assert main(["invert", *files, *arguments, "--output", str(output), "--plot", str(plot)]) == 0
+def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
+    output, plot = tmp_path / "new" / "folder" / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
+    arguments = [*COARSE, "--n-sample", "16", "--positivity", "none", "--parameter-choice", "grid"]
+    arguments += ["--saturation", "9000", "--chi-squared-target", "1.5"]
+    assert main(["invert", *small_files, *arguments, "--output", str(output), "--plot", str(plot)]) == 0
     result = read(output)
     np.testing.assert_allclose(np.log10(result.meta["temperature_bin_edges"].value), np.arange(5.8, 7.01, 0.2))
     assert (result.meta["parameter_choice"], result.meta["positivity"]) == ("grid", None)
+    assert result.meta["chi_squared_target"] == 1.5
     assert result.meta["observation"]["n_sample"] == 16
-    assert plot.exists()
+    assert float(result.meta["observation"]["saturation"]) == 9000
+    assert plot.read_bytes().startswith(b"%PDF")
     assert "chi-squared" in capsys.readouterr().out
 
 
+def test_picture_has_the_mean_time_of_the_channels(tmp_path, capsys, small_files, monkeypatch):
+    dates = [f"2014-01-01T00:00:{second:02}.00" for second in (2, 4, 6, 8, 10, 12)]
+    for path, date in zip(small_files, dates, strict=True):
+        for keyword in ("DATE-OBS", "T_OBS"):
+            fits.setval(path, keyword, value=date)
+    titles = []
+    plot_summary = visualization.plot_summary
+
+    def noted(result, title):
+        titles.append(title)
+        return plot_summary(result, title=title)
+
+    monkeypatch.setattr(visualization, "plot_summary", noted)
+    targets = ["--output", str(tmp_path / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == 0
+    assert titles == ["SDO/AIA 2014-01-01 00:00:07 UT"]
+    assert "date  2014-01-01 00:00:07 UT" in capsys.readouterr().out
+
+
+def test_masked_pixels_are_counted_by_reason(tmp_path, capsys, small_files):
+    cut(sample.aia_files()[2], small_files[2], first5=20000, first3=-4)
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(tmp_path / "dem.fits")]) == 0
+    printed = capsys.readouterr()
+    status = read(tmp_path / "dem.fits")["status"].data
+    assert np.count_nonzero(status[0, 5:10]) == 5
+    assert "masked because  3 NOT_POSITIVE\n" in printed.out
+    assert "masked because  2 SATURATED\n" in printed.out
+    assert "600, of which 595 solved and 5 masked" in printed.out
+    assert printed.err == ""  # the summary says it all
+
+
+def test_module_runs_and_warns_once(tmp_path, small_files):
+    """In a process of its own: sunpy takes warnings over when it is loaded."""
+    cut(sample.aia_files()[2], small_files[2], first3=-4)
+    command = [sys.executable, "-m", "sunpy_demreg", "invert", *small_files, *COARSE, "--output", "dem.fits"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("sunpy-demreg: warning: ")
+    assert "`--n-sample 16`" in line
+    assert "n_sample" not in line
+    assert "masked because  3 NOT_POSITIVE\n" in ended.stdout
+    assert (tmp_path / "dem.fits").exists()
+
+
+@pytest.mark.parametrize("module", ["sunpy", "numpy"])
+def test_interruption_while_modules_are_loaded(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt")
+    command = [sys.executable, "-m", "sunpy_demreg", "demo"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "sunpy-demreg: interrupted\n")
+
+
 BAD_COMMANDS = {
-    "missing file": (["absent.fits"], "absent.fits"),
+    "missing file": (["absent.fits"], "the files: there is no file absent.fits"),
     "not FITS": (["text.fits"], "text.fits"),
     "not AIA": (["other.fits"], "AIA"),
+    "averages of half a pixel": (["FILES", "--n-sample", "0"], "`--n-sample` must be"),
     "steps that do not fit": (["FILES", "--log-t", "5.6", "7.4", "0.07"], "not a whole number of steps"),
     "descending temperatures": (["FILES", "--log-t", "7.4", "5.6", "0.05"], "LOW < HIGH"),
+    "no temperatures": (["FILES", "--log-t", "nan", "7.4", "0.05"], "LOW < HIGH"),
+    "temperatures in K": (["FILES", "--log-t", "4e5", "2.5e7", "1e4"], "log10"),
+    "one bin": (["FILES", "--log-t", "5", "6", "1"], "3 to 1000 bins"),
+    "a million bins": (["FILES", "--log-t", "5", "7", "2e-6"], "3 to 1000 bins"),
+    "temperatures beyond the response": (["FILES", "--log-t", "3.2", "7.4", "0.2"], "`--log-t` reach"),
     "output of another kind": (["FILES", "--output", "dem.sav"], "must end in .fits"),
     "output that exists": (["FILES", "--output", "text.fits"], "exists and is kept"),
+    "output that is a folder": (["FILES", "--output", "folder.fits", "--overwrite"], "folder.fits is a folder"),
+    "output that is an input": (["text.fits", "--output", "text.fits", "--overwrite"], "one of the files to invert"),
+    "output below a file": (["FILES", "--output", "text.fits/new/dem.fits"], "text.fits is a file, not a folder"),
+    "picture that exists": (["FILES", "--plot", "picture.png"], "picture.png exists and is kept"),
+    "picture of another kind": (["FILES", "--plot", "p.fits"], "`--plot` must end in .png or one of"),
+    "picture of no kind": (["FILES", "--plot", "p"], "`--plot` must end in .png or one of"),
+    "picture below a file": (["FILES", "--plot", "text.fits/p.png"], "text.fits is a file, not a folder"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD_COMMANDS.values(), ids=BAD_COMMANDS.keys())
-def test_bad_command_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, words):
-    from astropy.io import fits
-
+def test_bad_command_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys, files, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.fits").write_text("not FITS at all")
+    (tmp_path / "picture.png").write_text("not a picture")
+    (tmp_path / "folder.fits").mkdir()
     fits.PrimaryHDU(np.zeros((8, 8)), fits.Header({"TELESCOP": "HINODE"})).writeto("other.fits")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    files = [str(f) for f in sample.aia_files()]
+    before = everything_under(tmp_path)
     arguments = [part for a in arguments for part in (files if a == "FILES" else [a])]
     if "--output" not in arguments:
         arguments += ["--output", "dem.fits"]
+    if "--n-sample" not in arguments:
+        arguments += ["--n-sample", "16"]
     assert main(["invert", *arguments]) == 1
     err = capsys.readouterr().err
     assert words in err
+    assert err.startswith("sunpy-demreg: error: ")
     assert "Traceback" not in err
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert everything_under(tmp_path) == before
+
+
+@pytest.mark.parametrize("option", ["--chi-squared-target", "--saturation"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
+def test_options_that_are_no_positive_numbers_are_refused(capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        main(["invert", "a.fits", "--output", "dem.fits", option, value])
+    assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["invert", "write", "_draw"])
+@pytest.mark.parametrize(("error", "code"), [(OSError("no space left"), 1), (KeyboardInterrupt(), 130)])
+def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_files, place, error, code):
+    import sunpy_demreg
+
+    def fail(*args, **kwargs):
+        for path in args[1:]:
+            if hasattr(path, "write_text"):
+                path.write_text("half a file")
+        raise error
+
+    monkeypatch.setattr(cli if place == "_draw" else sunpy_demreg, place, fail)
+    targets = ["--output", str(tmp_path / "new" / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == code
+    assert ("no space left" if code == 1 else "interrupted") in capsys.readouterr().err
+    assert everything_under(tmp_path) == {}
+
+
+def test_failure_keeps_what_was_to_be_replaced(tmp_path, monkeypatch, small_files):
+    def fail(result, title, path):
+        raise ValueError("cannot draw")
+
+    monkeypatch.setattr(cli, "_draw", fail)
+    for name in ("dem.fits", "dem.png"):
+        (tmp_path / name).write_text("precious")
+    before = everything_under(tmp_path)
+    targets = ["--output", str(tmp_path / "dem.fits"), "--plot", str(tmp_path / "dem.png"), "--overwrite"]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == 1
+    assert everything_under(tmp_path) == before
 
 
 def test_help_and_version(capsys):
-    for arguments, words in ((["--help"], "invert"), (["--version"], "sunpy-demreg"), (["demo", "--help"], "--output")):
+    for arguments, words in (
+        (["--help"], ["invert", "demo"]),
+        (["--version"], ["sunpy-demreg"]),
+        (["demo", "--help"], ["--output"]),
+        (["invert", "--help"], ["reference implementation", "accept the first solution", "15000", "(default: 1.0)"]),
+    ):
         with pytest.raises(SystemExit, match="0"):
             main(arguments)
-        assert words in capsys.readouterr().out
+        printed = " ".join(capsys.readouterr().out.split())
+        assert all(word in printed for word in words)

@@ -1,22 +1,25 @@
 """Pictures: what is drawn is what the result holds."""
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 
 import astropy.units as u
 from astropy.visualization.wcsaxes import WCSAxes
+from ndcube import NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import invert, visualization
+from sunpy_demreg import Status, _map_panel, _summary_page, invert, visualization
 
 mpl.use("agg")
 
 
 @pytest.fixture(autouse=True)
 def _closed_figures():
-    import matplotlib.pyplot as plt
-
     yield
     plt.close("all")
 
@@ -25,16 +28,42 @@ def _closed_figures():
 def result(small, response, edges):
     data = small.data.copy()
     data[1, 0, 0] = -1
-    from ndcube import NDCube
-
     bad = NDCube(data, small.wcs, unit=small.unit, uncertainty=small.uncertainty, mask=small.mask, meta=small.meta)
     with pytest.warns(SunpyUserWarning, match="NOT_POSITIVE 1"):
         return invert(bad, response, edges)
 
 
-def test_dem_curve_has_the_values_and_both_errors(result):
-    import matplotlib.pyplot as plt
+@pytest.fixture(scope="module")
+def unsolved(small, response, edges):
+    """An image without a single DEM."""
+    bare = -small.data * small.unit
+    with pytest.warns(SunpyUserWarning, match="NOT_POSITIVE"):
+        return invert(bare, response, edges, uncertainty=np.ones(bare.shape) * small.unit)
 
+
+@pytest.fixture(scope="module")
+def without_coordinates(small, response, edges):
+    return invert(small.data * small.unit, response, edges, uncertainty=small.uncertainty.array * small.unit)
+
+
+def maps_of(figure):
+    return [axes for axes in figure.axes if isinstance(axes, WCSAxes)]
+
+
+def curves_of(figure):
+    """The panel of a page with the DEMs: all others are maps and color bars."""
+    [axes] = [a for a in figure.axes if not isinstance(a, WCSAxes) and a.get_position().width > 0.2]
+    return axes
+
+
+def limbs_of(axes):
+    return [artist for artist in axes.get_children() if isinstance(artist, Circle)]
+
+
+# The DEM of a pixel
+
+
+def test_dem_curve_has_the_values_and_both_errors(result, edges):
     axes = plt.figure().add_subplot()
     artist = visualization.plot_dem(result, (2, 3), axes=axes)
     assert artist.lines[0].axes is axes
@@ -43,14 +72,65 @@ def test_dem_curve_has_the_values_and_both_errors(result):
     np.testing.assert_allclose(y[dem > 0], dem[dem > 0])
     assert np.all(np.isnan(y[dem <= 0]))
     horizontal, vertical = artist.lines[2]
-    widths = [np.log10(s[1, 0] / s[0, 0]) for s in horizontal.get_segments()]
-    np.testing.assert_allclose(widths, result["temperature_resolution"].data[dem > 0, 2, 3])
+    segments = np.array(horizontal.get_segments())[:, :, 0]
+    width = 10 ** (result["temperature_resolution"].data[dem > 0, 2, 3] / 2)
+    center = x[dem > 0]
+    np.testing.assert_allclose(segments[:, 0], np.maximum(center / width, edges[0].value))
+    np.testing.assert_allclose(segments[:, 1], np.minimum(center * width, edges[-1].value))
+    assert np.any(center * width > edges[-1].value)  # or nothing was clipped
     tops = [s[1, 1] for s in vertical.get_segments()]
     np.testing.assert_allclose(tops, (dem + result["dem"].uncertainty.array[:, 2, 3])[dem > 0])
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert "K" in axes.get_xlabel()
     assert "cm" in axes.get_ylabel()
     np.testing.assert_allclose(x, result["dem"].axis_world_coords(0)[0].value)
+
+
+@pytest.mark.parametrize(("faintest", "bottom"), [(1e15, 5e14), (1e3, 1e14)])
+def test_dem_axes_hold_the_bins_and_five_decades_at_most(result, edges, faintest, bottom):
+    values = np.full_like(result["dem"].data, 1e19)
+    values[3], values[4] = faintest, -1e18
+    cube = NDCube(values, result["dem"].wcs, unit=result["dem"].unit, uncertainty=result["dem"].uncertainty)
+    changed = type(result)(
+        [(key, cube if key == "dem" else result[key]) for key in result],
+        aligned_axes=tuple(result.aligned_axes.values()),
+        meta=dict(result.meta),
+    )
+    axes = visualization.plot_dem(changed, (2, 3)).lines[0].axes
+    assert axes.get_ylim() == (pytest.approx(bottom), pytest.approx(4e19))
+    low, high = axes.get_xlim()
+    assert 0.9 * edges[0].value < low < edges[0].value
+    assert edges[-1].value < high < 1.1 * edges[-1].value
+
+
+def test_dem_axes_keep_the_limits_that_a_user_set(result):
+    axes = plt.figure().add_subplot()
+    axes.set(xlim=(1e6, 2e6), ylim=(1e20, 1e21))
+    visualization.plot_dem(result, (2, 3), axes=axes)
+    assert axes.get_xlim() == (1e6, 2e6)
+    assert axes.get_ylim() == (1e20, 1e21)
+
+
+def test_dem_title_names_the_pixel_and_a_legend_several(result):
+    axes = visualization.plot_dem(result, (2, 3)).lines[0].axes
+    assert axes.get_title().startswith("pixel (2, 3)")
+    assert f"{result['chi_squared'].data[2, 3]:.2f}" in axes.get_title()
+    other = visualization.plot_dem(result, (-1, -1))  # into the current axes
+    assert other.lines[0].axes is axes
+    assert axes.get_title() == ""
+    assert [text.get_text()[:12] for text in axes.get_legend().get_texts()] == ["pixel (2, 3)", "pixel (5, 6)"]
+    peaks = [np.nanmax(container.lines[0].get_ydata()) for container in axes.containers]
+    assert axes.get_ylim()[1] > max(peaks) != min(peaks)
+
+
+@pytest.mark.parametrize("draw", [visualization.plot_chi_squared, visualization.plot_summary])
+def test_dem_is_not_drawn_into_a_map(result, draw):
+    draw(result)
+    before = plt.gcf()
+    assert visualization.plot_dem(result, (2, 3)).lines[0].axes.figure is not before
+
+
+# Maps
 
 
 def test_emission_measure_map_is_the_sum_of_its_bins(result, edges):
@@ -68,24 +148,203 @@ def test_emission_measure_map_is_the_sum_of_its_bins(result, edges):
 def test_chi_squared_map(result):
     artist = visualization.plot_chi_squared(result)
     np.testing.assert_array_equal(np.ma.filled(artist.get_array(), np.nan), result["chi_squared"].data)
+    [bar] = [a for a in artist.figure.axes if a is not artist.axes]
+    ticks = [text.get_text() for text in bar.get_yticklabels()]
+    assert [tick for tick in ticks if 0.4 < float(tick) < 60] == ["0.5", "1", "2", "5", "10", "20", "50"]
+
+
+def draw_em(result, **kwargs):
+    return visualization.plot_emission_measure(result, [1, 2] * u.MK, **kwargs)
+
+
+MAPS = {"emission measure": draw_em, "chi-squared": visualization.plot_chi_squared}
+either_map = pytest.mark.parametrize("draw", MAPS.values(), ids=MAPS.keys())
+
+
+@either_map
+def test_map_in_new_axes_is_complete(result, draw):
+    artist = draw(result)
+    assert len(artist.figure.axes) == 2
+    assert artist.figure.axes[1].get_ylabel()
+    artist.figure.canvas.draw()
+    assert [c.get_axislabel() for c in artist.axes.coords] == ["Solar X [arcsec]", "Solar Y [arcsec]"]
+    assert draw(result).figure is not artist.figure
+    empty = plt.figure()
+    assert draw(result).figure is empty
+
+
+@either_map
+def test_pyplot_knows_the_map(result, draw):
+    axes = plt.subplot(projection=result["chi_squared"].wcs)
+    other = plt.figure()
+    artist = draw(result, axes=axes)
+    assert axes.figure.axes == [axes]  # what to put beside it is left to the owner
+    assert plt.gci() is artist
+    assert plt.colorbar().ax.figure is axes.figure
+    assert not other.axes
+
+
+@either_map
+def test_map_in_a_figure_without_pyplot(result, draw):
+    figure = mpl.figure.Figure()
+    axes = figure.add_subplot(projection=result["chi_squared"].wcs)
+    assert draw(result, axes=axes).axes is axes
+    assert not plt.get_fignums()
+
+
+@either_map
+@pytest.mark.parametrize(
+    ("given", "is_log", "limits"),
+    [
+        ({"vmin": 2.0, "vmax": 30.0}, True, (2.0, 30.0)),
+        ({"norm": Normalize(1, 2)}, False, (1, 2)),
+        ({"norm": "linear", "vmin": 0.0, "vmax": 3.0}, False, (0.0, 3.0)),
+    ],
+)
+def test_scale_of_a_map_can_be_chosen(result, draw, given, is_log, limits):
+    artist = draw(result, **given, cmap="viridis")
+    artist.figure.canvas.draw()
+    assert isinstance(artist.norm, LogNorm) is is_log
+    assert (artist.norm.vmin, artist.norm.vmax) == limits
+    assert artist.get_cmap().name == "viridis"
+
+
+def test_scale_of_an_emission_measure_has_three_decades(result):
+    norm = draw_em(result).norm
+    assert norm.vmax / norm.vmin == pytest.approx(1e3)
+    assert np.nanmedian(draw_em(result).get_array().filled(np.nan)) < norm.vmax
+    norm = draw_em(result, vmax=1e20).norm
+    assert (norm.vmin, norm.vmax) == (pytest.approx(1e17), 1e20)
+
+
+@either_map
+def test_large_image_is_smoothed_where_it_is_reduced(result, draw, monkeypatch):
+    assert draw(result).get_interpolation() == "nearest"
+    monkeypatch.setattr(_map_panel, "_MAX_NEAREST", 6)
+    assert draw(result).get_interpolation() == "auto"
+    assert draw(result, interpolation="nearest").get_interpolation() == "nearest"
+
+
+@either_map
+def test_solar_limb_is_drawn_where_it_is_known(result, without_coordinates, draw):
+    artist = draw(result)
+    [limb] = limbs_of(artist.axes)
+    frame = result["chi_squared"].wcs.pixel_to_world(0, 0).frame
+    expected = np.arcsin((frame.rsun / frame.observer.radius).to_value(u.one))
+    assert np.radians(limb.radius) == pytest.approx(expected, rel=1e-4)
+    artist.figure.canvas.draw()
+
+    assert not limbs_of(draw(result, axes=plt.figure().add_subplot()).axes)
+    artist = draw(without_coordinates)
+    assert not limbs_of(artist.axes)
+    artist.figure.canvas.draw()
+    assert [c.get_axislabel() for c in artist.axes.coords] == ["x", "y"]
+
+
+# The page
 
 
 def test_summary_page_has_all_panels(result, tmp_path):
     figure = visualization.plot_summary(result, title="A title")
-    maps = [a for a in figure.axes if isinstance(a, WCSAxes)]
+    maps = maps_of(figure)
     assert len(maps) == 7
     assert sum("log" in a.get_title() for a in maps) == 6
-    curves = [a for a in figure.axes if a.get_ylabel().startswith("DEM")]
-    assert len(curves) == 1
-    assert len(curves[0].get_legend().get_texts()) == 3
+    assert all(limbs_of(a) for a in maps)
+    assert len(curves_of(figure).get_legend().get_texts()) == 3
+    texts = [text.get_text() for text in figure.texts]
+    assert any("gray: no DEM" in text and "bars: noise" in text for text in texts)
+    assert figure.get_suptitle() == "A title"
     figure.savefig(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10000
 
 
 def test_summary_page_of_chosen_pixels(result):
-    figure = visualization.plot_summary(result, pixels=[(2, 2)])
-    [curves] = [a for a in figure.axes if a.get_ylabel().startswith("DEM")]
-    assert len(curves.get_legend().get_texts()) == 1
+    figure = visualization.plot_summary(result, pixels=[(2, 2), (-1, -2)])
+    assert len(curves_of(figure).get_legend().get_texts()) == 2
+    for axes in maps_of(figure)[:6]:
+        assert [tuple(int(i[0]) for i in line.get_data()) for line in axes.lines] == [(2, 2), (5, 5)]
+        assert [text.get_text() for text in axes.texts] == ["A", "B"]
+        for artist in (*axes.lines, *axes.texts):
+            assert any(isinstance(effect, withStroke) for effect in artist.get_path_effects())
+
+
+def test_summary_page_in_a_given_figure(result):
+    figure = mpl.figure.Figure(figsize=(5, 5))
+    assert visualization.plot_summary(result, figure=figure) is figure
+    assert len(maps_of(figure)) == 7
+
+
+def test_summary_page_without_pixels(result, unsolved, tmp_path):
+    for each, pixels in ((result, []), (unsolved, None)):
+        figure = visualization.plot_summary(each, pixels=pixels)
+        figure.savefig(tmp_path / "page.png")  # warnings are errors
+        curves = curves_of(figure)
+        assert [text.get_text() for text in curves.texts] == ["no pixel to show"]
+        assert curves.get_legend() is None
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (60, 100), (100, 60), (30, 120), (120, 30), (2, 500), (500, 2)])
+def test_panels_of_the_page_fit_the_map_and_do_not_overlap(shape):
+    page = _summary_page.arrange(shape)
+    boxes = [*page.maps, page.map_bar, page.chi_squared, page.chi_squared_bar, page.dem]
+    inches = np.array(boxes) * np.tile(page.size, 2)
+    assert np.all(inches[:, 2:] > 0.1)
+    assert np.all(inches[:, :2] + inches[:, 2:] < page.size)
+    assert np.all(inches[:, :2] > 0.5)  # for the labels
+    for i, (x, y, width, height) in enumerate(inches):
+        for other_x, other_y, other_width, other_height in inches[:i]:
+            assert (
+                x >= other_x + other_width
+                or other_x >= x + width
+                or y >= other_y + other_height
+                or other_y >= y + height
+            )
+    if max(shape) / min(shape) < 2:  # longer ones leave some of their panel empty
+        _, _, width, height = inches[0]
+        assert height / width == pytest.approx(shape[0] / shape[1])
+
+
+# Which pixels the page shows
+
+
+def test_typical_pixels_are_a_bright_a_median_and_a_faint_one():
+    brightness = np.random.default_rng(1).uniform(size=(40, 60))
+    pixels = _summary_page.typical_pixels(brightness, np.zeros((40, 60), int), None)
+    assert [brightness[pixel] for pixel in pixels] == pytest.approx([0.98, 0.5, 0.02], abs=0.03)
+    assert all(2 <= y < 38 and 3 <= x < 57 for y, x in pixels)
+
+
+def test_typical_pixels_are_on_the_disk_if_it_is_large_enough():
+    brightness = np.arange(1600.0).reshape(40, 40)
+    status = np.zeros((40, 40), int)
+    on_disk = np.zeros((40, 40), bool)
+    on_disk[10:20, 10:20] = True
+    assert all(on_disk[pixel] for pixel in _summary_page.typical_pixels(brightness, status, on_disk))
+    on_disk[10, 10] = False
+    assert not any(on_disk[pixel] for pixel in _summary_page.typical_pixels(brightness, status, on_disk))
+
+
+def test_typical_pixels_are_the_best_there_are():
+    brightness = np.arange(1600.0).reshape(40, 40)
+    status = np.full((40, 40), int(Status.NOT_POSITIVE))
+    assert _summary_page.typical_pixels(brightness, status, None) == []
+    status[0, 5] = status[39, 7] = int(Status.OK)  # on the border
+    assert set(_summary_page.typical_pixels(brightness, status, None)) <= {(0, 5), (39, 7)}
+    status[20, 20] = int(Status.NEGATIVE_DEM)
+    assert _summary_page.typical_pixels(brightness, status, None) == [(20, 20)]
+    status[21, 20] = int(Status.OK)
+    assert _summary_page.typical_pixels(brightness, status, None) == [(21, 20)]
+
+
+def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
+    strip = cube[:, 60:62]  # across the east limb
+    on_disk = _map_panel.on_disk(invert(strip, response, 10 ** np.arange(5.6, 7.3, 0.4) * u.K))
+    assert not on_disk[:, 0].any()
+    assert on_disk[:, -1].all()
+    assert _map_panel.on_disk(without_coordinates) is None
+
+
+# Bad calls
 
 
 @pytest.mark.parametrize(
@@ -94,12 +353,24 @@ def test_summary_page_of_chosen_pixels(result):
         (lambda r: visualization.plot_dem(r, (0, 0)), ValueError, "was not solved.*NOT_POSITIVE"),
         (lambda r: visualization.plot_dem(r, 3), ValueError, "must have 2 indices"),
         (lambda r: visualization.plot_dem(r, (100, 0)), IndexError, "outside the pixel axes"),
+        (lambda r: visualization.plot_dem(r, (1.9, 0)), TypeError, "`pixel` must be whole numbers"),
+        (lambda r: visualization.plot_dem(r, None), TypeError, "`pixel` must be whole numbers"),
+        (lambda r: visualization.plot_dem(r, "ab"), TypeError, "`pixel` must be whole numbers"),
+        (lambda r: visualization.plot_dem(r["dem"], (2, 3)), TypeError, "`result` must be.*NDCube"),
+        (lambda r: visualization.plot_dem(r["dem", "status"], (2, 3)), TypeError, "`result` must be.*all of its cubes"),
+        (lambda r: visualization.plot_chi_squared(r["chi_squared"]), TypeError, "`result` must be"),
+        (lambda r: visualization.plot_summary({"dem": r["dem"]}), TypeError, "`result` must be.*dict"),
+        (lambda r: visualization.plot_summary(r, pixels=[(0, 0)]), ValueError, "was not solved"),
+        (lambda r: visualization.plot_summary(r, pixels=[(2, 2)] * 7), ValueError, "6 at most"),
         (lambda r: visualization.plot_emission_measure(r, [1, 2]), ValueError, "Quantity of two temperatures"),
+        (lambda r: visualization.plot_emission_measure(r, [1, 2] * u.m), ValueError, "Quantity of two temperatures"),
         (lambda r: visualization.plot_emission_measure(r, [2, 1] * u.MK), ValueError, "must ascend"),
         (lambda r: visualization.plot_emission_measure(r, [1, 2] * u.GK), ValueError, "touch the bins"),
         (lambda r: visualization.plot_chi_squared(r[..., 2, :]), ValueError, "must be of an image"),
+        (lambda r: visualization.plot_summary(r[..., 2, :]), ValueError, "must be of an image"),
     ],
 )
 def test_bad_call_is_refused(result, draw, error, words):
     with pytest.raises(error, match=words):
         draw(result)
+    assert not plt.get_fignums()
