@@ -8,7 +8,8 @@ Two measurements:
 * the bundled sample (128 x 128 pixels, 36 bins, all outputs) against demregpy 1.0, alternating, so that what
   else the machine does hits both; with ``parameter_choice="grid"`` the answers must agree to 1e-9;
 * the full-disk synoptic maps of 1024 x 1024 pixels that the demregpy wheel carries, from the files to the
-  result, in a process of its own, whose peak memory is reported.
+  result, in a process of its own, whose peak memory is reported; every pixel must be solved, or masked with a
+  reason, in less than 3 minutes and 3 GB.
 
 Prints the tables, and writes them to ``docs/_tables/inversion.rst`` and ``benchmarks/results/inversion.json``.
 """
@@ -69,7 +70,7 @@ def main():
 def environment():
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     cpu = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
-    names = ("sunpy-demreg", "demregpy", "numpy", "astropy", "sunpy", "ndcube", "aiapy")
+    names = ("sunpy-demreg", "demregpy", "numpy", "llvmlite", "astropy", "sunpy", "ndcube", "aiapy")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
@@ -97,11 +98,16 @@ def sample(repeats):
             return dn2dem(intensity.T, sigma.T, response.response.value.T, log_t, EDGES.value, nmu=42)
 
     runs = {
-        "demregpy 1.0 (2 processes)": theirs,
-        'sunpy_demreg, "grid"': lambda: ours(parameter_choice="grid"),
-        'sunpy_demreg, "discrepancy" (default)': ours,
-        "sunpy_demreg, positivity=None": lambda: ours(positivity=None),
+        "demregpy 1.0": theirs,
+        'parameter_choice="grid"': lambda: ours(parameter_choice="grid"),
+        "defaults": ours,
+        "workers=1": lambda: ours(workers=1),
+        "positivity=None": lambda: ours(positivity=None),
+        'backend="numpy"': lambda: ours(backend="numpy"),
+        'backend="numpy", parameter_choice="grid"': lambda: ours(backend="numpy", parameter_choice="grid"),
     }
+    for name in list(runs)[1:]:
+        runs[name]()  # compiles
     seconds = {name: [] for name in runs}
     answers = {}
     for _ in range(repeats):
@@ -109,8 +115,10 @@ def sample(repeats):
             start = time.perf_counter()
             answers[name] = run()
             seconds[name].append(time.perf_counter() - start)
-    peer, grid, *_ = answers.values()
-    difference = largest_difference(grid, peer)
+    peer, *_ = answers.values()
+    difference = {
+        name: max(largest_difference(answer, peer).values()) for name, answer in answers.items() if "grid" in name
+    }
     if not max(difference.values()) < 1e-9:
         raise SystemExit(f"the answers differ: {difference}")
     chi_squared = {
@@ -169,6 +177,9 @@ def full_disk():
     finite = np.isfinite(result["dem"].data).all(axis=0) & np.isfinite(result["chi_squared"].data)
     if not np.array_equal(finite, ~unsolved):
         raise SystemExit("a pixel is neither solved nor masked with a reason")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if sum(seconds.values()) > 180 or peak * 2**30 > 3e9:
+        raise SystemExit(f"took {seconds} and {peak:.2f} GiB, more than 3 minutes or 3 GB")
     return {
         "n_pixels": int(status.size),
         "n_solved": int((~unsolved).sum()),
@@ -177,7 +188,7 @@ def full_disk():
             result["chi_squared"].data[~unsolved], (50, 95)
         ).tolist(),
         "seconds": seconds,
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_gib": peak,
     }
 
 
@@ -188,14 +199,14 @@ def table(report):
     rows = [
         (
             name,
-            f"{time_:.0f}",
-            f"{peer / time_:.1f}",
+            f"{time_:.3g}",
+            f"{peer / time_:.3g}",
             *(f"{value:.2f}" for value in few["chi_squared_median_and_95th_percentile"][name]),
         )
         for name, time_ in speed.items()
     ]
     head = ("code", "µs per pixel", "times demregpy", "chi-squared, median", "95th percentile")
-    worst = max(few["largest_relative_difference"].items(), key=lambda item: item[1])
+    worst = max(few["largest_relative_difference"].values())
     total = sum(full["seconds"].values())
     steps = ", ".join(f"{name} {s:.1f} s" for name, s in full["seconds"].items())
     reasons = ", ".join(f"{name} {count}" for name, count in full["status"].items())
@@ -213,8 +224,9 @@ def table(report):
             "",
             *(f"   {'*' if i == 0 else ' '} - {cell}" for row in (head, *rows) for i, cell in enumerate(row)),
             "",
-            f'Largest difference from demregpy of the same rule ("grid"), relative to each pixel\'s peak, over all '
-            f"pixels and the five outputs: {worst[1]:.1e} ({worst[0]}).",
+            "All but the first row are sunpy_demreg. Largest difference from demregpy of the same rule (grid), "
+            "relative to each pixel's peak, over all pixels, the five outputs and both engines: "
+            f"{worst:.1e}.",
             "",
             f"The full-disk synoptic maps of 2014-01-01, {full['n_pixels']} pixels, {few['n_bins']} bins, from the "
             f"files to the result: {total:.0f} s ({steps}), {full['peak_memory_gib']:.2f} GiB resident at the peak. "

@@ -86,7 +86,7 @@ def test_files_are_small_credited_and_without_empty_keywords():
     assert sum(path.stat().st_size for path in DATA.iterdir()) < 700_000
     for path in paths:
         header = fits.getheader(path, 1)
-        assert "Courtesy of NASA/SDO and the AIA, EVE, and HMI science teams." in header["COMMENT"]
+        assert "Courtesy of NASA/SDO and the AIA science team." in header["COMMENT"]
         assert not {"BLANK", "DATAMIN", "HEADSUM"} & set(header)
         for value in header.values():
             assert value not in ("nan", -(2**31))

@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 
 OUTPUT = Path(__file__).parents[1] / "sunpy_demreg" / "sample" / "data"
-CREDIT = "Courtesy of NASA/SDO and the AIA, EVE, and HMI science teams."
+CREDIT = "Courtesy of NASA/SDO and the AIA science team."
 
 CORNER = (52, 368)  # x, y of the lower left pixel of the cutout in the synoptic maps
 SIZE = 128

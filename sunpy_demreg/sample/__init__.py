@@ -1,7 +1,7 @@
 """
 Real AIA data to try the package on, without a download.
 
-Courtesy of NASA/SDO and the AIA, EVE, and HMI science teams. ``data/README.md`` beside this file tells
+Courtesy of NASA/SDO and the AIA science team. ``data/README.md`` beside this file tells
 where the files come from and what was done to them.
 """
 
