@@ -1,9 +1,19 @@
 """What several test files share: the bundled sample, prepared once, and a plain synthetic instrument."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import astropy.units as u
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left():
+    """Plots go to the current axes: those of another test must not be there."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,6 @@ from sunpy_demreg import Status, _map_panel, _summary_page, invert, visualizatio
 mpl.use("agg")
 
 
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def result(small, response, edges):
     data = small.data.copy()
