@@ -1,5 +1,7 @@
 """Batches: they bound the memory, and change nothing."""
 
+import time
+
 import numpy as np
 import pytest
 from synthetic import instrument, pixels
@@ -91,6 +93,7 @@ def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
     def broken(*args):
         def solver(intensity, uncertainty, status, into, start, stop):
             started.append(start)
+            time.sleep(0.01)  # or all are done before the first is looked at
             raise error
 
         return solver, 10
