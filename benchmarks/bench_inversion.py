@@ -103,6 +103,7 @@ def sample(repeats):
         "defaults": ours,
         "workers=1": lambda: ours(workers=1),
         "positivity=None": lambda: ours(positivity=None),
+        'positivity="constrain"': lambda: ours(positivity="constrain"),
         'backend="numpy"': lambda: ours(backend="numpy"),
         'backend="numpy", parameter_choice="grid"': lambda: ours(backend="numpy", parameter_choice="grid"),
     }

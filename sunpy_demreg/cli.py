@@ -104,10 +104,10 @@ def _parser():
     )
     invert.add_argument(
         "--positivity",
-        choices=("relax", "none"),
+        choices=("relax", "constrain", "none"),
         default="relax",
-        help="raise the chi-squared target until no bin is negative, or accept the first solution "
-        "(default: %(default)s)",
+        help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
+        "target, or accept the first solution (default: %(default)s)",
     )
     invert.set_defaults(run=_invert)
 

@@ -62,15 +62,17 @@ def invert(
         chi-squared equals its target; independent of units. ``"grid"``: the rule of the reference
         implementation, the nearest of ``n_samples`` values; it reproduces published results, and depends
         on the unit of the response as they do.
-    positivity : {"relax", None}, optional
-        ``"relax"`` raises the chi-squared target by ``target_growth`` until no bin is negative or
-        ``max_iterations`` solutions were tried. None accepts the first solution. (demreg: ``non_pos``)
+    positivity : {"relax", "constrain", None}, optional
+        ``"relax"``, the reference's rule, raises the chi-squared target by ``target_growth`` until no bin is
+        negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM without
+        negative bins *at* the target; only where there is none, which is rare, the target is raised. It needs
+        ``parameter_choice="discrepancy"``. None accepts the first solution. (demreg: ``non_pos``)
     chi_squared_target : `float`, optional
         Sum of squared residuals per channel to aim at. (demreg: ``reg_tweak``)
     target_growth : `float`, optional
-        Factor, above one, of ``positivity="relax"``. (demreg: ``rgt_fact``)
+        Factor, above one, by which the target is raised. (demreg: ``rgt_fact``)
     max_iterations : `int`, optional
-        Solutions tried by ``positivity="relax"``, at least one. (demreg: ``max_iter``)
+        Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
     backend : {"cpu", "numpy"}, optional
@@ -123,6 +125,9 @@ def invert(
     zero, from a kernel narrower than the 51 samples that measure it, is one bin's width; with fewer bins than
     channels the grid starts at the smallest singular value that is not zero.
 
+    With ``positivity="constrain"`` the bins that are zero have an uncertainty of zero: errors and resolution are
+    those of the other bins, linearized about the solution.
+
     What to keep in mind: ``"relax"`` buys positivity with misfit, so look at chi-squared (it may grow to
     ``1.5**9``, 38 times its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it says
     nothing of the bias of the regularization, nor of errors of the response. Six AIA channels hardly constrain
@@ -174,7 +179,7 @@ def invert(
 def _validated_options(parameter_choice, positivity, chi_squared_target, target_growth, max_iterations, n_samples):
     for name, value, allowed in (
         ("parameter_choice", parameter_choice, ("discrepancy", "grid")),
-        ("positivity", positivity, ("relax", None)),
+        ("positivity", positivity, ("relax", "constrain", None)),
     ):
         if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
             raise ValueError(f"`{name}` must be one of {allowed}, but is {value!r}")
@@ -187,6 +192,11 @@ def _validated_options(parameter_choice, positivity, chi_squared_target, target_
     for name, value, least in (("max_iterations", max_iterations, 1), ("n_samples", n_samples, 2)):
         if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
             raise ValueError(f"`{name}` must be a whole number of at least {least}, but is {value!r}")
+    if positivity == "constrain" and parameter_choice != "discrepancy":
+        raise ValueError(
+            "`positivity` 'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "
+            "'grid' do not: pass parameter_choice='discrepancy'"
+        )
     return Options(
         parameter_choice,
         positivity,

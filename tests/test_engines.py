@@ -14,7 +14,7 @@ cpu = pytest.importorskip("sunpy_demreg._engines.cpu")
 CHOICES = [
     Options(parameter_choice=choice, positivity=positivity)
     for choice, positivity in itertools.product(("discrepancy", "grid"), ("relax", None))
-]
+] + [Options(positivity="constrain")]
 
 
 def run(g, sigma, K, dlogt, logt, options, status=None):
@@ -54,6 +54,8 @@ def test_equals_plain_arrays(options, n_channels, n_bins):
         Options(chi_squared_target=0.4),
         Options(target_growth=1.1, max_iterations=30),
         Options(max_iterations=1),
+        Options(positivity="constrain", max_iterations=1),
+        Options(positivity="constrain", chi_squared_target=3, target_growth=1.2),
         Options(parameter_choice="grid", n_samples=2),
         Options(parameter_choice="grid", n_samples=500),
         Options(parameter_choice="grid", chi_squared_target=3, target_growth=2, max_iterations=4),

@@ -187,7 +187,9 @@ BAD_PIXELS = {
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"parameter_choice": "grid"}, {"positivity": None}, {"backend": "numpy"}], ids=str
+    "options",
+    [{}, {"parameter_choice": "grid"}, {"positivity": None}, {"positivity": "constrain"}, {"backend": "numpy"}],
+    ids=str,
 )
 @pytest.mark.parametrize(("part", "value", "flag"), BAD_PIXELS.values(), ids=BAD_PIXELS.keys())
 def test_bad_pixel_is_flagged_and_its_neighbors_untouched(small, response, edges, part, value, flag, options):
@@ -331,6 +333,10 @@ BAD_CALLS = {
     "a target that is no number": (lambda d, s: {"chi_squared_target": "1"}, "`chi_squared_target` must be"),
     "an array of choices": (lambda d, s: {"parameter_choice": np.array(["grid", "grid"])}, "`parameter_choice`"),
     "iterations that are a truth value": (lambda d, s: {"max_iterations": True}, "`max_iterations` must be"),
+    "constraint on the grid": (
+        lambda d, s: {"positivity": "constrain", "parameter_choice": "grid"},
+        "`positivity` 'constrain' .*pass parameter_choice='discrepancy'",
+    ),
     "unknown backend": (lambda d, s: {"backend": "cuda"}, r"`backend` must be one of \('cpu', 'numpy'\).*'cuda'"),
     "no workers": (lambda d, s: {"workers": 0}, "`workers` must be.*at least 1"),
     "one sample": (lambda d, s: {"n_samples": 1}, "`n_samples` must be.*at least 2"),

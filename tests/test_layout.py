@@ -12,6 +12,8 @@ import sunpy_demreg
 PACKAGE = Path(sunpy_demreg.__file__).parent
 NUMERICS = [
     "_regularization.py",
+    "_spectrum.py",
+    "_positivity.py",
     "_execute.py",
     "_status.py",
     *(f"_engines/{p.name}" for p in PACKAGE.glob("_engines/*.py")),

@@ -5,6 +5,7 @@ import itertools
 import array_api_strict
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 from synthetic import instrument, pixels
 
 from sunpy_demreg._regularization import Options, solve
@@ -14,6 +15,7 @@ CHOICES = [
     Options(parameter_choice=choice, positivity=positivity)
     for choice, positivity in itertools.product(("discrepancy", "grid"), ("relax", None))
 ]
+CONSTRAIN = Options(positivity="constrain")
 
 
 def reference_weight(dem, absolute_floor):
@@ -109,7 +111,7 @@ def test_equals_dense_solution(options, n_channels, n_bins):
         assert bool(solution.status[p] & Status.NEGATIVE_DEM) == np.any(solution.dem[:, p] < 0)
 
 
-@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize("options", [*CHOICES, CONSTRAIN])
 def test_reported_chi_squared_is_that_of_the_dem(options):
     K, dlogt, logt = instrument()
     g, sigma = pixels(K, logt)
@@ -140,6 +142,64 @@ def test_relaxation_raises_the_target_by_whole_steps_until_positive():
     np.testing.assert_array_equal(np.round(steps[negative]), 9)
 
 
+@pytest.mark.parametrize("noise", [0.2, 0.05, 0.01])
+@pytest.mark.parametrize("target", [1.0, 2.5])
+def test_constrained_dem_is_that_of_another_solver(noise, target):
+    """At its lam, non-negative least squares finds the same DEM; and it meets the target, and is not negative."""
+    K, dlogt, logt = instrument(6, 36)
+    g, sigma = pixels(K, logt, 60, noise=noise)
+    solution = solve(g, sigma, K, dlogt, logt, Options(positivity="constrain", chi_squared_target=target))
+    assert np.all(solution.dem >= 0)
+    assert np.count_nonzero(np.any(solution.dem == 0, axis=0)) > 10
+    solved = (solution.status & (Status.RELAXED | Status.NO_SIGNAL)) == 0
+    assert np.mean(solved) > 0.95
+    np.testing.assert_allclose(solution.chi_squared[solved], target, rtol=1e-9)
+    for p in np.flatnonzero(solved):
+        A, d = K / K.max() / sigma[:, p, None], g[:, p] / sigma[:, p]
+        first = kdagger(A, dlogt, exact_root(A, dlogt, d, 6 * target)) @ d
+        v = reference_weight(first, absolute_floor=False) / dlogt
+        # In the standard form: xi = sqrt(v) u, |L xi| = |u|.
+        lam = solution.regularization_parameter[p]
+        stacked = np.concatenate([A * np.sqrt(v), np.sqrt(lam) * np.eye(36)])
+        u = nnls(stacked, np.concatenate([d, np.zeros(36)]), maxiter=10000)[0]
+        dem = np.sqrt(v) * u / K.max()
+        assert np.abs(solution.dem[:, p] - dem).max() < 1e-7 * dem.max()
+        # The conditions of Karush, Kuhn and Tucker: no bin that is zero would lower the misfit.
+        gradient = A.T @ (d - A @ (solution.dem[:, p] * K.max())) / lam
+        is_zero = solution.dem[:, p] == 0
+        assert np.all(gradient[is_zero] <= 1e-8 * gradient.max())
+        np.testing.assert_allclose(v * gradient * ~is_zero, solution.dem[:, p] * K.max(), rtol=1e-6, atol=1e-12)
+
+
+def test_constraint_is_free_where_the_dem_is_positive_anyway():
+    K, dlogt, logt = instrument()
+    g, sigma = pixels(K, logt, 100)
+    free = solve(g, sigma, K, dlogt, logt, Options(positivity=None))
+    constrained = solve(g, sigma, K, dlogt, logt, CONSTRAIN)
+    positive = np.all(free.dem > 0, axis=0)
+    assert positive.sum() > 10
+    for name in ("dem", "dem_uncertainty", "chi_squared", "regularization_parameter", "temperature_resolution"):
+        ours, theirs = (getattr(s, name)[..., positive] for s in (constrained, free))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=name)
+
+
+def test_target_is_raised_where_no_dem_without_negative_bins_fits():
+    """A channel that is too bright for its neighbors: the best non-negative fit is known from another solver."""
+    K, dlogt, logt = instrument()
+    g, sigma = pixels(K, logt, 40, noise=0.05)
+    g[3] *= np.linspace(1, 12, 40)
+    sigma[3] *= np.linspace(1, 12, 40)
+    solution = solve(g, sigma, K, dlogt, logt, CONSTRAIN)
+    assert np.all(solution.dem >= 0)
+    best = np.array([nnls(K / K.max() / s[:, None], y / s)[1] ** 2 / 6 for y, s in zip(g.T, sigma.T, strict=True)])
+    relaxed = (solution.status & Status.RELAXED) != 0
+    assert relaxed.any()
+    assert np.all(best[~relaxed] <= 1 + 1e-6)
+    assert np.all(best[relaxed] > 0.99)
+    assert np.all(solution.chi_squared >= best - 1e-6)
+    assert np.all(solution.chi_squared[relaxed] < 2.1 * best[relaxed])
+
+
 def test_isothermal_plasma_is_found_at_its_temperature():
     K, dlogt, logt = instrument(n_bins=36)
     bins = np.arange(6, 30)
@@ -149,7 +209,7 @@ def test_isothermal_plasma_is_found_at_its_temperature():
     assert np.max(np.abs(np.argmax(solution.dem, axis=0) - bins)) <= 2
 
 
-@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize("options", [*CHOICES, CONSTRAIN])
 def test_no_pixel_knows_of_another(options):
     """Bit for bit: alone, in any order, in any company."""
     K, dlogt, logt = instrument()
@@ -163,7 +223,7 @@ def test_no_pixel_knows_of_another(options):
         np.testing.assert_array_equal(whole[..., 7:8], single)
 
 
-@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize("options", [*CHOICES, CONSTRAIN])
 def test_order_of_channels_does_not_matter(options):
     K, dlogt, logt = instrument()
     g, sigma = pixels(K, logt, 40)
@@ -270,7 +330,7 @@ def test_channels_that_see_nearly_the_same(distance, options):
     np.testing.assert_allclose(solution.predicted_intensity, K @ solution.dem, rtol=1e-9)
 
 
-@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize("options", [*CHOICES, CONSTRAIN])
 @pytest.mark.parametrize("sigma_there", [5e-324, 1e-160, 1e150])
 def test_extreme_uncertainty_fails_alone(options, sigma_there):
     K, dlogt, logt = instrument()
@@ -294,7 +354,7 @@ def test_contradicting_channels_are_flagged():
     assert np.all(np.isfinite(solution.dem))
 
 
-@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize("options", [*CHOICES, CONSTRAIN])
 def test_runs_on_any_array_library(options):
     """A strict namespace on a device that is not the default rejects what CuPy would reject."""
     K, dlogt, logt = instrument()

@@ -33,6 +33,8 @@ DIFFICULT = 2**20  # a bit of the status: this lane is to be solved with more ca
 _ILL_CONDITIONED = 1e-6  # smallest pivot of T over its trace
 _LOST = 1e-8  # relative difference of two ways to the misfit
 _EPSILON = 2.0**-52
+_LEAST_LAM = 1e-10  # of the trace of G, on the way to the bins that are not zero
+_MAX_STEPS = 20
 _FAR = 1e300
 
 
@@ -92,10 +94,7 @@ def invert_lanes(M, plan):
     first = system([M.shared_gram(p) for p in range(len(pairs))])
     z = dual(first.solution(choose(M, plan, first, signal, target)))
     _put_weight(M, lambda j: M.dlogt(j) * dot(column(j), z), on_grid=on_grid)
-    sums = M.over_bins(
-        lambda j: tuple(M.response_pair(p, j) * M.get("weight", j) for p in range(len(pairs))), ("sum",) * len(pairs)
-    )
-    second = system(sums)
+    second = system(_gram_sums(M, len(pairs), lambda j: M.get("weight", j)))
 
     def has_negative_bin(lam):
         # v is positive, so the sign of the DEM does not need it.
@@ -113,9 +112,12 @@ def invert_lanes(M, plan):
         return goal > 0.0 if on_grid else goal * M.scalar("growth") < signal
 
     lam, goal = choose(M, plan, second, signal, target), target
+    is_solved = signal > 0.0
     if plan.positivity == "relax" and plan.max_iterations > 1:
         negative = may_be_raised(goal) & has_negative_bin(lam)
         lam, goal, _ = M.iterate(relax, (lam, goal, negative), plan.max_iterations - 1)
+    elif plan.positivity == "constrain":
+        second, lam, is_solved = _constrain(M, plan, column, system, second.solution(lam), d, inverse_sigma, target)
 
     x = second.solution(lam)
     z = dual(x)
@@ -123,7 +125,7 @@ def invert_lanes(M, plan):
 
     def put_bin(j):
         v, K_j = M.get("weight", j), column(j)
-        dem = v * dot(K_j, z)
+        dem = M.where(v > 0.0, v * dot(K_j, z), 0.0)
         row = [dot(o_i, K_j) for o_i in operator]  # of K^dagger = v A^T (G + lam)^-1: its length is the error
         M.put_output("dem", j, dem * M.scalar("scale"))
         M.put_output("dem_uncertainty", j, v * M.sqrt(dot(row, row)) * M.scalar("scale"))
@@ -138,7 +140,7 @@ def invert_lanes(M, plan):
     M.put_output("regularization_parameter", 0, lam)
 
     bits = {
-        DIFFICULT: ~(_is_safe(M, first) & _is_safe(M, second) & (M.abs(misfit - chosen) <= _LOST * chosen)),
+        DIFFICULT: ~(is_solved & _is_safe(M, first) & _is_safe(M, second) & (M.abs(misfit - chosen) <= _LOST * chosen)),
         int(Status.NO_SIGNAL): signal <= target,
         int(Status.RELAXED): goal > target,
         int(Status.NEGATIVE_DEM): least < 0.0,
@@ -146,6 +148,16 @@ def invert_lanes(M, plan):
     M.put_output("status", 0, total([M.where(is_set, float(bit), 0.0) for bit, is_set in bits.items()]))
     both_sides = [[w_i * o_ik for o_ik in o_i] for w_i, o_i in zip(inverse_sigma, operator, strict=True)]
     _put_resolution(M, column, both_sides)
+
+
+def _gram_sums(M, n_pairs, weight):
+    """``K v K^T`` for the weight ``v = weight(j)``."""
+
+    def terms(j):
+        v = weight(j)
+        return tuple(M.response_pair(p, j) * v for p in range(n_pairs))
+
+    return M.over_bins(terms, ("sum",) * n_pairs)
 
 
 def _is_safe(M, system):
@@ -187,9 +199,67 @@ def _put_weight(M, first_dem, *, on_grid):
     M.over_bins(smooth, ())
 
 
-def _discrepancy_root(M, plan, system, signal, goal):
+def _constrain(M, plan, column, system, x, d, inverse_sigma, target):
     """
-    Solve ``misfit(lam) = goal`` for lam, to rounding.
+    Find the DEM >= 0 that fits to the target: see ``_minimize_dual`` in `sunpy_demreg._positivity`.
+
+    Sets the weight of the bins that are zero to zero; gives the system without them, its lam, and the lanes that
+    were solved.
+    """
+    n_pairs = len(channel_pairs(len(d)))
+    signal, root_target = dot(d, d), M.sqrt(target)
+
+    def project(x, j):
+        return dot(column(j), [w_i * x_i for w_i, x_i in zip(inverse_sigma, x, strict=True)])
+
+    def active_weight(x, j):
+        return M.where(project(x, j) > 0.0, M.get("weight", j), 0.0)
+
+    def psi(x):
+        def term(j):
+            positive = M.maximum(project(x, j), 0.0)
+            return (M.get("weight", j) * positive * positive,)
+
+        return 0.5 * M.over_bins(term, ("sum",))[0] - dot(d, x) + root_target * M.sqrt(dot(x, x))
+
+    def step(running, *x):
+        active = system(_gram_sums(M, n_pairs, lambda j: active_weight(x, j)))
+        lam = _discrepancy_root(M, plan, active, signal, target, least=_LEAST_LAM)
+        there = active.solution(lam)
+
+        def differs(j):
+            before, after = (M.where(project(y, j) > 0.0, 1.0, 0.0) for y in (x, there))
+            return (M.abs(before - after),)
+
+        arrived = (M.over_bins(differs, ("maximum",))[0] < 0.5) & (lam > 2.0 * _LEAST_LAM * active.trace)
+        start = psi(x)
+
+        def between(fraction):
+            return [x_i + fraction * (t_i - x_i) for x_i, t_i in zip(x, there, strict=True)]
+
+        def shorten(fraction):
+            too_far = running & ~arrived & (psi(between(fraction)) > start)
+            return too_far, (M.where(too_far, 0.5 * fraction, fraction),)
+
+        (fraction,) = M.iterate(shorten, (0.0 * lam + 1.0,), _MAX_STEPS)
+        x = [M.where(running, new, x_i) for new, x_i in zip(between(fraction), x, strict=True)]
+        running = running & ~arrived
+        return running, (running, *x)
+
+    running, *x = M.iterate(step, (signal > target, *x), _MAX_STEPS)
+
+    def put_active(j):
+        M.put("weight", j, active_weight(x, j))
+        return ()
+
+    M.over_bins(put_active, ())
+    active = system(_gram_sums(M, n_pairs, lambda j: M.get("weight", j)))
+    return active, _discrepancy_root(M, plan, active, signal, target), ~running
+
+
+def _discrepancy_root(M, plan, system, signal, goal, least=0.0):
+    """
+    Solve ``misfit(lam) = goal`` for lam, to rounding; `least`, in units of the trace of G, where it has no solution.
 
     Newton on ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam`` (Reinsch 1971), which is concave: from the
     left it rises to the root without ever passing it, and needs neither a bracket nor a logarithm. It starts at
@@ -199,6 +269,7 @@ def _discrepancy_root(M, plan, system, signal, goal):
     root_goal = M.sqrt(goal)
     ratio = root_goal / M.sqrt(M.where(is_solvable, signal, 4.0 * goal))
     start = (1.0 - ratio) / (system.trace * ratio)
+    end = 1.0 / (system.trace * least) if least else None
 
     def newton(beta, running):
         lam = 1.0 / beta
@@ -211,7 +282,10 @@ def _discrepancy_root(M, plan, system, signal, goal):
         excess = M.sqrt(misfit) / root_goal - 1.0
         step = beta * excess * misfit / M.where(slope > 0.0, slope, misfit)
         running = running & (excess > 4 * _EPSILON) & (step > 2 * _EPSILON * beta)
-        return running, (M.where(running, beta + step, beta), running)
+        new = beta + step
+        if end is not None:
+            new, running = M.minimum(new, end), running & (beta < end)
+        return running, (M.where(running, new, beta), running)
 
     beta, _ = M.iterate(newton, (start, is_solvable), 200)
     return 1.0 / beta
