@@ -81,7 +81,7 @@ def run(
     progress : bool
         Show a progress bar.
     memory_budget : int, optional
-        Bytes that the working arrays of one block may take (with "numpy"; "cpu" needs hardly any).
+        Bytes that the working arrays of one block may take, with "numpy".
 
     Returns
     -------
@@ -113,6 +113,8 @@ def run(
             final_status[block] |= np.where(bad, 0, flat.status[block]).astype(np.int32)
         unsolved = (final_status[block] & int(Status.UNSOLVED)) != 0
         if unsolved.any():
+            # Remarks on a solution that is not given would only confuse.
+            final_status[block][unsolved] &= int(Status.UNSOLVED)
             for output in flat[:-1]:
                 output[..., block][..., unsolved] = np.nan
         return block.stop - block.start

@@ -27,16 +27,15 @@ def relaxed_parameter(xp, K, spectrum, sigma, target, choose, options):
     """
     Choose lam, raising the misfit target until no bin is negative.
 
-    Returns lam (N,) and the target (N,) that it was chosen for. The exact choice stops where the next target is
-    one that no plasma at all would meet too.
+    Returns lam (N,) and the target (N,) that it was chosen for.
     """
     lam = choose(spectrum.s2, spectrum.c, target, options)
     targets = xp.full(lam.shape, target, dtype=lam.dtype, device=device(lam))
     negative = _has_negative_bin(xp, K, dual(spectrum, lam, sigma))
     for _ in range(options.max_iterations - 1):
-        target = target * options.target_growth
-        if options.parameter_choice == "discrepancy":
-            negative = negative & (square_sum(spectrum.c) > target)
+        before, target = target, target * options.target_growth
+        # The grid, as the reference, ends at a target that no plasma at all would meet too; the exact choice before.
+        negative = negative & (square_sum(spectrum.c) > (before if options.parameter_choice == "grid" else target))
         if not xp.any(negative):
             break
         lanes = xp.nonzero(negative)[0]

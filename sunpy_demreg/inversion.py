@@ -189,9 +189,9 @@ def _validated_options(parameter_choice, positivity, chi_squared_target, target_
     ):
         if not (isinstance(value, Real | np.ndarray) and np.ndim(value) == 0 and least < value < np.inf):
             raise ValueError(f"`{name}` must be a finite number above {least}, but is {value!r}")
-    for name, value, least in (("max_iterations", max_iterations, 1), ("n_samples", n_samples, 2)):
-        if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
-            raise ValueError(f"`{name}` must be a whole number of at least {least}, but is {value!r}")
+    for name, value, least, most in (("max_iterations", max_iterations, 1, 1000), ("n_samples", n_samples, 2, 10000)):
+        if isinstance(value, bool) or not (isinstance(value, Integral) and least <= value <= most):
+            raise ValueError(f"`{name}` must be a whole number of at least {least} (and {most} at most), not {value!r}")
     if positivity == "constrain" and parameter_choice != "discrepancy":
         raise ValueError(
             "`positivity` 'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "

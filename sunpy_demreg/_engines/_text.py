@@ -108,8 +108,8 @@ def invert_lanes(M, plan):
         return negative, (lam, goal, negative)
 
     def may_be_raised(goal):
-        """Not to a target that no plasma at all would meet too, but for the reference's rule."""
-        return goal > 0.0 if on_grid else goal * M.scalar("growth") < signal
+        # Not to a target that no plasma at all would meet too; the reference's rule ends after one that it would.
+        return goal < signal if on_grid else goal * M.scalar("growth") < signal
 
     lam, goal = choose(M, plan, second, signal, target), target
     is_solved = signal > 0.0
@@ -139,8 +139,10 @@ def invert_lanes(M, plan):
     M.put_output("chi_squared", 0, misfit * (1.0 / n))
     M.put_output("regularization_parameter", 0, lam)
 
+    is_solved = is_solved & _is_safe(M, plan, first) & _is_safe(M, plan, second)
+    is_solved = is_solved & (M.abs(misfit - chosen) <= _LOST * chosen)
     bits = {
-        DIFFICULT: ~(is_solved & _is_safe(M, first) & _is_safe(M, second) & (M.abs(misfit - chosen) <= _LOST * chosen)),
+        DIFFICULT: ~is_solved,
         int(Status.NO_SIGNAL): signal <= target,
         int(Status.RELAXED): goal > target,
         int(Status.NEGATIVE_DEM): least < 0.0,
@@ -160,8 +162,11 @@ def _gram_sums(M, n_pairs, weight):
     return M.over_bins(terms, ("sum",) * n_pairs)
 
 
-def _is_safe(M, system):
+def _is_safe(M, plan, system):
     """Whether squaring A has left enough digits: false too for what is not finite."""
+    if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
+        smallest = extreme_eigenvalue(M, system.T, 0.0 * system.trace, largest=False)
+        return smallest > _ILL_CONDITIONED * system.trace
     _, reciprocal = factor(system.T, system.trace * _EPSILON)
     largest = reciprocal[0]
     safe = reciprocal[0] > 0.0

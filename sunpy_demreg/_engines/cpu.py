@@ -2,22 +2,22 @@
 
 import ctypes
 import hashlib
-import os
-import sys
-import tempfile
 from functools import lru_cache
-from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from sunpy_demreg._engines._cache import load_code, save_code
 from sunpy_demreg._engines._simd import ARGUMENTS, LANES, make_module
 from sunpy_demreg._engines._tables import make_tables
 from sunpy_demreg._engines._text import DIFFICULT, Plan
 from sunpy_demreg._regularization import REFERENCE_SCALE, Solution, solve
 
 __all__ = ["Solver"]
+
+_OPTIMIZATION = 3
+_CAREFUL_BLOCK = 256  # lanes that are solved again at once: on plain arrays, which need memory
 
 
 class Solver:
@@ -80,10 +80,10 @@ class Solver:
         self._invert(*(given[name].ctypes.data for name in ARGUMENTS), status.size, start, stop, m)
 
     def _solve_difficult(self, intensity, uncertainty, into, start, stop):
-        status = into.status[start:stop]
         with np.errstate(invalid="ignore"):
-            lanes = start + np.flatnonzero(status >= DIFFICULT)
-        if lanes.size:
+            difficult = start + np.flatnonzero(into.status[start:stop] >= DIFFICULT)
+        for i in range(0, difficult.size, _CAREFUL_BLOCK):
+            lanes = difficult[i : i + _CAREFUL_BLOCK]
             with np.errstate(all="ignore"):
                 careful = solve(intensity[:, lanes], uncertainty[:, lanes], *self._arguments)
             for whole, part in zip(into, careful, strict=True):
@@ -98,47 +98,25 @@ def _aligned(size):
 
 @lru_cache(maxsize=64)
 def _compiled(plan):
-    """The function of a plan; the machine code is kept on disk."""
+    """The function of a plan; its machine code is kept on disk."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     text = make_module(plan)
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
-    )
+    target = llvm.Target.from_default_triple()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=_OPTIMIZATION)
+    key = (text, cpu, features, target.triple, llvmlite.__version__, llvm.llvm_version_info, _OPTIMIZATION)
+    name = f"{hashlib.sha256(repr(key).encode()).hexdigest()}.o"
+    kept = load_code(name)
     module = llvm.parse_assembly(text)
-    key = (text, llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), sys.platform)
-    path = _cache_folder() / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()}.o"
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.set_object_cache(lambda module, code: _keep(path, code), lambda module: _kept(path))
-    if not path.exists():
-        tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    if kept is None:
+        tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)
         builder = llvm.create_pass_builder(machine, tuning)
         builder.getModulePassManager().run(module, builder)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.set_object_cache(lambda module, code: save_code(name, code), lambda module: kept)
     engine.finalize_object()
     pointer = engine.get_function_address("invert")
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(ARGUMENTS), *[ctypes.c_int64] * 4)(pointer)
     function.engine = engine  # which owns the code
     return function
-
-
-def _cache_folder():
-    home = os.environ.get("SUNPY_DEMREG_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(home) / "sunpy_demreg" if home else Path.home() / ".cache" / "sunpy_demreg"
-
-
-def _kept(path):
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def _keep(path, code):
-    """Without a cache, the code is compiled again next time: no reason to fail."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-            part.write(code)
-        os.replace(part.name, path)
-    except OSError:
-        return
