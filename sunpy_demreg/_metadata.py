@@ -10,6 +10,7 @@ import numpy as np
 import astropy.units as u
 from astropy.io import fits
 from astropy.time import Time
+from astropy.units.function import FunctionQuantity
 
 __all__ = ["from_text", "to_text"]
 
@@ -20,13 +21,26 @@ def to_text(meta):
     """
     Write metadata as JSON, in ASCII.
 
+    Of subclasses the base is kept: of an `~astropy.coordinates.Angle` the quantity, of a named tuple the tuple.
+
     Returns
     -------
     str, list of str
-        The text, and the names of the values of which only the text could be kept.
+        The text, and the names of the values of which only the text could be kept. These are all values that
+        `from_text` could not restore, such as magnitudes, and times that belong to a place.
+
+    Raises
+    ------
+    ValueError
+        If a collection contains itself.
     """
     as_text = []
-    return json.dumps(_encoded(meta, "meta", as_text), allow_nan=False), as_text
+    try:
+        return json.dumps(_encoded(meta, "meta", as_text), allow_nan=False), as_text
+    except RecursionError:
+        raise ValueError(
+            "`result` has metadata that contain themselves, or are nested too deeply: remove them"
+        ) from None
 
 
 def from_text(text):
@@ -65,16 +79,25 @@ def _encoded(value, name, as_text):
             return {key: _encoded(item, f"{name}[{key!r}]", as_text) for key, item in value.items()}
         case Mapping():
             return {"__dict__": each(value.items())}
-        case Time() if not value.masked:
+        case Time() if _is_plain_time(value):
             dates = Time(value, format="isot", precision=9).value
             return {"__time__": np.asarray(dates).tolist(), "scale": value.scale}
+        case FunctionQuantity():
+            pass  # `Quantity` refuses these units
         case u.Quantity() if is_plain and value.unit == u.Unit(str(value.unit), parse_strict="silent"):
             return {"__quantity__": _encoded(value.value, name, as_text), "unit": str(value.unit)}
         case np.ndarray() if is_plain and not isinstance(value, u.Quantity):
             kind = "str" if value.dtype.kind == "U" else value.dtype.name
-            return {"__array__": _encoded(value.tolist(), name, as_text), "dtype": kind}
+            flat = _encoded(value.ravel().tolist(), name, as_text)
+            return {"__array__": flat, "dtype": kind, "shape": list(value.shape)}
     as_text.append(name)
     return str(value)
+
+
+def _is_plain_time(time):
+    """Whether a `Time` is nothing but dates that ISO 8601 can write, with years of four digits."""
+    is_plain = time.size and not time.masked and time.location is None
+    return is_plain and np.all((time.jd > 1721060) & (time.jd < 5373484))
 
 
 def _decoded(node):
@@ -90,8 +113,8 @@ def _decoded(node):
             return Time(dates, format="isot", scale=scale)
         case {"__quantity__": values, "unit": str(unit)}:
             return u.Quantity(values, unit, dtype=None)
-        case {"__array__": values, "dtype": kind} if kind == "str" or kind in _NUMBERS:
-            return np.array(values, dtype=kind)
+        case {"__array__": values, "dtype": kind, "shape": shape} if kind == "str" or kind in _NUMBERS:
+            return np.array(values, dtype=kind).reshape(shape)
     if any(key.startswith("__") for key in node):
         raise ValueError(f"its metadata have values of an unknown kind: {', '.join(node)}")
     return node

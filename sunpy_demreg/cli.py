@@ -1,16 +1,20 @@
 """The command line: ``sunpy-demreg demo`` and ``sunpy-demreg invert``."""
 
-# Only the standard library is loaded here, so that an interruption of the slow imports ends in `main` as well.
+# Neither this nor `_maps` loads more than the standard library, so that an interruption of the slow imports
+# ends in `main` as well.
 import argparse
 import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
 import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from sunpy_demreg._maps import matching_paths
 
 __all__ = ["main"]
 
@@ -37,7 +41,8 @@ def main(arguments=None):
     Returns
     -------
     `int`
-        The exit status: 0, 1 for bad input, 130 if interrupted. Commands that cannot be understood exit with 2.
+        The exit status: 0, 1 for bad input and other failures, such as too little memory or a module that is
+        missing, 130 if interrupted. Commands that cannot be understood exit with 2.
     """
     try:
         options = _parser().parse_args(arguments)
@@ -46,8 +51,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
-    except (OSError, ValueError, TypeError) as err:
-        _complain(f"error: {err}")
+    except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as err:
+        _complain(f"error: {str(err) or type(err).__name__}")
         return 1
     return 0
 
@@ -195,8 +200,12 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
             _draw(result, f"SDO/AIA {date}", staged[plot])
         demreg.write(result, staged[output])
         for target in targets:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged[target], target)
+            # As `sunpy_demreg.write` does: links stay, and so do the permissions of a file that is replaced.
+            place = _place(target)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():
+                shutil.copymode(place, staged[target])
+            os.replace(staged[target], place)
     _summarize(result, date, seconds, targets)
 
 
@@ -207,8 +216,13 @@ def _check_target(target, files, overwrite):
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists and is kept: name another, or pass --overwrite")
-    if any(os.path.exists(file) and target.samefile(file) for file in files):
+    if any(target.samefile(path) for file in files for path in matching_paths(file) if path.exists()):
         raise ValueError(f"{target} is one of the files to invert: name another")
+
+
+def _place(target):
+    """Where a target is written: what it is a link to, or itself."""
+    return Path(os.path.realpath(target))
 
 
 def _check_picture(path):
@@ -231,7 +245,7 @@ def _staged(targets):
     with ExitStack() as stack:
         staged = {}
         for target in targets:
-            folder = next(parent for parent in target.absolute().parents if parent.exists())
+            folder = next(parent for parent in _place(target).parents if parent.exists())
             if not folder.is_dir():
                 raise NotADirectoryError(f"{target} cannot be written: {folder} is a file, not a folder")
             temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix=".sunpy-demreg-", dir=folder))

@@ -54,7 +54,7 @@ def write(result, path, *, overwrite=False):
     -----
     sunpy.util.exceptions.SunpyUserWarning
         If the metadata hold anything but numbers, text, dates, quantities, arrays, and collections of these:
-        of such values only the text is written.
+        of such values only the text is written. (Subclasses of Quantity, such as Angle, come back as Quantity.)
 
     Notes
     -----

@@ -150,6 +150,14 @@ BAD_COMMANDS = {
     "output that exists": (["FILES", "--output", "text.fits"], "exists and is kept"),
     "output that is a folder": (["FILES", "--output", "folder.fits", "--overwrite"], "folder.fits is a folder"),
     "output that is an input": (["text.fits", "--output", "text.fits", "--overwrite"], "one of the files to invert"),
+    "output that matches a pattern": (
+        ["te*.fits", "--output", "text.fits", "--overwrite"],
+        "one of the files to invert",
+    ),
+    "output that is in the home folder": (["~/te??.fits", "--output", "text.fits", "--overwrite"], "one of the files"),
+    "picture that is an input": (["pic*", "--plot", "picture.png", "--overwrite"], "one of the files to invert"),
+    "pattern of a folder": (["fol*"], "is a folder, not a file"),
+    "home of nobody": (["~home-of-nobody/a.fits"], "home"),
     "output below a file": (["FILES", "--output", "text.fits/new/dem.fits"], "text.fits is a file, not a folder"),
     "picture that exists": (["FILES", "--plot", "picture.png"], "picture.png exists and is kept"),
     "picture of another kind": (["FILES", "--plot", "p.fits"], "`--plot` must end in .png or one of"),
@@ -161,6 +169,8 @@ BAD_COMMANDS = {
 @pytest.mark.parametrize(("arguments", "words"), BAD_COMMANDS.values(), ids=BAD_COMMANDS.keys())
 def test_bad_command_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys, files, arguments, words):
     monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
     (tmp_path / "text.fits").write_text("not FITS at all")
     (tmp_path / "picture.png").write_text("not a picture")
     (tmp_path / "folder.fits").mkdir()
@@ -188,8 +198,18 @@ def test_options_that_are_no_positive_numbers_are_refused(capsys, option, value)
 
 
 @pytest.mark.parametrize("place", ["invert", "write", "_draw"])
-@pytest.mark.parametrize(("error", "code"), [(OSError("no space left"), 1), (KeyboardInterrupt(), 130)])
-def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_files, place, error, code):
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError("no space left"), 1, "error: no space left"),
+        (ImportError("No module named 'aiapy'"), 1, "error: No module named 'aiapy'"),
+        (MemoryError(), 1, "error: MemoryError"),
+        (RuntimeError("can't start new thread"), 1, "error: can't start new thread"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_files, place, error, code, words):
     import sunpy_demreg
 
     def fail(*args, **kwargs):
@@ -201,7 +221,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_file
     monkeypatch.setattr(cli if place == "_draw" else sunpy_demreg, place, fail)
     targets = ["--output", str(tmp_path / "new" / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
     assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == code
-    assert ("no space left" if code == 1 else "interrupted") in capsys.readouterr().err
+    assert capsys.readouterr().err == f"sunpy-demreg: {words}\n"
     assert everything_under(tmp_path) == {}
 
 
@@ -216,6 +236,34 @@ def test_failure_keeps_what_was_to_be_replaced(tmp_path, monkeypatch, small_file
     targets = ["--output", str(tmp_path / "dem.fits"), "--plot", str(tmp_path / "dem.png"), "--overwrite"]
     assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == 1
     assert everything_under(tmp_path) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are those of POSIX")
+def test_links_and_permissions_are_kept(tmp_path, small_files):
+    (tmp_path / "data").mkdir()
+    link, plot = tmp_path / "link.fits", tmp_path / "link.png"
+    real = tmp_path / "data" / "real"  # the ending is that of the link
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    plot.symlink_to(tmp_path / "data" / "new.png")
+    targets = ["--output", str(link), "--plot", str(plot), "--overwrite"]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == 0
+    assert link.is_symlink()
+    assert plot.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert read(link)["status"].data.shape == (20, 30)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["new.png", "real"]
+
+
+def test_dem_without_negative_bins_meets_the_target(tmp_path, capsys, small_files):
+    arguments = ["--n-sample", "16", "--positivity", "constrain", "--output", str(tmp_path / "dem.fits")]
+    assert main(["invert", *small_files, *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "chi-squared  median 1.00," in printed
+    assert "NEGATIVE_DEM" not in printed
+    assert read(tmp_path / "dem.fits")["dem"].data.min() >= 0
 
 
 def test_help_and_version(capsys):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import astropy.units as u
+from astropy.coordinates import Angle, EarthLocation
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
@@ -194,6 +195,8 @@ VALUES = {
     "array of bool": np.array([True, False]),
     "array of str": np.array(["AIA 94", "Å"]),
     "number in an array": np.array(5),
+    "empty array": np.zeros((0, 3)),
+    "empty quantity": np.zeros((2, 0, 3)) * u.s,
 }
 
 
@@ -225,6 +228,7 @@ def test_values_of_simple_kinds_become_simple(result, tmp_path):
         "integer": np.int16(7),
         "truth": np.True_,
         "single": np.float32(0.5),
+        "angle": Angle(3, u.deg),
     }
     write(with_meta(result, extra=extra), tmp_path / "dem.fits")
     assert read(tmp_path / "dem.fits").meta["extra"] == {
@@ -235,6 +239,7 @@ def test_values_of_simple_kinds_become_simple(result, tmp_path):
         "integer": 7,
         "truth": True,
         "single": 0.5,
+        "angle": 3 * u.deg,
     }
 
 
@@ -245,6 +250,11 @@ def test_values_of_other_kinds_become_text_with_one_warning(small, response, edg
         "complex": np.array([1j]),
         "own unit": 3 * u.def_unit("flop"),
         "objects": np.array([None, {}]),
+        "magnitude": 5 * u.ABmag,
+        "decibel": u.Decibel([3.0, 4.0]),
+        "local date": Time("2014-01-01", location=EarthLocation(1 * u.m, 2 * u.m, 3 * u.m)),
+        "no dates": Time(["2014-01-01"])[:0],
+        "far date": Time(1e8, format="jd", scale="tai"),
     }
     cube = NDCube(
         small.data, small.wcs, uncertainty=small.uncertainty, unit=small.unit, meta=dict(small.meta) | strange
@@ -254,12 +264,21 @@ def test_values_of_other_kinds_become_text_with_one_warning(small, response, edg
         write(result, tmp_path / "dem.fits")
     assert len(record) == 1
     assert record[0].filename == __file__
-    for name in ("['table']", "['inner'][0]['masked']", "['complex']", "['own unit']", "['objects']"):
+    for name in ("['inner'][0]['masked']", *(f"['{key}']" for key in strange if key != "inner")):
         assert f"meta['observation']{name}" in str(record[0].message)
     back = read(tmp_path / "dem.fits").meta["observation"]
     assert back["table"] == str(strange["table"])
     assert back["own unit"] == "3.0 flop"
+    assert back["magnitude"] == "5.0 mag(AB)"
     assert back["n_sample"] == 16
+
+
+def test_metadata_that_contain_themselves_are_refused(result, tmp_path):
+    loop = []
+    loop.append({"again": loop})
+    with pytest.raises(ValueError, match="`result` has metadata that contain themselves"):
+        write(with_meta(result, extra=loop), tmp_path / "dem.fits")
+    assert list(tmp_path.iterdir()) == []
 
 
 BAD_RESULTS = {
@@ -458,11 +477,12 @@ HOSTILE_METADATA = {
     "empty": " ",
 }
 HOSTILE_VALUES = {
-    "object array": '{"__array__": [1], "dtype": "O"}',
-    "object array in a quantity": '{"__quantity__": {"__array__": [1], "dtype": "object"}, "unit": "s"}',
-    "record array": '{"__array__": [1], "dtype": [["a", "O"]]}',
-    "ragged array": '{"__array__": [1, [2]], "dtype": "float64"}',
-    "huge text": '{"__array__": [1], "dtype": "U2000000000"}',
+    "object array": '{"__array__": [1], "dtype": "O", "shape": [1]}',
+    "object array in a quantity": '{"__quantity__": {"__array__": [1], "dtype": "object", "shape": [1]}, "unit": "s"}',
+    "record array": '{"__array__": [1], "dtype": [["a", "O"]], "shape": [1]}',
+    "ragged array": '{"__array__": [1, [2]], "dtype": "float64", "shape": [2]}',
+    "huge text": '{"__array__": [1], "dtype": "U2000000000", "shape": [1]}',
+    "wrong shape": '{"__array__": [1], "dtype": "int64", "shape": [2000000000]}',
     "unknown mark": '{"__import__": "os"}',
     "no tuple": '{"__tuple__": 3}',
     "bad key": '{"__dict__": [[[], 1]]}',
