@@ -130,7 +130,8 @@ def test_unknown_uncertainty_is_refused(marked):
 @pytest.mark.parametrize("kind", [StdDevUncertainty, VarianceUncertainty])
 @pytest.mark.parametrize("as_planes", [False, True])
 def test_dask_arrays(planes, kind, as_planes):
-    dask_array = pytest.importorskip("dask.array")
+    import dask.array as dask_array
+
     data = np.stack([plane.data for plane in planes])
     lazy, lazy_mask = (dask_array.from_array(a, chunks=3) for a in (data, data > 2))
     cube = NDCube(lazy, WCS(naxis=3), unit=RATE, uncertainty=kind(lazy**2), mask=lazy_mask)

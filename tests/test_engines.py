@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from synthetic import instrument, pixels
 
+from sunpy_demreg._engines import cpu
 from sunpy_demreg._regularization import Options, Solution, solve
 from sunpy_demreg._status import Status
-
-cpu = pytest.importorskip("sunpy_demreg._engines.cpu")
 
 CHOICES = [
     Options(parameter_choice=choice, positivity=positivity)

@@ -292,7 +292,8 @@ def test_plot_has_the_axes_of_the_map(prepared, tmp_path):
 
 
 def test_dask_maps(maps):
-    dask_array = pytest.importorskip("dask.array")
+    import dask.array as dask_array
+
     data, masks = [m.data for m in maps], [m.data > 1000 for m in maps]
     eager, lazy = (
         prepare([changed(*each) for each in zip(maps, *arrays, strict=True)], n_sample=16)
