@@ -76,7 +76,7 @@ def invert(
     n_samples : `int`, optional
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
     backend : {"cpu", "numpy"}, optional
-        What computes. ``"cpu"``: code compiled for the processor at hand, some twenty times faster (with more
+        What computes. ``"cpu"``: code compiled for the processor at hand, some fifteen times faster (with more
         than 12 channels, or fewer bins than channels, it uses plain arrays too). ``"numpy"``: plain arrays, the
         truth that it is held to; their answers agree to 1e-9.
     workers : `int`, optional
