@@ -126,7 +126,8 @@ def invert(
     channels the grid starts at the smallest singular value that is not zero.
 
     With ``positivity="constrain"`` the bins that are zero have an uncertainty of zero: errors and resolution are
-    those of the other bins, linearized about the solution.
+    those of the other bins, linearized about the solution. Where even the best DEM without negative bins fits
+    badly, chi-squared says so, however large.
 
     What to keep in mind: ``"relax"`` buys positivity with misfit, so look at chi-squared (it may grow to
     ``1.5**9``, 38 times its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it says

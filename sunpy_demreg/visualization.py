@@ -136,6 +136,8 @@ def plot_emission_measure(result, temperature_range, *, axes=None, **kwargs):
     image = _emission_measure(result, low, high)
     limits = _map_panel.log_limits([image], **{key: kwargs[key] for key in ("vmin", "vmax") if key in kwargs})
     title = rf"log $T$ {np.log10(low):.2f}–{np.log10(high):.2f}"
+    # A logarithm has no zero, but no plasma is an answer: it gets the darkest color, not that of no answer.
+    image = np.where(image == 0, np.finfo(float).tiny, image)
     return _map_panel.draw_map(result, image, axes, limits, title, _EM_LABEL, **{"cmap": "inferno", **kwargs})
 
 

@@ -234,6 +234,15 @@ def test_saturated_pixel_is_told_from_a_masked_one(response, edges):
             np.testing.assert_array_equal(result[key].data[..., elsewhere], good[key].data[..., elsewhere])
 
 
+def test_status_of_a_pixel_can_be_read(result):
+    for value in range(1024):
+        assert Status(np.int32(value)) == value
+        assert isinstance(Status(np.int32(value)), Status)
+    assert isinstance(Status(result["status"].data[0, 0]), Status)
+    with pytest.raises((TypeError, ValueError)):
+        Status("OK")
+
+
 def test_several_reasons_are_all_told(small, response, edges):
     data, uncertainty = small.data.copy(), small.uncertainty.array.copy()
     data[0, 1, 1], data[2, 1, 1], uncertainty[4, 1, 1] = np.nan, -1, 0

@@ -368,3 +368,18 @@ def test_bad_call_is_refused(result, draw, error, words):
     with pytest.raises(error, match=words):
         draw(result)
     assert not plt.get_fignums()
+
+
+def test_no_plasma_is_dark_and_no_answer_is_gray(result, edges):
+    values = np.where(np.isnan(result["dem"].data), np.nan, 1e20)
+    values[:, 1, 1] = 0.0
+    cube = NDCube(values, result["dem"].wcs, unit=result["dem"].unit, uncertainty=result["dem"].uncertainty)
+    changed = type(result)(
+        [(key, cube if key == "dem" else result[key]) for key in result],
+        aligned_axes=tuple(result.aligned_axes.values()),
+        meta=dict(result.meta),
+    )
+    artist = visualization.plot_emission_measure(changed, edges[[6, 12]])
+    colors = artist.cmap(artist.norm(artist.get_array()))
+    np.testing.assert_array_equal(colors[1, 1], artist.cmap(0.0))
+    np.testing.assert_array_equal(colors[0, 0], artist.cmap.get_bad())
