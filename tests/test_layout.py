@@ -39,7 +39,9 @@ def test_numerics_run_on_a_bare_node(name):
             assert module.split(".")[0] in allowed
 
 
-@pytest.mark.parametrize("name", ["_regularization.py", "_engines/_text.py", "_engines/_lanes.py"])
+@pytest.mark.parametrize(
+    "name", ["_regularization.py", "_engines/_text.py", "_engines/_choice.py", "_engines/_lanes.py"]
+)
 def test_mathematics_knows_no_array_library(name):
     assert {"numpy", "llvmlite"}.isdisjoint(m.split(".")[0] for m in imported(PACKAGE / name))
 

@@ -13,13 +13,13 @@ Symbols as there: n channels, m bins; g, sigma, K, d = g / sigma, ``v = L^-2``, 
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
+from sunpy_demreg._engines._choice import EPSILON, discrepancy_root, nearest_grid_sample
 from sunpy_demreg._engines._lanes import (
     apply_q,
     apply_q_transposed,
     dot,
     extreme_eigenvalue,
     factor,
-    solve_lower,
     solve_tridiagonal,
     total,
     tridiagonalize,
@@ -32,7 +32,6 @@ __all__ = ["DIFFICULT", "Plan", "channel_pairs", "invert_lanes"]
 DIFFICULT = 2**20  # a bit of the status: this lane is to be solved with more care
 _ILL_CONDITIONED = 1e-6  # smallest pivot of T over its trace
 _LOST = 1e-8  # relative difference of two ways to the misfit
-_EPSILON = 2.0**-52
 _LEAST_LAM = 1e-10  # of the trace of G, on the way to the bins that are not zero
 _MAX_STEPS = 20
 _FAR = 1e300
@@ -70,7 +69,7 @@ def invert_lanes(M, plan):
     n = plan.n_channels
     pairs = channel_pairs(n)
     on_grid = plan.parameter_choice == "grid"
-    choose = _nearest_grid_sample if on_grid else _discrepancy_root
+    choose = nearest_grid_sample if on_grid else discrepancy_root
     g = [M.intensity(i) for i in range(n)]
     inverse_sigma = [1.0 / M.sigma(i) for i in range(n)]
     d = [g_i * w_i for g_i, w_i in zip(g, inverse_sigma, strict=True)]
@@ -167,7 +166,7 @@ def _is_safe(M, plan, system):
     if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
         smallest = extreme_eigenvalue(M, system.T, 0.0 * system.trace, largest=False)
         return smallest > _ILL_CONDITIONED * system.trace
-    _, reciprocal = factor(system.T, system.trace * _EPSILON)
+    _, reciprocal = factor(system.T, system.trace * EPSILON)
     largest = reciprocal[0]
     safe = reciprocal[0] > 0.0
     for r_i in reciprocal[1:]:
@@ -229,7 +228,7 @@ def _constrain(M, plan, column, system, x, d, inverse_sigma, target):
 
     def step(running, *x):
         active = system(_gram_sums(M, n_pairs, lambda j: active_weight(x, j)))
-        lam = _discrepancy_root(M, plan, active, signal, target, least=_LEAST_LAM)
+        lam = discrepancy_root(M, plan, active, signal, target, least=_LEAST_LAM)
         there = active.solution(lam)
 
         def differs(j):
@@ -259,68 +258,7 @@ def _constrain(M, plan, column, system, x, d, inverse_sigma, target):
 
     M.over_bins(put_active, ())
     active = system(_gram_sums(M, n_pairs, lambda j: M.get("weight", j)))
-    return active, _discrepancy_root(M, plan, active, signal, target), ~running
-
-
-def _discrepancy_root(M, plan, system, signal, goal, least=0.0):
-    """
-    Solve ``misfit(lam) = goal`` for lam, to rounding; `least`, in units of the trace of G, where it has no solution.
-
-    Newton on ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam`` (Reinsch 1971), which is concave: from the
-    left it rises to the root without ever passing it, and needs neither a bracket nor a logarithm. It starts at
-    what ``misfit >= (lam / (trace + lam))^2 |d|^2`` implies.
-    """
-    is_solvable = signal > goal
-    root_goal = M.sqrt(goal)
-    ratio = root_goal / M.sqrt(M.where(is_solvable, signal, 4.0 * goal))
-    start = (1.0 - ratio) / (system.trace * ratio)
-    end = 1.0 / (system.trace * least) if least else None
-
-    def newton(beta, running):
-        lam = 1.0 / beta
-        lower, reciprocal = factors = factor(system.T, lam)
-        x = solve_tridiagonal(factors, system.y)
-        u = solve_lower(lower, x)
-        misfit = lam * lam * dot(x, x)
-        # - lam / 2 d misfit / d lam = misfit - lam^3 x . (T + lam)^-1 x
-        slope = misfit - lam * lam * lam * dot(u, [u_i * r_i for u_i, r_i in zip(u, reciprocal, strict=True)])
-        excess = M.sqrt(misfit) / root_goal - 1.0
-        step = beta * excess * misfit / M.where(slope > 0.0, slope, misfit)
-        running = running & (excess > 4 * _EPSILON) & (step > 2 * _EPSILON * beta)
-        new = beta + step
-        if end is not None:
-            new, running = M.minimum(new, end), running & (beta < end)
-        return running, (M.where(running, new, beta), running)
-
-    beta, _ = M.iterate(newton, (start, is_solvable), 200)
-    return 1.0 / beta
-
-
-def _nearest_grid_sample(M, plan, system, signal, goal):
-    """
-    The reference's rule: of ``n_samples`` values of lam, even in the logarithm, the one of nearest misfit.
-
-    The misfit rises with lam, so the nearest sample is the last one not above the goal, found by bisection, or
-    its successor.
-    """
-    largest = extreme_eigenvalue(M, system.T, system.trace * (1.0 + 1e-3), largest=True)
-    smallest = extreme_eigenvalue(M, system.T, 0.0 * system.trace, largest=False)
-    low, high = M.log(smallest * 1e-4), 0.5 * M.log(largest)
-    step = (high - low) * (1.0 / (plan.n_samples - 1))
-    last = plan.n_samples - 1.0
-
-    def distance(index):
-        lam = M.exp(M.minimum(low + index * step, high))
-        x = solve_tridiagonal(factor(system.T, lam), system.y)
-        return lam * lam * dot(x, x) - goal, lam
-
-    index = 0.0 * high
-    for bit in reversed(range((plan.n_samples - 1).bit_length())):
-        trial = index + float(2**bit)
-        index = M.where((distance(trial)[0] <= 0.0) & (trial <= last), trial, index)
-    here, lam = distance(index)
-    there, successor = distance(M.minimum(index + 1.0, last))
-    return M.where(M.abs(there) < M.abs(here), successor, lam)
+    return active, discrepancy_root(M, plan, active, signal, target), ~running
 
 
 def _data_operator(M, system, lam, inverse_sigma):
