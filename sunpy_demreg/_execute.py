@@ -60,6 +60,9 @@ def run(
     logt,
     options,
     *,
+    weight=None,
+    functional=None,
+    dtype="float64",
     backend="cpu",
     workers=None,
     progress=False,
@@ -75,6 +78,12 @@ def run(
         From `classify`.
     K, dlogt, logt, options
         As in `sunpy_demreg._regularization.solve`.
+    weight : array, (m, ...) or (m,), optional
+        The caller's, of each pixel or one for all, with the weighting "given".
+    functional : array, (q, m), optional
+        As in `sunpy_demreg._regularization.solve`.
+    dtype : {"float64", "float32"}
+        Of the outputs; all arithmetic is in float64.
     backend : {"cpu", "numpy"}
     workers : int, optional
         Threads; by default as many as the process may use.
@@ -93,16 +102,14 @@ def run(
     # Contiguous: the compiled engine reads memory, not arrays.
     intensity, uncertainty = (np.ascontiguousarray(a.reshape(n, -1), dtype=float) for a in (intensity, uncertainty))
     status = status.reshape(-1)
-    flat = Solution(
-        dem=np.empty((m, n_pixels)),
-        dem_uncertainty=np.empty((m, n_pixels)),
-        temperature_resolution=np.empty((m, n_pixels)),
-        chi_squared=np.empty(n_pixels),
-        predicted_intensity=np.empty((n, n_pixels)),
-        regularization_parameter=np.empty(n_pixels),
-        status=np.empty(n_pixels),
-    )
-    solver, size = _solver(backend, K, dlogt, logt, options, memory_budget)
+    if weight is not None:
+        weight = np.asarray(weight, dtype=float).reshape((m, -1) if np.ndim(weight) > 1 else (m,))
+    n_functionals = 0 if functional is None else len(functional)
+    shapes = Solution.shapes(n, m, n_functionals)
+    outputs = {name: np.empty((*shapes[name], n_pixels), dtype) if name in options.outputs else None for name in shapes}
+    flat = Solution(**outputs, status=np.empty(n_pixels, np.int32))
+    problem = K, dlogt, logt, options, weight, functional
+    solver, size = _solver(backend, problem, dtype, memory_budget)
     final_status = status.copy()
 
     def work(start):
@@ -110,22 +117,24 @@ def run(
         bad = status[block] != 0
         if not bad.all():
             solver(intensity, uncertainty, status, flat, block.start, block.stop)
-            final_status[block] |= np.where(bad, 0, flat.status[block]).astype(np.int32)
+            final_status[block] |= np.where(bad, 0, flat.status[block])
         unsolved = (final_status[block] & int(Status.UNSOLVED)) != 0
         if unsolved.any():
             # Remarks on a solution that is not given would only confuse.
             final_status[block][unsolved] &= int(Status.UNSOLVED)
             for output in flat[:-1]:
-                output[..., block][..., unsolved] = np.nan
+                if output is not None:
+                    output[..., block][..., unsolved] = np.nan
         return block.stop - block.start
 
     _for_each(work, range(0, n_pixels, size), workers, n_pixels if progress else None)
     flat = flat._replace(status=final_status)
-    return Solution(*(array.reshape(*array.shape[:-1], *pixel_shape) for array in flat))
+    return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in flat))
 
 
-def _solver(backend, K, dlogt, logt, options, memory_budget):
+def _solver(backend, problem, dtype, memory_budget):
     """A function that solves a range of pixels, and how many it should get at a time."""
+    K, dlogt, logt, options, weight, functional = problem
     n, m = K.shape
     # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
     if backend == "cpu" and n <= min(m, _MAX_COMPILED_CHANNELS):
@@ -133,27 +142,28 @@ def _solver(backend, K, dlogt, logt, options, memory_budget):
             from sunpy_demreg._engines.cpu import Solver
         except ImportError as err:
             raise ImportError("backend='cpu' needs llvmlite: install it, or pass backend='numpy'") from err
-        return Solver(K, dlogt, logt, options), _CPU_BLOCK
+        return Solver(*problem, dtype), _CPU_BLOCK
 
     def solve_block(intensity, uncertainty, status, into, start, stop):
         block = slice(start, stop)
         bad = status[block] != 0
-        with np.errstate(all="ignore"):  # of data of extreme size, which come back as failed
-            # A bad pixel keeps its lane, as data of zero with an error of one: the others stay where they are.
-            solution = solve(
-                np.where(bad, 0.0, intensity[:, block]),
-                np.where(bad, 1.0, uncertainty[:, block]),
-                K,
-                dlogt,
-                logt,
-                options,
-            )
+        # A bad pixel keeps its lane, as data of zero with an error of one: the others stay where they are.
+        solution = solve(
+            np.where(bad, 0.0, intensity[:, block]),
+            np.where(bad, 1.0, uncertainty[:, block]),
+            K,
+            dlogt,
+            logt,
+            options,
+            weight[:, block] if weight is not None and weight.ndim > 1 else weight,
+            functional,
+        )
         for whole, part in zip(into, solution, strict=True):
-            whole[..., block] = part
+            if whole is not None:
+                whole[..., block] = part
 
     values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
-    if options.parameter_choice == "grid":
-        values_per_pixel += 3 * options.n_samples * n
+    values_per_pixel += 2 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
     budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
     return solve_block, int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BLOCK))
 

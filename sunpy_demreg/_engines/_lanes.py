@@ -8,11 +8,11 @@ not.
 """
 
 __all__ = [
-    "apply_q",
-    "apply_q_transposed",
+    "Reflections",
     "dot",
     "extreme_eigenvalue",
     "factor",
+    "inverse_diagonal",
     "solve_lower",
     "solve_tridiagonal",
     "total",
@@ -37,8 +37,8 @@ def tridiagonalize(M, G, y):
 
     Returns
     -------
-    (a, b), list, list
-        Diagonal and off-diagonal of T; ``Q^T y``; the reflectors, for `apply_q`.
+    (a, b), list, Reflections
+        Diagonal and off-diagonal of T; ``Q^T y``; Q.
     """
     n = len(y)
     G, y = [list(row) for row in G], list(y)
@@ -65,19 +65,24 @@ def tridiagonalize(M, G, y):
     a += [G[i][i] for i in range(max(n - 2, 0), n)]
     if n > 1:
         b.append(G[n - 1][n - 2])
-    return (a, b), y, reflectors
+    return (a, b), y, Reflections(reflectors)
 
 
-def apply_q(reflectors, x):
-    for reflector in reversed(reflectors):
-        x = _reflect(reflector, x)
-    return x
+class Reflections:
+    """The orthogonal matrix Q, as the product of Householder reflections."""
 
+    def __init__(self, reflectors):
+        self._reflectors = reflectors
 
-def apply_q_transposed(reflectors, x):
-    for reflector in reflectors:
-        x = _reflect(reflector, x)
-    return x
+    def apply(self, x):
+        for reflector in reversed(self._reflectors):
+            x = _reflect(reflector, x)
+        return x
+
+    def apply_transposed(self, x):
+        for reflector in self._reflectors:
+            x = _reflect(reflector, x)
+        return x
 
 
 def _reflect(reflector, x):
@@ -111,6 +116,17 @@ def solve_tridiagonal(factors, y):
     for l_i, u_i, r_i in zip(lower[::-1], u[-2::-1], reciprocal[-2::-1], strict=True):
         x.append(u_i * r_i - l_i * x[-1])
     return x[::-1]
+
+
+def inverse_diagonal(T, factors):
+    """The diagonal of ``(T + shift)^-1``."""
+    _, b = T
+    _, reciprocal = factors
+    # Below the first row, each element follows from the next one of the diagonal of L D L^T and of its inverse.
+    diagonal = [reciprocal[-1]]
+    for b_i, r_i in zip(b[::-1], reciprocal[-2::-1], strict=True):
+        diagonal.append(r_i + (b_i * r_i) * (b_i * r_i) * diagonal[-1])
+    return diagonal[::-1]
 
 
 def extreme_eigenvalue(M, T, start, *, largest):

@@ -2,31 +2,46 @@
 
 from llvmlite import ir
 
-from sunpy_demreg._engines._tables import FLOAT_TABLES, N_SAMPLES, OUTPUTS, SCALARS
-from sunpy_demreg._engines._text import channel_pairs, invert_lanes
+from sunpy_demreg._engines._problem import channel_pairs
+from sunpy_demreg._engines._tables import FLOAT_TABLES, INTEGER_TABLES, N_SAMPLES, OUTPUTS, SCALARS
+from sunpy_demreg._engines._text import invert_lanes
 
-__all__ = ["ARGUMENTS", "LANES", "make_module"]
+__all__ = ["ARGUMENTS", "LANES", "NUMBERS", "make_module"]
 
 LANES = 16  # per block: two registers of AVX-512, so that one waits while the other works
 _BUFFERS = ("scratch", "weight")
 #: The arguments of the function: pointers, then numbers.
-ARGUMENTS = ("intensity", "sigma", "status_in", *FLOAT_TABLES, "left", "scalars", *_BUFFERS, *OUTPUTS)
-_NUMBERS = ("stride", "start", "stop", "n_bins")
+ARGUMENTS = (
+    "intensity",
+    "sigma",
+    "given_weight",
+    "status_in",
+    *FLOAT_TABLES,
+    *INTEGER_TABLES,
+    *_BUFFERS,
+    *OUTPUTS,
+    "status",
+)
+NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals")
+
+_FLAGS = ("contract",)  # a product may be fused with the sum that takes it up
 
 _double, _int = ir.DoubleType(), ir.IntType(64)
 _vector = ir.VectorType(_double, LANES)
+_float32 = ir.FloatType()
+_FAR = 1e300
 _mask = ir.VectorType(ir.IntType(1), LANES)
 
 
 def make_module(plan):
-    """The LLVM module, as text, of ``invert(pointers..., stride, start, stop, n_bins)`` for pixels start to stop."""
+    """The LLVM module, as text, of ``invert(pointers..., numbers...)`` for the pixels start to stop."""
     module = ir.Module("sunpy_demreg")
-    arguments = [ir.PointerType()] * len(ARGUMENTS) + [_int] * len(_NUMBERS)
+    arguments = [ir.PointerType()] * len(ARGUMENTS) + [_int] * len(NUMBERS)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "invert")
     for argument in function.args[: len(ARGUMENTS)]:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block())
-    machine = _SimdMachine(builder, dict(zip((*ARGUMENTS, *_NUMBERS), function.args, strict=True)), plan.n_channels)
+    machine = _SimdMachine(builder, dict(zip((*ARGUMENTS, *NUMBERS), function.args, strict=True)), plan)
 
     def block(pixel):
         machine.begin(pixel)
@@ -53,7 +68,7 @@ class _Lanes:
     def _apply(self, name, other, *, swapped=False):
         other = other.value if isinstance(other, _Lanes) else _float(other)
         pair = (other, self.value) if swapped else (self.value, other)
-        return _Lanes(self.builder, getattr(self.builder, name)(*pair))
+        return _Lanes(self.builder, getattr(self.builder, name)(*pair, flags=_FLAGS))
 
     def _compare(self, how, other):
         other = other.value if isinstance(other, _Lanes) else _float(other)
@@ -104,9 +119,11 @@ class _Lanes:
 class _SimdMachine:
     """What `sunpy_demreg._engines` lists. An index is a Python int, or an LLVM integer inside a loop."""
 
-    def __init__(self, builder, argument, n_channels):
-        self.builder, self.argument, self._n = builder, argument, n_channels
-        self._n_pairs = len(channel_pairs(n_channels))
+    is_careful = False
+
+    def __init__(self, builder, argument, plan):
+        self.builder, self.argument, self._n, self._plan = builder, argument, plan.n_channels, plan
+        self._n_pairs = len(channel_pairs(plan.n_channels))
         self._entry = builder.block
 
     def begin(self, pixel):
@@ -136,11 +153,17 @@ class _SimdMachine:
     def shared_gram(self, p):
         return self._shared("shared_gram", p)
 
+    def shared_weight(self, j):
+        return self._shared("shared_weight", j)
+
+    def given_weight(self, j):
+        return self.where(self._good, self._pixels("given_weight", j), 1.0)
+
     def dlogt(self, j):
         return self._shared("dlogt", j)
 
-    def sample(self, s):
-        return self._shared("sample", s)
+    def functional(self, q, j):
+        return self._shared("functional", self._sum(self._product(q, self.argument["n_bins"]), j))
 
     # --- storage
 
@@ -164,24 +187,71 @@ class _SimdMachine:
             result = value if result is None else result + value
         return result
 
-    def sampled(self, name, s):
+    def put_output(self, name, j, value):
+        if name in self._plan.outputs:
+            value = self.where(self._good, value, float("nan")).value
+            if self._plan.dtype == "float32":
+                value = self.builder.fptrunc(value, ir.VectorType(_float32, LANES))
+            index = self._sum(self._product(j, self.argument["stride"]), self._pixel)
+            address = self._address(name, index, value.type.element)
+            self.builder.store(value, address, align=4)
+
+    def put_element(self, name, j, k, value):
+        self.put_output(name, self._sum(self._product(j, self.argument["n_bins"]), k), value)
+
+    def put_status(self, value):
+        kind = ir.VectorType(ir.IntType(32), LANES)
+        bits = self.builder.fptosi(self.where(self._good, value, 0.0).value, kind)
+        self.builder.store(bits, self._address("status", self._pixel, ir.IntType(32)), align=4)
+
+    def ends_above(self, name, level):
+        """From both ends: to the first bin that is above in any lane, and then sample by sample until all are."""
+        return (
+            self._end_above(name, level, self._index(0), 1, "first_sample"),
+            self._end_above(name, level, self.builder.sub(self.argument["n_bins"], self._index(1)), -1, "last_sample"),
+        )
+
+    def _end_above(self, name, level, start, step, first_of):
+        end = self.argument["n_bins"] if step > 0 else self._index(-1)
+        bin_, sample, pending, found = (self._slot(kind) for kind in (_int, _int, _mask, _vector))
+        self.builder.store(start, bin_)
+
+        def look_at_bin():
+            j = self.builder.load(bin_, typ=_int)
+            is_none = self.builder.not_(self._any((self.get(name, j) >= level).value))
+            self.builder.store(self._sum(j, step), bin_)
+            return self.builder.and_(is_none, self.builder.icmp_signed("!=", self._sum(j, step), end))
+
+        self._repeat_while(look_at_bin)
+        j = self.builder.sub(self.builder.load(bin_, typ=_int), self._index(step))
+        self.builder.store(self.builder.load(self._address(first_of, j, _int), typ=_int), sample)
+        self.builder.store(ir.Constant(_mask, [1] * LANES), pending)
+        self.builder.store(_float(step * _FAR), found)
+
+        def look_at_sample():
+            s = self.builder.load(sample, typ=_int)
+            still = self.builder.load(pending, typ=_mask)
+            is_above = self.builder.and_((self._sampled(name, s) >= level).value, still)
+            so_far = self.builder.load(found, typ=_vector)
+            self.builder.store(self.builder.select(is_above, self._shared("sample", s).value, so_far), found)
+            still = self.builder.and_(still, self.builder.not_(is_above))
+            self.builder.store(still, pending)
+            s = self._sum(s, step)
+            self.builder.store(s, sample)
+            is_inside = self.builder.icmp_unsigned("<", s, self._index(N_SAMPLES))
+            return self.builder.and_(self._any(still), is_inside)
+
+        self._repeat_while(look_at_sample)
+        return self._lanes(self.builder.load(found, typ=_vector))
+
+    def _sampled(self, name, s):
         left = self.builder.load(self._address("left", s, _int), typ=_int)
         lower = self.get(name, left)
         return lower + self._shared("fraction", s) * (self.get(name, self._sum(left, 1)) - lower)
 
-    def put_output(self, name, j, value):
-        address = self._address(name, self._sum(self._product(j, self.argument["stride"]), self._pixel))
-        self.builder.store(self.where(self._good, value, float("nan")).value, address, align=8)
-
     # --- loops
 
     def over_bins(self, body, reductions):
-        return self._reduce(self.argument["n_bins"], body, reductions)
-
-    def over_samples(self, body, reductions):
-        return self._reduce(self._index(N_SAMPLES), body, reductions)
-
-    def _reduce(self, count, body, reductions):
         start = {"sum": 0.0, "minimum": float("inf"), "maximum": float("-inf")}
         combine = {"sum": _Lanes.__add__, "minimum": self.minimum, "maximum": self.maximum}
         slots = [self._slot(_vector) for _ in reductions]
@@ -193,11 +263,14 @@ class _SimdMachine:
                 so_far = self._lanes(self.builder.load(slot, typ=_vector))
                 self.builder.store(combine[how](so_far, value).value, slot)
 
-        self.loop(self._index(0), count, step)
+        self.each_bin(step)
         return tuple(self._lanes(self.builder.load(slot, typ=_vector)) for slot in slots)
 
     def each_bin(self, body):
         self.loop(self._index(0), self.argument["n_bins"], body)
+
+    def each_functional(self, body):
+        self.loop(self._index(0), self.argument["n_functionals"], body)
 
     def loop(self, start, stop, body, step=1):
         counter = self._slot(_int)
@@ -213,24 +286,37 @@ class _SimdMachine:
         self.builder.branch(head)
         self.builder.position_at_end(after)
 
-    def iterate(self, body, state, limit):
+    def iterate(self, body, state, limit, pending=None):
         slots = [self._slot(value.value.type) for value in state]
         counter = self._slot(_int)
         self._store_all(state, slots)
         self.builder.store(self._index(limit), counter)
-        inside, after = (self.builder.append_basic_block() for _ in range(2))
-        self.builder.branch(inside)
-        self.builder.position_at_end(inside)
-        pending, state = body(*self._load_all(slots))
-        self._store_all(state, slots)
-        left = self.builder.sub(self.builder.load(counter, typ=_int), self._index(1))
-        self.builder.store(left, counter)
-        bits = ir.IntType(LANES)
-        is_any = self.builder.icmp_unsigned("!=", self.builder.bitcast(pending.value, bits), ir.Constant(bits, 0))
-        goes_on = self.builder.and_(is_any, self.builder.icmp_signed(">", left, self._index(0)))
-        self.builder.cbranch(goes_on, inside, after)
-        self.builder.position_at_end(after)
+
+        def turn():
+            pending, state = body(*self._load_all(slots))
+            self._store_all(state, slots)
+            left = self.builder.sub(self.builder.load(counter, typ=_int), self._index(1))
+            self.builder.store(left, counter)
+            is_left = self.builder.icmp_signed(">", left, self._index(0))
+            return self.builder.and_(self._any(pending.value), is_left)
+
+        self._repeat_while(turn, None if pending is None else self._any(pending.value))
         return self._load_all(slots)
+
+    def _repeat_while(self, body, is_needed=None):
+        """Run the body, and again while what it returns is true; not at all where it is not needed."""
+        inside, after = (self.builder.append_basic_block() for _ in range(2))
+        if is_needed is None:
+            self.builder.branch(inside)
+        else:
+            self.builder.cbranch(is_needed, inside, after)
+        self.builder.position_at_end(inside)
+        self.builder.cbranch(body(), inside, after)
+        self.builder.position_at_end(after)
+
+    def _any(self, mask):
+        bits = ir.IntType(LANES)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), ir.Constant(bits, 0))
 
     # --- functions
 

@@ -1,54 +1,161 @@
-"""What all pixels share, made once per inversion."""
+"""What goes in and comes out, and what all pixels share, made once per inversion."""
 
 from typing import NamedTuple
 
-import numpy as np
+from array_api_compat import array_namespace, device
 
-from sunpy_demreg._engines._text import channel_pairs
-from sunpy_demreg._regularization import N_RESOLUTION_SAMPLES as N_SAMPLES
+from sunpy_demreg._engines._problem import Plan, channel_pairs
 
-__all__ = ["FLOAT_TABLES", "N_SAMPLES", "OUTPUTS", "SCALARS", "Tables", "make_tables"]
+__all__ = [
+    "FLOAT_TABLES",
+    "INTEGER_TABLES",
+    "N_SAMPLES",
+    "OUTPUTS",
+    "SCALARS",
+    "STANDARD_OUTPUTS",
+    "Options",
+    "Solution",
+    "Tables",
+    "make_plan",
+    "make_tables",
+]
 
-#: The outputs of the text: the names of `sunpy_demreg._regularization.Solution`.
-OUTPUTS = (
+N_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured, as in the reference
+REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
+SCALARS = ("target", "growth", "scale", "max_iterations", "n_samples", "largest_bit")
+#: What comes out unless less is asked for.
+STANDARD_OUTPUTS = (
     "dem",
     "dem_uncertainty",
     "temperature_resolution",
     "chi_squared",
     "predicted_intensity",
     "regularization_parameter",
-    "status",
 )
-SCALARS = ("target", "growth", "scale")
-FLOAT_TABLES = ("response", "response_pair", "shared_gram", "dlogt", "sample", "fraction")
+OUTPUTS = (
+    *STANDARD_OUTPUTS,
+    "emission_measure",
+    "emission_measure_uncertainty",
+    "covariance",
+    "resolution_matrix",
+)
+
+
+class Options(NamedTuple):
+    """How to regularize: see `sunpy_demreg.invert`, which validates the values."""
+
+    parameter_choice: str = "discrepancy"  # or "grid", "gcv"
+    positivity: str | None = "relax"  # or "constrain"
+    chi_squared_target: float = 1.0
+    target_growth: float = 1.5
+    max_iterations: int = 10
+    n_samples: int = 42
+    weighting: str = "self"  # or "em_loci"; "given", as an array; "uniform", the weight of the first pass
+    loci: tuple = ()  # the channels of "em_loci"
+    n_refinements: int = 0
+    is_squared: bool = False  # L^-2 = w^2, as the reference's l_emd
+    outputs: tuple = STANDARD_OUTPUTS
+
+
+class Solution(NamedTuple):
+    """The outputs; N lanes, m bins, n channels, q functionals. None where they were not asked for."""
+
+    dem: object  # (m, N), unit of g / unit of K
+    dem_uncertainty: object  # (m, N), same unit
+    temperature_resolution: object  # (m, N), dex
+    chi_squared: object  # (N,)
+    predicted_intensity: object  # (n, N), unit of g
+    regularization_parameter: object  # (N,)
+    emission_measure: object  # (q, N)
+    emission_measure_uncertainty: object  # (q, N)
+    covariance: object  # (m, m, N), unit of the dem squared
+    resolution_matrix: object  # (m, m, N)
+    status: object  # (N,), int32, bits of Status
+
+    @staticmethod
+    def shapes(n, m, q):
+        """Of each output but the status, without the lanes."""
+        return dict(zip(OUTPUTS, ((m,), (m,), (m,), (), (n,), (), (q,), (q,), (m, m), (m, m)), strict=True))
 
 
 class Tables(NamedTuple):
-    """Plain arrays, bins first; n channels, m bins, pairs of channels as in `channel_pairs`."""
+    """Bins first; n channels, m bins, pairs of channels as in `channel_pairs`."""
 
-    response: np.ndarray  # (m, n), scaled
-    response_pair: np.ndarray  # (m, pairs): K_i K_k
-    shared_gram: np.ndarray  # (pairs,): K dlogT K^T
-    dlogt: np.ndarray  # (m,)
-    sample: np.ndarray  # (N_SAMPLES,): temperatures at which the width of the resolution is measured, log10
-    fraction: np.ndarray  # (N_SAMPLES,): how far from the bin to its left to the next one
-    left: np.ndarray  # (N_SAMPLES,), int64: the bin to the left
-    scalars: np.ndarray  # in the order of SCALARS
+    response: object  # (m, n), scaled
+    response_pair: object  # (m, pairs): K_i K_k
+    shared_weight: object  # (m,): v = L^-2 of the first pass
+    shared_gram: object  # (pairs,): K v K^T
+    dlogt: object  # (m,)
+    functional: object  # (q, m)
+    sample: object  # (N_SAMPLES,): temperatures at which the width of the resolution is measured, log10
+    fraction: object  # (N_SAMPLES,): how far from the bin to its left to the next one
+    left: object  # (N_SAMPLES,), int64: the bin to the left
+    first_sample: object  # (m,), int64: the first one that is not left of the bin before
+    last_sample: object  # (m,), int64: the last one that is not right of the bin after
+    scalars: object  # in the order of SCALARS
 
 
-def make_tables(K, dlogt, logt, *, scale, target, growth):
-    """Tabulate; the arguments are those of `sunpy_demreg._regularization.solve` and the numbers of the text."""
+INTEGER_TABLES = ("left", "first_sample", "last_sample")
+FLOAT_TABLES = tuple(name for name in Tables._fields if name not in INTEGER_TABLES)
+
+
+def make_plan(n, options, weight):
+    """The plan of the text; `weight` as in `sunpy_demreg._regularization.solve`."""
+    weighting = options.weighting
+    if weighting == "uniform" or (weighting == "given" and weight.ndim == 1):
+        weighting = "shared"
+    positivity = options.positivity
+    if positivity == "relax" and options.max_iterations == 1:
+        positivity = None
+    return Plan(
+        n,
+        options.parameter_choice,
+        positivity,
+        weighting,
+        options.loci if weighting == "em_loci" else (),
+        options.n_refinements,
+        options.is_squared,
+        tuple(name for name in OUTPUTS if name in options.outputs),
+    )
+
+
+def make_tables(K, dlogt, logt, options, weight=None, functional=None):
+    """Tabulate; the arguments are those of `sunpy_demreg._regularization.solve`."""
+    xp = array_namespace(K, dlogt, logt)
+    kind = {"dtype": K.dtype, "device": device(K)}
+    n, m = K.shape
+    # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced; otherwise it
+    # follows the response, so that no unit can change the answer.
+    scale = REFERENCE_SCALE if options.parameter_choice == "grid" else 1.0 / float(xp.max(K))
     K = K * scale
-    pair = np.array([K[i] * K[k] for i, k in channel_pairs(len(K))])
-    sample = logt[0] + 1e-8 + (logt[-1] - logt[0]) * np.arange(N_SAMPLES) / N_SAMPLES
-    left = np.clip(np.searchsorted(logt, sample, side="right") - 1, 0, logt.size - 2)
+    pairs = xp.stack([K[i, :] * K[k, :] for i, k in channel_pairs(n)])
+    v = dlogt
+    if weight is not None and weight.ndim == 1:
+        v = weight * weight if options.is_squared else xp.abs(weight) / dlogt
+    count = xp.arange(N_SAMPLES, **kind)
+    sample = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / N_SAMPLES
+    left = xp.clip(xp.searchsorted(logt, sample, side="right") - 1, 0, m - 2)
+    bins = xp.arange(m, dtype=left.dtype, device=device(K))
+    lower, upper = xp.take(logt, left), xp.take(logt, left + 1)
+    numbers = (
+        n * options.chi_squared_target,
+        options.target_growth,
+        scale,
+        options.max_iterations,
+        options.n_samples,
+        2 ** ((options.n_samples - 1).bit_length() - 1),
+    )
     return Tables(
-        response=np.ascontiguousarray(K.T),
-        response_pair=np.ascontiguousarray(pair.T),
-        shared_gram=pair @ dlogt,
-        dlogt=np.ascontiguousarray(dlogt),
+        response=xp.permute_dims(K, (1, 0)),
+        response_pair=xp.permute_dims(pairs, (1, 0)),
+        shared_weight=v,
+        shared_gram=xp.sum(pairs * v, axis=1),
+        dlogt=dlogt,
+        functional=xp.zeros((0, m), **kind) if functional is None else functional,
         sample=sample,
-        fraction=(sample - logt[left]) / (logt[left + 1] - logt[left]),
-        left=left.astype(np.int64),
-        scalars=np.array([target, growth, scale], dtype=float),
+        fraction=(sample - lower) / (upper - lower),
+        left=xp.astype(left, xp.int64),
+        first_sample=xp.astype(xp.searchsorted(left, bins - 1), xp.int64),
+        last_sample=xp.astype(xp.searchsorted(left, bins, side="right") - 1, xp.int64),
+        scalars=xp.asarray(numbers, **kind),
     )

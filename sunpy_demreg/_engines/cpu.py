@@ -9,10 +9,10 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from sunpy_demreg._engines._cache import load_code, save_code
-from sunpy_demreg._engines._simd import ARGUMENTS, LANES, make_module
-from sunpy_demreg._engines._tables import make_tables
-from sunpy_demreg._engines._text import DIFFICULT, Plan
-from sunpy_demreg._regularization import REFERENCE_SCALE, Solution, solve
+from sunpy_demreg._engines._simd import ARGUMENTS, LANES, NUMBERS, make_module
+from sunpy_demreg._engines._tables import Solution, make_plan, make_tables
+from sunpy_demreg._engines._text import DIFFICULT
+from sunpy_demreg._regularization import solve_carefully
 
 __all__ = ["Solver"]
 
@@ -26,19 +26,20 @@ class Solver:
 
     Parameters
     ----------
-    K, dlogt, logt, options
-        As there.
+    K, dlogt, logt, options, weight, functional
+        As there, of NumPy.
+    dtype : {"float64", "float32"}
+        Of the outputs.
     """
 
-    def __init__(self, K, dlogt, logt, options):
-        n = len(K)
-        scale = REFERENCE_SCALE if options.parameter_choice == "grid" else 1.0 / K.max()
-        self._shared = make_tables(
-            K, dlogt, logt, scale=scale, target=n * options.chi_squared_target, growth=options.target_growth
-        )
-        self._arguments = K, dlogt, logt, options
-        plan = Plan(n, options.parameter_choice, options.positivity, options.max_iterations, options.n_samples)
-        self._invert = _compiled(plan)
+    def __init__(self, K, dlogt, logt, options, weight=None, functional=None, dtype="float64"):
+        plan = make_plan(len(K), options, weight)
+        self._plan = plan._replace(dtype=dtype)
+        self._careful_tables = make_tables(K, dlogt, logt, options, weight, functional)
+        # The compiled code reads memory, not arrays.
+        self._tables = {name: np.ascontiguousarray(table) for name, table in self._careful_tables._asdict().items()}
+        self._weight = np.ascontiguousarray(weight, dtype=float) if plan.weighting == "given" else None
+        self._invert = _compiled(self._plan)
 
     def __call__(self, intensity, uncertainty, status, into, start, stop):
         """
@@ -49,45 +50,49 @@ class Solver:
         intensity, uncertainty : array, (n, N), float64, C-contiguous
         status : array, (N,), int32
             Not zero where a pixel is bad.
-        into : `sunpy_demreg._regularization.Solution`
-            C-contiguous float64 arrays (..., N) that get the answer; its status may hold `DIFFICULT`.
+        into : `Solution`
+            C-contiguous arrays (..., N) that get the answer; None what is not asked for.
         start, stop : int
         """
         n_full = (stop - start) // LANES * LANES
         if n_full:
-            self._run(intensity, uncertainty, status, into, start, start + n_full)
+            self._run(intensity, uncertainty, self._weight, status, into, start, start + n_full)
         if start + n_full < stop:
             # The last block is filled up with bad pixels, beside the arrays.
             rest = slice(start + n_full, stop)
-            padded = Solution(*(np.empty((*a.shape[:-1], LANES)) for a in into))
+            n_rest = rest.stop - rest.start
+            padded = Solution(*(None if a is None else np.empty((*a.shape[:-1], LANES), a.dtype) for a in into))
             bad = np.ones(LANES, dtype=np.int32)
-            bad[: rest.stop - rest.start] = status[rest]
-            g, sigma = (np.ones((len(a), LANES)) for a in (intensity, uncertainty))
-            g[:, : rest.stop - rest.start], sigma[:, : rest.stop - rest.start] = (
-                intensity[:, rest],
-                uncertainty[:, rest],
-            )
-            self._run(g, sigma, bad, padded, 0, LANES)
+            bad[:n_rest] = status[rest]
+            given = [None if a is None else np.ones((len(a), LANES)) for a in (intensity, uncertainty, self._weight)]
+            for part, whole in zip(given, (intensity, uncertainty, self._weight), strict=True):
+                if part is not None:
+                    part[:, :n_rest] = whole[:, rest]
+            self._run(*given, bad, padded, 0, LANES)
             for whole, part in zip(into, padded, strict=True):
-                whole[..., rest] = part[..., : rest.stop - rest.start]
+                if whole is not None:
+                    whole[..., rest] = part[..., :n_rest]
         self._solve_difficult(intensity, uncertainty, into, start, stop)
 
-    def _run(self, intensity, uncertainty, status, into, start, stop):
-        m = self._shared.dlogt.size
-        buffers = [_aligned(m * LANES) for _ in range(2)]
-        given = {"intensity": intensity, "sigma": uncertainty, "status_in": status}
-        given |= self._shared._asdict() | dict(zip(("scratch", "weight"), buffers, strict=True)) | into._asdict()
-        self._invert(*(given[name].ctypes.data for name in ARGUMENTS), status.size, start, stop, m)
+    def _run(self, intensity, uncertainty, weight, status, into, start, stop):
+        m = self._tables["dlogt"].size
+        buffers = dict(zip(("scratch", "weight"), (_aligned(m * LANES) for _ in range(2)), strict=True))
+        given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
+        given |= self._tables | buffers | into._asdict()
+        pointers = (None if given[name] is None else given[name].ctypes.data for name in ARGUMENTS)
+        self._invert(*pointers, status.size, start, stop, m, len(self._tables["functional"]))
 
     def _solve_difficult(self, intensity, uncertainty, into, start, stop):
-        with np.errstate(invalid="ignore"):
-            difficult = start + np.flatnonzero(into.status[start:stop] >= DIFFICULT)
+        difficult = start + np.flatnonzero(into.status[start:stop] >= DIFFICULT)
         for i in range(0, difficult.size, _CAREFUL_BLOCK):
             lanes = difficult[i : i + _CAREFUL_BLOCK]
-            with np.errstate(all="ignore"):
-                careful = solve(intensity[:, lanes], uncertainty[:, lanes], *self._arguments)
+            weight = None if self._weight is None else self._weight[:, lanes]
+            careful = solve_carefully(
+                intensity[:, lanes], uncertainty[:, lanes], self._careful_tables, self._plan, weight
+            )
             for whole, part in zip(into, careful, strict=True):
-                whole[..., lanes] = part
+                if whole is not None:
+                    whole[..., lanes] = part
 
 
 def _aligned(size):
@@ -117,6 +122,6 @@ def _compiled(plan):
     engine.set_object_cache(lambda module, code: save_code(name, code), lambda module: kept)
     engine.finalize_object()
     pointer = engine.get_function_address("invert")
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(ARGUMENTS), *[ctypes.c_int64] * 4)(pointer)
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(ARGUMENTS), *[ctypes.c_int64] * len(NUMBERS))(pointer)
     function.engine = engine  # which owns the code
     return function
