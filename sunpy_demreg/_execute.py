@@ -12,7 +12,7 @@ __all__ = ["BACKENDS", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy")
 _MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
-_MAX_BLOCK = 1024  # measured: more lanes fall out of the cache, fewer pay for the calls
+_MAX_BLOCK = 1024
 _MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
 _CPU_BLOCK = 2048  # a few milliseconds: fine enough to share the work out evenly, and to stop at once
 
@@ -67,6 +67,7 @@ def run(
     workers=None,
     progress=False,
     memory_budget=None,
+    keep_no_signal=False,
 ):
     """
     Solve the pixels whose status is zero; the others get NaN and keep their status.
@@ -91,6 +92,8 @@ def run(
         Show a progress bar.
     memory_budget : int, optional
         Bytes that the working arrays of one block may take, with "numpy".
+    keep_no_signal : bool
+        Whether pixels with ``NO_SIGNAL`` keep the answer that a rule which always has one ("grid") gave.
 
     Returns
     -------
@@ -111,6 +114,7 @@ def run(
     problem = K, dlogt, logt, options, weight, functional
     solver, size = _solver(backend, problem, dtype, memory_budget)
     final_status = status.copy()
+    withheld = int(Status.UNSOLVED & ~Status.NO_SIGNAL if keep_no_signal else Status.UNSOLVED)
 
     def work(start):
         block = slice(start, min(start + size, n_pixels))
@@ -118,7 +122,7 @@ def run(
         if not bad.all():
             solver(intensity, uncertainty, status, flat, block.start, block.stop)
             final_status[block] |= np.where(bad, 0, flat.status[block])
-        unsolved = (final_status[block] & int(Status.UNSOLVED)) != 0
+        unsolved = (final_status[block] & withheld) != 0
         if unsolved.any():
             # Remarks on a solution that is not given would only confuse.
             final_status[block][unsolved] &= int(Status.UNSOLVED)

@@ -9,7 +9,7 @@ or on how many pixels are solved together.
 
 from array_api_compat import array_namespace, device
 
-from sunpy_demreg._engines._arrays import invert_arrays
+from sunpy_demreg._engines._arrays import invert_arrays, with_lanes
 from sunpy_demreg._engines._tables import Options, Solution, make_plan, make_tables
 from sunpy_demreg._engines._text import DIFFICULT
 from sunpy_demreg._status import Status
@@ -54,7 +54,7 @@ def solve(g, sigma, K, dlogt, logt, options, weight=None, functional=None):
     careful = solve_carefully(xp.take(g, lanes, axis=1), xp.take(sigma, lanes, axis=1), tables, plan, part_weight)
     return Solution(
         *(
-            None if whole is None else _with_lanes(xp, whole, is_difficult, part)
+            None if whole is None else with_lanes(xp, whole, is_difficult, part)
             for whole, part in zip(solution, careful, strict=True)
         )
     )
@@ -76,10 +76,3 @@ def solve_carefully(g, sigma, tables, plan, weight=None):
     has_failed = ~is_finite & ((solution.status & int(Status.FAILED)) == 0)
     status = solution.status + int(Status.FAILED) * xp.astype(has_failed, xp.int32)
     return solution._replace(status=status)
-
-
-def _with_lanes(xp, array, chosen, values):
-    """A copy of `array` whose chosen lanes have the given values."""
-    position = xp.cumulative_sum(xp.astype(chosen, xp.int64)) - 1
-    spread = xp.take(values, xp.where(chosen, position, 0), axis=values.ndim - 1)
-    return xp.where(chosen, spread, array)

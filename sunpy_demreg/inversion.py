@@ -1,17 +1,21 @@
 """The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
 
-from numbers import Integral, Real
-
 import numpy as np
 
 import astropy.units as u
 from sunpy.util.exceptions import warn_user
 
 from sunpy_demreg import _execute
+from sunpy_demreg._arguments import (
+    check_matrices,
+    checked_edges,
+    checked_engine,
+    checked_options,
+    checked_weight,
+    em_functional,
+)
 from sunpy_demreg._channels import as_channel_data
-from sunpy_demreg._regularization import Options
 from sunpy_demreg._status import Status
-from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.result import _bin_centers, _wrap
 
 __all__ = ["invert"]
@@ -25,12 +29,18 @@ def invert(
     uncertainty=None,
     mask=None,
     channels=None,
+    method="demreg",
     parameter_choice="discrepancy",
     positivity="relax",
+    weighting="self",
+    n_refinements=0,
     chi_squared_target=1.0,
     target_growth=1.5,
     max_iterations=10,
     n_samples=42,
+    outputs=None,
+    emission_measure_ranges=None,
+    dtype="float64",
     backend="cpu",
     workers=None,
     progress=False,
@@ -57,16 +67,29 @@ def invert(
         True where a value must not be used, of the shape of ``data``, where the data carry none.
     channels : sequence of `str`, optional
         The channels of a bare array in their order: it is then checked that they are those of ``response``.
-    parameter_choice : {"discrepancy", "grid"}, optional
+    method : {"demreg", "l2"}, optional
+        ``"demreg"``: two passes, the first of which finds the weight L of the second. ``"l2"``: one pass with the
+        same weight everywhere (Tikhonov's zeroth order); cheaper and less accurate, with errors and chi-squared as
+        real.
+    parameter_choice : {"discrepancy", "grid", "gcv"}, optional
         How the regularization parameter λ is chosen. ``"discrepancy"``: the exact discrepancy principle,
         chi-squared equals its target; independent of units. ``"grid"``: the rule of the reference
         implementation, the nearest of ``n_samples`` values; it reproduces published results, and depends
-        on the unit of the response as they do.
+        on the unit of the response as they do. ``"gcv"``: generalized cross-validation, which asks for no
+        knowledge of the noise level but the ratios of the uncertainties; a handful of channels are few for it.
     positivity : {"relax", "constrain", None}, optional
         ``"relax"``, the reference's rule, raises the chi-squared target by ``target_growth`` until no bin is
         negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM without
         negative bins *at* the target; only where there is none, which is rare, the target is raised. It needs
         ``parameter_choice="discrepancy"``. None accepts the first solution. (demreg: ``non_pos``)
+    weighting : {"self", "em_loci"} or array, optional
+        What the regularization holds the DEM to. ``"self"``: the solution of a first pass, smoothed over five bins.
+        ``"em_loci"``: the least of the EM loci in each bin, smoothed likewise. An array of positive numbers,
+        one per temperature bin or of the shape of the DEM, is taken as it is; only its shape matters, but for
+        ``parameter_choice="grid"``. (demreg: ``gloci``, ``dem_norm0``)
+    n_refinements : `int`, optional
+        How often to replace the weight by the solution that it gives, smoothed likewise, before the last pass; at
+        most 5.
     chi_squared_target : `float`, optional
         Sum of squared residuals per channel to aim at. (demreg: ``reg_tweak``)
     target_growth : `float`, optional
@@ -75,6 +98,15 @@ def invert(
         Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
+    outputs : sequence of `str`, optional
+        Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
+        without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
+        computed: the temperature resolution is the dearest. ``"status"`` always comes.
+    emission_measure_ranges : `astropy.units.Quantity`, optional
+        Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
+        the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
+    dtype : {"float64", "float32"}, optional
+        Type of the numbers returned. All arithmetic is in double precision.
     backend : {"cpu", "numpy"}, optional
         What computes. ``"cpu"``: code compiled for the processor at hand, some fifteen times faster (with more
         than 12 channels, or fewer bins than channels, it uses plain arrays too). ``"numpy"``: plain arrays, the
@@ -101,6 +133,12 @@ def invert(
         ``"regularization_parameter"``
             (...); λ for a response matrix (response times bin width) scaled to a maximum of one, or times
             1e15 with ``"grid"``.
+        ``"emission_measure"``
+            (range, ...), cm-5, with ``emission_measure_ranges``; its ``uncertainty`` is that of the sum over the
+            bins, whose errors are not independent.
+        ``"covariance"``, ``"resolution_matrix"``
+            (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
+            noise of the DEM, and what the inversion makes (first axis) of plasma in one bin (second axis).
         ``"status"``
             (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
@@ -135,14 +173,21 @@ def invert(
     plasma beyond log T = 7: in the quiet Sun the hottest bins show what the method leaves there, not plasma.
     The response is taken at the centers of the bins: bins much wider than 0.1 in log T fit badly.
     """
-    options = _validated_options(
-        parameter_choice, positivity, chi_squared_target, target_growth, max_iterations, n_samples
+    options = checked_options(
+        method,
+        parameter_choice,
+        positivity,
+        weighting,
+        n_refinements,
+        chi_squared_target,
+        target_growth,
+        max_iterations,
+        n_samples,
+        outputs,
+        emission_measure_ranges,
     )
-    if backend not in _execute.BACKENDS:
-        raise ValueError(f"`backend` must be one of {_execute.BACKENDS}, but is {backend!r}")
-    if workers is not None and (isinstance(workers, bool) or not (isinstance(workers, Integral) and workers >= 1)):
-        raise ValueError(f"`workers` must be a whole number of threads, at least 1, but is {workers!r}")
-    edges = _validated_edges(temperature_bin_edges, response)
+    dtype = checked_engine(backend, workers, dtype)
+    edges = checked_edges(temperature_bin_edges, response)
     # The intensity that a DEM of 1 cm-5 K-1 over 1 K predicts has the unit of the response less cm5.
     unit = response.response.unit / u.cm**5
     pixels = as_channel_data(data, unit, uncertainty=uncertainty, mask=mask, channels=channels)
@@ -150,87 +195,49 @@ def invert(
     if pixels.mask is not None and pixels.mask.all():
         raise ValueError("every value of `data` is masked: nothing can be inverted; look at its mask")
 
+    n_channels = len(response.channels)
+    if parameter_choice == "gcv" and n_channels < 2:
+        raise ValueError("`parameter_choice` 'gcv' leaves out one channel after the other: it needs at least two")
     centers = _bin_centers(edges)
     log_edges = np.log10(edges.to_value(u.K))
     dlogt = np.diff(log_edges)
-    K = response.at(centers).to_value(unit * u.cm**5) * centers.to_value(u.K) * np.log(10) * dlogt
+    emission_per_dem = centers.to_value(u.K) * np.log(10) * dlogt  # of a bin
+    pixel_shape = pixels.intensity.shape[1:]
+    check_matrices(options.outputs, dlogt.size, pixel_shape)
     status = _execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
     solution = _execute.run(
         pixels.intensity,
         pixels.uncertainty,
         status,
-        K,
+        response.at(centers).to_value(unit * u.cm**5) * emission_per_dem,
         dlogt,
         0.5 * (log_edges[1:] + log_edges[:-1]),
-        options,
+        options._replace(loci=tuple(range(n_channels))),
+        weight=checked_weight(weighting, dlogt.size, pixel_shape, status),
+        functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
+        dtype=dtype,
         backend=backend,
         workers=workers,
         progress=progress,
     )
     _warn_of_unsolved(solution.status)
     meta = {
-        **options._asdict(),
+        "method": method,
+        "parameter_choice": parameter_choice,
+        "positivity": positivity,
+        "weighting": options.weighting,
+        "n_refinements": options.n_refinements,
+        "chi_squared_target": options.chi_squared_target,
+        "target_growth": options.target_growth,
+        "max_iterations": options.max_iterations,
+        "n_samples": options.n_samples,
         "channels": response.channels,
         "response": dict(response.meta),
         "observation": pixels.meta,
     }
+    if emission_measure_ranges is not None:
+        meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
     return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta)
-
-
-def _validated_options(parameter_choice, positivity, chi_squared_target, target_growth, max_iterations, n_samples):
-    for name, value, allowed in (
-        ("parameter_choice", parameter_choice, ("discrepancy", "grid")),
-        ("positivity", positivity, ("relax", "constrain", None)),
-    ):
-        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
-            raise ValueError(f"`{name}` must be one of {allowed}, but is {value!r}")
-    for name, value, least in (
-        ("chi_squared_target", chi_squared_target, 0),
-        ("target_growth", target_growth, 1),
-    ):
-        if not (isinstance(value, Real | np.ndarray) and np.ndim(value) == 0 and least < value < np.inf):
-            raise ValueError(f"`{name}` must be a finite number above {least}, but is {value!r}")
-    for name, value, least, most in (("max_iterations", max_iterations, 1, 1000), ("n_samples", n_samples, 2, 10000)):
-        if isinstance(value, bool) or not (isinstance(value, Integral) and least <= value <= most):
-            raise ValueError(f"`{name}` must be a whole number of at least {least} (and {most} at most), not {value!r}")
-    if positivity == "constrain" and parameter_choice != "discrepancy":
-        raise ValueError(
-            "`positivity` 'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "
-            "'grid' do not: pass parameter_choice='discrepancy'"
-        )
-    return Options(
-        parameter_choice,
-        positivity,
-        float(chi_squared_target),
-        float(target_growth),
-        int(max_iterations),
-        int(n_samples),
-    )
-
-
-def _validated_edges(edges, response):
-    if not isinstance(response, TemperatureResponse):
-        raise TypeError(
-            f"`response` must be a TemperatureResponse, but is a {type(response).__name__}: make it with "
-            "`TemperatureResponse.from_aia(cube)`, and pass it after the data"
-        )
-    name = "`temperature_bin_edges`"
-    if not isinstance(edges, u.Quantity) or not edges.unit.is_equivalent(u.K):
-        raise ValueError(f"{name} must be a Quantity in kelvin, for instance `10 ** np.arange(5.6, 7.4, 0.05) * u.K`")
-    edges = edges.to(u.K).astype(float)
-    if edges.ndim != 1 or edges.size < 4:
-        raise ValueError(f"{name} must be four edges or more of at least three bins, but has the shape {edges.shape}")
-    if not (np.all(np.isfinite(edges)) and np.all(edges > 0) and np.all(np.diff(edges) > 0)):
-        raise ValueError(f"{name} must be positive, finite and strictly ascending: sort them and drop repeated ones")
-    low, high = response.temperature[0], response.temperature[-1]
-    # Powers of ten are rounded differently in different places: an edge on the table's end is inside it.
-    if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
-        hint = " (are they log10 of the temperature? then pass `10**edges * u.K`)" if edges[-1] < 10 * u.K else ""
-        raise ValueError(
-            f"{name} reach from {edges[0]:.4g} to {edges[-1]:.4g}, but `response` is tabulated from {low:.4g} to "
-            f"{high:.4g}: choose edges inside{hint}"
-        )
-    return edges
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):

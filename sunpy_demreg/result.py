@@ -53,27 +53,41 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
     `ndcube.NDCollection`
     """
     unsolved = (solution.status & int(Status.UNSOLVED)) != 0
-    temperature_wcs = _prepend_axis(wcs, _bin_centers(edges), "temperature", "phys.temperature")
+    centers = _bin_centers(edges)
+    temperature_wcs = _prepend_axis(wcs, centers, "temperature", "phys.temperature")
+    dem_unit = u.cm**-5 / u.K
 
-    def cube(array, unit, cube_wcs, uncertainty=None):
-        if uncertainty is not None:
-            uncertainty = StdDevUncertainty(uncertainty, copy=False)
-        return NDCube(
+    def range_wcs():
+        return _prepend_axis(wcs, np.arange(1, len(solution.emission_measure) + 1) * u.one, "range", "custom:range")
+
+    def matrix_wcs():
+        of_plasma = _prepend_axis(wcs, centers, "temperature_of_plasma", "phys.temperature")
+        return _prepend_axis(of_plasma, centers, "temperature", "phys.temperature")
+
+    one = u.dimensionless_unscaled
+    cubes = {}
+    for key, unit, make_wcs in (
+        ("dem", dem_unit, lambda: temperature_wcs),
+        ("temperature_resolution", u.dex, lambda: temperature_wcs),
+        ("chi_squared", one, lambda: wcs),
+        ("predicted_intensity", intensity_unit, lambda: channel_wcs),
+        ("regularization_parameter", one, lambda: wcs),
+        ("emission_measure", u.cm**-5, range_wcs),
+        ("covariance", dem_unit**2, matrix_wcs),
+        ("resolution_matrix", one, matrix_wcs),
+    ):
+        array = getattr(solution, key)
+        if array is None:
+            continue
+        error = getattr(solution, f"{key}_uncertainty", None)
+        cubes[key] = NDCube(
             array,
-            cube_wcs,
+            make_wcs(),
             unit=unit,
-            uncertainty=uncertainty,
+            uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
             mask=np.broadcast_to(unsolved, array.shape).copy(),
         )
-
-    cubes = {
-        "dem": cube(solution.dem, u.cm**-5 / u.K, temperature_wcs, solution.dem_uncertainty),
-        "temperature_resolution": cube(solution.temperature_resolution, u.dex, temperature_wcs),
-        "chi_squared": cube(solution.chi_squared, u.dimensionless_unscaled, wcs),
-        "predicted_intensity": cube(solution.predicted_intensity, intensity_unit, channel_wcs),
-        "regularization_parameter": cube(solution.regularization_parameter, u.dimensionless_unscaled, wcs),
-        "status": NDCube(solution.status, wcs, unit=u.dimensionless_unscaled),
-    }
+    cubes["status"] = NDCube(solution.status, wcs, unit=one)
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
     return _Result(list(cubes.items()), aligned_axes=aligned, meta={"temperature_bin_edges": edges, **meta})

@@ -42,17 +42,17 @@ def put_answer(problem, system, lam):
 
     def row(j):
         """Of ``K^dagger``, without v."""
-        return [dot(o_i, problem.column(j)) for o_i in operator]
+        return [M.project(o_i, j) for o_i in operator]
 
     def put_bin(j):
-        v, K_j = M.get("weight", j), problem.column(j)
+        v = M.get("weight", j)
         # A bin that is held at zero is zero, and not minus zero.
-        dem = M.where(v > 0.0, v * dot(K_j, z), 0.0)
+        dem = M.where(v > 0.0, v * M.project(z, j), 0.0)
         M.put_output("dem", j, dem * M.scalar("scale"))
         if "dem_uncertainty" in outputs:
             row_j = row(j)
             M.put_output("dem_uncertainty", j, v * M.sqrt(dot(row_j, row_j)) * M.scalar("scale"))
-        return dem, *(K_ij * dem for K_ij in K_j)
+        return dem, *(M.response(i, j) * dem for i in range(n))
 
     least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
     residual = [(g_i - p_i) * w_i for g_i, p_i, w_i in zip(problem.g, predicted, w, strict=True)]
@@ -82,7 +82,7 @@ def _put_emission_measures(problem, z, operator):
     def put_functional(q):
         def terms(j):
             weighted = M.functional(q, j) * M.get("weight", j)
-            return tuple(weighted * K_ij for K_ij in problem.column(j))
+            return tuple(M.response(i, j) * weighted for i in range(problem.n))
 
         h = M.over_bins(terms, ("sum",) * problem.n)
         M.put_output("emission_measure", q, dot(h, z) * M.scalar("scale"))
@@ -103,8 +103,9 @@ def _put_covariance(problem, row):
         def put_element(j):
             value = M.get("weight", j) * dot(row(j), row_k)
             M.put_element("covariance", j, k, value * (M.scalar("scale") * M.scalar("scale")))
+            return ()
 
-        M.each_bin(put_element)
+        M.over_bins(put_element, ())
 
     M.each_bin(put_column)
 
@@ -122,10 +123,10 @@ def _put_resolution(problem, operator):
     both_sides = [[w_i * o_ik for o_ik in o_i] for w_i, o_i in zip(problem.inverse_sigma, operator, strict=True)]
 
     def put_column(k):
-        h = [dot(row, problem.column(k)) for row in both_sides]
+        h = [M.project(row, k) for row in both_sides]
 
         def element(j):
-            value = M.get("weight", j) * dot(problem.column(j), h)
+            value = M.get("weight", j) * M.project(h, j)
             M.put("scratch", j, value)
             if "resolution_matrix" in outputs:
                 M.put_element("resolution_matrix", j, k, value)

@@ -4,10 +4,10 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_namespace
 
 from sunpy_demreg._engines._problem import EPSILON
-from sunpy_demreg._engines._tables import FLOAT_TABLES, OUTPUTS, SCALARS, Solution
+from sunpy_demreg._engines._tables import N_SAMPLES, OUTPUTS, SCALARS, Solution
 from sunpy_demreg._engines._text import invert_lanes
 
-__all__ = ["invert_arrays"]
+__all__ = ["invert_arrays", "with_lanes"]
 
 _FAR = 1e300
 
@@ -31,20 +31,27 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     -------
     `Solution`
     """
+    n_lanes = g.shape[1]
+    if n_lanes == 1:  # einsum takes the terms of a lone lane in another order
+        xp = array_namespace(g)
+        g, sigma = (xp.concat([a, a], axis=1) for a in (g, sigma))
+        weight = None if weight is None else xp.concat([weight, weight], axis=1)
     machine = _ArrayMachine(g, sigma, tables, plan, weight, is_careful=is_careful)
     # Lanes that are done are computed on beside the others, and those of extreme size come back as failed.
     with np.errstate(all="ignore"):
         invert_lanes(machine, plan)
-    return Solution(**{name: machine.outputs.get(name) for name in OUTPUTS}, status=machine.status)
+    outputs = dict.fromkeys(OUTPUTS) | {name: a[..., :n_lanes] for name, a in machine.outputs.items()}
+    return Solution(**outputs, status=machine.status[:n_lanes])
 
 
-def _rows(array):
-    """As nested lists of numbers: Python's, where reading them costs nothing, or arrays without axes."""
-    if is_numpy_namespace(array_namespace(array)):
-        return array.tolist()
-    if array.ndim == 1:
-        return [array[i] for i in range(array.shape[0])]
-    return [_rows(array[i, :]) for i in range(array.shape[0])]
+_ALL = slice(None)  # the bin j of a body that is run for all bins at once
+
+
+def with_lanes(xp, array, chosen, values):
+    """A copy of `array` whose chosen lanes have the given values."""
+    position = xp.cumulative_sum(xp.astype(chosen, xp.int64)) - 1
+    spread = xp.take(values, xp.where(chosen, position, 0), axis=values.ndim - 1)
+    return xp.where(chosen, spread, array)
 
 
 class _Basis:
@@ -68,15 +75,43 @@ def _sum(values):
     return result
 
 
+def _sum_of_rows(a):
+    """
+    Over the first axis: the first half of the rows plus the second, and so on.
+
+    In an order of our own: that of a library may depend on how many lanes there are.
+    """
+    odd = []
+    while a.shape[0] > 1:
+        half = a.shape[0] // 2
+        if a.shape[0] % 2:
+            odd.append(a[2 * half, :])
+        a = a[:half, :] + a[half : 2 * half, :]
+    return _sum([a[0, :], *odd])
+
+
+def _contract(a, b):
+    """``sum_k a[k, i] b[k, lane]``, in an order that does not depend on the lanes: (K, I), (K, N) -> (I, N)."""
+    if is_numpy_namespace(array_namespace(b)):
+        return np.einsum("ki,kn->in", a, b)  # without BLAS, whose order may
+    result = a[0, :, None] * b[0, None, :]
+    for k in range(1, a.shape[0]):
+        result = result + a[k, :, None] * b[k, None, :]
+    return result
+
+
 class _ArrayMachine:
-    """What `sunpy_demreg._engines` lists."""
+    """
+    What `sunpy_demreg._engines` lists.
+
+    The body of a loop over bins runs once, on arrays (m, N); but for `each_bin`, where j is a number.
+    """
 
     def __init__(self, g, sigma, tables, plan, weight, *, is_careful):
         self._xp = xp = array_namespace(g, sigma)
         self.is_careful, self._weight = is_careful, weight
         self._g, self._sigma, self._tables = g, sigma, tables
         self._m, self._q = tables.response.shape[0], tables.functional.shape[0]
-        self._rows = {name: _rows(getattr(tables, name)) for name in FLOAT_TABLES}
         self._kind = {"dtype": g.dtype, "device": device(g)}
         self._store = {}
         shapes = Solution.shapes(plan.n_channels, self._m, self._q)
@@ -94,36 +129,50 @@ class _ArrayMachine:
         return self._weight[j, :]
 
     def scalar(self, name):
-        return self._rows["scalars"][SCALARS.index(name)]
+        return self._tables.scalars[SCALARS.index(name)]
 
     def response(self, i, j):
-        return self._rows["response"][j][i]
+        return self._column(self._tables.response[:, i], j)
 
-    def response_pair(self, p, j):
-        return self._rows["response_pair"][j][p]
+    def project(self, z, j):
+        z = self._xp.stack(z)
+        if j is not _ALL:
+            return _contract(self._tables.response[j, :, None], z)[0, :]
+        return _contract(self._xp.permute_dims(self._tables.response, (1, 0)), z)
+
+    def gram(self, weight):
+        shape = self._m, self._g.shape[1]
+        sums = _contract(self._tables.response_pair, self._xp.broadcast_to(weight(_ALL), shape))
+        return [sums[p, :] for p in range(sums.shape[0])]
 
     def shared_gram(self, p):
-        return self._rows["shared_gram"][p]
+        return self._tables.shared_gram[p]
 
     def shared_weight(self, j):
-        return self._rows["shared_weight"][j]
+        return self._column(self._tables.shared_weight, j)
 
     def dlogt(self, j):
-        return self._rows["dlogt"][j]
+        return self._column(self._tables.dlogt, j)
 
     def functional(self, q, j):
-        return self._rows["functional"][q][j]
+        return self._column(self._tables.functional[q, :], j)
+
+    def _column(self, table, j):
+        return table[:, None] if j is _ALL else table[j]
 
     # --- storage
 
     def get(self, name, j):
-        return self._store[name, j]
+        return self._store[name][j, :]
 
     def put(self, name, j, value):
-        self._store[name, j] = value
+        self._store[name] = value
 
     def sum_of_inner_neighbors(self, name, j):
-        return _sum([self._store[name, i] for i in range(max(j - 2, 1), min(j + 3, self._m - 1))])
+        xp, m = self._xp, self._m
+        zeros = xp.zeros((3, self._g.shape[1]), **self._kind)
+        padded = xp.concat([zeros, self._store[name][1 : m - 1, :], zeros])
+        return _sum([padded[i : i + m, :] for i in range(5)])
 
     def put_output(self, name, j, value):
         if name in self.outputs:
@@ -137,25 +186,44 @@ class _ArrayMachine:
         self.status = self._xp.astype(value, self._xp.int32)
 
     def ends_above(self, name, level):
-        xp, tables = self._xp, self._tables
-        column = xp.stack([self._store[name, j] for j in range(self._m)])
-        lower, upper = (xp.take(column, tables.left + i, axis=0) for i in (0, 1))
-        is_above = lower + tables.fraction[:, None] * (upper - lower) >= level
-        count = xp.astype(is_above, xp.int8)
-        first = xp.take(tables.sample, xp.argmax(count, axis=0))
-        last = xp.take(xp.flip(tables.sample), xp.argmax(xp.flip(count, axis=0), axis=0))
-        is_any = xp.any(is_above, axis=0)
+        """From the first and the last bin that are above, sample by sample until the line between bins is."""
+        xp, column = self._xp, self._store[name]
+        is_above = column >= level
+        number = xp.arange(self._m, dtype=xp.int16, device=device(column))[:, None]
+        first = xp.min(xp.where(is_above, number, self._m), axis=0)
+        last = xp.max(xp.where(is_above, number, -1), axis=0)
+        is_any = last >= 0
+        lanes = xp.arange(is_any.shape[0], device=device(column))
+        values, tables = xp.reshape(column, (-1,)), self._tables
+        first = xp.take(tables.first_sample, xp.where(is_any, first, 0))
+        last = xp.take(tables.last_sample, xp.where(is_any, last, 0))
+        first, last = (self._end_above(values, level, lanes, s, step) for s, step in ((first, 1), (last, -1)))
         return xp.where(is_any, first, _FAR), xp.where(is_any, last, -_FAR)
+
+    def _end_above(self, values, level, lanes, s, step):
+        xp, tables, n_lanes = self._xp, self._tables, self._g.shape[1]
+        position = xp.take(tables.left, s) * n_lanes + lanes
+        lower, upper = xp.take(values, position), xp.take(values, position + n_lanes)
+        is_above = lower + xp.take(tables.fraction, s) * (upper - lower) >= level
+        found = xp.where(is_above, xp.take(tables.sample, s), step * _FAR)
+        is_pending = ~is_above & (s != (N_SAMPLES - 1 if step > 0 else 0))
+        if xp.any(is_pending):  # the few lanes left go on
+            chosen = xp.nonzero(is_pending)[0]
+            rest = (xp.take(a, chosen) for a in (level, lanes, s + step))
+            found = with_lanes(xp, found, is_pending, self._end_above(values, *rest, step))
+        return found
 
     # --- loops
 
     def over_bins(self, body, reductions):
-        add, minimum, maximum = (lambda a, b: a + b), self.minimum, self.maximum
-        combine = [{"sum": add, "minimum": minimum, "maximum": maximum}[how] for how in reductions]
-        results = body(0)
-        for j in range(1, self._m):
-            results = [f(a, b) for f, a, b in zip(combine, results, body(j), strict=True)]
-        return results
+        reduce = {"sum": _sum_of_rows, "minimum": self._least, "maximum": self._largest}
+        return [reduce[how](value) for how, value in zip(reductions, body(_ALL), strict=True)]
+
+    def _least(self, value):
+        return self._xp.min(value, axis=0)
+
+    def _largest(self, value):
+        return self._xp.max(value, axis=0)
 
     def each_bin(self, body):
         for j in range(self._m):
@@ -203,7 +271,7 @@ class _ArrayMachine:
     def diagonalize(self, n, element):
         """``G = U diag(s2) U^T`` from the singular values of ``element(i, j)``: s2, U, and where s2 is not zero."""
         xp, m = self._xp, self._m
-        A = xp.stack([xp.stack([element(i, j) for j in range(m)], axis=-1) for i in range(n)], axis=1)  # (N, n, m)
+        A = xp.permute_dims(xp.stack([element(i, _ALL) for i in range(n)]), (2, 0, 1))  # (N, n, m)
         # A lane of extreme size must not stop the others: as zero it comes to nothing, and is flagged.
         A = xp.where(xp.all(xp.isfinite(A), axis=(1, 2), keepdims=True), A, 0.0)
         U, s, _ = xp.linalg.svd(A, full_matrices=n > m)

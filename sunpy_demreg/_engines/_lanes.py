@@ -28,7 +28,11 @@ def total(values):
 
 
 def dot(a, b):
-    return total([x * y for x, y in zip(a, b, strict=True)])
+    # Term by term: of arrays, only two are in the cache at a time.
+    result = a[0] * b[0]
+    for x, y in zip(a[1:], b[1:], strict=True):
+        result = result + x * y
+    return result
 
 
 def tridiagonalize(M, G, y):

@@ -30,7 +30,7 @@ def relax(problem, system, lam, goal):
     def has_negative_bin(lam):
         # v is positive, so the sign of the DEM does not need it.
         z = problem.dual(system.solution_in_reach(M, lam))
-        return M.over_bins(lambda j: (dot(problem.column(j), z),), ("minimum",))[0] < 0.0
+        return M.over_bins(lambda j: (M.project(z, j),), ("minimum",))[0] < 0.0
 
     def step(lam, goal, count, negative):
         goal = M.where(negative, goal * growth, goal)
@@ -68,7 +68,7 @@ def constrain(problem, x, goal):
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
 
     def project(x, j):
-        return dot(problem.column(j), problem.dual(x))
+        return M.project(problem.dual(x), j)
 
     def active_weight(x, j):
         return M.where(project(x, j) > 0.0, M.get("weight", j), 0.0)

@@ -97,11 +97,8 @@ class Problem:
         self.target = self.zero + M.scalar("target")
         self._pairs = channel_pairs(self.n)
 
-    def column(self, j):
-        return [self.M.response(i, j) for i in range(self.n)]
-
     def dual(self, x):
-        """What the columns of K multiply: ``xi_j = v_j K_j . dual``."""
+        """What the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
         return [w_i * x_i for w_i, x_i in zip(self.inverse_sigma, x, strict=True)]
 
     def shared_system(self):
@@ -110,12 +107,7 @@ class Problem:
 
     def system(self, weight):
         """Of ``v = weight(j)`` in the bin j."""
-
-        def terms(j):
-            v = weight(j)
-            return tuple(self.M.response_pair(p, j) * v for p in range(len(self._pairs)))
-
-        return self._system(self.M.over_bins(terms, ("sum",) * len(self._pairs)), weight)
+        return self._system(self.M.gram(weight), weight)
 
     def _system(self, sums, weight):
         """Of the sums over the bins of ``K_i K_k v``."""

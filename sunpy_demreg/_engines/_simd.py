@@ -2,13 +2,13 @@
 
 from llvmlite import ir
 
+from sunpy_demreg._engines._lanes import dot
 from sunpy_demreg._engines._problem import channel_pairs
 from sunpy_demreg._engines._tables import FLOAT_TABLES, INTEGER_TABLES, N_SAMPLES, OUTPUTS, SCALARS
 from sunpy_demreg._engines._text import invert_lanes
 
-__all__ = ["ARGUMENTS", "LANES", "NUMBERS", "make_module"]
+__all__ = ["ARGUMENTS", "NUMBERS", "make_module"]
 
-LANES = 16  # per block: two registers of AVX-512, so that one waits while the other works
 _BUFFERS = ("scratch", "weight")
 #: The arguments of the function: pointers, then numbers.
 ARGUMENTS = (
@@ -27,13 +27,11 @@ NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals")
 _FLAGS = ("contract",)  # a product may be fused with the sum that takes it up
 
 _double, _int = ir.DoubleType(), ir.IntType(64)
-_vector = ir.VectorType(_double, LANES)
-_float32 = ir.FloatType()
+_float32, _bit, _int32 = ir.FloatType(), ir.IntType(1), ir.IntType(32)
 _FAR = 1e300
-_mask = ir.VectorType(ir.IntType(1), LANES)
 
 
-def make_module(plan):
+def make_module(plan, n_lanes):
     """The LLVM module, as text, of ``invert(pointers..., numbers...)`` for the pixels start to stop."""
     module = ir.Module("sunpy_demreg")
     arguments = [ir.PointerType()] * len(ARGUMENTS) + [_int] * len(NUMBERS)
@@ -41,20 +39,21 @@ def make_module(plan):
     for argument in function.args[: len(ARGUMENTS)]:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block())
-    machine = _SimdMachine(builder, dict(zip((*ARGUMENTS, *NUMBERS), function.args, strict=True)), plan)
+    machine = _SimdMachine(builder, dict(zip((*ARGUMENTS, *NUMBERS), function.args, strict=True)), plan, n_lanes)
 
     def block(pixel):
         machine.begin(pixel)
         invert_lanes(machine, plan)
 
     start, stop = (machine.argument[name] for name in ("start", "stop"))
-    machine.loop(start, stop, block, step=LANES)
+    machine.loop(start, stop, block, step=n_lanes)
     builder.ret_void()
     return str(module)
 
 
-def _float(number):
-    return ir.Constant(_vector, [ir.Constant(_double, number)] * LANES)
+def _constant(kind, number):
+    """The number in every lane."""
+    return ir.Constant(kind, [ir.Constant(kind.element, number)] * kind.count)
 
 
 class _Lanes:
@@ -66,12 +65,12 @@ class _Lanes:
         self.builder, self.value = builder, value
 
     def _apply(self, name, other, *, swapped=False):
-        other = other.value if isinstance(other, _Lanes) else _float(other)
+        other = other.value if isinstance(other, _Lanes) else _constant(self.value.type, other)
         pair = (other, self.value) if swapped else (self.value, other)
         return _Lanes(self.builder, getattr(self.builder, name)(*pair, flags=_FLAGS))
 
     def _compare(self, how, other):
-        other = other.value if isinstance(other, _Lanes) else _float(other)
+        other = other.value if isinstance(other, _Lanes) else _constant(self.value.type, other)
         return _Lanes(self.builder, self.builder.fcmp_ordered(how, self.value, other))
 
     def __add__(self, other):
@@ -121,17 +120,18 @@ class _SimdMachine:
 
     is_careful = False
 
-    def __init__(self, builder, argument, plan):
+    def __init__(self, builder, argument, plan, n_lanes):
         self.builder, self.argument, self._n, self._plan = builder, argument, plan.n_channels, plan
         self._n_pairs = len(channel_pairs(plan.n_channels))
         self._entry = builder.block
+        self._n_lanes = n_lanes
+        self._vector, self._mask, self._integers = (ir.VectorType(kind, n_lanes) for kind in (_double, _bit, _int32))
 
     def begin(self, pixel):
         """Start a block of lanes at a pixel. A bad one keeps its lane, as data of zero with an error of one."""
         self._pixel = pixel
-        kind = ir.VectorType(ir.IntType(32), LANES)
-        status = self._load(self._address("status_in", pixel, ir.IntType(32)), kind, 4)
-        self._good = self._lanes(self.builder.icmp_signed("==", status, ir.Constant(kind, [0] * LANES)))
+        status = self._load(self._address("status_in", pixel, _int32), self._integers, 4)
+        self._good = self._lanes(self.builder.icmp_signed("==", status, _constant(self._integers, 0)))
 
     # --- what is given
 
@@ -147,8 +147,18 @@ class _SimdMachine:
     def response(self, i, j):
         return self._shared("response", self._sum(self._product(j, self._n), i))
 
-    def response_pair(self, p, j):
+    def _response_pair(self, p, j):
         return self._shared("response_pair", self._sum(self._product(j, self._n_pairs), p))
+
+    def project(self, z, j):
+        return dot([self.response(i, j) for i in range(self._n)], z)
+
+    def gram(self, weight):
+        def terms(j):
+            v = weight(j)
+            return tuple(self._response_pair(p, j) * v for p in range(self._n_pairs))
+
+        return self.over_bins(terms, ("sum",) * self._n_pairs)
 
     def shared_gram(self, p):
         return self._shared("shared_gram", p)
@@ -168,10 +178,10 @@ class _SimdMachine:
     # --- storage
 
     def get(self, name, j):
-        return self._lanes(self._load(self._address(name, self._product(j, LANES)), _vector, 64))
+        return self._lanes(self._load(self._address(name, self._product(j, self._n_lanes)), self._vector, 64))
 
     def put(self, name, j, value):
-        self.builder.store(value.value, self._address(name, self._product(j, LANES)), align=64)
+        self.builder.store(value.value, self._address(name, self._product(j, self._n_lanes)), align=64)
 
     def sum_of_inner_neighbors(self, name, j):
         """Of the bins j - 2 to j + 2 that are neither the first nor the last of all."""
@@ -183,7 +193,7 @@ class _SimdMachine:
                 self.builder.icmp_signed(">", k, self._index(0)), self.builder.icmp_signed("<", k, last)
             )
             value = self.get(name, self.builder.select(is_inner, k, self._index(0)))
-            value = self._lanes(self.builder.select(is_inner, value.value, _float(0.0)))
+            value = self._lanes(self.builder.select(is_inner, value.value, self._number(0.0)))
             result = value if result is None else result + value
         return result
 
@@ -191,7 +201,7 @@ class _SimdMachine:
         if name in self._plan.outputs:
             value = self.where(self._good, value, float("nan")).value
             if self._plan.dtype == "float32":
-                value = self.builder.fptrunc(value, ir.VectorType(_float32, LANES))
+                value = self.builder.fptrunc(value, ir.VectorType(_float32, self._n_lanes))
             index = self._sum(self._product(j, self.argument["stride"]), self._pixel)
             address = self._address(name, index, value.type.element)
             self.builder.store(value, address, align=4)
@@ -200,9 +210,8 @@ class _SimdMachine:
         self.put_output(name, self._sum(self._product(j, self.argument["n_bins"]), k), value)
 
     def put_status(self, value):
-        kind = ir.VectorType(ir.IntType(32), LANES)
-        bits = self.builder.fptosi(self.where(self._good, value, 0.0).value, kind)
-        self.builder.store(bits, self._address("status", self._pixel, ir.IntType(32)), align=4)
+        bits = self.builder.fptosi(self.where(self._good, value, 0.0).value, self._integers)
+        self.builder.store(bits, self._address("status", self._pixel, _int32), align=4)
 
     def ends_above(self, name, level):
         """From both ends: to the first bin that is above in any lane, and then sample by sample until all are."""
@@ -213,7 +222,7 @@ class _SimdMachine:
 
     def _end_above(self, name, level, start, step, first_of):
         end = self.argument["n_bins"] if step > 0 else self._index(-1)
-        bin_, sample, pending, found = (self._slot(kind) for kind in (_int, _int, _mask, _vector))
+        bin_, sample, pending, found = (self._slot(kind) for kind in (_int, _int, self._mask, self._vector))
         self.builder.store(start, bin_)
 
         def look_at_bin():
@@ -225,14 +234,14 @@ class _SimdMachine:
         self._repeat_while(look_at_bin)
         j = self.builder.sub(self.builder.load(bin_, typ=_int), self._index(step))
         self.builder.store(self.builder.load(self._address(first_of, j, _int), typ=_int), sample)
-        self.builder.store(ir.Constant(_mask, [1] * LANES), pending)
-        self.builder.store(_float(step * _FAR), found)
+        self.builder.store(_constant(self._mask, 1), pending)
+        self.builder.store(self._number(step * _FAR), found)
 
         def look_at_sample():
             s = self.builder.load(sample, typ=_int)
-            still = self.builder.load(pending, typ=_mask)
+            still = self.builder.load(pending, typ=self._mask)
             is_above = self.builder.and_((self._sampled(name, s) >= level).value, still)
-            so_far = self.builder.load(found, typ=_vector)
+            so_far = self.builder.load(found, typ=self._vector)
             self.builder.store(self.builder.select(is_above, self._shared("sample", s).value, so_far), found)
             still = self.builder.and_(still, self.builder.not_(is_above))
             self.builder.store(still, pending)
@@ -242,7 +251,7 @@ class _SimdMachine:
             return self.builder.and_(self._any(still), is_inside)
 
         self._repeat_while(look_at_sample)
-        return self._lanes(self.builder.load(found, typ=_vector))
+        return self._lanes(self.builder.load(found, typ=self._vector))
 
     def _sampled(self, name, s):
         left = self.builder.load(self._address("left", s, _int), typ=_int)
@@ -254,17 +263,17 @@ class _SimdMachine:
     def over_bins(self, body, reductions):
         start = {"sum": 0.0, "minimum": float("inf"), "maximum": float("-inf")}
         combine = {"sum": _Lanes.__add__, "minimum": self.minimum, "maximum": self.maximum}
-        slots = [self._slot(_vector) for _ in reductions]
+        slots = [self._slot(self._vector) for _ in reductions]
         for slot, how in zip(slots, reductions, strict=True):
-            self.builder.store(_float(start[how]), slot)
+            self.builder.store(self._number(start[how]), slot)
 
         def step(j):
             for slot, how, value in zip(slots, reductions, body(j), strict=True):
-                so_far = self._lanes(self.builder.load(slot, typ=_vector))
+                so_far = self._lanes(self.builder.load(slot, typ=self._vector))
                 self.builder.store(combine[how](so_far, value).value, slot)
 
         self.each_bin(step)
-        return tuple(self._lanes(self.builder.load(slot, typ=_vector)) for slot in slots)
+        return tuple(self._lanes(self.builder.load(slot, typ=self._vector)) for slot in slots)
 
     def each_bin(self, body):
         self.loop(self._index(0), self.argument["n_bins"], body)
@@ -315,13 +324,13 @@ class _SimdMachine:
         self.builder.position_at_end(after)
 
     def _any(self, mask):
-        bits = ir.IntType(LANES)
+        bits = ir.IntType(self._n_lanes)
         return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), ir.Constant(bits, 0))
 
     # --- functions
 
     def where(self, condition, a, b):
-        a, b = (x.value if isinstance(x, _Lanes) else _float(x) for x in (a, b))
+        a, b = (x.value if isinstance(x, _Lanes) else self._number(x) for x in (a, b))
         return self._lanes(self.builder.select(condition.value, a, b))
 
     def maximum(self, a, b):
@@ -343,12 +352,15 @@ class _SimdMachine:
         return self._call("log", x)
 
     def _call(self, name, x):
-        name = f"llvm.{name}.v{LANES}f64"
+        name = f"llvm.{name}.v{self._n_lanes}f64"
         module = self.builder.module
-        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(_vector, [_vector]), name)
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(self._vector, [self._vector]), name)
         return self._lanes(self.builder.call(function, [x.value]))
 
     # --- addresses and values
+
+    def _number(self, number):
+        return _constant(self._vector, number)
 
     def _lanes(self, value):
         return _Lanes(self.builder, value)
@@ -370,14 +382,14 @@ class _SimdMachine:
 
     def _pixels(self, name, i):
         index = self._sum(self._product(i, self.argument["stride"]), self._pixel)
-        return self._lanes(self._load(self._address(name, index), _vector, 8))
+        return self._lanes(self._load(self._address(name, index), self._vector, 8))
 
     def _shared(self, name, i):
         """One number of a table, in all lanes."""
         number = self._load(self._address(name, i), _double, 8)
-        undefined, zero = ir.Constant(_vector, ir.Undefined), ir.IntType(32)
-        first = self.builder.insert_element(undefined, number, ir.Constant(zero, 0))
-        everywhere = ir.Constant(ir.VectorType(zero, LANES), [0] * LANES)
+        undefined = ir.Constant(self._vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, ir.Constant(_int32, 0))
+        everywhere = _constant(self._integers, 0)
         return self._lanes(self.builder.shuffle_vector(first, undefined, everywhere))
 
     def _slot(self, kind):

@@ -14,7 +14,7 @@ G is made tridiagonal, so that each trial of lam costs O(n).
 
 from sunpy_demreg._engines._answer import put_answer
 from sunpy_demreg._engines._choice import choose, discrepancy_root
-from sunpy_demreg._engines._lanes import dot, total
+from sunpy_demreg._engines._lanes import total
 from sunpy_demreg._engines._positivity import constrain, relax
 from sunpy_demreg._engines._problem import Problem
 from sunpy_demreg._status import Status
@@ -101,9 +101,10 @@ def _weighted_system(problem):
 
 def _dem(problem, system, weight):
     """The solution at the target, as a function of the bin."""
+    M = problem.M
     lam, _ = choose(problem, system, problem.target)
-    z = problem.dual(system.solution_in_reach(problem.M, lam))
-    return lambda j: weight(j) * dot(problem.column(j), z)
+    z = problem.dual(system.solution_in_reach(M, lam))
+    return lambda j: weight(j) * M.project(z, j)
 
 
 def _least_locus(problem, j):

@@ -9,7 +9,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from sunpy_demreg._engines._cache import load_code, save_code
-from sunpy_demreg._engines._simd import ARGUMENTS, LANES, NUMBERS, make_module
+from sunpy_demreg._engines._simd import ARGUMENTS, NUMBERS, make_module
 from sunpy_demreg._engines._tables import Solution, make_plan, make_tables
 from sunpy_demreg._engines._text import DIFFICULT
 from sunpy_demreg._regularization import solve_carefully
@@ -17,6 +17,8 @@ from sunpy_demreg._regularization import solve_carefully
 __all__ = ["Solver"]
 
 _OPTIMIZATION = 3
+# Per block: two registers, so that one waits while the other works.
+_LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 _CAREFUL_BLOCK = 256  # lanes that are solved again at once: on plain arrays, which need memory
 
 
@@ -54,21 +56,21 @@ class Solver:
             C-contiguous arrays (..., N) that get the answer; None what is not asked for.
         start, stop : int
         """
-        n_full = (stop - start) // LANES * LANES
+        n_full = (stop - start) // _LANES * _LANES
         if n_full:
             self._run(intensity, uncertainty, self._weight, status, into, start, start + n_full)
         if start + n_full < stop:
             # The last block is filled up with bad pixels, beside the arrays.
             rest = slice(start + n_full, stop)
             n_rest = rest.stop - rest.start
-            padded = Solution(*(None if a is None else np.empty((*a.shape[:-1], LANES), a.dtype) for a in into))
-            bad = np.ones(LANES, dtype=np.int32)
+            padded = Solution(*(None if a is None else np.empty((*a.shape[:-1], _LANES), a.dtype) for a in into))
+            bad = np.ones(_LANES, dtype=np.int32)
             bad[:n_rest] = status[rest]
-            given = [None if a is None else np.ones((len(a), LANES)) for a in (intensity, uncertainty, self._weight)]
+            given = [None if a is None else np.ones((len(a), _LANES)) for a in (intensity, uncertainty, self._weight)]
             for part, whole in zip(given, (intensity, uncertainty, self._weight), strict=True):
                 if part is not None:
                     part[:, :n_rest] = whole[:, rest]
-            self._run(*given, bad, padded, 0, LANES)
+            self._run(*given, bad, padded, 0, _LANES)
             for whole, part in zip(into, padded, strict=True):
                 if whole is not None:
                     whole[..., rest] = part[..., :n_rest]
@@ -76,7 +78,7 @@ class Solver:
 
     def _run(self, intensity, uncertainty, weight, status, into, start, stop):
         m = self._tables["dlogt"].size
-        buffers = dict(zip(("scratch", "weight"), (_aligned(m * LANES) for _ in range(2)), strict=True))
+        buffers = dict(zip(("scratch", "weight"), (_aligned(m * _LANES) for _ in range(2)), strict=True))
         given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
         given |= self._tables | buffers | into._asdict()
         pointers = (None if given[name] is None else given[name].ctypes.data for name in ARGUMENTS)
@@ -106,7 +108,7 @@ def _compiled(plan):
     """The function of a plan; its machine code is kept on disk."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    text = make_module(plan)
+    text = make_module(plan, _LANES)
     target = llvm.Target.from_default_triple()
     cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=_OPTIMIZATION)

@@ -1,0 +1,1 @@
+"""What the validation page of the documentation reports: ``python validation/run.py`` measures all of it again."""
