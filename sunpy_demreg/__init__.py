@@ -12,6 +12,7 @@ from importlib import import_module as _import_module
 _HOMES = {
     "prepare": "observation",
     "TemperatureResponse": "response",
+    "dn2dem_pos": "compat",
     "invert": "inversion",
     "read": "io",
     "write": "io",
@@ -21,7 +22,17 @@ _HOMES = {
     "__version__": "_version",
 }
 
-__all__ = ["Status", "TemperatureResponse", "invert", "prepare", "read", "sample", "visualization", "write"]
+__all__ = [
+    "Status",
+    "TemperatureResponse",
+    "dn2dem_pos",
+    "invert",
+    "prepare",
+    "read",
+    "sample",
+    "visualization",
+    "write",
+]
 
 
 def __getattr__(name):

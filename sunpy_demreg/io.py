@@ -25,7 +25,8 @@ from sunpy_demreg.result import _bin_centers, _wrap
 __all__ = ["read", "write"]
 
 _FORMAT = "sunpy_demreg 1"
-_CUBES = tuple(field for field in Solution._fields if field != "dem_uncertainty")
+_CUBES = tuple(field for field in Solution._fields if not field.endswith("_uncertainty"))
+_NEEDED = ("dem", "status")
 _CARDS = {"PARCHOIC": "parameter_choice", "POSITIV": "positivity", "CHI2TARG": "chi_squared_target"}
 
 
@@ -59,13 +60,14 @@ def write(result, path, *, overwrite=False):
     Notes
     -----
     Every output has its own image extension (``DEM``, ``DEM_UNCERTAINTY``, ``TEMPERATURE_RESOLUTION``,
-    ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``STATUS``) with the celestial
-    coordinates of the image and the unit of the values. A mask that was changed after the inversion has one too,
-    such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata, as JSON)
-    complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
+    ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``STATUS``, and others if there) with the
+    celestial coordinates of the image and the unit of the values. A mask that was changed after the inversion has
+    one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata, as
+    JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
 
     With m temperature bins and n channels a file takes ``8 (3 m + n + 3)`` bytes per pixel: 1 GB for 1024 x 1024
-    pixels, 36 bins and 6 channels. The name ``.fits.gz`` compresses it, without loss.
+    pixels, 36 bins and 6 channels; half of that with ``dtype="float32"``. The name ``.fits.gz`` compresses it,
+    without loss.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -126,12 +128,17 @@ def read(path):
 
 def _to_hdus(result):
     _check_is_result(result)
-    arrays = {key: np.asarray(result[key].data) for key in _CUBES}
-    solution = Solution(**arrays, dem_uncertainty=np.asarray(result["dem"].uncertainty.array))
+    arrays = dict.fromkeys(Solution._fields)
+    for key in _CUBES:
+        if key in result:
+            arrays[key] = np.asarray(result[key].data)
+            if f"{key}_uncertainty" in arrays and result[key].uncertainty is not None:
+                arrays[f"{key}_uncertainty"] = np.asarray(result[key].uncertainty.array)
+    solution = Solution(**arrays)
     meta = dict(result.meta)
     edges = meta.pop("temperature_bin_edges")
     _check_shapes(solution, edges, meta["channels"])
-    wcs, channel_wcs = (result[key].wcs for key in ("chi_squared", "predicted_intensity"))
+    wcs, predicted = result["status"].wcs, result.get("predicted_intensity")
     header, dropped = _pixel_header(wcs)
 
     def image(key, array, unit, suffix=""):
@@ -142,9 +149,13 @@ def _to_hdus(result):
         hdu.header["BUNIT"] = _unit_name(unit)
         if n_leading:
             hdu.header["WCSAXES"] = array.ndim
-            cards = {"CTYPE": "CHANNEL"} if key == "predicted_intensity" else _temperature_cards(edges)
-            for keyword, value in ({"CRPIX": 1.0, "CRVAL": 1.0, "CDELT": 1.0} | cards).items():
-                hdu.header[f"{keyword}{array.ndim}"] = value
+            cards = {
+                "predicted_intensity": {"CTYPE": "CHANNEL"},
+                "emission_measure": {"CTYPE": "RANGE"},
+            }.get(key.removesuffix("_uncertainty"), _temperature_cards(edges))
+            for axis in range(array.ndim, array.ndim - n_leading, -1):
+                for keyword, value in ({"CRPIX": 1.0, "CRVAL": 1.0, "CDELT": 1.0} | cards).items():
+                    hdu.header[f"{keyword}{axis}"] = value
         return hdu
 
     hdus = fits.HDUList([fits.PrimaryHDU()])
@@ -154,10 +165,14 @@ def _to_hdus(result):
     primary["DROPPED"] = (" ".join(map(str, len(dropped) - np.flatnonzero(dropped))), "axes that the result lacks")
     for keyword, key in _CARDS.items():
         primary[keyword] = (meta[key] if isinstance(meta[key], int | float) else str(meta[key]), key)
+    fields = [field for field, array in solution._asdict().items() if array is not None]
+    primary["OUTPUTS"] = " ".join(fields)
     for field, array in solution._asdict().items():
-        hdus.append(image(field, array, result[field.removesuffix("_uncertainty")].unit))
+        if field in fields:
+            hdus.append(image(field, array, result[field.removesuffix("_uncertainty")].unit))
     # What `read` will make of the arrays alone tells what else there is to keep.
-    bare = _wrap(solution, edges, result["predicted_intensity"].unit, wcs, channel_wcs, {})
+    unit, channel_wcs = (predicted.unit, predicted.wcs) if predicted else (None, None)
+    bare = _wrap(solution, edges, unit, wcs, channel_wcs, {})
     for key, cube in bare.items():
         if result[key].unit != cube.unit:
             raise ValueError(f"`result[{key!r}]` is in {result[key].unit}: convert it back to {cube.unit}")
@@ -169,9 +184,10 @@ def _to_hdus(result):
     if as_text:
         warn_user(f"`result` has metadata of which only the text is written: {', '.join(as_text)}", stacklevel=3)
     labels = [label.encode("ascii", "backslashreplace") for label in meta["channels"]]
+    coordinate = _channel_coordinate(predicted) if predicted else np.arange(1, len(labels) + 1) * u.one
     for name, columns in (
         ("TEMPERATURE_BIN_EDGES", {"edge": edges}),
-        ("CHANNELS", {"channel": labels, "coordinate": _channel_coordinate(result["predicted_intensity"])}),
+        ("CHANNELS", {"channel": labels, "coordinate": coordinate}),
         ("META", {"json": [text[i : i + 80] for i in range(0, len(text), 80)]}),
     ):
         hdus.append(fits.table_to_hdu(QTable(columns)))
@@ -185,7 +201,7 @@ def _from_hdus(hdus):
     for hdu in hdus:
         if hdu.verify_checksum() == 0:
             raise ValueError(f"the checksum of {hdu.name} does not match")
-    wcs = WCS(hdus["CHI_SQUARED"].header)
+    wcs = WCS(hdus["STATUS"].header)
     dropped = [wcs.naxis - int(axis) for axis in hdus[0].header["DROPPED"].split()]
 
     def image(name, kind):
@@ -199,7 +215,9 @@ def _from_hdus(hdus):
         # The numbers as they are: QTable.read would run what the comments of the table say.
         return u.Quantity(np.asarray(hdu.data)[name].ravel().astype(float), hdu.columns[name].unit or "")
 
-    solution = Solution(*(image(field.upper(), "i" if field == "status" else "f") for field in Solution._fields))
+    fields = hdus[0].header["OUTPUTS"].split()
+    arrays = {field: image(field.upper(), "i" if field == "status" else "f") for field in fields}
+    solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
     edges = quantity(hdus["TEMPERATURE_BIN_EDGES"], "edge").to(u.K)
     coordinate = quantity(hdus["CHANNELS"], "coordinate")
     text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either
@@ -209,7 +227,7 @@ def _from_hdus(hdus):
     if dropped:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
-    unit = u.Unit(hdus["PREDICTED_INTENSITY"].header["BUNIT"])
+    unit = u.Unit(hdus["PREDICTED_INTENSITY"].header["BUNIT"]) if "PREDICTED_INTENSITY" in hdus else None
     result = _wrap(solution, edges, unit, wcs, _prepend_axis(wcs, coordinate, *kind), meta)
     for key, cube in result.items():
         if f"{key}_MASK" in hdus:
@@ -220,8 +238,8 @@ def _from_hdus(hdus):
 def _check_is_result(result):
     rule = "`result` must be what `invert` returns"
     if not isinstance(result, NDCollection):
-        raise TypeError(f"{rule}, an NDCollection of all its cubes, but is a {type(result).__name__}")
-    missing = [repr(key) for key in _CUBES if key not in result]
+        raise TypeError(f"{rule}, an NDCollection of its cubes, but is a {type(result).__name__}")
+    missing = [repr(key) for key in _NEEDED if key not in result]
     meta = ("temperature_bin_edges", "channels", *_CARDS.values())
     missing += [f"meta[{key!r}]" for key in meta if key not in (result.meta or {})]
     if missing:
@@ -229,12 +247,11 @@ def _check_is_result(result):
 
 
 def _check_shapes(solution, edges, channels):
-    pixels = solution.status.shape
-    expected = dict.fromkeys(("dem", "dem_uncertainty", "temperature_resolution"), (len(edges) - 1, *pixels))
-    expected["predicted_intensity"] = (len(channels), *pixels)
+    pixels, q = solution.status.shape, 0 if solution.emission_measure is None else len(solution.emission_measure)
+    expected = Solution.shapes(len(channels), len(edges) - 1, q)
     for field, array in solution._asdict().items():
-        shape = expected.get(field, pixels)
-        if array.shape != shape:
+        shape = (*expected.get(field, ()), *pixels)
+        if array is not None and array.shape != shape:
             raise ValueError(
                 f"`result` has {field} of shape {array.shape}, not {shape}: slice all its cubes alike, along pixel axes"
             )

@@ -288,6 +288,7 @@ def test_image_without_any_signal_is_all_masked(small, response, edges):
 
 # --- bad calls ----------------------------------------------------------------------------------------
 
+R = u.DN * u.cm**5 / (u.pix * u.s)
 E = 10 ** np.arange(5.6, 7.41, 0.1)
 BAD_CALLS = {
     "too few channels": (
@@ -333,7 +334,7 @@ BAD_CALLS = {
     "no response": (lambda d, s: {"response": None}, "`response` must be a TemperatureResponse, but is a NoneType"),
     "two bins": (lambda d, s: {"temperature_bin_edges": E[:3] * u.K}, "at least three bins"),
     "edges of two axes": (lambda d, s: {"temperature_bin_edges": [E, E] * u.K}, "has the shape"),
-    "unknown choice": (lambda d, s: {"parameter_choice": "gcv"}, "`parameter_choice` must be one of.*'gcv'"),
+    "unknown choice": (lambda d, s: {"parameter_choice": "lcurve"}, "`parameter_choice` must be one of.*'lcurve'"),
     "unknown positivity": (lambda d, s: {"positivity": True}, "`positivity` must be one of"),
     "target of zero": (lambda d, s: {"chi_squared_target": 0}, "`chi_squared_target` must be.*above 0"),
     "no growth": (lambda d, s: {"target_growth": 1.0}, "`target_growth` must be.*above 1"),
@@ -348,6 +349,38 @@ BAD_CALLS = {
     ),
     "unknown backend": (lambda d, s: {"backend": "cuda"}, r"`backend` must be one of \('cpu', 'numpy'\).*'cuda'"),
     "no workers": (lambda d, s: {"workers": 0}, "`workers` must be.*at least 1"),
+    "unknown method": (lambda d, s: {"method": "L2"}, "`method` must be one of.*'L2'"),
+    "unknown weighting": (lambda d, s: {"weighting": "loci"}, "`weighting` must be one of.*or an array.*'loci'"),
+    "no weighting": (lambda d, s: {"weighting": None}, "`weighting` must be one of"),
+    "weight of another shape": (lambda d, s: {"weighting": np.ones(35)}, r"`weighting` has the shape \(35,\).*\(36,\)"),
+    "weight of zero": (lambda d, s: {"weighting": np.r_[0.0, np.ones(35)]}, "`weighting` must be.*1 of its 36"),
+    "weight that is no number": (lambda d, s: {"weighting": ["a"] * 36}, "`weighting` must be"),
+    "l2 with a weighting": (lambda d, s: {"method": "l2", "weighting": "em_loci"}, "`method` 'l2' has one weight"),
+    "refined array": (lambda d, s: {"weighting": np.ones(36), "n_refinements": 1}, "`n_refinements` refine"),
+    "too many refinements": (lambda d, s: {"n_refinements": 6}, "`n_refinements` must be.*5 at most"),
+    "unknown output": (lambda d, s: {"outputs": ("dem", "edem")}, "`outputs` must be some of.*'edem'"),
+    "outputs as one text": (lambda d, s: {"outputs": "dem"}, "`outputs` must be some of.*in a tuple"),
+    "error without its DEM": (lambda d, s: {"outputs": ("dem_uncertainty",)}, "`outputs` has 'dem_uncertainty'"),
+    "emission measure without ranges": (lambda d, s: {"outputs": ("emission_measure",)}, "emission_measure_ranges"),
+    "ranges without emission measure": (
+        lambda d, s: {"outputs": ("dem",), "emission_measure_ranges": [1e6, 2e6] * u.K},
+        "`outputs` must have 'emission_measure'",
+    ),
+    "ranges without unit": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6]}, "must be a Quantity in kelvin"),
+    "ranges outside": (lambda d, s: {"emission_measure_ranges": [1e5, 2e6] * u.K}, "ascending pairs inside"),
+    "ranges that descend": (lambda d, s: {"emission_measure_ranges": [2e6, 1e6] * u.K}, "ascending pairs inside"),
+    "ranges that are no pairs": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6, 3e6] * u.K}, "must be pairs"),
+    "integers": (lambda d, s: {"dtype": int}, "`dtype` must be 'float64' or 'float32'"),
+    "no type": (lambda d, s: {"dtype": None}, "`dtype` must be"),
+    "cross-validation of one channel": (
+        lambda d, s: {
+            "data": d[:1],
+            "uncertainty": s[:1],
+            "response": TemperatureResponse.from_arrays(["94"], [1e5, 1e8] * u.K, [[1e-25, 1e-25]] * R),
+            "parameter_choice": "gcv",
+        },
+        "'gcv' leaves out",
+    ),
     "one sample": (lambda d, s: {"n_samples": 1}, "`n_samples` must be.*at least 2"),
 }
 
@@ -387,3 +420,90 @@ def test_cube_that_carries_its_own_refuses_another(small, response, edges, name)
     value = {"uncertainty": bare(small)[1], "mask": small.mask, "channels": response.channels}[name]
     with pytest.raises(TypeError, match=f"`{name}` was given, but the cube"):
         invert(small, response, edges, **{name: value})
+
+
+def test_method_l2_is_one_pass_with_an_even_weight(small, response, edges):
+    """Its answers are those of a weight that is the same everywhere, to rounding; and it meets its target."""
+    l2 = invert(small, response, edges, method="l2", positivity=None)
+    dlogt = np.diff(np.log10(edges.to_value(u.K)))
+    even = invert(small, response, edges, weighting=dlogt**2, positivity=None)
+    difference = np.abs(l2["dem"].data - even["dem"].data).max(axis=0) / np.abs(even["dem"].data).max(axis=0)
+    assert difference.max() < 1e-9
+    np.testing.assert_allclose(l2["chi_squared"].data, 1, rtol=1e-9)
+    assert l2.meta["method"] == "l2"
+    assert np.any(np.abs(l2["dem"].data - invert(small, response, edges)["dem"].data) > 0.1 * l2["dem"].data.max())
+
+
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+def test_dem_as_weight_is_that_of_the_pixel(small, response, edges, backend):
+    """A weight per pixel gives what each pixel gives alone, with its own as one for all."""
+    weight = np.maximum(invert(small, response, edges)["dem"].data, 1e18)
+    weight[:, 1, 2] = np.nan
+    data, sigma = bare(small)
+    data[0, 1, 2] = np.nan * data.unit  # a bad pixel needs no weight
+    with pytest.warns(SunpyUserWarning, match="1 of 42 pixels"):
+        whole = invert(data, response, edges, uncertainty=sigma, weighting=weight, backend=backend)
+    assert whole.meta["weighting"] == "given"
+    for y, x in ((0, 0), (3, 5)):
+        one = invert(
+            data[:, y, x], response, edges, uncertainty=sigma[:, y, x], weighting=weight[:, y, x], backend=backend
+        )
+        difference = np.abs(one["dem"].data[..., 0] - whole["dem"].data[:, y, x]).max()
+        assert difference < 1e-9 * one["dem"].data.max()
+    assert np.isnan(whole["dem"].data[:, 1, 2]).all()
+
+
+def test_emission_measures_are_sums_with_the_error_of_the_sum(small, response, edges):
+    ranges = [[10**5.6, 10**7.4], [1e6, 2e6], [1.05e6, 1.06e6]] * u.K
+    result = invert(small, response, edges, emission_measure_ranges=ranges)
+    measure = result["emission_measure"]
+    assert measure.unit == u.cm**-5
+    assert measure.data.shape == (3, 6, 7)
+    log_edges = np.log10(edges.to_value(u.K))
+    per_dex = result["dem"].data * (10 ** (0.5 * (log_edges[1:] + log_edges[:-1])) * np.log(10))[:, None, None]
+    np.testing.assert_allclose(measure.data[0], np.sum(per_dex * np.diff(log_edges)[:, None, None], axis=0), rtol=1e-9)
+    # Inside one bin: its share in log T.
+    np.testing.assert_allclose(measure.data[2], per_dex[8] * np.log10(1.06 / 1.05), rtol=1e-9)
+    matrices = invert(small, response, edges, outputs=("dem", "covariance"))["covariance"]
+    assert matrices.unit == (u.cm**-5 / u.K) ** 2
+    width = (10 ** (0.5 * (log_edges[1:] + log_edges[:-1])) * np.log(10)) * np.diff(log_edges)
+    variance = np.einsum("j,k,jk...->...", width, width, matrices.data)
+    np.testing.assert_allclose(measure.uncertainty.array[0], np.sqrt(variance), rtol=1e-8)
+    # Neighboring bins are correlated: adding their errors in quadrature would be wrong.
+    quadrature = np.sqrt(np.einsum("j,jj...->...", width**2, matrices.data))
+    assert np.all(np.abs(quadrature / measure.uncertainty.array[0] - 1) > 0.01)
+
+
+def test_matrices_have_two_temperature_axes_and_are_for_chosen_pixels(small, cube, response, edges):
+    result = invert(small, response, edges, outputs=("dem", "dem_uncertainty", "covariance", "resolution_matrix"))
+    assert result[..., 2:4, 3:5]["covariance"].data.shape == (36, 36, 2, 2)
+    diagonal = np.einsum("jj...->j...", result["covariance"].data)
+    np.testing.assert_allclose(np.sqrt(diagonal), result["dem"].uncertainty.array, rtol=1e-9)
+    for axis in (0, 1):
+        centers = result["resolution_matrix"].axis_world_coords(axis)[0]
+        np.testing.assert_allclose(centers, np.sqrt(edges[1:] * edges[:-1]), rtol=1e-12)
+    with pytest.raises(ValueError, match="`outputs` has matrices of 36 x 36 for 147456 pixels.*slice `data`"):
+        big = np.tile(cube.data, (1, 3, 3)) * cube.unit
+        invert(big, response, edges, uncertainty=big, outputs=("covariance",))
+
+
+def test_only_what_is_asked_for_comes_and_is_the_same(small, response, edges, result):
+    part = invert(small, response, edges, outputs=("chi_squared", "dem"))
+    assert list(part) == ["dem", "chi_squared", "status"]
+    assert part["dem"].uncertainty is None
+    np.testing.assert_array_equal(part["dem"].data, result["dem"].data)
+    single = invert(small, response, edges, dtype=np.float32)
+    for key in result:
+        assert single[key].data.dtype == ("int32" if key == "status" else "float32")
+        np.testing.assert_array_equal(single[key].data, result[key].data.astype(single[key].data.dtype))
+
+
+@pytest.mark.parametrize("options", [{"weighting": "em_loci"}, {"n_refinements": 1}, {"parameter_choice": "gcv"}])
+def test_other_rules_fit_too(small, response, edges, options):
+    result = invert(small, response, edges, **options)
+    assert np.isfinite(result["dem"].data).all()
+    unchanged = invert(small, response, edges)
+    assert np.any(np.abs(result["dem"].data - unchanged["dem"].data) > 1e-3 * unchanged["dem"].data.max())
+    if "parameter_choice" not in options:
+        relaxed = (result["status"].data & int(Status.RELAXED)) != 0
+        np.testing.assert_allclose(result["chi_squared"].data[~relaxed], 1, rtol=1e-9)

@@ -285,7 +285,7 @@ BAD_RESULTS = {
     "nothing": (lambda r: None, TypeError, "is a NoneType"),
     "an array": (lambda r: r["dem"].data, TypeError, "is a ndarray"),
     "one cube": (lambda r: r["dem"], TypeError, "is a NDCube"),
-    "some cubes": (lambda r: r["dem", "status"], ValueError, "lacks 'temperature_resolution', 'chi_squared'"),
+    "some cubes": (lambda r: r["chi_squared", "predicted_intensity"], ValueError, "lacks 'dem', 'status'"),
     "no metadata": (lambda r: changed(r, meta=None), ValueError, r"lacks .*meta\['channels'\]"),
     "few temperatures": (lambda r: changed(r, dem=r["dem"][3:]), ValueError, r"dem of shape \(33, 6, 7\), not \(36"),
     "other unit": (lambda r: changed(r, dem=r["dem"].to(u.m**-5 / u.K)), ValueError, "dem.* convert it back"),
@@ -303,15 +303,42 @@ def test_other_things_than_results_are_refused(result, tmp_path, change, error, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"outputs": ("dem",)},
+        {"outputs": ("dem", "dem_uncertainty", "chi_squared"), "dtype": "float32"},
+        {"emission_measure_ranges": [[1e6, 2e6], [2e6, 1e7]] * u.K},
+        {"outputs": ("dem", "covariance", "resolution_matrix")},
+    ],
+)
+def test_any_outputs_round_trip(small, response, edges, tmp_path, options):
+    written = invert(small, response, edges, **options)
+    write(written, tmp_path / "dem.fits")
+    back = read(tmp_path / "dem.fits")
+    assert list(back) == list(written)
+    for key, cube in written.items():
+        np.testing.assert_array_equal(back[key].data, cube.data, err_msg=key)
+        assert back[key].data.dtype == cube.data.dtype
+        assert back[key].unit == cube.unit
+        assert (back[key].uncertainty is None) == (cube.uncertainty is None)
+        if cube.uncertainty is not None:
+            np.testing.assert_array_equal(back[key].uncertainty.array, cube.uncertainty.array)
+        assert list(back[key].wcs.world_axis_physical_types) == list(cube.wcs.world_axis_physical_types)
+    if "emission_measure_ranges" in options:
+        ranges = back.meta["emission_measure_ranges"]
+        np.testing.assert_array_equal(ranges.to_value(u.K), options["emission_measure_ranges"].to_value(u.K))
+
+
 def test_coordinates_that_fits_cannot_hold_are_refused(small, response, edges, result, tmp_path):
     tables = [_TableWCS(np.arange(1, n + 1) * u.arcsec, name, f"custom:{name}") for name, n in (("x", 7), ("y", 6))]
     channels = np.arange(1, 7) * u.one
     wcs = _prepend_axis(CompoundLowLevelWCS(*tables), channels, "channel", "custom:channel")
     cube = NDCube(small.data, wcs, uncertainty=small.uncertainty, unit=small.unit)
-    distorted = unwrap_wcs_to_fitswcs(result["chi_squared"].wcs.low_level_wcs)[0].deepcopy()
+    distorted = unwrap_wcs_to_fitswcs(result["status"].wcs.low_level_wcs)[0].deepcopy()
     distorted.cpdis1 = DistortionLookupTable(np.zeros((2, 2), np.float32), (1, 1), (1, 1), (6, 6))
-    chi_squared = NDCube(result["chi_squared"].data, distorted, unit=u.one)
-    for bad in (invert(cube, response, edges), changed(result, chi_squared=chi_squared)):
+    status = NDCube(result["status"].data, distorted, unit=u.one)
+    for bad in (invert(cube, response, edges), changed(result, status=status)):
         with pytest.raises(ValueError, match="`result` has coordinates that no FITS header holds"):
             write(bad, tmp_path / "dem.fits")
 

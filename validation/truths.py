@@ -53,7 +53,7 @@ def gaussian_grid(total, n_draws):
     return np.repeat(em, n_draws, axis=1)
 
 
-def random_sums(number, rng, n_components=5):
+def random_sums(number, rng, n_components):
     """Sums of Gaussians within the bins, with random centers, widths and shares; (cells, number)."""
     em = 0.0
     for _ in range(n_components):
@@ -79,6 +79,7 @@ def families(number, rng, n_draws):
     return {
         "Gaussians, quiet": gaussian_grid(TOTALS["quiet"], n_draws),
         "Gaussians, active": gaussian_grid(TOTALS["active"], n_draws),
-        "five components": random_sums(number, rng),
+        "two components": random_sums(number, rng, n_components=2),
+        "five components": random_sums(number, rng, n_components=5),
         **{name: solar(name, number, rng) for name in _SOLAR},
     }

@@ -1,0 +1,107 @@
+"""
+Measure everything that the validation page of the documentation reports.
+
+    python validation/run.py [--quick] [--output FOLDER]
+
+Writes ``validation/results.json``, the tables ``docs/_tables/validation_*.rst`` and the figures
+``docs/_static/validation_*.png``; with ``--quick``, from a twentieth of the cases and into ``build/validation`` so that
+what is committed stays. All random numbers have fixed seeds.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from validation import accuracy, calibration, choice, figures, parity, tables, truths  # noqa: E402
+
+FULL = {"pixels": 2500, "choice_pixels": 10000, "cases": 1500, "gaussian_draws": 10, "draws": 2000}
+QUICK = {"pixels": 100, "choice_pixels": 500, "cases": 75, "gaussian_draws": 1, "draws": 100}
+GAUSSIAN_METHODS = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", "l2, relax")
+
+
+def main(arguments=None):
+    """Parse the command line, measure, write."""
+    parser = argparse.ArgumentParser(description="Measure what the validation page of the documentation reports.")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the cases")
+    parser.add_argument("--output", type=Path, help="folder for all files, instead of those of the repository")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    output = options.output
+    if output is None and options.quick:
+        output = ROOT / "build" / "validation"
+    results, drawings = measure(QUICK if options.quick else FULL)
+    write(results, drawings, output)
+
+
+def measure(size):
+    """
+    Measure all parts.
+
+    Parameters
+    ----------
+    size : dict
+        Numbers of pixels, cases and draws: see ``FULL``.
+
+    Returns
+    -------
+    results : dict
+        Plain numbers.
+    drawings : dict of `~matplotlib.figure.Figure`
+    """
+    steps = _Steps()
+    results, drawings = {"size": size}, {}
+    results["parity"] = steps("parity", parity.parity, size["pixels"])
+    arrays, results["choice"] = steps("choice of λ", choice.grid_against_exact, size["choice_pixels"])
+    drawings["choice"] = figures.choice_figure(arrays)
+    results["units"] = steps("units", choice.units, size["pixels"])
+    cases, results["accuracy"] = steps("accuracy", accuracy.accuracy, size["cases"], size["gaussian_draws"])
+    results["gain"] = {
+        method: {key: accuracy.comparison(cases, method, measure=key) for key in ("E", "E_kelvin")}
+        for method in ("constrain", "constrain, 1 refinement", "em_loci, constrain, 1 refinement")
+    }
+    for name, total in truths.TOTALS.items():
+        of = cases[f"Gaussians, {name}"]
+        maps = accuracy.gaussian_maps({m: of[m] for m in GAUSSIAN_METHODS}, size["gaussian_draws"])
+        drawings[f"gaussians_{name}"] = figures.gaussians_figure(maps, total)
+    results["components"] = steps("components", accuracy.by_components, size["cases"])
+    drawings["families"] = figures.families_figure(cases, results["components"])
+    _, results["full_resolution"] = steps(
+        "full resolution", accuracy.accuracy, size["cases"], size["gaussian_draws"], accuracy.MAIN, 1
+    )
+    results["fixed_operator"] = steps("fixed operator", calibration.fixed_operator, 2 * size["draws"])
+    curves, results["calibration"] = steps("calibration", calibration.calibration, size["draws"])
+    drawings["calibration"] = figures.calibration_figure(curves)
+    return results, drawings
+
+
+class _Steps:
+    """Runs the parts and tells how long each took."""
+
+    def __call__(self, name, function, *arguments):
+        start = time.perf_counter()
+        answer = function(*arguments)
+        logging.getLogger("validation").info("%s: %.1f s", name, time.perf_counter() - start)
+        return answer
+
+
+def write(results, drawings, output=None):
+    """Write results, tables and figures, into one folder or to where they belong in the repository."""
+    folders = (ROOT / "validation", ROOT / "docs" / "_tables", ROOT / "docs" / "_static")
+    of_results, of_tables, of_figures = folders if output is None else (output,) * 3
+    for folder in (of_results, of_tables, of_figures):
+        folder.mkdir(parents=True, exist_ok=True)
+    (of_results / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for name, text in tables.all_tables(results).items():
+        (of_tables / name).write_text(text, encoding="utf-8")
+    for name, figure in drawings.items():
+        figure.savefig(of_figures / f"validation_{name}.png", dpi=130, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
