@@ -1,21 +1,25 @@
 """
-Engines: the inversion fused for speed.
+Engines: one text of the algorithm, and the machines that it runs on.
 
 `sunpy_demreg._engines._text` says what happens to a pixel, on lane values; a machine gives them a meaning, and so
-turns the text into code for its kind of processor. It offers:
+turns the text into work for its kind of processor. It offers:
 
-``intensity(i)``, ``sigma(i)``, ``scalar(name)``, ``response(i, j)``, ``response_pair(p, j)``,
-``shared_gram(p)``, ``dlogt(j)``, ``sample(s)``
-    what is given, for channel i, bin j, pair of channels p, sample s;
-``get(name, j)``, ``put(name, j, value)``, ``sum_of_inner_neighbors(name, j)``, ``sampled(name, s)``
+``is_careful``, ``diagonalize(n, element)``
+    whether systems are to be made from singular values; and if so, how;
+``intensity(i)``, ``sigma(i)``, ``scalar(name)``, ``response(i, j)``, ``shared_gram(p)``, ``shared_weight(j)``,
+``given_weight(j)``, ``dlogt(j)``, ``functional(q, j)``
+    what is given, for channel i, bin j, pair of channels p, functional q;
+``project(z, j)``, ``gram(weight)``
+    ``sum_i K_ij z_i``, and ``sum_j K_ij K_kj weight(j)`` for each pair of channels;
+``get(name, j)``, ``put(name, j, value)``, ``sum_of_inner_neighbors(name, j)``, ``ends_above(name, level)``
     storage of one value per bin ("scratch", "weight"), and two ways to read several of them;
-``put_output(name, j, value)``
+``put_output(name, j, value)``, ``put_element(name, j, k, value)``, ``put_status(value)``
     the answer;
-``over_bins(body, reductions)``, ``over_samples(body, reductions)``
+``over_bins(body, reductions)``
     ``body(j)`` gives a value for each of the reductions: "sum", "minimum" or "maximum";
-``each_bin(body)``
-    ``body(j)`` for one bin after the other, nothing to reduce;
-``iterate(body, state, limit)``
+``each_bin(body)``, ``each_functional(body)``
+    one after the other, nothing to reduce;
+``iterate(body, state, limit, pending=None)``
     ``body(*state)`` gives the lanes still pending, and the next state; until none is pending;
 ``where``, ``maximum``, ``minimum``, ``abs``, ``sqrt``, ``exp``, ``log``
     what operators do not do.
