@@ -37,7 +37,100 @@ def dn2dem_pos(
     workers=None,
     progress=False,
 ):
-    """Doc."""
+    r"""
+    Differential emission measures of arrays, with the arguments and the answer of the Python DEMREG.
+
+    For scripts that call ``dn2dem_pos`` or, of demregpy, ``dn2dem``. New code is better off with `invert`, which
+    knows units, coordinates and masks, and a better rule for λ.
+
+    Parameters
+    ----------
+    dn_in, edn_in : array, (..., nf)
+        Counts per second of nf channels, zero or more, and one standard deviation of them. Any number of axes may
+        come before; without any it is one pixel. Masked values count as bad.
+    tresp : array, (nt_resp, nf)
+        Temperature response. Values that are not positive become the least positive one of the channel.
+    tresp_logt : array, (nt_resp,)
+        Its log10 of the temperature in K, ascending. The response is constant beyond its ends.
+    temps : array, (nt + 1,)
+        Edges in K of at least three temperature bins, ascending.
+    reg_tweak : `float`, optional
+        Chi-squared per channel to aim at.
+    max_iter : `int`, optional
+        Solutions tried until none of its bins is negative, 1 to 1000; the last one is returned.
+    gloci : 0, 1 or array of 0 and 1, (nf,), optional
+        The channels whose EM loci make the weight; none for the weight of a first solution.
+    rgt_fact : `float`, optional
+        Factor by which the target grows with each solution.
+    dem_norm0 : array, (nt,) or (..., nt), optional
+        The weight instead, of all pixels or of each; of order one, because the samples of λ depend on its size.
+        A pixel where all of it is one, or its first bin is zero, does without; so do all if all of it is zero, or
+        not finite.
+    nmu : `int`, optional
+        Samples of λ; 40 or less stands for 500 for one pixel and 42 for more.
+    warn : `bool`, optional
+        Warn of DEMs that are still negative somewhere, and of an ``rgt_fact`` that is not above one.
+    emd_int : `bool`, optional
+        Solve for the emission measure per bin, DEM times T ln(10) Δlog T; implies ``l_emd``.
+    emd_ret : `bool`, optional
+        Return the emission measure per bin.
+    l_emd : `bool`, optional
+        Use the square of the weight, without the width of the bin.
+    non_pos : `bool`, optional
+        Return the first solution, as with ``max_iter=1``, without warnings of negative bins.
+    rscl : `bool`, optional
+        Multiply the DEM, its error and ``dn_reg`` of each pixel by the mean over the channels of
+        ``dn_in / dn_reg``, where that is positive and finite; the chi-squared is that of the scaled DEM. (In the
+        original the mean runs over the wrong axis.)
+    backend, workers, progress
+        As in `invert`.
+
+    Returns
+    -------
+    dem, edem : array, (..., nt)
+        DEM, or emission measure with ``emd_ret``, and its error.
+    elogt : array, (..., nt)
+        Temperature resolution: full width at half maximum of the kernel, in dex, divided by 2 and by 2.355.
+    chisq : array, (...), or `float`
+        Sum of squared residuals divided by the number of channels.
+    dn_reg : array, (..., nf)
+        Counts that the DEM gives.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where an argument breaks a rule above; the message names it and the cure.
+
+    Warns
+    -----
+    sunpy.util.exceptions.SunpyUserWarning
+        Once, where pixels were not solved; and as ``warn`` says. Nothing is printed.
+
+    Notes
+    -----
+    The reference is demregpy 1.0.0. On 2000 AIA pixels for each option, all outputs agree to 4e-11 of the pixel's
+    peak, and no pixel takes another sample of λ. These departures are deliberate:
+
+    * The center of a bin is the geometric mean of its own edges. demregpy counts bins of the width of bin i from the
+      first edge, which is the same for uniform bins only. With 16 bins of 0.05 dex and then 10 of 0.1, its centers
+      are off by up to 0.8 dex, its median chi-squared on 1000 AIA pixels is 19 instead of 1.1, and the DEMs differ
+      by their own size.
+    * Bad pixels are zero in all five arrays, as in the original, and are counted in one warning. They are those with
+      counts that are negative or not finite, an uncertainty that is not positive and finite, or no counts in
+      any channel of ``gloci``; and those of such extreme size that no digits are left. demregpy raises, and returns
+      no pixel at all.
+    * A kernel that only one of the 51 sampled temperatures sees has the width of the bin, not zero. In 2000 AIA pixels
+      there is none; where the response is larger by 1e10, as in other units, a tenth of all values.
+    * With more channels than bins there is an answer, where demregpy fails.
+    * The signs of bins are exact. With ``emd_int``, without ``gloci`` and ``dem_norm0``, empty bins have a weight of
+      1e-16, and demregpy finds some negative by a rounding error of 1e-15 of the peak. It then relaxes the fit for
+      nothing: in a third of 2000 AIA pixels, to a median chi-squared of 33 instead of 0.8. ``l_emd`` alone does so
+      in one of 2000. The others agree to 2e-7 and 1e-8.
+    * A zero in ``dem_norm0`` beyond the first bin is an error here, and ends in another one there.
+    * With ``rgt_fact`` below one, a pixel without any more signal than the target keeps its first solution. No AIA
+      pixel was seen to differ by that; of 400 where the response is larger by 1e8, 77.
+    * More than four axes are as good as fewer; ``warn`` is not set by itself for one pixel.
+    """
     dn, edn = _checked_counts(dn_in, edn_in)
     pixel_shape, n_channels = dn.shape[:-1], dn.shape[-1]
     log_edges = _checked_log_edges(temps)
@@ -174,10 +267,9 @@ def _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_single):
     for name, value in (("reg_tweak", reg_tweak), ("rgt_fact", rgt_fact)):
         if not (isinstance(value, Real | np.ndarray) and np.ndim(value) == 0 and 0 <= value < np.inf):
             raise ValueError(f"`{name}` must be a finite number, zero or more, but is {value!r}")
-    for name, value, least, most in (("max_iter", max_iter, 1, 1000), ("nmu", nmu, -np.inf, 10**6)):
+    for name, value, least, most in (("max_iter", max_iter, 1, 1000), ("nmu", nmu, 0, 10**6)):
         if isinstance(value, bool) or not (isinstance(value, Real) and least <= value <= most and value == int(value)):
-            rule = f"a whole number of at most {most}" + (f", at least {least}" if least > 0 else "")
-            raise ValueError(f"`{name}` must be {rule}, but is {value!r}")
+            raise ValueError(f"`{name}` must be a whole number from {least} to {most}, but is {value!r}")
     return Options(
         parameter_choice="grid",
         chi_squared_target=float(reg_tweak),
@@ -235,7 +327,7 @@ def _floats(name, value):
     if hasattr(value, "unit"):
         raise TypeError(f"`{name}` must be a plain array, but is a {type(value).__name__}: pass its `value`")
     try:
-        return np.ma.filled(np.asanyarray(value, dtype=float), np.nan)
+        return np.asarray(np.ma.filled(np.asanyarray(value, dtype=float), np.nan))
     except (TypeError, ValueError) as err:
         raise TypeError(f"`{name}` must be an array of real numbers ({err})") from err
 
@@ -243,11 +335,9 @@ def _floats(name, value):
 def _warn_of(is_zero, is_bad, status, is_wanted, options):
     n_zero, n_bad = np.count_nonzero(is_zero), np.count_nonzero(is_bad)
     if n_zero:
-        _warn(
-            f"{n_zero} of {is_zero.size} pixels were not solved and are zero in all outputs: {n_bad} with counts that "
-            f"are negative or not finite, uncertainties that are not above zero, or no counts in the channels of "
-            f"`gloci`; {n_zero - n_bad} of extreme size"
-        )
+        reasons = {"with bad counts or uncertainties": n_bad, "of extreme size": n_zero - n_bad}
+        reasons = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+        _warn(f"{n_zero} of {is_zero.size} pixels were not solved and are zero in all outputs: {reasons}")
     remarks = []
     if is_wanted and options.target_growth <= 1:
         remarks.append(f"`rgt_fact` is {options.target_growth:g}, so the chi-squared target does not grow: pass 1.5")

@@ -155,7 +155,7 @@ def make_tables(K, dlogt, logt, options, weight=None, functional=None):
         sample=sample,
         fraction=(sample - lower) / (upper - lower),
         left=xp.astype(left, xp.int64),
-        first_sample=xp.astype(xp.searchsorted(left, bins - 1), xp.int64),
-        last_sample=xp.astype(xp.searchsorted(left, bins, side="right") - 1, xp.int64),
+        first_sample=xp.clip(xp.astype(xp.searchsorted(left, bins - 1), xp.int64), 0, N_SAMPLES - 1),
+        last_sample=xp.clip(xp.astype(xp.searchsorted(left, bins, side="right") - 1, xp.int64), 0, N_SAMPLES - 1),
         scalars=xp.asarray(numbers, **kind),
     )
