@@ -1,7 +1,5 @@
 """`dn2dem_pos` against demregpy 1.0, and against a dense solution of its own where demregpy's rounding decides."""
 
-import subprocess
-import sys
 import warnings
 from types import SimpleNamespace
 

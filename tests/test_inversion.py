@@ -482,8 +482,8 @@ def test_matrices_have_two_temperature_axes_and_are_for_chosen_pixels(small, cub
     for axis in (0, 1):
         centers = result["resolution_matrix"].axis_world_coords(axis)[0]
         np.testing.assert_allclose(centers, np.sqrt(edges[1:] * edges[:-1]), rtol=1e-12)
+    big = np.tile(cube.data, (1, 3, 3)) * cube.unit
     with pytest.raises(ValueError, match=r"`outputs` has matrices of 36 x 36 for 147456 pixels.*slice `data`"):
-        big = np.tile(cube.data, (1, 3, 3)) * cube.unit
         invert(big, response, edges, uncertainty=big, outputs=("covariance",))
 
 

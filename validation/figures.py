@@ -83,9 +83,8 @@ def gaussians_figure(maps, total):
         axes[0].set_ylabel("width σ (dex)")
     for ax in rows[-1]:
         ax.set_xlabel("center (log$_{10}$ T [K])")
-    figure.suptitle(
-        f"Single Gaussians of {total:.0e} cm$^{{-5}}$".replace("e+", r" $\times$ 10$^{") + "}$", fontsize=10
-    )
+    factor, power = f"{total:.0e}".split("e+")
+    figure.suptitle(rf"Single Gaussians of {factor} $\times$ 10$^{{{power}}}$ cm$^{{-5}}$", fontsize=10)
     return figure
 
 

@@ -107,8 +107,8 @@ def _choice(choice):
     ]
     note = (
         f"{choice['pixels']} pixels of the bundled sample, ``positivity=None``. The exact choice meets its target to "
-        f"{choice['exact_chi_squared_off_target']:.0e} at most. The DEM is off by its largest difference from the exact "
-        "one in any bin, over the pixel's peak."
+        f"{choice['exact_chi_squared_off_target']:.0e} at most. The DEM is off by its largest difference from the "
+        "exact one in any bin, over the pixel's peak."
     )
     return list_table(header, rows, note)
 
@@ -244,8 +244,8 @@ def _fixed(report):
     ]
     draws = next(iter(next(iter(report.values())).values()))["draws"]
     note = (
-        f"{draws} draws of Gaussian noise; the ratio of an exact error would scatter by {100 / (2 * draws) ** 0.5:.1f} % "
-        "from bin to bin. Differences are over the largest value."
+        f"{draws} draws of Gaussian noise; the ratio of an exact error would scatter by {100 / (2 * draws) ** 0.5:.1f} "
+        "% from bin to bin. Differences are over the largest value."
     )
     return list_table(header, rows, note)
 
