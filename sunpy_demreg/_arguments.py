@@ -107,7 +107,7 @@ def _checked_outputs(outputs, ranges):
     return (*(name for name in RESULTS if name in outputs), *more)
 
 
-def checked_engine(backend, workers, dtype):
+def checked_engine(backend, workers, dtype, outputs):
     """The dtype by its name."""
     if backend not in _execute.BACKENDS:
         raise ValueError(f"`backend` must be one of {_execute.BACKENDS}, but is {backend!r}")
@@ -119,6 +119,8 @@ def checked_engine(backend, workers, dtype):
         name = None
     if dtype is None or name not in ("float64", "float32"):
         raise ValueError(f"`dtype` must be 'float64' or 'float32', but is {dtype!r}")
+    if name == "float32" and "covariance" in outputs:
+        raise ValueError("`dtype` 'float32' ends at 3e38, below the covariance of a DEM in cm-10 K-2: pass 'float64'")
     return name
 
 

@@ -76,7 +76,8 @@ def invert(
         chi-squared equals its target; independent of units. ``"grid"``: the rule of the reference
         implementation, the nearest of ``n_samples`` values; it reproduces published results, and depends
         on the unit of the response as they do. ``"gcv"``: generalized cross-validation, which asks for no
-        knowledge of the noise level but the ratios of the uncertainties; a handful of channels are few for it.
+        knowledge of the noise level but the ratios of the uncertainties; a handful of channels are few for it: its
+        score often has no minimum, and λ is then an end of the range that is searched, without a word.
     positivity : {"relax", "constrain", None}, optional
         ``"relax"``, the reference's rule, raises the chi-squared target by ``target_growth`` until no bin is
         negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM without
@@ -186,7 +187,7 @@ def invert(
         outputs,
         emission_measure_ranges,
     )
-    dtype = checked_engine(backend, workers, dtype)
+    dtype = checked_engine(backend, workers, dtype, options.outputs)
     edges = checked_edges(temperature_bin_edges, response)
     # The intensity that a DEM of 1 cm-5 K-1 over 1 K predicts has the unit of the response less cm5.
     unit = response.response.unit / u.cm**5

@@ -371,6 +371,10 @@ BAD_CALLS = {
     "ranges that descend": (lambda d, s: {"emission_measure_ranges": [2e6, 1e6] * u.K}, "ascending pairs inside"),
     "ranges that are no pairs": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6, 3e6] * u.K}, "must be pairs"),
     "integers": (lambda d, s: {"dtype": int}, "`dtype` must be 'float64' or 'float32'"),
+    "covariance beyond its type": (
+        lambda d, s: {"dtype": "float32", "outputs": ("covariance",)},
+        "`dtype` 'float32' ends at 3e38",
+    ),
     "no type": (lambda d, s: {"dtype": None}, "`dtype` must be"),
     "cross-validation of one channel": (
         lambda d, s: {

@@ -311,6 +311,27 @@ def test_one_uncertainty_of_another_size(ratio):
     assert not np.any(solution.status & (Status.TARGET_NOT_REACHED | Status.FAILED))
 
 
+@pytest.mark.parametrize("ratio", [1e-4, 1e-5, 1e-6])
+def test_constraint_meets_its_target_with_one_uncertainty_of_another_size(ratio):
+    K, dlogt, logt = instrument()
+    g, sigma = pixels(K, logt, 100)
+    sigma[2] *= ratio
+    solution = solve(g, sigma, K, dlogt, logt, CONSTRAIN)
+    np.testing.assert_allclose(solution.chi_squared, 1, rtol=1e-3)
+    assert np.all(solution.dem >= 0)
+    assert not np.any(solution.status & (Status.RELAXED | Status.FAILED))
+
+
+def test_contradicting_channels_raise_the_target_of_the_constraint():
+    K, sigma = np.array([[1.0, 2, 3], [1, 2, 3]]), np.array([[1.0], [2.0]])
+    solution = solve(10 * sigma, sigma, K, np.full(3, 0.1), np.array([6, 6.1, 6.2]), CONSTRAIN)
+    assert solution.status[0] == Status.RELAXED
+    assert np.all(solution.dem >= 0)
+    # The least misfit of any DEM, per channel: of the one intensity that both channels should have seen.
+    best = np.sum(((10 * sigma - 12) / sigma) ** 2) / 2
+    assert best <= solution.chi_squared[0] < 2 * best
+
+
 def test_lost_digits_are_told():
     """An uncertainty of 1e-8 of the others asks for more digits of the DEM than there are."""
     K, dlogt, logt = instrument()

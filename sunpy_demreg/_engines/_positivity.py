@@ -11,7 +11,9 @@ __all__ = ["constrain", "relax"]
 
 _MAX_STEPS = 20  # a guard only: real AIA pixels take five at most
 _MAX_TARGETS = 400  # until a DEM of zero fits too
-_LEAST_LAM = 1e-10  # of the trace of G, on the way: the misfit of a few bins alone may not reach the target
+# Of the trace of G, on the way: the misfit of a few bins alone may not reach the target. With singular values there
+# are digits for a lam that is smaller.
+_LEAST_LAM, _LEAST_LAM_WITH_CARE = 1e-10, 1e-16
 
 
 def relax(problem, system, lam, goal):
@@ -48,9 +50,11 @@ def relax(problem, system, lam, goal):
     return lam, goal
 
 
-def constrain(problem, x, goal):
+def constrain(problem, system, lam, goal):
     """
-    Of all ``xi >= 0`` with the misfit aimed at, find the one of least ``|L xi|``, from a first guess of x.
+    Of all ``xi >= 0`` with the misfit aimed at, find the one of least ``|L xi|``.
+
+    It starts from the lam, and the system, of the solution without the constraint.
 
     Its dual variable ``x = (d - A xi) / lam``, with ``xi = v (A^T x)_+``, minimizes the convex function
 
@@ -66,6 +70,8 @@ def constrain(problem, x, goal):
     """
     M, d, signal = problem.M, problem.d, problem.signal
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
+    least = _LEAST_LAM_WITH_CARE if M.is_careful else _LEAST_LAM
+    x = system.solution(M.maximum(lam, least * system.trace))
 
     def project(x, j):
         return M.project(problem.dual(x), j)
@@ -83,14 +89,14 @@ def constrain(problem, x, goal):
     def minimize(goal, running, *x):
         def step(running, *x):
             active = problem.system(lambda j: active_weight(x, j))
-            lam = discrepancy_root(problem, active, goal, least=_LEAST_LAM)
+            lam = discrepancy_root(problem, active, goal, least=least)
             there = active.solution(lam)
 
             def differs(j):
                 before, after = (M.where(project(y, j) > 0.0, 1.0, 0.0) for y in (x, there))
                 return (M.abs(before - after),)
 
-            arrived = (M.over_bins(differs, ("maximum",))[0] < 0.5) & (lam > 2.0 * _LEAST_LAM * active.trace)
+            arrived = (M.over_bins(differs, ("maximum",))[0] < 0.5) & (lam > 2.0 * least * active.trace)
             start = psi(x, goal)
 
             def between(fraction):

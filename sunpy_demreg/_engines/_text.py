@@ -39,7 +39,7 @@ def invert_lanes(M, plan):
     if plan.positivity == "relax":
         lam, goal = relax(problem, system, lam, goal)
     elif plan.positivity == "constrain":
-        system, goal, is_solved = constrain(problem, system.solution(lam), goal)
+        system, goal, is_solved = constrain(problem, system, lam, goal)
         lam, is_safe = discrepancy_root(problem, system, goal), is_safe & is_solved
     is_safe = is_safe & system.is_safe(M, plan)
 
