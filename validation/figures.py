@@ -46,12 +46,13 @@ def choice_figure(arrays):
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
     colors, lines = ("#D55E00", "#0072B2", "#009E73"), ("-", "--", ":")
     limits = 1.05 * max(np.abs(np.log10(of["ratio"])).max() for of in arrays.values())
-    high = 1.05 * max(of["chi_squared"].max() for of in arrays.values())
+    low = min(of["chi_squared"].min() for of in arrays.values()) - 0.05
+    high = max(of["chi_squared"].max() for of in arrays.values()) + 0.05
     for (n, of), color, line in zip(arrays.items(), colors, lines, strict=True):
         style = {"histtype": "step", "color": color, "ls": line, "lw": 1.6, "label": f"{n} samples"}
         weights = np.full(of["ratio"].size, 100 / of["ratio"].size)
         left.hist(np.log10(of["ratio"]), np.linspace(-limits, limits, 61), weights=weights, **style)
-        right.hist(of["chi_squared"], np.linspace(0, high, 81), weights=weights, **style)
+        right.hist(of["chi_squared"], np.linspace(low, high, 61), weights=weights, **style)
     for axes, exact in ((left, 0.0), (right, 1.0)):
         axes.axvline(exact, color="k", lw=0.8)
         axes.set(yscale="log", ylabel="pixels (%)")
@@ -67,18 +68,18 @@ def gaussians_figure(maps, total):
     figure, rows = plt.subplots(
         2, len(maps), figsize=(9.5, 4.9), layout="constrained", sharex=True, sharey=True, squeeze=False
     )
-    norms = {
-        "E": BoundaryNorm([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3], 256, extend="max"),
-        "chi_squared": BoundaryNorm([0, 0.5, 1.01, 2, 5, 10, 20, 40, 100], 256, extend="max"),
-    }
+    # A chi-squared of one is one but for rounding.
+    levels = {"E": [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2], "chi_squared": [0, 1.001, 1.5, 3, 6, 12, 25]}
     labels = {"E": "E (median)", "chi_squared": "χ² per channel (median)"}
-    for axes, (key, norm) in zip(rows, norms.items(), strict=True):
+    for axes, (key, ticks) in zip(rows, levels.items(), strict=True):
+        norm = BoundaryNorm(ticks, 256, extend="max")
         for ax, (method, values) in zip(axes, maps.items(), strict=True):
             x, y = _edges(CENTERS), _edges(WIDTHS)
             mesh = ax.pcolormesh(x, y, values[key], norm=norm, cmap="viridis", rasterized=True)
             if key == "E":
                 ax.set_title(_TITLES.get(method, method))
-        bar = figure.colorbar(mesh, ax=axes, label=labels[key], pad=0.01, spacing="uniform")
+        bar = figure.colorbar(mesh, ax=axes, label=labels[key], pad=0.01, spacing="uniform", ticks=ticks)
+        bar.ax.set_yticklabels([f"{tick:.3g}" for tick in ticks])
         bar.ax.tick_params(labelsize=8)
         axes[0].set_ylabel("width σ (dex)")
     for ax in rows[-1]:
@@ -113,9 +114,9 @@ def families_figure(cases, components):
     left.set(ylabel="E (median; bars: 10 to 90 %)", ylim=(0, 2.4), xlim=(-0.5, len(names) - 0.5))
     for x in np.arange(len(names) - 1) + 0.5:
         left.axvline(x, color="0.85", lw=0.8)
-    left.legend(loc="upper right", ncols=2)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(COLORS))
     right.set_xticks(range(len(COMPONENTS)), COMPONENTS)
-    right.set(xlabel="Gaussians in the random sum", title="medians of random sums")
+    right.set(xlabel="Gaussians in a random sum", ylabel="E (median)")
     right.tick_params(labelleft=True)
     for axes in (left, right):
         axes.grid(axis="y", color="0.9", lw=0.6)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from validation import accuracy, calibration, choice, figures, parity, tables, truths  # noqa: E402
 
-FULL = {"pixels": 2500, "choice_pixels": 10000, "cases": 1500, "gaussian_draws": 10, "draws": 2000}
+FULL = {"pixels": 2000, "choice_pixels": 10000, "cases": 1500, "gaussian_draws": 10, "draws": 2000}
 QUICK = {"pixels": 100, "choice_pixels": 500, "cases": 75, "gaussian_draws": 1, "draws": 100}
 GAUSSIAN_METHODS = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", "l2, relax")
 

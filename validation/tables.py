@@ -1,26 +1,11 @@
 """The tables of the validation page, as reStructuredText."""
 
-from validation.accuracy import MAIN, METHODS
 from validation.choice import N_SAMPLES
 from validation.parity import APART, OUTPUTS
+from validation.rst import WRITTEN, list_table, percent, power, signed
+from validation.tables_accuracy import accuracy_tables, gain_sentence
 
 __all__ = ["all_tables"]
-
-_HEAD = ".. Written by validation/run.py: do not edit.\n\n"
-
-
-def list_table(header, rows, note="", widths=None):
-    """A list-table, and a paragraph above it."""
-    lines = [_HEAD.rstrip(), ""]
-    if note:
-        lines += [note, ""]
-    lines += [".. list-table::", "   :header-rows: 1"]
-    if widths:
-        lines.append(f"   :widths: {' '.join(map(str, widths))}")
-    lines.append("")
-    for row in (header, *rows):
-        lines += [f"   {'*' if i == 0 else ' '} - {cell}".rstrip() for i, cell in enumerate(row)]
-    return "\n".join(lines) + "\n"
 
 
 def all_tables(results):
@@ -38,45 +23,41 @@ def all_tables(results):
         Text by the name of its file.
     """
     return {
+        "validation_summary.rst": _summary(results),
         "validation_parity.rst": _parity(results["parity"]),
         "validation_choice.rst": _choice(results["choice"]),
         "validation_units.rst": _units(results["units"]),
-        "validation_accuracy.rst": _medians(results["accuracy"], "E_median", METHODS),
-        "validation_accuracy_kelvin.rst": _medians(results["accuracy"], "E_kelvin_median", MAIN),
-        "validation_details.rst": _details(results["accuracy"]),
-        "validation_gain.rst": _gain(results["gain"]),
-        "validation_components.rst": _components(results["components"]),
-        "validation_noise.rst": _medians(results["full_resolution"], "E_median", MAIN),
         "validation_fixed.rst": _fixed(results["fixed_operator"]),
         "validation_calibration.rst": _calibration(results["calibration"]),
         "validation_ranges.rst": _ranges(results["calibration"]),
+        **accuracy_tables(results),
     }
 
 
-def _small(value):
-    return "0" if value == 0 else f"{value:.1e}"
-
-
-def _percent(value, digits=0):
-    return f"{100 * value:.{digits}f} %"
-
-
 def _parity(parity):
-    header = ("options", *(f"``{name}``" for name in OUTPUTS), "pixels apart", "largest of the others")
+    header = (
+        "options",
+        *(f"``{name}``" for name in OUTPUTS),
+        "pixels apart",
+        "by the sign of empty bins",
+        "by a narrow kernel",
+        "otherwise",
+        "largest of the others",
+    )
     rows = [
         (
             f"``{name}``" if "=" in name else name,
-            *(_small(row[key]) for key in OUTPUTS),
-            row["apart"],
-            _small(row["largest_of_others"]),
+            *(power(row[key]) for key in OUTPUTS),
+            *(row[key] for key in ("apart", "apart_by_sign", "apart_by_narrow_kernel", "apart_otherwise")),
+            power(row["largest_of_others"]),
         )
         for name, row in parity["sets"].items()
     ]
     note = (
         f"Largest difference over {parity['pixels']} pixels of the bundled sample, relative to the pixel's own peak of "
-        f"that output; demregpy {parity['demregpy']}. “Pixels apart” differ by more than {APART:g} in some output."
+        f"that output; demregpy {parity['demregpy']}. Pixels apart differ by more than {APART:g} in some output."
     )
-    return list_table(header, rows, note)
+    return list_table(header, rows, note, [4] + [2] * 10)
 
 
 def _spread(of, digits=2):
@@ -100,7 +81,7 @@ def _choice(choice):
             n,
             *_spread(choice["grid"][str(n)]["ratio"]),
             *_spread(choice["grid"][str(n)]["chi_squared"]),
-            *(_percent(choice["grid"][str(n)]["difference"][key], 1) for key in ("median", "largest")),
+            *(percent(choice["grid"][str(n)]["difference"][key], 1) for key in ("median", "largest")),
         )
         for n in N_SAMPLES
         if str(n) in choice["grid"]
@@ -129,103 +110,7 @@ def _units(units):
 
 
 def _off(of):
-    return [_percent(of[key], 1) if of[key] > 1e-6 else _small(of[key]) for key in ("median", "largest")]
-
-
-def _medians(summaries, key, methods):
-    rows = [(m, *(f"{of[m][key]:.2f}" for of in summaries.values())) for m in methods]
-    n = ", ".join(
-        f"{family} {of[methods[0] if isinstance(methods, tuple) else next(iter(methods))]['cases']}"
-        for family, of in summaries.items()
-    )
-    solved = min(of[m]["solved"] for of in summaries.values() for m in of)
-    note = f"Cases: {n}. Of them at least {_percent(solved)} could be inverted, in each family."
-    return list_table(("method", *summaries), rows, note, [3] + [1] * len(summaries))
-
-
-def _details(summaries):
-    header = (
-        "family",
-        "method",
-        "E, 90 %",
-        "bias of log T",
-        "false above 10 MK",
-        "χ², median",
-        "χ², 95 %",
-        "χ², largest",
-        "target raised",
-        "still negative",
-    )
-    rows = [
-        (
-            family,
-            method,
-            f"{of[method]['E_90']:.2f}",
-            f"{of[method]['log_T_bias_median']:+.2f}",
-            _percent(of[method]["false_hot_median"]),
-            *(f"{of[method][k]:.2f}" for k in ("chi_squared_median", "chi_squared_95", "chi_squared_largest")),
-            _percent(of[method]["relaxed"], 1),
-            _percent(of[method]["negative"], 1),
-        )
-        for family, of in summaries.items()
-        for method in MAIN
-    ]
-    note = "“90 %” and “95 %” are percentiles; the bias and the false emission measure are medians."
-    return list_table(header, rows, note)
-
-
-def _gain(gain):
-    header = (
-        "family",
-        "E per bin: relax",
-        "constrain",
-        "lower by",
-        "E per kelvin: lower by",
-        "target raised by relax",
-        "there: relax",
-        "constrain",
-    )
-    rows = []
-    for family, row in gain["constrain"]["E"].items():
-        there = ["—" if row[key] is None else f"{row[key]:.2f}" for key in ("base_where_raised", "method_where_raised")]
-        rows.append(
-            (
-                family,
-                f"{row['base']:.3f}",
-                f"{row['method']:.3f}",
-                _lower(row),
-                _lower(gain["constrain"]["E_kelvin"][family]),
-                _percent(row["raised"]),
-                *there,
-            )
-        )
-    return list_table(header, rows, verdict(gain))
-
-
-def _lower(row):
-    return f"{row['lower_percent']:+.0f} ± {row['lower_percent_error']:.0f} %".replace("-", "−")
-
-
-def verdict(gain):
-    """What the table says, in a sentence."""
-    of = gain["constrain"]["E"]
-    met = [name for name, row in of.items() if row["lower_percent"] >= 20]
-    worse = [name for name, row in of.items() if row["lower_percent"] < -2 * row["lower_percent_error"]]
-    return (
-        f"The median E of ``constrain`` is at least 20 % below that of ``relax`` in {len(met)} of {len(of)} families "
-        f"({', '.join(met) or 'none'}), and above it by more than twice its error in {len(worse)} "
-        f"({', '.join(worse) or 'none'}). Errors are those of resampling the cases."
-    )
-
-
-def _components(components):
-    header = ("Gaussians in the sum", *MAIN, "target raised by relax")
-    rows = [
-        (n, *(f"{of[m]['E_median']:.2f}" for m in MAIN), _percent(of["relax (default)"]["relaxed"]))
-        for n, of in components.items()
-    ]
-    cases = next(iter(components.values()))["constrain"]["cases"]
-    return list_table(header, rows, f"Median E of {cases} random sums each.")
+    return [percent(of[key], 1) if of[key] > 1e-6 else power(of[key]) for key in ("median", "largest")]
 
 
 def _fixed(report):
@@ -234,8 +119,8 @@ def _fixed(report):
         (
             truth,
             method,
-            _small(r["covariance"]),
-            _small(r["dem"]),
+            power(r["covariance"]),
+            power(r["dem"]),
             *(f"{r[k]:.3f}" for k in ("ratio_smallest", "ratio_largest")),
             r["bins"],
         )
@@ -270,7 +155,7 @@ def _calibration(report):
                     method,
                     *(f"{r[f'ratio_{k}']:.2f}" for k in ("smallest", "median", "largest")),
                     *(
-                        ", ".join(_percent(r[key.format(n)]) for n in (1, 2))
+                        ", ".join(percent(r[key.format(n)]) for n in (1, 2))
                         for key in ("within_{}_of_smoothed", "ideal_within_{}_of_smoothed", "within_{}_of_truth")
                     ),
                 )
@@ -285,26 +170,61 @@ def _calibration(report):
 
 
 def _ranges(report):
-    header = (
-        "plasma",
-        "method",
-        "log T",
-        "truth (cm\\ :sup:`-5`)",
-        "mean answer",
-        "spread",
-        "reported error",
-        "error / spread",
-    )
+    limits = [part["log_T"] for part in next(iter(next(iter(report.values()))["methods"].values()))["ranges"]]
+    header = ("plasma", "method", *("log T {:.1f}–{:.1f}".format(*of) for of in limits))
     rows = [
-        (
-            truth,
-            method,
-            "{:.1f}–{:.1f}".format(*part["log_T"]),
-            *(f"{part[k]:.1e}" for k in ("truth", "mean", "spread", "reported")),
-            f"{part['reported'] / part['spread']:.2f}",
-        )
+        (truth, method, *(_in_range(part) for part in r["ranges"]))
         for truth, of in report.items()
         for method, r in of["methods"].items()
-        for part in r["ranges"]
     ]
-    return list_table(header, rows)
+    note = (
+        "Reported error over spread; and, in reported errors, how far the mean answer is from the truth. A range whose "
+        "true emission measure is nil has the mean answer in 10\\ :sup:`27` cm\\ :sup:`-5` instead."
+    )
+    return list_table(header, rows, note)
+
+
+def _in_range(part):
+    ratio = f"{part['reported'] / part['spread']:.2f}"
+    if part["truth"] < 1e-3 * part["mean"]:
+        return f"{ratio}; {part['mean'] / 1e27:.2f}"
+    return f"{ratio}; {signed((part['mean'] - part['truth']) / part['reported'], 1, 'σ')}"
+
+
+def _summary(results):
+    """The findings, in sentences."""
+    parity, choice, units, gain = (results[key] for key in ("parity", "choice", "units", "gain"))
+    together = {name: row for name, row in parity["sets"].items() if not row["apart"]}
+    largest = max(row["largest_of_others"] for row in together.values())
+    apart = {name: row for name, row in parity["sets"].items() if row["apart"]}
+    most = max(row["apart"] for row in apart.values()) if apart else 0
+    grid = choice["grid"]["42"]
+    fixed = [r for of in results["fixed_operator"].values() for r in of.values()]
+    methods = [r for of in results["calibration"].values() for r in of["methods"].values()]
+    hot = {m: results["accuracy"]["quiet Sun"][m]["false_hot_median"] for m in ("relax (default)", "constrain")}
+    lines = [
+        f"With {len(together)} of {len(parity['sets'])} sets of options, `~sunpy_demreg.dn2dem_pos` equals "
+        f"demregpy to {power(largest)} of the pixel's peak in all outputs, on all of {parity['pixels']} pixels. With "
+        f"the other {len(apart)}, up to {most} pixels differ.",
+        f"The grid of 42 samples misses the exact λ by a factor of {grid['ratio']['smallest']:.2f} to "
+        f"{grid['ratio']['largest']:.2f}; its χ² is {grid['chi_squared']['smallest']:.2f} to "
+        f"{grid['chi_squared']['largest']:.2f} where 1 is asked for, and its DEM is off by up to "
+        f"{percent(grid['difference']['largest'])} of the peak.",
+        "A response that is larger by a million changes the DEM of the grid by up to "
+        f"{percent(units['rules']['grid']['1e+06']['difference']['largest'])} of the peak, and that of the exact rule "
+        f"by {power(units['rules']['discrepancy']['1e+06']['difference']['largest'])}.",
+        f"The median error of ``constrain`` {gain_sentence(gain, 'constrain')}.",
+        'That of ``weighting="em_loci"`` with ``positivity="constrain"`` and ``n_refinements=1`` '
+        f"{gain_sentence(gain, 'em_loci, constrain, 1 refinement')}.",
+        f"In the quiet Sun {percent(hot['relax (default)'])} of the true emission measure is added above 10 MK, where "
+        f"there is none, with ``relax``, and {percent(hot['constrain'])} with ``constrain``.",
+        "With λ and weight held fixed, the reported error is the spread of the answers, to the precision of the draws "
+        f"({min(r['ratio_smallest'] for r in fixed):.3f} to {max(r['ratio_largest'] for r in fixed):.3f} of it). With "
+        "λ and weight found anew in each observation it is "
+        f"{min(r['ratio_smallest'] for r in methods):.2f} to {max(r['ratio_largest'] for r in methods):.2f} of the "
+        "spread.",
+        f"The true DEM is within one reported error in {percent(min(r['within_1_of_truth'] for r in methods))} to "
+        f"{percent(max(r['within_1_of_truth'] for r in methods))} of the bins: the error is that of the noise, not "
+        "that of the answer.",
+    ]
+    return WRITTEN + "\n".join(f"* {line}" for line in lines) + "\n"
