@@ -13,10 +13,11 @@ from sunpy_demreg._arguments import (
     checked_options,
     checked_weight,
     em_functional,
+    response_matrix,
 )
 from sunpy_demreg._channels import as_channel_data
 from sunpy_demreg._status import Status
-from sunpy_demreg.result import _bin_centers, _wrap
+from sunpy_demreg.result import _wrap
 
 __all__ = ["invert"]
 
@@ -102,7 +103,8 @@ def invert(
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
         without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
-        computed: the temperature resolution is the dearest. ``"status"`` always comes.
+        computed: the temperature resolution is the dearest. ``"status"`` always comes. Without ``"intensity"``
+        the functions that make products of a result cannot tell their errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
         the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
@@ -131,6 +133,8 @@ def invert(
             (...); sum of squared residuals divided by the number of channels.
         ``"predicted_intensity"``
             (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
+        ``"intensity"``
+            (channel, ...); the data, with their uncertainty and mask.
         ``"regularization_parameter"``
             (...); λ for a response matrix (response times bin width) scaled to a maximum of one, or times
             1e15 with ``"grid"``.
@@ -199,22 +203,21 @@ def invert(
     n_channels = len(response.channels)
     if parameter_choice == "gcv" and n_channels < 2:
         raise ValueError("`parameter_choice` 'gcv' leaves out one channel after the other: it needs at least two")
-    centers = _bin_centers(edges)
-    log_edges = np.log10(edges.to_value(u.K))
+    K, log_edges, emission_per_dem = response_matrix(response, edges)
     dlogt = np.diff(log_edges)
-    emission_per_dem = centers.to_value(u.K) * np.log(10) * dlogt  # of a bin
     pixel_shape = pixels.intensity.shape[1:]
     check_matrices(options.outputs, dlogt.size, pixel_shape)
     status = _execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
+    weight = checked_weight(weighting, dlogt.size, pixel_shape, status)
     solution = _execute.run(
         pixels.intensity,
         pixels.uncertainty,
         status,
-        response.at(centers).to_value(unit * u.cm**5) * emission_per_dem,
+        K,
         dlogt,
         0.5 * (log_edges[1:] + log_edges[:-1]),
         options._replace(loci=tuple(range(n_channels))),
-        weight=checked_weight(weighting, dlogt.size, pixel_shape, status),
+        weight=weight,
         functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
         dtype=dtype,
         backend=backend,
@@ -234,11 +237,17 @@ def invert(
         "n_samples": options.n_samples,
         "channels": response.channels,
         "response": dict(response.meta),
+        "temperature_response": {"temperature": response.temperature, "response": response.response},
         "observation": pixels.meta,
     }
+    if weight is not None and weight.ndim == 1:
+        meta["weight"] = weight
     if emission_measure_ranges is not None:
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
-    return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta)
+    observed = None
+    if "intensity" in options.outputs:  # copies: the caller may use the memory of the input again
+        observed = tuple(None if array is None else array.copy() for array in pixels[:3])
+    return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):

@@ -30,7 +30,7 @@ def _bin_centers(edges):
     return np.sqrt(edges[1:]) * np.sqrt(edges[:-1])
 
 
-def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
+def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None):
     """
     Make the cubes of a result.
 
@@ -47,6 +47,8 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
         Of the channel axis and the pixel axes.
     meta : dict
         Becomes the metadata of the collection, with the bin edges added.
+    observed : tuple of array, (n, ...), optional
+        The intensity that was inverted, its uncertainty, and its mask or None.
 
     Returns
     -------
@@ -86,6 +88,15 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
             unit=unit,
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
             mask=np.broadcast_to(unsolved, array.shape).copy(),
+        )
+    if observed is not None:
+        intensity, error, mask = observed
+        cubes["intensity"] = NDCube(
+            intensity,
+            channel_wcs,
+            unit=intensity_unit,
+            uncertainty=StdDevUncertainty(error, copy=False),
+            mask=np.zeros(intensity.shape, dtype=bool) if mask is None else mask,
         )
     cubes["status"] = NDCube(solution.status, wcs, unit=one)
     n_pixel_axes = solution.status.ndim

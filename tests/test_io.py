@@ -30,6 +30,8 @@ IMAGES = (
     "CHI_SQUARED",
     "PREDICTED_INTENSITY",
     "REGULARIZATION_PARAMETER",
+    "INTENSITY",
+    "INTENSITY_UNCERTAINTY",
     "STATUS",
 )
 TABLES = ("TEMPERATURE_BIN_EDGES", "CHANNELS", "META")
@@ -83,9 +85,10 @@ def test_round_trip_is_exact(result, good):
     np.testing.assert_array_equal(read_observation.pop("exposure_time"), observation.pop("exposure_time"))
     assert np.all(read_observation.pop("date") == observation.pop("date"))
     assert read_observation == observation
-    rest = [
-        {k: v for k, v in r.meta.items() if k not in ("observation", "temperature_bin_edges")} for r in (back, result)
-    ]
+    for table in ("temperature", "response"):
+        np.testing.assert_array_equal(*(r.meta["temperature_response"][table] for r in (back, result)))
+    separate = ("observation", "temperature_bin_edges", "temperature_response")
+    rest = [{k: v for k, v in r.meta.items() if k not in separate} for r in (back, result)]
     assert rest[0] == rest[1]
     assert isinstance(back.meta["channels"], tuple)
 
