@@ -233,8 +233,8 @@ def test_what_a_product_needs_is_named(small, response, edges, outputs):
     bare = invert(small, response, edges, outputs=outputs)
     calls = (demreg.emission_measure, demreg.mean_temperature, lambda r: demreg.covariance(r, (2, 3)))
     for call in calls:
-        with pytest.raises(ValueError, match="`result` lacks 'intensity'.*`outputs` of `sunpy_demreg.invert`"):
+        with pytest.raises(ValueError, match=r"`result` lacks 'intensity'.*`outputs` of `sunpy_demreg.invert`"):
             call(bare)
     weighted = invert(small, response, edges, weighting=np.ones((36, 6, 7)))
-    with pytest.raises(ValueError, match="`weighting` of its own in each pixel.*`emission_measure_ranges`"):
+    with pytest.raises(ValueError, match=r"`weighting` of its own in each pixel.*`emission_measure_ranges`"):
         demreg.emission_measure(weighted)
