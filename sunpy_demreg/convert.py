@@ -9,7 +9,7 @@ from ndcube import NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._checks import bin_edges, check_result
-from sunpy_demreg._fits import unit_name
+from sunpy_demreg._parts import unit_name
 from sunpy_demreg._wcs import _plane
 
 __all__ = ["to_map", "to_xarray"]
