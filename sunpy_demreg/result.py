@@ -24,6 +24,11 @@ class _Result(NDCollection):
             item = (slice(None),) * self.n_aligned_axes
         return super().__getitem__(item)
 
+    def _repr_html_(self):
+        from sunpy_demreg._html import result_html
+
+        return result_html(self)
+
 
 def _bin_centers(edges):
     """Geometric mean of each bin's edges."""
