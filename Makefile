@@ -35,7 +35,7 @@ lint: .venv/.installed-tests
 	.venv/bin/python -m ruff format --check .
 
 docs: .venv/.installed-docs
-	@rm -rf docs/_build docs/api
+	@rm -rf docs/_build docs/api docs/gallery
 	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo 'The documentation is in docs/_build/html/index.html'
 
@@ -43,7 +43,7 @@ bench: .venv/.installed-tests
 	.venv/bin/python benchmarks/bench_inversion.py
 
 clean:
-	rm -rf build dist demo-output docs/_build docs/api htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
 	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment knows where it was built and with which Python: after a move, or without that Python, it is
