@@ -84,6 +84,8 @@ copybutton_prompt_is_regexp = True
 html_theme = "sunpy"
 html_title = f"{project} {version}"
 html_logo = ""
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     # The look is SunPy's; its brand and the links of its site are not this project's.
     "sst_project_name": project,

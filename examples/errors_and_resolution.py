@@ -40,12 +40,19 @@ resolution = demreg.resolution_matrix(result, pixel).value
 correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
 extent = np.log10(edges.value)[[0, -1, 0, -1]]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-image = left.imshow(correlation, origin="lower", extent=extent, cmap="RdBu_r", vmin=-1, vmax=1)
+image = left.imshow(
+    correlation, origin="lower", extent=extent, cmap="RdBu_r", vmin=-1, vmax=1
+)
 left.set(title="Correlation of the noise", xlabel="log $T$", ylabel="log $T$")
 figure.colorbar(image, ax=left)
 columns = resolution / resolution.max(axis=0)
-image = right.imshow(columns, origin="lower", extent=extent, cmap="viridis", vmin=0, vmax=1)
-right.set(title="Resolution: columns, each divided by its peak", xlabel="log $T$ of the plasma")
+image = right.imshow(
+    columns, origin="lower", extent=extent, cmap="viridis", vmin=0, vmax=1
+)
+right.set(
+    title="Resolution: columns, each divided by its peak",
+    xlabel="log $T$ of the plasma",
+)
 figure.colorbar(image, ax=right)
 plt.show()
 
@@ -61,7 +68,9 @@ for first, last in ((0, 8), (8, 14), (14, 22), (22, 28), (0, 36)):
     em = demreg.emission_measure(result, edges[[first, last]])
     quadrature = np.sqrt(np.sum(bin_errors[first:last] ** 2))
     limits = "-".join(f"{limit:.1f}" for limit in np.log10(edges[[first, last]].value))
-    print(f"{limits:12} {em.data[pixel]:.2e} cm-5      {em.uncertainty.array[pixel]:.1e}   {quadrature:.1e}")
+    print(
+        f"{limits:12} {em.data[pixel]:.2e} cm-5      {em.uncertainty.array[pixel]:.1e}   {quadrature:.1e}"
+    )
 
 # %%
 # Is it the spread of repeated observations?
@@ -71,11 +80,17 @@ for first, last in ((0, 8), (8, 14), (14, 22), (22, 28), (0, 36)):
 # the error that each reports. With one weight for all (``method="l2"``) it is, within a tenth. With the default the
 # weight follows the noise, which the reported error does not know: it is then too small.
 
-sigma = np.repeat(result["intensity"].uncertainty.array[:, 64, 64, None], 500, axis=1) * cube.unit
+sigma = (
+    np.repeat(result["intensity"].uncertainty.array[:, 64, 64, None], 500, axis=1)
+    * cube.unit
+)
 truth = result["predicted_intensity"].data[:, 64, 64, None] * cube.unit
 draws = truth + sigma * np.random.default_rng(0).standard_normal(sigma.shape)
 ranges = [[0.5, 1], [1, 2], [2, 5], [5, 12]] * u.MK
-print("reported error / spread      " + "  ".join(f"{low.value:g}-{high.value:g} MK" for low, high in ranges))
+print(
+    "reported error / spread      "
+    + "  ".join(f"{low.value:g}-{high.value:g} MK" for low, high in ranges)
+)
 for name, options in {
     "method='l2', no positivity": {"method": "l2", "positivity": None},
     "default": {},

@@ -38,7 +38,9 @@ plt.show()
 
 chi_squared = result["chi_squared"].data
 for percentile in (50, 75, 95):
-    print(f"chi-squared, percentile {percentile}: {np.nanpercentile(chi_squared, percentile):.2f}")
+    print(
+        f"chi-squared, percentile {percentile}: {np.nanpercentile(chi_squared, percentile):.2f}"
+    )
 
 # %%
 # The emission measure between two temperatures comes with its error, and becomes a sunpy map on request.

@@ -30,7 +30,9 @@ print(f"median chi-squared: {np.nanmedian(result['chi_squared'].data):.2f}")
 
 within = [0.5, 8] * u.MK
 temperature = demreg.mean_temperature(result, within)
-print(f"median relative error: {np.nanmedian(temperature.uncertainty.array / temperature.data):.3f}")
+print(
+    f"median relative error: {np.nanmedian(temperature.uncertainty.array / temperature.data):.3f}"
+)
 demreg.visualization.plot_mean_temperature(result, within)
 plt.show()
 
@@ -54,7 +56,9 @@ plt.show()
 
 energy = demreg.thermal_energy_density(result, 50 * u.Mm, within)
 brightest = np.unravel_index(np.nanargmax(energy.data), energy.data.shape)
-print(f"{energy.data[brightest]:.2f} ± {energy.uncertainty.array[brightest]:.2f} {energy.unit}, at its highest")
+print(
+    f"{energy.data[brightest]:.2f} ± {energy.uncertainty.array[brightest]:.2f} {energy.unit}, at its highest"
+)
 
 # %%
 # A movie
@@ -69,17 +73,26 @@ def on_one_grid(maps, grid):
     kept = ("instrume", "wavelnth", "waveunit", "exptime", "date-obs")
     for smap in maps:
         moved = smap.reproject_to(grid)
-        yield Map(moved.data, {**moved.meta, **{key: smap.meta[key] for key in kept}, "lvl_num": 1.5})
+        yield Map(
+            moved.data,
+            {**moved.meta, **{key: smap.meta[key] for key in kept}, "lvl_num": 1.5},
+        )
 
 
 flare = []
 for step in (0, 1):
     maps = demreg.sample.flare_maps(step)
-    flare_cube = demreg.prepare(list(on_one_grid(maps, demreg.sample.flare_maps(0)[2].wcs)))
+    flare_cube = demreg.prepare(
+        list(on_one_grid(maps, demreg.sample.flare_maps(0)[2].wcs))
+    )
     flare_cube = flare_cube[:, 2:65, 2:65]  # the border has no value in all channels
     flare_response = demreg.TemperatureResponse.from_aia(flare_cube)
-    flare.append(demreg.invert(flare_cube, flare_response, edges, positivity="constrain"))
-    print(f"{flare_cube.meta['date'][0]}: median chi-squared {np.nanmedian(flare[-1]['chi_squared'].data):.2f}")
+    flare.append(
+        demreg.invert(flare_cube, flare_response, edges, positivity="constrain")
+    )
+    print(
+        f"{flare_cube.meta['date'][0]}: median chi-squared {np.nanmedian(flare[-1]['chi_squared'].data):.2f}"
+    )
 
 movie = demreg.visualization.animate(flare, [8, 20] * u.MK, interval=800)
 plt.show()
