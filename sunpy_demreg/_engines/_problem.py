@@ -75,7 +75,7 @@ class System(NamedTuple):
         if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
             smallest = extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False)
             return smallest > _ILL_CONDITIONED * self.trace
-        _, reciprocal = factor(self.T, self.trace * EPSILON)
+        reciprocal = factor(self.T, self.trace * EPSILON).reciprocals
         largest = reciprocal[0]
         safe = reciprocal[0] > 0.0
         for r_i in reciprocal[1:]:
