@@ -114,6 +114,7 @@ class _ArrayMachine:
         self._m, self._q = tables.response.shape[0], tables.functional.shape[0]
         self._kind = {"dtype": g.dtype, "device": device(g)}
         self._store = {}
+        self._buffers = {}
         shapes = Solution.shapes(plan.n_channels, self._m, self._q)
         self.outputs = {name: xp.empty((*shapes[name], g.shape[1]), **self._kind) for name in plan.outputs}
 
@@ -135,10 +136,9 @@ class _ArrayMachine:
         return self._column(self._tables.response[:, i], j)
 
     def project(self, z, j):
-        z = self._xp.stack(z)
         if j is not _ALL:
-            return _contract(self._tables.response[j, :, None], z)[0, :]
-        return _contract(self._xp.permute_dims(self._tables.response, (1, 0)), z)
+            return _sum([self._tables.response[j, i] * z_i for i, z_i in enumerate(z)])
+        return _contract(self._xp.permute_dims(self._tables.response, (1, 0)), self._xp.stack(z))
 
     def gram(self, weight):
         shape = self._m, self._g.shape[1]
@@ -186,32 +186,28 @@ class _ArrayMachine:
         self.status = self._xp.astype(value, self._xp.int32)
 
     def ends_above(self, name, level):
-        """From the first and the last bin that are above, sample by sample until the line between bins is."""
-        xp, column = self._xp, self._store[name]
-        is_above = column >= level
-        number = xp.arange(self._m, dtype=xp.int16, device=device(column))[:, None]
-        first = xp.min(xp.where(is_above, number, self._m), axis=0)
-        last = xp.max(xp.where(is_above, number, -1), axis=0)
-        is_any = last >= 0
-        lanes = xp.arange(is_any.shape[0], device=device(column))
-        values, tables = xp.reshape(column, (-1,)), self._tables
-        first = xp.take(tables.first_sample, xp.where(is_any, first, 0))
-        last = xp.take(tables.last_sample, xp.where(is_any, last, 0))
-        first, last = (self._end_above(values, level, lanes, s, step) for s, step in ((first, 1), (last, -1)))
+        xp, tables = self._xp, self._tables
+        lower, value = (self._rows(name, tables.left + i, i) for i in range(2))
+        value -= lower
+        value *= tables.fraction[:, None]
+        value += lower
+        is_above = xp.astype(value >= level, xp.uint8)
+        # The number of the last sample, from 1, and that of the first one from the other end.
+        number = xp.arange(1, N_SAMPLES + 1, dtype=xp.uint8, device=device(value))[:, None]
+        last = xp.astype(xp.max(is_above * number, axis=0), xp.int64)
+        first = xp.astype(xp.max(is_above * xp.flip(number), axis=0), xp.int64)
+        is_any = last > 0
+        first, last = (xp.take(tables.sample, xp.where(is_any, i, 0)) for i in (N_SAMPLES - first, last - 1))
         return xp.where(is_any, first, _FAR), xp.where(is_any, last, -_FAR)
 
-    def _end_above(self, values, level, lanes, s, step):
-        xp, tables, n_lanes = self._xp, self._tables, self._g.shape[1]
-        position = xp.take(tables.left, s) * n_lanes + lanes
-        lower, upper = xp.take(values, position), xp.take(values, position + n_lanes)
-        is_above = lower + xp.take(tables.fraction, s) * (upper - lower) >= level
-        found = xp.where(is_above, xp.take(tables.sample, s), step * _FAR)
-        is_pending = ~is_above & (s != (N_SAMPLES - 1 if step > 0 else 0))
-        if xp.any(is_pending):  # the few lanes left go on
-            chosen = xp.nonzero(is_pending)[0]
-            rest = (xp.take(a, chosen) for a in (level, lanes, s + step))
-            found = with_lanes(xp, found, is_pending, self._end_above(values, *rest, step))
-        return found
+    def _rows(self, name, index, i):
+        a = self._store[name]
+        if not is_numpy_namespace(self._xp):
+            return self._xp.take(a, index, axis=0)
+        key = (name, i)
+        if key not in self._buffers:
+            self._buffers[key] = np.empty((index.shape[0], a.shape[1]))
+        return np.take(a, index, axis=0, out=self._buffers[key], mode="clip")
 
     # --- loops
 
