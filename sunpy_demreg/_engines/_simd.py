@@ -111,6 +111,9 @@ class _Lanes:
     def __and__(self, other):
         return _Lanes(self.builder, self.builder.and_(self.value, other.value))
 
+    def __or__(self, other):
+        return _Lanes(self.builder, self.builder.or_(self.value, other.value))
+
     def __invert__(self):
         return _Lanes(self.builder, self.builder.not_(self.value))
 
