@@ -45,6 +45,7 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
 
 
 _ALL = slice(None)  # the bin j of a body that is run for all bins at once
+_FEW_BINS = 8  # at a time, where a body makes many values of each
 
 
 def with_lanes(xp, array, chosen, values):
@@ -136,9 +137,12 @@ class _ArrayMachine:
         return self._column(self._tables.response[:, i], j)
 
     def project(self, z, j):
-        if j is not _ALL:
-            return _sum([self._tables.response[j, i] * z_i for i, z_i in enumerate(z)])
-        return _contract(self._xp.permute_dims(self._tables.response, (1, 0)), self._xp.stack(z))
+        response = self._tables.response
+        if isinstance(j, slice):
+            return _contract(self._xp.permute_dims(response[j, :], (1, 0)), self._xp.stack(z))
+        if id(z) not in self._stacks:  # the same few lists for each bin
+            self._stacks[id(z)] = z, self._xp.stack(z)
+        return _contract(response[j, :, None], self._stacks[id(z)][1])[0, :]
 
     def gram(self, weight):
         shape = self._m, self._g.shape[1]
@@ -158,7 +162,7 @@ class _ArrayMachine:
         return self._column(self._tables.functional[q, :], j)
 
     def _column(self, table, j):
-        return table[:, None] if j is _ALL else table[j]
+        return table[j, None] if isinstance(j, slice) else table[j]
 
     # --- storage
 
@@ -213,7 +217,13 @@ class _ArrayMachine:
 
     def over_bins(self, body, reductions):
         reduce = {"sum": _sum_of_rows, "minimum": self._least, "maximum": self._largest}
-        return [reduce[how](value) for how, value in zip(reductions, body(_ALL), strict=True)]
+        step = self._m if len(reductions) < 2 else _FEW_BINS
+        slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
+        parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
+        return [
+            reduce[how](self._xp.stack(part)) if len(part) > 1 else part[0]
+            for how, part in zip(reductions, zip(*parts, strict=True), strict=True)
+        ]
 
     def _least(self, value):
         return self._xp.min(value, axis=0)
@@ -222,6 +232,7 @@ class _ArrayMachine:
         return self._xp.max(value, axis=0)
 
     def each_bin(self, body):
+        self._stacks = {}
         for j in range(self._m):
             body(j)
 
