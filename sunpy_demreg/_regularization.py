@@ -9,7 +9,8 @@ or on how many pixels are solved together.
 
 from array_api_compat import array_namespace, device
 
-from sunpy_demreg._engines._arrays import invert_arrays, with_lanes
+from sunpy_demreg._engines._array_operations import with_lanes
+from sunpy_demreg._engines._arrays import invert_arrays
 from sunpy_demreg._engines._tables import Options, Solution, make_plan, make_tables
 from sunpy_demreg._engines._text import DIFFICULT
 from sunpy_demreg._status import Status

@@ -1,16 +1,16 @@
 """A machine whose lane values are arrays (N,), of any library that keeps to the array API: NumPy, CuPy."""
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_namespace
+from array_api_compat import array_namespace, device
 
+from sunpy_demreg._engines._array_columns import widths_finder
+from sunpy_demreg._engines._array_operations import contract, sum_of_rows
+from sunpy_demreg._engines._lanes import total
 from sunpy_demreg._engines._problem import EPSILON
-from sunpy_demreg._engines._tables import N_SAMPLES, OUTPUTS, SCALARS, Solution
+from sunpy_demreg._engines._tables import OUTPUTS, SCALARS, Solution
 from sunpy_demreg._engines._text import invert_lanes
 
-__all__ = ["invert_arrays", "with_lanes"]
-
-_FAR = 1e300
-
+__all__ = ["invert_arrays"]
 
 def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     """
@@ -31,28 +31,15 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     -------
     `Solution`
     """
-    n_lanes = g.shape[1]
-    if n_lanes == 1:  # einsum takes the terms of a lone lane in another order
-        xp = array_namespace(g)
-        g, sigma = (xp.concat([a, a], axis=1) for a in (g, sigma))
-        weight = None if weight is None else xp.concat([weight, weight], axis=1)
     machine = _ArrayMachine(g, sigma, tables, plan, weight, is_careful=is_careful)
     # Lanes that are done are computed on beside the others, and those of extreme size come back as failed.
     with np.errstate(all="ignore"):
         invert_lanes(machine, plan)
-    outputs = dict.fromkeys(OUTPUTS) | {name: a[..., :n_lanes] for name, a in machine.outputs.items()}
-    return Solution(**outputs, status=machine.status[:n_lanes])
+    return Solution(**dict.fromkeys(OUTPUTS) | machine.outputs, status=machine.status)
 
 
 _ALL = slice(None)  # the bin j of a body that is run for all bins at once
 _FEW_BINS = 8  # at a time, where a body makes many values of each
-
-
-def with_lanes(xp, array, chosen, values):
-    """A copy of `array` whose chosen lanes have the given values."""
-    position = xp.cumulative_sum(xp.astype(chosen, xp.int64)) - 1
-    spread = xp.take(values, xp.where(chosen, position, 0), axis=values.ndim - 1)
-    return xp.where(chosen, spread, array)
 
 
 class _Basis:
@@ -63,42 +50,10 @@ class _Basis:
         self._U = [[U[:, i, k] for k in range(n)] for i in range(n)]
 
     def apply(self, x):
-        return [_sum([u * x_k for u, x_k in zip(row, x, strict=True)]) for row in self._U]
+        return [total([u * x_k for u, x_k in zip(row, x, strict=True)]) for row in self._U]
 
     def apply_transposed(self, x):
-        return [_sum([u * x_i for u, x_i in zip(column, x, strict=True)]) for column in zip(*self._U, strict=True)]
-
-
-def _sum(values):
-    result = values[0]
-    for value in values[1:]:
-        result = result + value
-    return result
-
-
-def _sum_of_rows(a):
-    """
-    Over the first axis: the first half of the rows plus the second, and so on.
-
-    In an order of our own: that of a library may depend on how many lanes there are.
-    """
-    odd = []
-    while a.shape[0] > 1:
-        half = a.shape[0] // 2
-        if a.shape[0] % 2:
-            odd.append(a[2 * half, :])
-        a = a[:half, :] + a[half : 2 * half, :]
-    return _sum([a[0, :], *odd])
-
-
-def _contract(a, b):
-    """``sum_k a[k, i] b[k, lane]``, in an order that does not depend on the lanes: (K, I), (K, N) -> (I, N)."""
-    if is_numpy_namespace(array_namespace(b)):
-        return np.einsum("ki,kn->in", a, b)  # without BLAS, whose order may
-    result = a[0, :, None] * b[0, None, :]
-    for k in range(1, a.shape[0]):
-        result = result + a[k, :, None] * b[k, None, :]
-    return result
+        return [total([u * x_i for u, x_i in zip(column, x, strict=True)]) for column in zip(*self._U, strict=True)]
 
 
 class _ArrayMachine:
@@ -115,7 +70,6 @@ class _ArrayMachine:
         self._m, self._q = tables.response.shape[0], tables.functional.shape[0]
         self._kind = {"dtype": g.dtype, "device": device(g)}
         self._store = {}
-        self._buffers = {}
         shapes = Solution.shapes(plan.n_channels, self._m, self._q)
         self.outputs = {name: xp.empty((*shapes[name], g.shape[1]), **self._kind) for name in plan.outputs}
 
@@ -139,14 +93,13 @@ class _ArrayMachine:
     def project(self, z, j):
         response = self._tables.response
         if isinstance(j, slice):
-            return _contract(self._xp.permute_dims(response[j, :], (1, 0)), self._xp.stack(z))
+            return contract(self._xp.permute_dims(response[j, :], (1, 0)), self._xp.stack(z))
         if id(z) not in self._stacks:  # the same few lists for each bin
             self._stacks[id(z)] = z, self._xp.stack(z)
-        return _contract(response[j, :, None], self._stacks[id(z)][1])[0, :]
+        return contract(response[j, :, None], self._stacks[id(z)][1])[0, :]
 
-    def gram(self, weight):
-        shape = self._m, self._g.shape[1]
-        sums = _contract(self._tables.response_pair, self._xp.broadcast_to(weight(_ALL), shape))
+    def gram(self, name):
+        sums = contract(self._tables.response_pair, self._store[name])
         return [sums[p, :] for p in range(sums.shape[0])]
 
     def shared_gram(self, p):
@@ -176,7 +129,7 @@ class _ArrayMachine:
         xp, m = self._xp, self._m
         zeros = xp.zeros((3, self._g.shape[1]), **self._kind)
         padded = xp.concat([zeros, self._store[name][1 : m - 1, :], zeros])
-        return _sum([padded[i : i + m, :] for i in range(5)])
+        return total([padded[i : i + m, :] for i in range(5)])
 
     def put_output(self, name, j, value):
         if name in self.outputs:
@@ -189,34 +142,13 @@ class _ArrayMachine:
     def put_status(self, value):
         self.status = self._xp.astype(value, self._xp.int32)
 
-    def ends_above(self, name, level):
-        xp, tables = self._xp, self._tables
-        lower, value = (self._rows(name, tables.left + i, i) for i in range(2))
-        value -= lower
-        value *= tables.fraction[:, None]
-        value += lower
-        is_above = xp.astype(value >= level, xp.uint8)
-        # The number of the last sample, from 1, and that of the first one from the other end.
-        number = xp.arange(1, N_SAMPLES + 1, dtype=xp.uint8, device=device(value))[:, None]
-        last = xp.astype(xp.max(is_above * number, axis=0), xp.int64)
-        first = xp.astype(xp.max(is_above * xp.flip(number), axis=0), xp.int64)
-        is_any = last > 0
-        first, last = (xp.take(tables.sample, xp.where(is_any, i, 0)) for i in (N_SAMPLES - first, last - 1))
-        return xp.where(is_any, first, _FAR), xp.where(is_any, last, -_FAR)
-
-    def _rows(self, name, index, i):
-        a = self._store[name]
-        if not is_numpy_namespace(self._xp):
-            return self._xp.take(a, index, axis=0)
-        key = (name, i)
-        if key not in self._buffers:
-            self._buffers[key] = np.empty((index.shape[0], a.shape[1]))
-        return np.take(a, index, axis=0, out=self._buffers[key], mode="clip")
+    def half_maximum_finder(self):
+        return widths_finder(self._tables, self._store["weight"], self.scalar("largest_response"))
 
     # --- loops
 
     def over_bins(self, body, reductions):
-        reduce = {"sum": _sum_of_rows, "minimum": self._least, "maximum": self._largest}
+        reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
         step = self._m if len(reductions) < 2 else _FEW_BINS
         slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
         parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
