@@ -40,7 +40,8 @@ def widths_finder(tables, weight, largest_response):
     bounds = xp.stack([roundoff * xp.max(single_weight * response[:, i, None], axis=0) for i in range(n_channels)])
 
     def find(h):
-        h_single = xp.stack([xp.astype(h_i * factor, xp.float32) for h_i in h])
+        h = xp.stack(h)
+        h_single = xp.astype(h * factor, xp.float32)
         tolerance = xp.sum(bounds * xp.abs(h_single), axis=0)
         column = xp.matmul(response, h_single)
         column *= single_weight
@@ -50,7 +51,7 @@ def widths_finder(tables, weight, largest_response):
         is_uncertain = ~((least >= half + tolerance) & (largest > _LEAST))
         if xp.any(is_uncertain):
             lanes = xp.nonzero(is_uncertain)[0]
-            column = contract(xp.permute_dims(tables.response, (1, 0)), xp.stack([xp.take(h_i, lanes) for h_i in h]))
+            column = contract(xp.permute_dims(tables.response, (1, 0)), xp.take(h, lanes, axis=1))
             column *= xp.take(weight, lanes, axis=1)
             *again, _ = _ends_above(tables, tables.fraction, column, 0.5 * xp.max(column, axis=0))
             first, last = (with_lanes(xp, a, is_uncertain, b) for a, b in zip((first, last), again, strict=True))
@@ -60,7 +61,7 @@ def widths_finder(tables, weight, largest_response):
 
 
 def _ends_above(tables, fraction, column, level):
-    """The numbers of the first and the last sample above a level, -1 as the last where none is; the lower of the two."""
+    """The numbers of the first and the last sample above a level, -1 as the last where none is; their lower value."""
     xp = array_namespace(column)
     lower, sample = xp.take(column, tables.left, axis=0), xp.take(column, tables.left + 1, axis=0)
     sample -= lower
@@ -73,5 +74,5 @@ def _ends_above(tables, fraction, column, level):
     first = N_SAMPLES - xp.astype(xp.max(is_above * xp.flip(number), axis=0), xp.int64)
     n_lanes = column.shape[1]
     samples, lanes = xp.reshape(sample, (-1,)), xp.arange(n_lanes, device=device(column))
-    ends = (xp.take(samples, xp.clip(end, 0, N_SAMPLES - 1) * n_lanes + lanes) for end in (first, last))
-    return first, last, xp.minimum(*ends)
+    first_value, last_value = (xp.take(samples, end % N_SAMPLES * n_lanes + lanes) for end in (first, last))
+    return first, last, xp.minimum(first_value, last_value)
