@@ -1,16 +1,19 @@
 """A machine whose lane values are arrays (N,), of any library that keeps to the array API: NumPy, CuPy."""
 
+from copy import copy
+
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from sunpy_demreg._engines._array_columns import widths_finder
-from sunpy_demreg._engines._array_operations import contract, sum_of_rows
-from sunpy_demreg._engines._lanes import total
-from sunpy_demreg._engines._problem import EPSILON
+from sunpy_demreg._engines._array_operations import contract, sum_of_rows, with_lanes
+from sunpy_demreg._engines._lanes import Reflections, total
+from sunpy_demreg._engines._problem import EPSILON, Problem
 from sunpy_demreg._engines._tables import OUTPUTS, SCALARS, Solution
 from sunpy_demreg._engines._text import invert_lanes
 
 __all__ = ["invert_arrays"]
+
 
 def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     """
@@ -172,13 +175,38 @@ class _ArrayMachine:
         for q in range(self._q):
             body(q)
 
-    def iterate(self, body, state, limit, pending=None):
-        if pending is None or self._xp.any(pending):
-            for _ in range(limit):
-                pending, state = body(*state)
-                if not self._xp.any(pending):
+    def iterate(self, body, state, limit, pending=None, given=()):
+        xp = self._xp
+        for turn in range(limit):
+            if pending is not None:
+                n_pending = int(xp.count_nonzero(pending))
+                if n_pending == 0:
                     break
+                if given and n_pending <= pending.shape[0] // 2:  # they go on by themselves
+                    lanes = xp.nonzero(pending)[0]
+                    some, still_pending, given = (self._at(lanes, value) for value in (state, pending, given))
+                    some = self.iterate(body, some, limit - turn, still_pending, given)
+                    return tuple(with_lanes(xp, a, pending, b) for a, b in zip(state, some, strict=True))
+            pending, state = body(*given, *state)
         return state
+
+    def _at(self, lanes, value):
+        """Of these lanes: an array, or what is made of arrays."""
+        if isinstance(value, list | tuple):
+            values = [self._at(lanes, v) for v in value]
+            return type(value)(*values) if hasattr(value, "_fields") else type(value)(values)
+        if isinstance(value, dict):
+            return {name: self._at(lanes, v) for name, v in value.items()}
+        if value is self:
+            part = copy(self)
+            names = ("_g", "_sigma", "_weight", "_store")
+            vars(part).update((name, self._at(lanes, getattr(self, name))) for name in names)
+            return part
+        if isinstance(value, Problem | Reflections | _Basis):
+            part = copy(value)
+            vars(part).update(self._at(lanes, vars(value)))
+            return part
+        return self._xp.take(value, lanes, axis=value.ndim - 1) if is_array_api_obj(value) else value
 
     # --- functions
 
