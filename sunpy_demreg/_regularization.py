@@ -17,6 +17,8 @@ from sunpy_demreg._status import Status
 
 __all__ = ["Options", "Solution", "solve", "solve_carefully"]
 
+_CAREFUL_LANES = 256  # at once: singular values need memory
+
 
 def solve(g, sigma, K, dlogt, logt, options, weight=None, functional=None):
     """
@@ -68,6 +70,18 @@ def solve_carefully(g, sigma, tables, plan, weight=None):
     These are pixels of which an uncertainty is much smaller than the others, and those of channels that see nearly
     the same. The arguments are those of `sunpy_demreg._engines._arrays.invert_arrays`.
     """
+    xp = array_namespace(g, sigma)
+    parts = []
+    for start in range(0, g.shape[1], _CAREFUL_LANES):
+        lanes = slice(start, start + _CAREFUL_LANES)
+        part_weight = None if weight is None else weight[:, lanes]
+        parts.append(_solve_carefully(g[:, lanes], sigma[:, lanes], tables, plan, part_weight))
+    if len(parts) == 1:
+        return parts[0]
+    return Solution(*(None if a[0] is None else xp.concat(a, axis=-1) for a in zip(*parts, strict=True)))
+
+
+def _solve_carefully(g, sigma, tables, plan, weight):
     xp = array_namespace(g, sigma)
     solution = invert_arrays(g, sigma, tables, plan, weight, is_careful=True)
     is_finite = xp.ones(g.shape[1:], dtype=xp.bool, device=device(g))

@@ -2,8 +2,7 @@
 The widths of the columns of the resolution matrix, on arrays.
 
 They are the dearest output: m^2 n operations. Single precision halves that, and a bound of its rounding tells where it
-might change an answer: there, the column is made again in double precision. So the answer is that of double precision,
-and the products may be left to a library that adds in an order of its own.
+might change an answer: there, the column is made again in double precision. So the answer is that of double precision.
 """
 
 from array_api_compat import array_namespace, device
@@ -33,17 +32,19 @@ def widths_finder(tables, weight, largest_response):
     largest_weight = xp.max(weight, axis=0)
     single_weight = xp.astype(weight / largest_weight, xp.float32)
     factor = largest_weight * largest_response
-    response = xp.astype(tables.response / largest_response, xp.float32)
+    response = xp.permute_dims(tables.response, (1, 0))
+    single_response = xp.astype(response / largest_response, xp.float32)
     fraction = xp.astype(tables.fraction, xp.float32)
     # Of the terms' sum of n products, the weight, the interpolation between two bins, and half the maximum.
     roundoff = (2 * n_channels + 16) * _UNIT_ROUNDOFF
-    bounds = xp.stack([roundoff * xp.max(single_weight * response[:, i, None], axis=0) for i in range(n_channels)])
+    largest_terms = [xp.max(single_weight * single_response[i, :, None], axis=0) for i in range(n_channels)]
+    bounds = roundoff * xp.stack(largest_terms)
 
     def find(h):
         h = xp.stack(h)
         h_single = xp.astype(h * factor, xp.float32)
         tolerance = xp.sum(bounds * xp.abs(h_single), axis=0)
-        column = xp.matmul(response, h_single)
+        column = contract(single_response, h_single)
         column *= single_weight
         largest = xp.max(column, axis=0)
         half = 0.5 * largest
@@ -51,8 +52,7 @@ def widths_finder(tables, weight, largest_response):
         is_uncertain = ~((least >= half + tolerance) & (largest > _LEAST))
         if xp.any(is_uncertain):
             lanes = xp.nonzero(is_uncertain)[0]
-            column = contract(xp.permute_dims(tables.response, (1, 0)), xp.take(h, lanes, axis=1))
-            column *= xp.take(weight, lanes, axis=1)
+            column = contract(response, xp.take(h, lanes, axis=1)) * xp.take(weight, lanes, axis=1)
             *again, _ = _ends_above(tables, tables.fraction, column, 0.5 * xp.max(column, axis=0))
             first, last = (with_lanes(xp, a, is_uncertain, b) for a, b in zip((first, last), again, strict=True))
         return tuple(xp.astype(number, weight.dtype) for number in (first, last))
