@@ -113,7 +113,8 @@ def invert(
         than 12 channels, or fewer bins than channels, it uses plain arrays too). ``"numpy"``: plain arrays, the
         truth that it is held to; their answers agree to 1e-9.
     workers : `int`, optional
-        Number of threads; by default as many as the process may use. The answer does not depend on it.
+        Number of threads; by default as many as the process may use, or one for plain arrays, which are not faster
+        on more. The answer does not depend on it.
     progress : `bool`, optional
         Show a progress bar.
 

@@ -63,7 +63,8 @@ class _ArrayMachine:
     """
     What `sunpy_demreg._engines` lists.
 
-    The body of a loop over bins runs once, on arrays (m, N); but for `each_bin`, where j is a number.
+    The body of a loop over bins gets a slice as j, and works on arrays (bins, N); but for `each_bin`, where j is a
+    number.
     """
 
     def __init__(self, g, sigma, tables, plan, weight, *, is_careful):
@@ -152,6 +153,7 @@ class _ArrayMachine:
 
     def over_bins(self, body, reductions):
         reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
+        # A body of many values puts none into the storage, which would need all bins at once.
         step = self._m if len(reductions) < 2 else _FEW_BINS
         slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
         parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
@@ -197,10 +199,10 @@ class _ArrayMachine:
             return type(value)(*values) if hasattr(value, "_fields") else type(value)(values)
         if isinstance(value, dict):
             return {name: self._at(lanes, v) for name, v in value.items()}
-        if value is self:
-            part = copy(self)
+        if isinstance(value, _ArrayMachine):
+            part = copy(value)
             names = ("_g", "_sigma", "_weight", "_store")
-            vars(part).update((name, self._at(lanes, getattr(self, name))) for name in names)
+            vars(part).update((name, self._at(lanes, getattr(value, name))) for name in names)
             return part
         if isinstance(value, Problem | Reflections | _Basis):
             part = copy(value)
