@@ -8,7 +8,7 @@ import numpy as np
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["BACKENDS", "classify", "run"]
+__all__ = ["BACKENDS", "available_cores", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy")
 _MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
@@ -168,13 +168,13 @@ def _solver(backend, problem, dtype, memory_budget):
 
     values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
     values_per_pixel += 2 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
-    budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
+    budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
     return solve_block, int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BLOCK))
 
 
 def _for_each(work, starts, workers, n_pixels):
     """Run ``work(start)`` for each start on threads; an error or Ctrl-C stops after the blocks in hand."""
-    pool = ThreadPoolExecutor(workers or _available_cores())
+    pool = ThreadPoolExecutor(workers or available_cores())
     try:
         done = as_completed([pool.submit(work, start) for start in starts])
         if n_pixels is None:
@@ -190,6 +190,6 @@ def _for_each(work, starts, workers, n_pixels):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _available_cores():
+def available_cores():
     """Of the process, where the system tells it: a batch system may have given it fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
