@@ -11,6 +11,7 @@ from importlib import import_module as _import_module
 # and the numerics run where sunpy and matplotlib are not installed.
 _HOMES = {
     "prepare": "observation",
+    "prepare_series": "series",
     "TemperatureResponse": "response",
     "dn2dem_pos": "compat",
     "invert": "inversion",
@@ -28,6 +29,7 @@ __all__ = [
     "dn2dem_pos",
     "invert",
     "prepare",
+    "prepare_series",
     "read",
     "sample",
     "visualization",

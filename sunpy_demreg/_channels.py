@@ -50,7 +50,7 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
     if isinstance(data, NDCollection):
         data = _stack(list(data.values()), [str(key) for key in data])
     elif isinstance(data, NDCubeSequence):
-        data = _in_time(data.data) if _is_series(data) else _stack(data.data, None)
+        data = _sequence(data.data)
     elif not isinstance(data, NDCube | u.Quantity) and _holds_maps(data):
         from sunpy_demreg.observation import prepare
 
@@ -219,6 +219,15 @@ def _root(array, kind):
     """Standard deviations: NaN and infinity are the marks of bad ones."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return kind(array).represent_as(StdDevUncertainty).array
+
+
+def _sequence(cubes):
+    """One cube of cubes in sequence: of channel cubes a series in time, of planes a stack of channels."""
+    if all(np.size(_meta(cube).get("channels")) > 1 for cube in cubes):
+        from sunpy_demreg.series import in_time
+
+        return in_time(cubes)
+    return _stack(cubes, None)
 
 
 def _stack(cubes, labels):

@@ -299,7 +299,16 @@ def test_dask_maps(maps):
         prepare([changed(*each) for each in zip(maps, *arrays, strict=True)], n_sample=16)
         for arrays in ((data, masks), [[dask_array.from_array(a, chunks=64) for a in both] for both in (data, masks)])
     )
-    assert type(lazy.data) is type(lazy.mask) is np.ndarray
+    arrays = lazy.data, lazy.mask, lazy.uncertainty.array
+    assert all(isinstance(array, dask_array.Array) for array in arrays)
+    lazy = NDCube(
+        lazy.data.compute(),
+        unit=lazy.unit,
+        uncertainty=StdDevUncertainty(lazy.uncertainty.array.compute()),
+        mask=lazy.mask.compute(),
+        wcs=lazy.wcs,
+        meta=lazy.meta,
+    )
     assert lazy.mask.any()
     assert_same(lazy, eager)
 
