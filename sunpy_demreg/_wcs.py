@@ -143,6 +143,15 @@ def _plane(wcs):
     return wcs if celestial is None or isinstance(slices[0], slice) else SlicedLowLevelWCS(celestial, slices[1:])
 
 
+def _times(wcs):
+    """Times along the first array axis; None if it is another axis."""
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    celestial, slices = _unwrapped(wcs)
+    table = None if celestial is None else (wcs._wcs if isinstance(wcs, SlicedLowLevelWCS) else wcs)._wcs[-1]
+    is_kept = isinstance(table, _TimesWCS) and isinstance(slices[0], slice)
+    return table._times[slices[0]] if is_kept else None
+
+
 def _unwrapped(wcs):
     """The WCS that went into `_prepend_axis` and how the cube was sliced since; two times None for another WCS."""
     sliced = isinstance(wcs, SlicedLowLevelWCS)
