@@ -15,7 +15,7 @@ from sunpy_demreg._status import Status
 from sunpy_demreg._wcs import _celestial, _prepend_axis, _prepend_times, _times
 from sunpy_demreg.result import _bin_centers, _unwrap, _wrap
 
-__all__ = ["create", "open_store", "read_store", "store"]
+__all__ = ["create", "from_microseconds", "header_of", "open_store", "read_store", "store", "to_microseconds"]
 
 _FORMAT = "sunpy_demreg zarr 1"
 _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, before compression
@@ -101,18 +101,18 @@ def create(path, result, times=None, **attributes):
         table = group.create_array(name, data=values.value, dimension_names=(name,))
         table.attrs["units"] = _unit_name(values.unit)
     if times is not None:
-        table = group.create_array("time", data=_microseconds(times), chunks=(4096,), dimension_names=("time",))
+        table = group.create_array("time", data=to_microseconds(times), chunks=(4096,), dimension_names=("time",))
         table.attrs.update(units="microseconds since 1970-01-01T00:00:00", calendar="standard")
     return group
 
 
-def _microseconds(times):
+def to_microseconds(times):
     """Since 1970 in UTC without leap seconds, as xarray counts."""
     utc = times.utc
     return np.round(((utc.jd1 - _EPOCH.jd1) + (utc.jd2 - _EPOCH.jd2)) * 86400e6).astype(np.int64)
 
 
-def _from_microseconds(microseconds):
+def from_microseconds(microseconds):
     days, rest = np.divmod(microseconds, 86_400_000_000)
     times = Time(_EPOCH.jd1 + days, _EPOCH.jd2 + rest / 86400e6, format="jd", scale="utc")
     times.format = "isot"
@@ -160,6 +160,11 @@ def open_store(path):
     return group
 
 
+def header_of(group):
+    """FITS header with the coordinates of the pixels, of a series those of its first step."""
+    return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
+
+
 def read_store(path):
     """
     Read a store.
@@ -174,7 +179,7 @@ def read_store(path):
     group = open_store(path)
     attributes = dict(group.attrs)
     meta = from_text(attributes["meta"])
-    wcs = WCS(fits.Header.fromstring(attributes["wcs"], sep="\n"))
+    wcs = WCS(header_of(group))
     if dropped := attributes["dropped_axes"]:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
     done = np.flatnonzero(group["step_done"][:]) if "step_done" in group else None
@@ -191,9 +196,9 @@ def read_store(path):
 
     solution = Solution(**(dict.fromkeys(Solution._fields) | {name: lazily(name) for name in attributes["outputs"]}))
     if "time" in group:
-        wcs = _prepend_times(wcs, _from_microseconds(group["time"][:] if done is None else group["time"][:][done]))
+        wcs = _prepend_times(wcs, from_microseconds(group["time"][:] if done is None else group["time"][:][done]))
     if done is not None:
-        meta["observation"]["date"] = _from_microseconds(group["image_date"][:][:, done])
+        meta["observation"]["date"] = from_microseconds(group["image_date"][:][:, done])
         meta["observation"]["exposure_time"] = group["exposure_time"][:][:, done] * u.s
     edges, coordinate = (u.Quantity(group[name][:], group[name].attrs["units"]) for name in ("temperature_edge", "channel"))
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
