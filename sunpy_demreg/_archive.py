@@ -60,10 +60,16 @@ def _create(path, result, times, settings):
         n_channels, n_times = len(result.meta["channels"]), len(times)
 
         def table(name, shape, dtype, names, units=None):
-            chunks = shape[:-1] + (1,) if names[-1] == "time" else (1, shape[1])
+            chunks = (*shape[:-1], 1) if names[-1] == "time" else (1, shape[1])
             attributes = {} if units is None else {"units": units}
             group.create_array(
-                name, shape=shape, chunks=chunks, dtype=dtype, fill_value=0, dimension_names=names, attributes=attributes
+                name,
+                shape=shape,
+                chunks=chunks,
+                dtype=dtype,
+                fill_value=0,
+                dimension_names=names,
+                attributes=attributes,
             )
 
         of_images = (n_channels, n_times), ("channel", "time")
@@ -96,7 +102,8 @@ class Archive:
         ]
         if different:
             raise ValueError(
-                f"{name} was made with other settings: {'; '.join(different)}; name another store, or repeat the settings"
+                f"{name} was made with other settings: {'; '.join(different)}; name another store, or repeat "
+                "the settings"
             )
         self._wcs = WCS(_zarr.header_of(self._group))
         self._steps = {}
@@ -109,8 +116,8 @@ class Archive:
         if added.size and added[0] <= old[-1]:
             first = _zarr.from_microseconds(added[0])
             raise ValueError(
-                f"the store has steps up to {_zarr.from_microseconds(old[-1]).isot}, but not that at {first.isot}: steps "
-                "can be added after the last only; name another store for these files"
+                f"the store has steps up to {_zarr.from_microseconds(old[-1]).isot}, but not that at {first.isot}: "
+                "steps can be added after the last only; name another store for these files"
             )
         every = np.concatenate([old, added])
         if added.size:
@@ -139,7 +146,9 @@ class Archive:
         if shape != self._group["status"].shape[1:]:
             raise ValueError(f"its images have the shape {shape}, those of the store {self._group['status'].shape[1:]}")
         if not (shift := _grid_shift(self._wcs, result["status"].wcs, shape)) <= _MAX_SHIFT:
-            raise ValueError(f"its grid is off that of the store by up to {shift:.2f} pixels: reproject the maps to one")
+            raise ValueError(
+                f"its grid is off that of the store by up to {shift:.2f} pixels: reproject the maps to one"
+            )
         return _zarr.store(self._group, result, self._step(time))
 
     def mark_done(self, result, time):

@@ -16,7 +16,9 @@ __all__ = ["solve_lazily", "solve_now"]
 _COPIES = 2  # of a block of Dask arrays: it is handed on, and compressed or put together, while the next is solved
 
 
-def solve_now(pixels, K, dlogt, logt, options, *, weighting, functional, dtype, backend, workers, memory_limit, progress):
+def solve_now(
+    pixels, K, dlogt, logt, options, *, weighting, functional, dtype, backend, workers, memory_limit, progress
+):
     """
     Solve all pixels.
 

@@ -18,7 +18,7 @@ def as_array(array, name, dtype=None):
         return np.asarray(array, dtype=dtype)
     if any(np.isnan(length) for length in array.shape):
         raise ValueError(
-            f"`{name}` is a Dask array with chunks of unknown size, {array.shape}: call its `compute_chunk_sizes()` first"
+            f"`{name}` is a Dask array with chunks of unknown size: call its `compute_chunk_sizes()` first"
         )
     return array if dtype is None else array.astype(dtype)
 

@@ -200,7 +200,9 @@ def read_store(path):
     if done is not None:
         meta["observation"]["date"] = from_microseconds(group["image_date"][:][:, done])
         meta["observation"]["exposure_time"] = group["exposure_time"][:][:, done] * u.s
-    edges, coordinate = (u.Quantity(group[name][:], group[name].attrs["units"]) for name in ("temperature_edge", "channel"))
+    edges, coordinate = (
+        u.Quantity(group[name][:], group[name].attrs["units"]) for name in ("temperature_edge", "channel")
+    )
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
     unit = u.Unit(group["predicted_intensity"].attrs["units"]) if "predicted_intensity" in group else None
     result = _wrap(solution, edges, unit, wcs, _prepend_axis(wcs, coordinate, *kind), meta)

@@ -3,12 +3,11 @@
 import errno
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 import astropy.units as u
 from astropy.time import Time
@@ -22,7 +21,7 @@ from sunpy_demreg.series import series_sets
 
 __all__ = ["BatchReport", "Step", "batch_invert"]
 
-_CONNECT = 8  # seconds for a scheduler to answer
+_CONNECT = 5  # seconds for a scheduler to answer
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing can be written, whatever the step
 
 
@@ -107,15 +106,18 @@ def batch_invert(
     path = Path(path).expanduser()
     if path.suffix != ".zarr":
         raise ValueError(f"`path` must end in .zarr, but is {path.name!r}")
+    if workers is not None and scheduler is not None:
+        raise ValueError("`workers` start a cluster and `scheduler` names one that runs: pass only one of them")
+    if workers is not None and not (isinstance(workers, Integral) and workers >= 1):
+        raise ValueError(f"`workers` must be a whole number of processes, at least 1, but is {workers!r}")
+    client = None if scheduler is None else _client(scheduler)
     sets, left_over = series_sets(maps, tolerance)
     times = Time([Time([image.map.date for image in each]).tai.mean().utc for each in sets])
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     make = partial(_result, edges=temperature_bin_edges, prepare_options=prepare_options or {}, options=options)
-    if all(problems):
-        raise ValueError("no time step can be done: " + "; ".join(problems))
     settings = {"temperature_bin_edges": temperature_bin_edges, **(prepare_options or {}), **options}
-    first = next(images for images, problem in zip(sets, problems, strict=True) if not problem)
-    archive = open_archive(path, make(first), times, settings)
+    template = _first(make, sets, problems)
+    archive = open_archive(path, template, times, settings)
 
     steps = []
 
@@ -132,25 +134,20 @@ def batch_invert(
             finish(number, "failed", problem)
         else:
             to_do.append(number)
-    with _submitter(workers, scheduler) as (submit, n_at_once):
-        running = {}
-        while to_do or running:
-            while to_do and len(running) < n_at_once:
-                number, start = to_do.pop(0), time.perf_counter()
-                try:
-                    result = make(sets[number])
-                    running[submit(archive.store(result, times[number]))] = number, result, start
-                except Exception as err:  # whatever is wrong with these files, there are others
-                    finish(number, "failed", _reason(err))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number, result, start = running.pop(future)
-                if (err := future.exception()) is None:
-                    archive.mark_done(result, times[number])
-                    finish(number, "done", seconds=time.perf_counter() - start)
-                elif isinstance(err, OSError) and err.errno in _NO_MORE:
-                    raise err
-                else:
-                    finish(number, "failed", _reason(err))
+
+    def begin(number):
+        result = make(sets[number])
+        return result, archive.store(result, times[number])
+
+    with closing(_computed(to_do, begin, workers, client)) as computed:
+        for number, result, seconds, error in computed:
+            if error is None:
+                archive.mark_done(result, times[number])
+                finish(number, "done", seconds=seconds)
+            elif isinstance(error, OSError) and error.errno in _NO_MORE:
+                raise error
+            else:
+                finish(number, "failed", _reason(error), seconds)
     steps.sort(key=lambda step: step.number)
     return BatchReport(steps, [(image.name, image.problem or "in no set of all channels") for image in left_over])
 
@@ -165,14 +162,49 @@ def _result(images, *, edges, prepare_options, options):
     return invert(cube, TemperatureResponse.from_aia(cube), edges, **options)
 
 
-@contextmanager
-def _submitter(workers, scheduler):
-    """A function that has collections computed, for a future, and how many steps it should have at once."""
-    import dask
+def _first(make, sets, problems):
+    """The lazy result of the first step that has one."""
+    for number, images in enumerate(sets):
+        if not problems[number]:
+            try:
+                return make(images)
+            except Exception as err:  # whatever is wrong with these files, there are others
+                problems[number] = _reason(err)
+    raise ValueError(f"no time step can be done: {'; '.join(dict.fromkeys(problems))}")
 
-    if workers is not None and scheduler is not None:
-        raise ValueError("`workers` start a cluster and `scheduler` names one that runs: pass only one of them")
-    if workers is None and scheduler is None:
+
+def _computed(numbers, begin, workers, client):
+    """
+    Have steps computed, some at a time.
+
+    `begin` gives the result of the step of a number, and what to compute. Each step is yielded when it ends, as its
+    number, its result, the seconds that it took, and the exception that ended it or None.
+    """
+    if not numbers:
+        return
+    waiting = list(reversed(numbers))
+    with _submitter(workers, client) as (submit, n_at_once):
+        running = {}
+        while waiting or running:
+            while waiting and len(running) < n_at_once:
+                number, start = waiting.pop(), time.perf_counter()
+                try:
+                    result, stored = begin(number)
+                except Exception as err:
+                    yield number, None, 0.0, err
+                else:
+                    running[submit(stored)] = number, result, start
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, result, start = running.pop(future)
+                yield number, result, time.perf_counter() - start, future.exception()
+
+
+@contextmanager
+def _submitter(workers, client):
+    """A function that has collections computed, for a future, and how many steps it should have at once."""
+    if workers is None and client is None:
+        import dask
+
         # Two steps, so that the threads find blocks of the next while the last ones of the other are written.
         pool, drivers = ThreadPoolExecutor(available_cores()), ThreadPoolExecutor(2)
         try:
@@ -181,7 +213,13 @@ def _submitter(workers, scheduler):
             for each in (pool, drivers):
                 each.shutdown(cancel_futures=True)
         return
-    with _connected(workers, scheduler) as client:
+    with ExitStack() as stack:
+        if client is None:
+            from distributed import Client, LocalCluster
+
+            # One thread each: Python's lock is then no matter, and a block is solved on one thread anyway.
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+            client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
         n_at_once = max(sum(client.nthreads().values()), 1) + 1
         drivers = ThreadPoolExecutor(n_at_once)
         try:
@@ -191,22 +229,13 @@ def _submitter(workers, scheduler):
             drivers.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _connected(workers, scheduler):
-    from distributed import Client, LocalCluster
+def _client(scheduler):
+    from distributed import Client
 
-    if workers is not None:
-        # One thread each: Python's lock is then no matter, and a block is solved on one thread anyway.
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
-            with Client(cluster, set_as_default=False) as client:
-                yield client
-        return
     try:
-        client = Client(scheduler, timeout=_CONNECT, set_as_default=False)
+        return Client(scheduler, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as err:
         raise ConnectionError(
-            f"`scheduler` {scheduler!r}: no scheduler answers at this address within {_CONNECT} s ({err}); start one with "
-            "`dask scheduler`, which prints its address"
+            f"`scheduler` {scheduler!r}: no scheduler answers at this address within {_CONNECT} s ({err}); start one "
+            "with `dask scheduler`, which prints its address"
         ) from err
-    with client:
-        yield client

@@ -93,8 +93,8 @@ def series_sets(maps, tolerance=_TOLERANCE):
         counts = {c: sum(image.channel == c for image in images) for c in _CHANNELS}
         found = ", ".join(f"{channel} Å {count}" for channel, count in counts.items() if count) or "none"
         raise ValueError(
-            f"`maps` hold no complete set of images within {tolerance} of each other (images of AIA channels: {found}): "
-            "give the missing ones, or a longer `tolerance`" + "".join(f"; {i.name}: {i.problem}" for i in images if i.problem)
+            f"`maps` hold no image of each channel within {tolerance} of each other (found: {found}): give the missing "
+            "ones, or a longer `tolerance`" + "".join(f"; {i.name}: {i.problem}" for i in images if i.problem)
         )
     return sets, left_over
 
@@ -159,10 +159,13 @@ def in_time(cubes):
         own = np.asarray(meta["channels"])
         if not np.array_equal(own, channels):
             raise ValueError(
-                f"`data[{i}]` has the channels {', '.join(own)} but `data[0]` {', '.join(channels)}: give cubes of the same"
+                f"`data[{i}]` has the channels {', '.join(own)} but `data[0]` {', '.join(channels)}: choose the "
+                "same ones of each"
             )
         if cube.shape != first.shape:
-            raise ValueError(f"`data[{i}]` has the shape {cube.shape} but `data[0]` {first.shape}: cut them to one grid")
+            raise ValueError(
+                f"`data[{i}]` has the shape {cube.shape} but `data[0]` {first.shape}: cut them to one grid"
+            )
         if i and times[i] <= times[i - 1]:
             raise ValueError(f"`data[{i}]` is not later than the cube before it: sort the cubes by time")
         if not (shift := _grid_shift(_celestial(first.wcs), _celestial(cube.wcs), first.shape[1:])) <= _MAX_SHIFT:

@@ -13,6 +13,7 @@ from aiapy.calibrate import correct_degradation, estimate_error
 from aiapy.calibrate.utils import get_error_table
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.nddata import StdDevUncertainty
 from astropy.wcs import WCS
 from ndcube import NDCube, NDMeta
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
