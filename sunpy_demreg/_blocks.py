@@ -13,7 +13,8 @@ from sunpy_demreg._regularization import Solution
 
 __all__ = ["solve_lazily", "solve_now"]
 
-_COPIES = 2  # of a block of Dask arrays: it is handed on, and compressed or put together, while the next is solved
+_COPIES = 3  # of a block of Dask arrays: it waits, and is compressed or put together, while the next is solved
+_MAX_PIXELS = 2**16  # of a block: a third of a second of work, before which the cost of a task is nothing
 
 
 def solve_now(
@@ -76,7 +77,7 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
     of_pixels = weight if weight is not None and weight.ndim > 1 else None
     n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype) * (workers or CPU_COUNT)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
-    blocks = as_blocks(arrays, "data", max(memory_limit // n_bytes, 1))
+    blocks = as_blocks(arrays, "data", max(min(memory_limit // n_bytes, _MAX_PIXELS), 1))
     shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
     outputs = [(shape, np.dtype(dtype)) if name in options.outputs else None for name, shape in shapes.items()]
     answers = map_pixels(

@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
 from sunpy_demreg import __version__
+from sunpy_demreg._lazy import is_lazy
 from sunpy_demreg._metadata import from_text, to_text
 from sunpy_demreg._regularization import Solution
 from sunpy_demreg._status import Status
@@ -63,7 +64,11 @@ def create(path, result, times=None, **attributes):
     names = [*(f"axis_{i}" for i in range(len(pixel_shape) - 2)), "y", "x"][-len(pixel_shape) :]
     if times is not None:
         names[0] = "time"
-    chunks = tuple(1 if name == "time" else min(_CHUNK, n) for name, n in zip(names, pixel_shape, strict=True))
+    # Not larger than the blocks that are computed: to join these, they would have to wait for each other in memory.
+    blocks = [max(each) for each in solution.status.chunks] if is_lazy(solution.status) else solution.status.shape
+    chunks = [min(_CHUNK, n) for n in blocks]
+    if times is not None:
+        chunks = [1, *chunks[len(chunks) - len(pixel_shape) + 1 :]]
     predicted = result.get("predicted_intensity")
     coordinate = _channel_coordinate(predicted) if predicted else np.arange(1, len(meta["channels"]) + 1) * u.one
     arrays = {name: array for name, array in solution._asdict().items() if array is not None}

@@ -153,6 +153,10 @@ def in_time(cubes):
     """
     first = cubes[0]
     metas = [_meta(cube) for cube in cubes]
+    if any("date" not in meta for meta in metas):
+        raise ValueError(
+            "`data` holds cubes of several channels without a date, `meta['date']`: give them one, or one each"
+        )
     channels = np.asarray(metas[0]["channels"])
     times = Time([Time(meta["date"]).tai.mean().utc for meta in metas])
     for i, (cube, meta) in enumerate(zip(cubes, metas, strict=True)):
