@@ -90,11 +90,12 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
     if _wavelength(cube) is not None or (one_label and cube.shape[0] != 1):
         left = f" ({own_channels} is left)" if one_label else ""
         raise ValueError(f"`data` has lost its channel axis{left}: slice a channel cube with 2:3, not with 2")
+    data = as_array(cube.data, "data")
     sigma = None if uncertainty is None else _with_unit(uncertainty)
     if uncertainty is None and cube.uncertainty is not None:
         sigma = _standard_deviation(cube)
     plain = _from_arrays(
-        (as_array(cube.data, "data"), cube.unit),
+        (data, cube.unit),
         unit,
         sigma,
         cube.mask if mask is None else mask,

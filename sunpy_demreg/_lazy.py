@@ -1,5 +1,7 @@
 """Functions of stacks of pixels, brought to the blocks of Dask arrays; the scheduler decides where and when."""
 
+from itertools import count
+
 import numpy as np
 
 from sunpy.util.exceptions import warn_user
@@ -95,8 +97,10 @@ def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
 
     pixels = tuple(range(n_pixel_axes))
 
+    counter = count(n_pixel_axes)  # of the axes before the pixels each is one of its own
+
     def axes(n_leading):
-        return (*range(-n_leading, 0), *pixels)
+        return (*(next(counter) for _ in range(n_leading)), *pixels)
 
     pairs = [(a, None if a is None else axes(a.ndim - n_pixel_axes)) for a in arrays]
     answers = da.blockwise(

@@ -159,7 +159,10 @@ def open_store(path):
     """The group of a store that `create` made, to read."""
     import zarr
 
-    group = zarr.open_group(path, mode="r")
+    try:
+        group = zarr.open_group(path, mode="r")
+    except FileNotFoundError as err:
+        raise ValueError("there is no Zarr group in it") from err
     if (found := group.attrs.get("format")) != _FORMAT:
         raise ValueError(f"its attribute 'format' is {found!r}, not {_FORMAT!r}")
     return group

@@ -158,7 +158,7 @@ def _reason(err):
 
 def _result(images, *, edges, prepare_options, options):
     """The lazy result of one time step."""
-    cube = prepare([image.map for image in images], **prepare_options)
+    cube = prepare({image.name: image.map for image in images}, **prepare_options)
     return invert(cube, TemperatureResponse.from_aia(cube), edges, **options)
 
 

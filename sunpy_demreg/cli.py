@@ -168,7 +168,7 @@ def _choices(options):
 
 
 def _batch(options):
-    run_batch(options, _log_edges(*options.log_t), *_choices(options))
+    return run_batch(options, _log_edges(*options.log_t), *_choices(options))
 
 
 def _log_edges(low, high, step):

@@ -65,7 +65,7 @@ def prepare_series(maps, *, tolerance=_TOLERANCE, **options):
         names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         warn_user(f"{len(names)} of `maps` are in no set and left over: {', '.join(names[:5])}{more}")
-    cube = in_time([prepare([image.map for image in each], **options) for each in sets])
+    cube = in_time([prepare({image.name: image.map for image in each}, **options) for each in sets])
     cube.meta["left_over"] = tuple(image.name for image in left_over)
     return cube
 

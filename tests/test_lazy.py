@@ -166,7 +166,7 @@ def test_workers_bound_the_blocks_in_hand(part, response, edges, monkeypatch):
 def test_weights_of_pixels(part, response, edges):
     weight = np.random.default_rng(1).uniform(1, 2, (12, *part.shape[1:]))
     eager = invert(part, response, edges, weighting=weight)
-    for given in (weight, da.from_array(weight, chunks=5)):
+    for given in (weight, da.from_array(weight, chunks=(12, 5, 5))):
         assert_same(invert(lazily(part, (6, 4, 6)), response, edges, weighting=given), eager)
     weight[3] = -1
     result = invert(lazily(part, (6, 4, 6)), response, edges, weighting=weight)

@@ -53,11 +53,11 @@ def sorted_times(sets):
     ("times", "expected", "left"),
     [
         # The exposure control moves the channels against each other.
-        ({94: [1, 13, 25], 171: [11, 23, 35], 335: [2, 14, 26]}, [[1, 11, 2], [13, 23, 14], [25, 35, 26]], 0),
+        ({94: [1, 13, 25], 171: [11, 23, 35], 335: [2, 14, 26]}, [[13, 11, 14], [25, 23, 26]], 3),
         # The nearest, not the first.
         ({94: [10], 171: [0, 8, 13]}, [[10, 8]], 2),
         # No image twice: the nearer set gets it, and the other its next choice.
-        ({94: [0, 12], 171: [11, 22]}, [[0, 11], [12, 22]], 0),
+        ({94: [0, 2], 171: [1.5, 8]}, [[0, 8], [2, 1.5]], 0),
         ({94: [0, 12, 24], 171: [0, 24], 335: [0, 12, 24]}, [[0, 0, 0], [24, 24, 24]], 2),
         ({94: [0], 171: [100]}, [], 2),
         ({}, [], 0),
@@ -144,7 +144,7 @@ def test_zarr_store_of_a_series(result, tmp_path, sliced):
         if cube.mask is not None:
             np.testing.assert_array_equal(back[key].mask.compute(), cube.mask.compute())
     one, other = (each["dem"].wcs.low_level_wcs.pixel_to_world_values(1, 2, 0, 3) for each in (back, given))
-    np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-6)
+    np.testing.assert_allclose(np.delete(one, 2), np.delete(other, 2), rtol=1e-12)  # the times have another start
     one, other = (each["dem"].axis_world_coords("time")[0] for each in (back, given))
     assert np.all(abs(one - other) < 1 * u.us)
     assert np.all(back.meta["observation"]["date"] == given.meta["observation"]["date"])
@@ -250,7 +250,7 @@ def test_series_whose_grid_moves_is_refused(series_folder, tmp_path):
 
 def test_truncated_file_is_named(series_folder, tmp_path):
     path = sorted(series_folder.glob("step0*"))[2]
-    (tmp_path / path.name).write_bytes(path.read_bytes()[:6000])
+    (tmp_path / path.name).write_bytes(path.read_bytes()[:-2000])
     files = [other for other in series_folder.glob("*") if other != path]
     with pytest.raises(ValueError, match=rf"cannot use .*{path.name} \(.*truncated.*\): leave it out"):
         prepare_series([*files, tmp_path / path.name], n_sample=16)
