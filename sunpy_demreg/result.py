@@ -24,7 +24,14 @@ class _Result(NDCollection):
             item = item[:position] + (slice(None),) * n_missing + item[position + 1 :]
         elif item is Ellipsis:
             item = (slice(None),) * self.n_aligned_axes
-        return super().__getitem__(item)
+        sliced = super().__getitem__(item)
+        if isinstance(sliced, NDCollection) and is_lazy(self["status"].data):
+            # Made again, so that files need not hold them: see `_unwrap`.
+            changed = _unwrap(self)[1]
+            unsolved = _unsolved(_unwrap(sliced)[0])
+            for key in sliced.keys() - {"status", *changed}:
+                sliced[key].mask = _mask(unsolved, sliced[key].data.shape)
+        return sliced
 
 
 def _bin_centers(edges):
