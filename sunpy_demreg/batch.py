@@ -116,6 +116,7 @@ def batch_invert(
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     make = partial(_result, edges=temperature_bin_edges, prepare_options=prepare_options or {}, options=options)
     settings = {"temperature_bin_edges": temperature_bin_edges, **(prepare_options or {}), **options}
+    settings.pop("memory_limit", None)  # which changes no value
     template = _first(make, sets, problems)
     archive = open_archive(path, template, times, settings)
 
