@@ -14,8 +14,8 @@ from astropy.time import Time
 
 from sunpy_demreg._archive import open_archive
 from sunpy_demreg._execute import available_cores
+from sunpy_demreg._lazy_prepare import prepare_lazily
 from sunpy_demreg.inversion import invert
-from sunpy_demreg.observation import prepare
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.series import series_sets
 
@@ -159,7 +159,7 @@ def _reason(err):
 
 def _result(images, *, edges, prepare_options, options):
     """The lazy result of one time step."""
-    cube = prepare({image.name: image.map for image in images}, **prepare_options)
+    cube = prepare_lazily({image.name: image.map for image in images}, prepare_options)
     return invert(cube, TemperatureResponse.from_aia(cube), edges, **options)
 
 

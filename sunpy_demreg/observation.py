@@ -13,7 +13,6 @@ from astropy.time import Time
 from ndcube import NDCube, NDMeta
 from sunpy.util.exceptions import warn_user
 
-from sunpy_demreg._lazy import is_lazy, map_pixels
 from sunpy_demreg._maps import named_maps
 from sunpy_demreg._wcs import _MAX_SHIFT, _grid_shift, _prepend_axis
 from sunpy_demreg.response._aia import degradation_factors
@@ -69,8 +68,7 @@ def prepare(
     Returns
     -------
     `~ndcube.NDCube`
-        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength. If the arrays of the
-        maps are Dask's, so are those of the cube, and nothing is computed until asked for.
+        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength.
         ``uncertainty`` is the standard deviation that `aiapy.calibrate.estimate_error` gives for the raw
         counts, negative ones taken as zero, divided by the exposure time; infinite where a value is
         saturated, and thus only a lower limit, and NaN where it is not finite. ``mask`` is True there, and
@@ -110,16 +108,21 @@ def prepare(
     channels = [image.channel for image in images]
     factors = degradation_factors(channels, dates) if degradation_corrected else np.ones(len(images))
 
-    facts = [(image.channel, image.exposure, image.is_rate, f) for image, f in zip(images, factors, strict=True)]
-    arrays = [image.map.data for image in images] + [image.map.mask for image in images]
-    how = {"facts": facts, "n_sample": n_sample, "include_chianti": include_chianti}
-    how |= {"table": table, "saturation": saturation}
     shape = (len(images), *images[0].map.data.shape)
-    if is_lazy(*arrays):
-        outputs = [((len(images),), np.dtype(kind)) for kind in (float, float, bool)]
-        intensity, uncertainty, mask = map_pixels(_calibrated, outputs, arrays, len(shape) - 1, **how)
-    else:
-        intensity, uncertainty, mask = _calibrated(*arrays, **how)
+    intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
+    for i, (image, factor) in enumerate(zip(images, factors, strict=True)):
+        values = np.asarray(image.map.data, dtype=float)
+        intensity[i] = values if image.is_rate else values / image.exposure
+        counts = (values * image.exposure if image.is_rate else values) * factor
+        finite = np.isfinite(counts)
+        saturated = finite & (counts > saturation)
+        error = _count_error(np.where(finite, counts, 0), image.channel, n_sample, include_chianti, table)
+        # So that the reason for the mask stays known whatever is done to the cube: slices, factors, other units.
+        error[saturated], error[~finite] = np.inf, np.nan
+        uncertainty[i] = error / (image.exposure * factor)
+        mask[i] = saturated | ~finite
+        if image.map.mask is not None:
+            mask[i] |= np.asarray(image.map.mask, dtype=bool)
 
     per_channel = {
         "channels": np.array([f"AIA {channel}" for channel in channels]),
@@ -143,26 +146,6 @@ def prepare(
         wcs=_prepend_axis(wcs, channels * u.AA, "wavelength", "em.wl"),
         meta=NDMeta(per_channel | done, axes=dict.fromkeys(per_channel, 0), data_shape=shape),
     )
-
-
-def _calibrated(*arrays, facts, n_sample, include_chianti, table, saturation):
-    """Intensity, uncertainty and mask of a stack of images, or of the same part of each: `arrays`, then their masks."""
-    shape = (len(facts), *arrays[0].shape)
-    intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    for i, (channel, exposure, is_rate, factor) in enumerate(facts):
-        values, own_mask = np.asarray(arrays[i], dtype=float), arrays[len(facts) + i]
-        intensity[i] = values if is_rate else values / exposure
-        counts = (values * exposure if is_rate else values) * factor
-        finite = np.isfinite(counts)
-        saturated = finite & (counts > saturation)
-        error = _count_error(np.where(finite, counts, 0), channel, n_sample, include_chianti, table)
-        # So that the reason for the mask stays known whatever is done to the cube: slices, factors, other units.
-        error[saturated], error[~finite] = np.inf, np.nan
-        uncertainty[i] = error / (exposure * factor)
-        mask[i] = saturated | ~finite
-        if own_mask is not None:
-            mask[i] |= np.asarray(own_mask, dtype=bool)
-    return intensity, uncertainty, mask
 
 
 def _validated_saturation(saturation):

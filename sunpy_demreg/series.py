@@ -13,13 +13,14 @@ from sunpy.util.exceptions import warn_user
 from sunpy_demreg._channels import _channel_wcs, _meta, _stacked, _stacked_masks, _standard_deviation
 from sunpy_demreg._fits_maps import lazy_map
 from sunpy_demreg._lazy import as_array, is_lazy
+from sunpy_demreg._lazy_prepare import prepare_lazily
 from sunpy_demreg._maps import matching_paths
 from sunpy_demreg._time_sets import Image, time_sets
 from sunpy_demreg._wcs import _MAX_SHIFT, _celestial, _grid_shift, _prepend_times
-from sunpy_demreg.observation import _CHANNELS, prepare
 
 __all__ = ["prepare_series"]
 
+_CHANNELS = (94, 131, 171, 193, 211, 335)  # Å
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 
 
@@ -65,7 +66,7 @@ def prepare_series(maps, *, tolerance=_TOLERANCE, **options):
         names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         warn_user(f"{len(names)} of `maps` are in no set and left over: {', '.join(names[:5])}{more}")
-    cube = in_time([prepare({image.name: image.map for image in each}, **options) for each in sets])
+    cube = in_time([prepare_lazily({image.name: image.map for image in each}, options) for each in sets])
     cube.meta["left_over"] = tuple(image.name for image in left_over)
     return cube
 
