@@ -8,7 +8,7 @@ import numpy as np
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["BACKENDS", "classify", "run"]
+__all__ = ["BACKENDS", "available_cores", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy")
 _MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
@@ -147,7 +147,7 @@ def _solver(backend, problem, dtype, workers, memory_budget):
             from sunpy_demreg._engines.cpu import Solver
         except ImportError as err:
             raise ImportError("backend='cpu' needs llvmlite: install it, or pass backend='numpy'") from err
-        return Solver(*problem, dtype), _CPU_BLOCK, workers or _available_cores()
+        return Solver(*problem, dtype), _CPU_BLOCK, workers or available_cores()
 
     def solve_block(intensity, uncertainty, status, into, start, stop):
         block = slice(start, stop)
@@ -170,7 +170,7 @@ def _solver(backend, problem, dtype, workers, memory_budget):
     # Measured, rounded up.
     values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
     values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
-    budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
+    budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
     workers = workers or _NUMPY_THREADS
     return solve_block, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
 
@@ -196,6 +196,6 @@ def _for_each(work, starts, workers, n_pixels):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _available_cores():
+def available_cores():
     """Of the process, where the system tells it: a batch system may have given it fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
