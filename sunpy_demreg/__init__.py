@@ -10,7 +10,9 @@ from importlib import import_module as _import_module
 # Where each public name lives. They are loaded when first used, so that importing the package stays light
 # and the numerics run where sunpy and matplotlib are not installed.
 _HOMES = {
+    "batch_invert": "batch",
     "prepare": "observation",
+    "prepare_series": "series",
     "TemperatureResponse": "response",
     "dn2dem_pos": "compat",
     "invert": "inversion",
@@ -34,6 +36,7 @@ _HOMES = {
 __all__ = [
     "Status",
     "TemperatureResponse",
+    "batch_invert",
     "covariance",
     "dn2dem_pos",
     "em_loci",
@@ -41,6 +44,7 @@ __all__ = [
     "invert",
     "mean_temperature",
     "prepare",
+    "prepare_series",
     "read",
     "resolution_matrix",
     "sample",

@@ -6,10 +6,14 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
+from sunpy_demreg._lazy import is_lazy
+from sunpy_demreg._regularization import Solution
 from sunpy_demreg._status import Status
 from sunpy_demreg._wcs import _prepend_axis
 
 __all__ = []
+
+_KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
 
 
 class _Result(NDCollection):
@@ -22,7 +26,14 @@ class _Result(NDCollection):
             item = item[:position] + (slice(None),) * n_missing + item[position + 1 :]
         elif item is Ellipsis:
             item = (slice(None),) * self.n_aligned_axes
-        return super().__getitem__(item)
+        sliced = super().__getitem__(item)
+        if isinstance(sliced, NDCollection) and is_lazy(self["status"].data):
+            # Made again, so that files need not hold them: see `_unwrap`.
+            changed = _unwrap(self)[1]
+            unsolved = _unsolved(sliced["status"].data)
+            for key in sliced.keys() - {"intensity", "status", *changed}:
+                sliced[key].mask = _mask(unsolved, sliced[key].data.shape)
+        return sliced
 
     def _repr_html_(self):
         from sunpy_demreg._html import result_html
@@ -59,7 +70,7 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None
     -------
     `ndcube.NDCollection`
     """
-    unsolved = (solution.status & int(Status.UNSOLVED)) != 0
+    unsolved = _unsolved(solution.status)
     centers = _bin_centers(edges)
     temperature_wcs = _prepend_axis(wcs, centers, "temperature", "phys.temperature")
     dem_unit = u.cm**-5 / u.K
@@ -92,7 +103,7 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None
             make_wcs(),
             unit=unit,
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
-            mask=np.broadcast_to(unsolved, array.shape).copy(),
+            mask=_mask(unsolved, array.shape),
         )
     if observed is not None:
         intensity, error, mask = observed
@@ -101,9 +112,66 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None
             channel_wcs,
             unit=intensity_unit,
             uncertainty=StdDevUncertainty(error, copy=False),
-            mask=np.zeros(intensity.shape, dtype=bool) if mask is None else mask,
+            mask=np.zeros_like(intensity, dtype=bool) if mask is None else mask,
         )
     cubes["status"] = NDCube(solution.status, wcs, unit=one)
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
     return _Result(list(cubes.items()), aligned_axes=aligned, meta={"temperature_bin_edges": edges, **meta})
+
+
+def _unwrap(result):
+    """
+    The plain arrays in a result, NumPy's or Dask's.
+
+    Returns
+    -------
+    dict
+        The arrays of the cubes by their keys, and those of uncertainties as "dem_uncertainty".
+    dict
+        The masks that were changed since the inversion, by the keys of their cubes.
+    """
+    arrays = {}
+    for key in _KEYS:
+        if key in result:
+            arrays[key] = _plain(result[key].data)
+            if result[key].uncertainty is not None:
+                arrays[f"{key}_uncertainty"] = _plain(result[key].uncertainty.array)
+    unsolved = _unsolved(arrays["status"])
+    masks = {}
+    for key, cube in result.items():
+        shape = cube.data.shape
+        mask, derived = _plain(False if cube.mask is None else cube.mask), np.zeros(shape, dtype=bool)
+        if key == "intensity":
+            derived = np.zeros_like(arrays[key], dtype=bool)
+        elif key != "status":
+            derived = _mask(unsolved, shape)
+        if is_lazy(mask, derived):
+            # Dask gives arrays the same name if they are made alike.
+            is_same = getattr(mask, "name", None) == getattr(derived, "name", None)
+        else:
+            is_same = np.array_equal(np.broadcast_to(mask, shape), derived)
+        if not is_same:
+            masks[key] = np.broadcast_to(mask, shape)
+    return arrays, masks
+
+
+def _rewrap(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
+    """The inverse of `_unwrap`; the other arguments are those of `_wrap`."""
+    arrays, observed = dict(arrays), None
+    if "intensity" in arrays:
+        observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
+    solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
+    return _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed)
+
+
+def _mask(unsolved, shape):
+    return np.broadcast_to(unsolved, shape).copy()
+
+
+def _unsolved(status):
+    return (status & int(Status.UNSOLVED)) != 0
+
+
+def _plain(array):
+    return array if is_lazy(array) else np.asarray(array)

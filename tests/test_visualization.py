@@ -482,8 +482,10 @@ def test_movie_has_a_frame_for_each_result_on_one_scale(result, tmp_path):
     assert artist.norm.vmax == visualization.plot_emission_measure(result, [1, 2] * u.MK).norm.vmax
     assert axes.get_title().endswith("2014-01-01 00:00:05")
     assert len(limbs_of(axes)) == 1
-    assert visualization.animate([result], draw=visualization.plot_composite)._fig is not movie._fig
-    plt.close("all")
+    composite = visualization.animate([result], draw=visualization.plot_composite)
+    composite.save(tmp_path / "composite.gif", writer="pillow")
+    with Image.open(tmp_path / "composite.gif") as saved:
+        assert saved.n_frames == 1
 
 
 def test_clicks_and_keys_explore_a_result(result):
