@@ -6,12 +6,19 @@ import numpy as np
 
 from sunpy.util.exceptions import warn_user
 
-__all__ = ["as_array", "as_blocks", "is_lazy", "map_pixels"]
+__all__ = ["as_array", "as_blocks", "as_lazy", "is_lazy", "map_pixels"]
 
 
 def is_lazy(*arrays):
     """Whether one of them is a Dask array; Dask is not loaded for the question."""
     return any(hasattr(array, "__dask_graph__") for array in arrays)
+
+
+def as_lazy(array):
+    """The array as Dask's."""
+    import dask.array as da
+
+    return da.asarray(array)
 
 
 def as_array(array, name, dtype=None):

@@ -15,7 +15,7 @@ from sunpy_demreg._arguments import (
     response_matrix,
 )
 from sunpy_demreg._channels import as_channel_data
-from sunpy_demreg._lazy import as_blocks, is_lazy
+from sunpy_demreg._lazy import as_lazy, is_lazy
 from sunpy_demreg._memory import checked_limit
 from sunpy_demreg._status import Status
 from sunpy_demreg.result import _wrap
@@ -261,7 +261,7 @@ def invert(
     if "intensity" in options.outputs:  # copies: the caller may use the memory of the input again
         observed = pixels.intensity, pixels.uncertainty, pixels.mask
         if lazy:
-            observed = as_blocks(observed, "data", np.inf)
+            observed = tuple(None if array is None else as_lazy(array) for array in observed)
         observed = tuple(None if array is None else array.copy() for array in observed)
     return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
 
