@@ -1,6 +1,6 @@
-"""The command line: ``sunpy-demreg demo`` and ``sunpy-demreg invert``."""
+"""The command line: ``sunpy-demreg demo``, ``invert`` and ``bench``."""
 
-# Neither this nor `_maps` loads more than the standard library, so that an interruption of the slow imports
+# Neither this nor what it imports here loads more than the standard library, so that an interruption of the slow imports
 # ends in `main` as well.
 import argparse
 import math
@@ -14,6 +14,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sunpy_demreg._bench.command import add_arguments, chosen_parts
 from sunpy_demreg._maps import matching_paths
 
 __all__ = ["main"]
@@ -119,6 +120,10 @@ def _parser():
     for command in (demo, invert):
         command.add_argument("--overwrite", action="store_true", help="replace output files that exist")
         command.add_argument("--progress", action="store_true", help="show a progress bar")
+
+    bench = commands.add_parser("bench", help="measure the speed of the inversion, and check its answers")
+    add_arguments(bench)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -153,6 +158,16 @@ def _invert(options):
         parameter_choice=options.parameter_choice,
         positivity=None if options.positivity == "none" else options.positivity,
     )
+
+
+def _bench(options):
+    parts = chosen_parts(options.parts, options.baseline)
+    from sunpy_demreg._bench.running import Setting, run
+
+    repeats = options.repeats or (2 if options.quick else 5)
+    setting = Setting(options.quick, repeats, lambda line: print(line, flush=True), options.baseline)
+    for path in run(parts, setting, options.output):
+        print(f"{'written':>15}  {path}")
 
 
 def _log_edges(low, high, step):
