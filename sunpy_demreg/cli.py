@@ -1,7 +1,7 @@
 """The command line: ``sunpy-demreg demo``, ``invert`` and ``bench``."""
 
-# Neither this nor what it imports here loads more than the standard library, so that an interruption of the slow imports
-# ends in `main` as well.
+# Neither this nor what it imports from the package loads more than the standard library, so that an interruption of
+# the slow imports ends in `main` as well.
 import argparse
 import math
 import os

@@ -150,7 +150,9 @@ def _profile(results):
 
 
 def _baseline(results):
-    rows = results["rows"]
+    rows = [row for row in results["rows"] if "times_baseline" in row]
+    if not rows:
+        return None
     drawing = Figure(figsize=(8.0, 0.3 * len(rows) + 1.2), layout="constrained")
     axes = drawing.subplots()
     y = np.arange(len(rows))[::-1]

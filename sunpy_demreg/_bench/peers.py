@@ -49,8 +49,8 @@ def measure(setting):
     """
     # demregpy gives the answers to check by; utu may be missing.
     cases = {name: case for name, case in CASES.items() if case.code != "utu" or find_spec("utu")}
-    bins, budget = ((41,), 0.05) if setting.is_quick else ((21, 41, 81, 200, 400), 0.5)
-    cores = [n for n in (1, 2) if n <= available_cores()]
+    bins, budget = ((41,), 0.05) if setting.is_quick else ((21, 41, 81, 200, 400), 0.3)
+    cores = [1] if setting.is_quick else [n for n in (1, 2) if n <= available_cores()]
     rows = []
     with Processes() as processes:
         for n_bins in bins:
@@ -73,9 +73,7 @@ def _measure(processes, cases, n_bins, n_cores, repeats, budget):
         runs[name] = _run(process, case, problem(sizes[name], n_bins))
     replies = alternate(runs, turns)
     differences = _check(processes, replies, n_bins, n_cores)
-    times = {
-        name: times_per_pixel([reply["seconds"] for reply in of], sizes[name]) for name, of in replies.items()
-    }
+    times = {name: times_per_pixel([reply["seconds"] for reply in of], sizes[name]) for name, of in replies.items()}
     return [
         {
             "case": name,

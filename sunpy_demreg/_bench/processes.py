@@ -50,7 +50,7 @@ class Process:
             **(variables or {}),
         }
         self._loaded = set()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115: as long as the process
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
         # -P: the folder of the script is no place to import from.
         self._process = subprocess.Popen(
             [sys.executable, "-P", worker.__file__, str(n_cores)],

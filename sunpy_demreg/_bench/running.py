@@ -19,7 +19,7 @@ class Setting(NamedTuple):
 
     is_quick: bool
     repeats: int
-    say: Callable = print  # takes a line that tells how far the run is
+    say: Callable  # takes a line that tells how far the run is
     baseline: Path | None = None
 
 

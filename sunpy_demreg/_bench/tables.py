@@ -1,5 +1,7 @@
 """The tables of the performance page, in reStructuredText, and the rows of the CSV files."""
 
+from sunpy_demreg._bench.rst import list_table, number
+
 __all__ = ["flat_rows", "table"]
 
 _CASES = {
@@ -17,7 +19,10 @@ def flat_rows(part, results):
     """Rows of plain numbers, by the names of their columns."""
     rows = results if isinstance(results, list) else results.get("rows")
     if part == "profile":
-        return [{name: value for name, value in row.items() if name != "operations"} | row.get("operations", {}) for row in rows]
+        return [
+            {name: value for name, value in row.items() if name != "operations"} | row.get("operations", {})
+            for row in rows
+        ]
     if rows is not None:
         return rows
     if part == "full-disk":
@@ -56,33 +61,14 @@ def _measured_on(environment):
     names = ", ".join(f"{name} {packages[name]}" for name in ("numpy", "llvmlite", "numba") if name in packages)
     quick = "a quick run, of few pixels, " if environment["quick"] else ""
     return (
-        f"Measured on {environment['date']}: {quick}sunpy_demreg {environment['sunpy-demreg'].split('+')[0]}, "
+        f"Measured on {environment['date']}: {quick}sunpy_demreg {environment['sunpy-demreg']}, "
         f"Python {environment['python']}, {names}; {environment['processor']}, cores: {environment['cores']}; medians "
-        f"of {environment['repeats']} rounds or as said."
+        f"of {environment['repeats']} rounds or as said; load average before: {environment['load_average_before']:.1f}."
     )
 
 
-def _list_table(head, rows, widths=None):
-    lines = [".. list-table::", "   :header-rows: 1"]
-    if widths:
-        lines.append(f"   :widths: {' '.join(map(str, widths))}")
-    lines.append("")
-    for row in (head, *rows):
-        lines += [f"   {'*' if i == 0 else ' '} - {cell}".rstrip() for i, cell in enumerate(row)]
-    return lines
-
-
-def _number(value):
-    """Three digits, and never an exponent."""
-    if value is None:
-        return "–"
-    if abs(value) >= 100 or value == 0:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.1e}"
-
-
 def _range(row, prefix=""):
-    return f"{_number(row[f'{prefix}us_fastest'])}–{_number(row[f'{prefix}us_slowest'])}"
+    return f"{number(row[f'{prefix}us_fastest'])}–{number(row[f'{prefix}us_slowest'])}"
 
 
 def _peers(rows):
@@ -93,17 +79,17 @@ def _peers(rows):
     main = 41 if 41 in bins else bins[0]
     lines = [f"{main} bins, cores: {most}; µs per pixel with the fastest and the slowest round:", ""]
     head = ("code", "µs", "range", "one core", "× demregpy", "× utu", "bytes", "pixels", "χ², median", "95 %")
-    lines += _list_table(
+    lines += list_table(
         head,
         [
             (
                 _CASES[name],
-                _number(row["us_per_pixel"]),
+                number(row["us_per_pixel"]),
                 _range(row),
-                _number(of[name, main, 1]["us_per_pixel"]),
-                _number(row["times_demregpy"]),
-                _number(row["times_utu"]),
-                _number(row["bytes_per_pixel"]),
+                number(of[name, main, 1]["us_per_pixel"]),
+                number(row["times_demregpy"]),
+                number(row["times_utu"]),
+                number(row["bytes_per_pixel"]),
                 row["pixels"],
                 f"{row['chi_squared_median']:.2f}",
                 f"{row['chi_squared_95']:.2f}",
@@ -114,13 +100,13 @@ def _peers(rows):
         (30, 8, 12, 8, 10, 8, 8, 8, 8, 8),
     )
     lines += ["", f"By the number of bins, cores: {most}; µs per pixel (and how many times faster than demregpy):", ""]
-    lines += _list_table(
+    lines += list_table(
         ("code", *(f"{n} bins" for n in bins)),
         [
             (
                 _CASES[name],
                 *(
-                    f"{_number(of[name, n, most]['us_per_pixel'])} ({_number(of[name, n, most]['times_demregpy'])})"
+                    f"{number(of[name, n, most]['us_per_pixel'])} ({number(of[name, n, most]['times_demregpy'])})"
                     for n in bins
                 ),
             )
@@ -145,14 +131,14 @@ def _sweep(rows):
     return [
         f"Six channels, the compiled engine, cores: {rows[0]['cores']}; µs per pixel, chi-squared beside each time:",
         "",
-        *_list_table(
+        *list_table(
             head,
             [
                 (
                     row["bins"],
                     row["pixels"],
                     row["case"],
-                    _number(row["us_per_pixel"]),
+                    number(row["us_per_pixel"]),
                     _range(row),
                     *(f"{row[f'chi_squared_{q}']:.2f}" for q in quantiles),
                 )
@@ -165,7 +151,7 @@ def _sweep(rows):
 def _profile(results):
     def sum_of(row, *kinds):
         both = [f"{prefix}{kind}" for kind in kinds for prefix in ("", "single ")]
-        return _number(sum(row["operations"].get(kind, 0.0) for kind in both)) if "operations" in row else "–"
+        return number(sum(row["operations"].get(kind, 0.0) for kind in both)) if "operations" in row else "–"
 
     head = (
         "stage", "ns", "at the limit", "sums", "products", "divisions, roots", "compared, chosen", "loaded, stored",
@@ -173,16 +159,16 @@ def _profile(results):
     limits = results["limits"]
     whole = next(row for row in results["rows"] if row["stage"] == "the engine")
     return [
-        f"One pixel of {results['n_pixels']}, {results['n_bins']} bins, all outputs, one thread; nanoseconds and "
-        "operations per pixel that each stage adds:",
+        f"One pixel of {results['n_pixels']}, {results['n_bins']} bins, all outputs, one thread; nanoseconds (of "
+        "the fastest rounds) and operations per pixel that each stage adds:",
         "",
-        *_list_table(
+        *list_table(
             head,
             [
                 (
                     row["stage"],
-                    _number(row["ns_per_pixel"]),
-                    _number(row.get("ns_at_limit")),
+                    number(row["ns_per_pixel"]),
+                    number(row.get("ns_at_limit")),
                     sum_of(row, "add", "multiply-add"),
                     sum_of(row, "multiply", "multiply-add"),
                     sum_of(row, "divide", "square root"),
@@ -194,11 +180,12 @@ def _profile(results):
             (30, 8, 10, 8, 8, 10, 10, 10),
         ),
         "",
-        "The operations are those of the compiled code, counted as it ran over these pixels. The limit is the time that "
-        f"they would take at the rates which one core of this processor reached: {limits['multiply-add'] / 1e9:.1f} "
-        "billion fused products and sums per second, every sum being fused with a product, or "
-        f"{limits['divide'] / 1e9:.2f} billion divisions, whichever is longer; all else costs nothing there. The engine "
-        f"is {whole['ns_per_pixel'] / whole['ns_at_limit']:.1f} times above it.",
+        "The operations are those of the compiled code, counted as it ran over these pixels. The limit is the time "
+        "that they would take at the rates which one core of this processor reached, all else costing nothing: "
+        f"{limits['multiply-add'] / 1e9:.1f} billion fused products and sums per second, every sum being fused with a "
+        f"product, or {limits['divide'] / 1e9:.2f} billion divisions and {limits['square root'] / 1e9:.2f} billion "
+        "square roots, whichever takes longer. The engine takes "
+        f"{whole['ns_per_pixel'] / whole['ns_at_limit']:.1f} times as long.",
     ]
 
 
@@ -206,7 +193,7 @@ def _startup(results):
     one, memory = results["one_pixel"], results["memory"]
 
     def micro(name):
-        return f"{_number(1e6 * one[name]['median'])} µs"
+        return f"{number(1e6 * one[name]['median'])} µs"
 
     def mega(backend):
         return f"{memory[backend]['beyond_bytes'] / 2**20:.0f} MiB"
@@ -220,7 +207,7 @@ def _startup(results):
         (f"memory beyond input and output, {memory['cpu']['n_pixels']} pixels, ``cpu``", mega("cpu")),
         (f"the same, {memory['numpy']['n_pixels']} pixels, ``numpy``", mega("numpy")),
     ]
-    return [f"{results['n_bins']} bins, all outputs:", "", *_list_table(("", ""), rows, (70, 30))]
+    return [f"{results['n_bins']} bins, all outputs:", "", *list_table(("", ""), rows, (70, 30))]
 
 
 def _full_disk(results):
@@ -231,13 +218,13 @@ def _full_disk(results):
         f"The synoptic maps of 2014-01-01, {n_pixels} pixels, {results['n_bins']} bins, from the files to the result "
         f"({steps}; {results['rules']['relax']['peak_bytes'] / 2**30:.2f} GiB resident at the peak):",
         "",
-        *_list_table(
+        *list_table(
             head,
             [
                 (
                     f'``"{rule}"``',
                     f"{seconds[rule]:.2f} s",
-                    _number(1e6 * seconds[rule] / n_pixels),
+                    number(1e6 * seconds[rule] / n_pixels),
                     f"{of['total_seconds']:.1f} s",
                     of["n_solved"],
                     f"{of['chi_squared_median']:.2f}",
@@ -261,18 +248,20 @@ def _baseline(results):
         f"This version, {versions['this']}, and {versions['baseline']}, in turn; µs per pixel, and the largest "
         "difference of an answer relative to the pixel's peak:",
         "",
-        *_list_table(
+        *list_table(
             head,
             [
                 (
                     row["bins"],
                     row["case"],
-                    f"{_number(row['this_us_per_pixel'])} ({_range(row, 'this_')})",
-                    f"{_number(row['baseline_us_per_pixel'])} ({_range(row, 'baseline_')})",
+                    f"{number(row['this_us_per_pixel'])} ({_range(row, 'this_')})",
+                    f"{number(row['baseline_us_per_pixel'])} ({_range(row, 'baseline_')})",
                     f"{row['times_baseline']:.2f}",
                     f"{row['times_least']:.2f}–{row['times_most']:.2f}",
                     f"{row['largest_difference']:.1e}",
                 )
+                if "times_baseline" in row
+                else (row["bins"], row["case"], "–", "cannot do it", "–", "–", "–")
                 for row in results["rows"]
             ],
         ),

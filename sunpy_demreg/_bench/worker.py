@@ -19,6 +19,7 @@ _problems = {}
 
 
 def main(n_cores):
+    """Answer requests until there are no more."""
     # What the codes print must not get among the replies.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -106,6 +107,7 @@ def run(code, key, n_cores, options, kept=()):
 
 def _sunpy_demreg(problem, n_cores, options):
     import astropy.units as u
+
     import sunpy_demreg as demreg
 
     unit = u.DN / u.pix / u.s
