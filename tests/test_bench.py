@@ -104,7 +104,7 @@ def check_full_disk(full):
 
 
 def check_baseline(baseline):
-    assert baseline["versions"]["this"] == baseline["versions"]["baseline"]
+    assert baseline["versions"]["baseline"] == f"{baseline['versions']['this']} in {HERE.name}"
     assert {row["largest_difference"] for row in baseline["rows"]} == {0.0}
 
 

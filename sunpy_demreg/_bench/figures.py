@@ -164,7 +164,7 @@ def _baseline(results):
     versions = results["versions"]
     axes.set(
         xscale="log",
-        xlabel=f"times faster than {versions['baseline'].split('+')[0]} (bars: least to most of the rounds)",
+        xlabel=f"times faster than {versions['baseline']} (bars: least to most of the rounds)",
         ylim=(-0.6, len(rows) - 0.4),
     )
     _plain(axes.xaxis)

@@ -71,33 +71,49 @@ def _range(row, prefix=""):
     return f"{number(row[f'{prefix}us_fastest'])}–{number(row[f'{prefix}us_slowest'])}"
 
 
+def _time(row, prefix=""):
+    """The median, and the range."""
+    return f"{number(row[f'{prefix}us_per_pixel'])} ({_range(row, prefix)})"
+
+
 def _peers(rows):
-    bins = sorted({row["bins"] for row in rows})
-    most = max(row["cores"] for row in rows)
+    bins, cores = (sorted({row[name] for row in rows}) for name in ("bins", "cores"))
+    most = cores[-1]
     of = {(row["case"], row["bins"], row["cores"]): row for row in rows}
     names = [name for name in _CASES if any(row["case"] == name for row in rows)]
     main = 41 if 41 in bins else bins[0]
-    lines = [f"{main} bins, cores: {most}; µs per pixel with the fastest and the slowest round:", ""]
-    head = ("code", "µs", "range", "one core", "× demregpy", "× utu", "bytes", "pixels", "χ², median", "95 %")
+    lines = [
+        f"{main} bins; µs per pixel, with the fastest and the slowest round, and the ratios for cores: {most}:",
+        "",
+    ]
     lines += list_table(
-        head,
+        ("code", *(f"µs, cores: {n}" for n in cores[::-1]), "× demregpy", "× utu"),
         [
             (
                 _CASES[name],
-                number(row["us_per_pixel"]),
-                _range(row),
-                number(of[name, main, 1]["us_per_pixel"]),
-                number(row["times_demregpy"]),
-                number(row["times_utu"]),
-                number(row["bytes_per_pixel"]),
+                *(_time(of[name, main, n]) for n in cores[::-1]),
+                number(of[name, main, most]["times_demregpy"]),
+                number(of[name, main, most]["times_utu"]),
+            )
+            for name in names
+        ],
+        (34, *(22 for _ in cores), 11, 11),
+    )
+    lines += ["", "The same runs: how many pixels, bytes of input and output per pixel, and chi-squared:", ""]
+    lines += list_table(
+        ("code", "pixels", "bytes", "χ², median", "95 %"),
+        [
+            (
+                _CASES[name],
                 row["pixels"],
+                number(row["bytes_per_pixel"]),
                 f"{row['chi_squared_median']:.2f}",
                 f"{row['chi_squared_95']:.2f}",
             )
             for name in names
             for row in [of[name, main, most]]
         ],
-        (30, 8, 12, 8, 10, 8, 8, 8, 8, 8),
+        (40, 15, 15, 15, 15),
     )
     lines += ["", f"By the number of bins, cores: {most}; µs per pixel (and how many times faster than demregpy):", ""]
     lines += list_table(
@@ -119,17 +135,18 @@ def _peers(rows):
     return [
         *lines,
         "",
-        "Bytes are those of input and output per pixel. With demregpy's own rule (grid) both engines give its answers "
-        f"to {worst:.1e} of each pixel's peak at most, over all outputs and numbers of bins; the compiled engine those "
-        f"of the plain arrays to {engines:.1e}.",
+        f"With demregpy's own rule (grid) both engines give its answers to {worst:.1e} of each pixel's peak at most, "
+        "over all outputs and numbers of bins; the compiled engine those of the plain arrays to "
+        f"{engines:.1e}.",
     ]
 
 
 def _sweep(rows):
-    head = ("bins", "pixels", "case", "µs per pixel", "range", "χ², 25 %", "median", "75 %", "95 %")
+    head = ("bins", "pixels", "case", "µs", "χ², 25 %", "median", "75 %", "95 %")
     quantiles = ("25", "median", "75", "95")
     return [
-        f"Six channels, the compiled engine, cores: {rows[0]['cores']}; µs per pixel, chi-squared beside each time:",
+        f"Six channels, the compiled engine, cores: {rows[0]['cores']}; µs per pixel, with the fastest and the "
+        "slowest round, chi-squared beside each time:",
         "",
         *list_table(
             head,
@@ -138,12 +155,12 @@ def _sweep(rows):
                     row["bins"],
                     row["pixels"],
                     row["case"],
-                    number(row["us_per_pixel"]),
-                    _range(row),
+                    _time(row),
                     *(f"{row[f'chi_squared_{q}']:.2f}" for q in quantiles),
                 )
                 for row in rows
             ],
+            (8, 9, 21, 26, 9, 9, 9, 9),
         ),
     ]
 
@@ -153,9 +170,7 @@ def _profile(results):
         both = [f"{prefix}{kind}" for kind in kinds for prefix in ("", "single ")]
         return number(sum(row["operations"].get(kind, 0.0) for kind in both)) if "operations" in row else "–"
 
-    head = (
-        "stage", "ns", "at the limit", "sums", "products", "divisions, roots", "compared, chosen", "loaded, stored",
-    )  # fmt: skip
+    head = ("stage", "ns", "limit", "\\+ −", "×", "÷ √", "<, choose", "load, store")
     limits = results["limits"]
     whole = next(row for row in results["rows"] if row["stage"] == "the engine")
     return [
@@ -177,7 +192,7 @@ def _profile(results):
                 )
                 for row in results["rows"]
             ],
-            (30, 8, 10, 8, 8, 10, 10, 10),
+            (36, 10, 9, 9, 9, 8, 10, 10),
         ),
         "",
         "The operations are those of the compiled code, counted as it ran over these pixels. The limit is the time "
@@ -213,7 +228,12 @@ def _startup(results):
 def _full_disk(results):
     seconds, n_pixels = results["seconds"], results["n_pixels"]
     steps = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ("read", "prepare", "from_aia"))
-    head = ("positivity", "inversion", "µs per pixel", "in all", "solved", "χ², median", "95 %", "status")
+    head = ("positivity", "inversion", "µs per pixel", "in all", "χ², median", "95 %")
+    remarks = [
+        f'``"{rule}"``: {of["n_solved"]} solved; '
+        + ", ".join(f"{name} {count}" for name, count in of["status"].items())
+        for rule, of in results["rules"].items()
+    ]
     return [
         f"The synoptic maps of 2014-01-01, {n_pixels} pixels, {results['n_bins']} bins, from the files to the result "
         f"({steps}; {results['rules']['relax']['peak_bytes'] / 2**30:.2f} GiB resident at the peak):",
@@ -226,18 +246,15 @@ def _full_disk(results):
                     f"{seconds[rule]:.2f} s",
                     number(1e6 * seconds[rule] / n_pixels),
                     f"{of['total_seconds']:.1f} s",
-                    of["n_solved"],
                     f"{of['chi_squared_median']:.2f}",
                     f"{of['chi_squared_95']:.2f}",
-                    ", ".join(f"{name} {count}" for name, count in of["status"].items()),
                 )
                 for rule, of in results["rules"].items()
             ],
-            (12, 10, 8, 8, 10, 8, 8, 36),
         ),
         "",
-        f"Constraining takes {seconds['constrain'] / seconds['relax']:.2f} times as long as relaxing. Pixels that are "
-        "not solved are masked with their reason.",
+        f"Constraining takes {seconds['constrain'] / seconds['relax']:.2f} times as long as relaxing. "
+        f"{'. '.join(remarks)}. Pixels that are not solved are masked with their reason.",
     ]
 
 
@@ -254,8 +271,8 @@ def _baseline(results):
                 (
                     row["bins"],
                     row["case"],
-                    f"{number(row['this_us_per_pixel'])} ({_range(row, 'this_')})",
-                    f"{number(row['baseline_us_per_pixel'])} ({_range(row, 'baseline_')})",
+                    _time(row, "this_"),
+                    _time(row, "baseline_"),
                     f"{row['times_baseline']:.2f}",
                     f"{row['times_least']:.2f}–{row['times_most']:.2f}",
                     f"{row['largest_difference']:.1e}",
