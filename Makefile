@@ -44,7 +44,7 @@ bench: .venv/.installed-bench
 	.venv/bin/sunpy-demreg bench --output benchmarks/results $(BENCH_ARGS)
 
 clean:
-	rm -rf build dist demo-output docs/_build docs/api htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist bench-output demo-output docs/_build docs/api htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
 	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment knows where it was built and with which Python: after a move, or without that Python, it is

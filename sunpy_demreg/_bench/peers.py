@@ -11,7 +11,7 @@ from sunpy_demreg._bench.timing import alternate, chi_squared_quantiles, times_p
 __all__ = ["CASES", "DEM_ONLY", "measure"]
 
 DEM_ONLY = ("dem", "chi_squared")
-_SIZES = (COMMON, 400, 1000, 2000, 4000, 8000)  # of whole hundreds for both processes of demregpy; then all
+_SIZES = (400, 1000, 2000, 4000, 8000)  # of whole hundreds for both processes of demregpy; then all
 _SLOW = 3  # seconds, beyond which a run is repeated three times only
 
 
@@ -69,7 +69,7 @@ def _measure(processes, cases, n_bins, n_cores, repeats, budget):
         if seconds < _SLOW:  # the first run loads and compiles
             seconds = process.run(case.code, few, case.options)["seconds"]
         turns[name] = repeats if seconds < _SLOW else min(repeats, 3)
-        sizes[name] = max(n for n in (*_SIZES, n_pixels_of_sample()) if n == COMMON or seconds * n < budget * COMMON)
+        sizes[name] = _largest_size(process, case, n_bins, seconds, budget)
         runs[name] = _run(process, case, problem(sizes[name], n_bins))
     replies = alternate(runs, turns)
     differences = _check(processes, replies, n_bins, n_cores)
@@ -89,6 +89,16 @@ def _measure(processes, cases, n_bins, n_cores, repeats, budget):
         }
         for name, of in replies.items()
     ]
+
+
+def _largest_size(process, case, n_bins, seconds, budget):
+    """How many pixels a run of so many seconds has time for; step by step, since few pixels cost more each."""
+    size = COMMON
+    for more in (*_SIZES, n_pixels_of_sample()):
+        if seconds * more > budget * size:
+            break
+        size, seconds = more, process.run(case.code, problem(more, n_bins), case.options)["seconds"]
+    return size
 
 
 def _run(process, case, problem_):
