@@ -1,7 +1,7 @@
-"""The command line: ``sunpy-demreg demo``, ``invert`` and ``batch``."""
+"""The command line: ``sunpy-demreg demo``, ``invert``, ``batch`` and ``bench``."""
 
-# Neither this nor `_maps` loads more than the standard library, so that an interruption of the slow imports
-# ends in `main` as well.
+# Neither this nor what it imports from the package loads more than the standard library, so that an interruption of
+# the slow imports ends in `main` as well.
 import argparse
 import math
 import os
@@ -14,6 +14,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sunpy_demreg._bench.command import add_arguments, chosen_parts
 from sunpy_demreg._cli_batch import add_batch_options, run_batch
 from sunpy_demreg._maps import matching_paths
 
@@ -90,6 +91,10 @@ def _parser():
     add_batch_options(batch)
     _add_choices(batch)
     batch.set_defaults(run=_batch)
+
+    bench = commands.add_parser("bench", help="measure the speed of the inversion, and check its answers")
+    add_arguments(bench)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -169,6 +174,16 @@ def _choices(options):
 
 def _batch(options):
     return run_batch(options, _log_edges(*options.log_t), *_choices(options))
+
+
+def _bench(options):
+    parts = chosen_parts(options.parts, options.baseline)
+    from sunpy_demreg._bench.running import Setting, run
+
+    repeats = options.repeats or (2 if options.quick else 5)
+    setting = Setting(options.quick, repeats, lambda line: print(line, flush=True), options.baseline)
+    for path in run(parts, setting, options.output):
+        print(f"{'written':>15}  {path}")
 
 
 def _log_edges(low, high, step):
