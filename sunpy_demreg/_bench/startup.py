@@ -40,7 +40,7 @@ def measure(setting):
     with Process(1) as process:
         n_calls = 20 if setting.is_quick else 300
         single = process("sunpy_demreg._bench.startup:one_pixel", problem=few, n_calls=n_calls)
-    many = problem(n_pixels_of_sample(), _N_BINS)
+    many = problem(4000 if setting.is_quick else n_pixels_of_sample(), _N_BINS)
     copies = 1 if setting.is_quick else 16
     memories = {}
     for backend in ("cpu", "numpy"):
