@@ -10,6 +10,7 @@ from importlib import import_module as _import_module
 # Where each public name lives. They are loaded when first used, so that importing the package stays light
 # and the numerics run where sunpy and matplotlib are not installed.
 _HOMES = {
+    "CalibrationDataError": "_network",
     "prepare": "observation",
     "TemperatureResponse": "response",
     "dn2dem_pos": "compat",
@@ -23,6 +24,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CalibrationDataError",
     "Status",
     "TemperatureResponse",
     "dn2dem_pos",

@@ -1,80 +1,117 @@
 """From AIA maps of one time to one cube of channels."""
 
-from itertools import pairwise
 from numbers import Real
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
-from astropy.time import Time
 from ndcube import NDCube, NDMeta
 from sunpy.util.exceptions import warn_user
 
-from sunpy_demreg._maps import named_maps
-from sunpy_demreg._wcs import _MAX_SHIFT, _grid_shift, _prepend_axis
+from sunpy_demreg._corrections import deconvolved, repointed
+from sunpy_demreg._grid import cropped, own_grid, reference_grid
+from sunpy_demreg._images import check_one_grid, checked_images, common_dates, default_n_sample
+from sunpy_demreg._resample import block_mean, resample
+from sunpy_demreg._shifts import residual_shifts
+from sunpy_demreg._uncertainty import checked_floors, count_error, read_error_table
+from sunpy_demreg._wcs import _prepend_axis
 from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["prepare"]
 
-_CHANNELS = (94, 131, 171, 193, 211, 335)
-_COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
-_PIXEL = 0.6 * u.arcsec / u.pix
-_MAX_SPAN = 60 * u.s
-_ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
-
-
-class _Image(NamedTuple):
-    """A map that passed its own checks, with what `prepare` needs of it."""
-
-    name: str
-    map: object
-    channel: int
-    exposure: float  # s
-    is_rate: bool  # already divided by the exposure time
+_MAX_RESIDUAL = 1.0  # pixels
 
 
 def prepare(
-    maps, *, n_sample=None, include_chianti=False, saturation=15000, error_table=None, degradation_corrected=False
+    maps,
+    *,
+    psf=None,
+    pointing_table=None,
+    align=True,
+    reference=None,
+    submap=None,
+    bin=1,
+    n_sample=None,
+    saturation=15000,
+    error_table=None,
+    include_eve=False,
+    include_chianti=False,
+    relative_floor=0.0,
+    correct_degradation=False,
+    degradation_corrected=False,
+    correction_table=None,
 ):
     """
-    Put AIA maps of one time, on one pixel grid, into one cube of channels with uncertainties.
+    Put AIA maps of one time into one cube of channels with uncertainties.
+
+    The steps, in this order: deconvolution, pointing, one grid for all channels, cropping, averaging, uncertainty,
+    exposure time, degradation. ``meta["steps"]`` of the cube names those that were done. Spikes are left to the caller
+    (`aiapy.calibrate.respike`).
 
     Parameters
     ----------
     maps : list, tuple or dict of maps or file names, `~sunpy.map.MapSequence`, map, or file name
-        Level 1.5 maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order.
-        A file name may hold wildcards. The grids must agree to a tenth of a pixel. The unit of a map is
-        DN (also if it has none, as in the synoptic series), DN / pix or ct, or one of these per second,
-        which says that the map was divided by its exposure time.
+        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order, all of level 1 or
+        all of level 1.5. A file name may hold wildcards. The unit of a map is DN (also if it has none, as in the
+        synoptic series), DN / pix or ct, or one of these per second, which says that the map was divided by its
+        exposure time.
+    psf : dict or "aiapy", optional
+        Level 1 only: deconvolve with `aiapy.psf.deconvolve`. A dict of one array for each wavelength, of the shape of
+        the images, centered, of sum 1; or ``"aiapy"`` for `aiapy.psf.calculate_psf`, of full images, which takes
+        minutes. The uncertainty stays that of the counts before, to which deconvolution adds. Cutouts wrap around.
+    pointing_table : path, `~astropy.table.Table`, "lmsal" or "jsoc", optional
+        Level 1 only: update the pointing with `aiapy.calibrate.update_pointing` from this table, a file of which
+        keeps its units (ECSV); or fetch it from one of these two, within a minute. By default the pointing is
+        that of the headers.
+    align : bool, optional
+        Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
+        that of the `reference`. Interpolation is bilinear.
+    reference : `~astropy.units.Quantity` or map, optional
+        The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
+        of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
+        a tenth of a pixel.
+    submap : (`~astropy.coordinates.SkyCoord`, `~astropy.coordinates.SkyCoord`), optional
+        Bottom left and top right corner of the field to keep, as of `sunpy.map.GenericMap.submap`.
+    bin : int, optional
+        Average squares of this many pixels on a side. Rows and columns left over, at the top and the right, are cut.
     n_sample : int, optional
-        How many pixels were averaged into one: 16 for the synoptic series. By default 1, with a warning
-        if the pixels are larger than those of AIA.
-    include_chianti : bool, optional
-        Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
+        How many pixels were averaged into one in the maps: 16 for the synoptic series. By default 1, with a
+        warning if the pixels are larger than those of AIA.
     saturation : float or `~astropy.units.Quantity`, optional
-        Values above this many DN, before division by the exposure time, are masked. Of averaged pixels it
-        sees the average only, and so misses those that are saturated in part.
+        Values above this many DN, before division by the exposure time, are masked, and what is interpolated
+        or averaged from them. Of pixels averaged before it sees the average only, and so misses those that are
+        saturated in part.
     error_table : str, `~pathlib.Path` or `~astropy.table.QTable`, optional
         Error table as `aiapy.calibrate.utils.get_error_table` reads or returns it. By default the
         version 3 that comes with this package; nothing is downloaded.
+    include_eve : bool, optional
+        Whether the uncertainty includes that of the calibration by SDO/EVE.
+    include_chianti : bool, optional
+        Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
+    relative_floor : float or dict, optional
+        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``.
+    correct_degradation : bool, optional
+        Divide by the sensitivity that is left at the date, of which the response must then know nothing. By default
+        the response takes care of it.
     degradation_corrected : bool, optional
         Whether the maps went through `aiapy.calibrate.correct_degradation`, which leaves no trace in them.
-        If so, uncertainty and saturation are those of the raw counts, from the factors of the bundled
-        table (see `sunpy_demreg.TemperatureResponse.from_aia`), and the intensity stays corrected.
+        If so, uncertainty and saturation are those of the raw counts, and the intensity stays corrected.
+    correction_table : path or `~astropy.table.Table`, optional
+        The table for these two, as of `sunpy_demreg.TemperatureResponse.from_aia`.
 
     Returns
     -------
     `~ndcube.NDCube`
-        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength.
+        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength. Pixels are those of AIA
+        also where they were averaged, as in the response.
         ``uncertainty`` is the standard deviation that `aiapy.calibrate.estimate_error` gives for the raw
-        counts, negative ones taken as zero, divided by the exposure time; infinite where a value is
-        saturated, and thus only a lower limit, and NaN where it is not finite. ``mask`` is True there, and
-        where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
-        coordinates of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`, holds per
-        channel "channels", "exposure_time" and "date", sliced with the cube, and what was done.
+        counts, negative ones taken as zero, scaled as the intensity; infinite where a value is
+        saturated, and thus only a lower limit, and NaN where it is not finite or not covered. ``mask`` is True there,
+        and where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
+        coordinates of the reference, or of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`,
+        holds per channel "channels", "exposure_time", "date", "residual_shift_x" and "residual_shift_y", sliced with
+        the cube, and what was done.
 
     Raises
     ------
@@ -83,67 +120,124 @@ def prepare(
     FileNotFoundError
         If a file does not exist.
     ValueError
-        If a file cannot be read, a map is not one of those described above, or a number is out of range.
+        If a file cannot be read, a map is not one of those described above, or a number is out of range; and if a
+        step would be done twice.
+    CalibrationDataError
+        If the pointing table cannot be fetched.
 
     Warns
     -----
     sunpy.util.exceptions.SunpyUserWarning
-        If there are fewer than six channels, the maps are more than a minute apart, or they look averaged
-        and `n_sample` was not given.
+        If there are fewer than six channels, the maps are more than a minute apart, they look averaged
+        and `n_sample` was not given, or they are still shifted by more than a pixel.
 
     Notes
     -----
-    Degradation is not corrected here: it belongs in the temperature response, which
-    `sunpy_demreg.TemperatureResponse.from_aia` dates. It refuses to date the response of a cube that was made
-    with ``degradation_corrected=True``: correct the data or date the response, never both.
+    Correct the data or date the response, never both: `sunpy_demreg.TemperatureResponse.from_aia` refuses to date the
+    response of a cube that was corrected for degradation.
+
+    The uncertainty of a value that was interpolated or averaged with the weights w is that of ``n_sample / sum(w²)``
+    pixels of its counts: noise that is independent between pixels gets less, the terms of the calibration do not.
+    Neighbors that were interpolated from the same pixels have part of their noise in common.
+
+    ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
+    moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
+    that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
+    does that.
     """
     saturation = _validated_saturation(saturation)
-    _validate_options(n_sample, degradation_corrected)
-
-    images = sorted((_checked(name, each) for name, each in named_maps(maps)), key=lambda image: image.channel)
-    dates, wcs = _check_together(images)
-    if n_sample is None:
-        n_sample = _default_n_sample(images[0].map)
-    table = _read_error_table(error_table)
+    _validate_numbers(n_sample=n_sample, bin=bin)
+    _validate_switches(
+        align=align,
+        include_eve=include_eve,
+        include_chianti=include_chianti,
+        correct_degradation=correct_degradation,
+        degradation_corrected=degradation_corrected,
+    )
+    images = checked_images(maps)
+    _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
     channels = [image.channel for image in images]
-    factors = degradation_factors(channels, dates) if degradation_corrected else np.ones(len(images))
+    floors = checked_floors(relative_floor, channels)
+    table = read_error_table(error_table)
+    dates = common_dates(images)
+    if n_sample is None:
+        n_sample = default_n_sample(images[0].map)
+    is_corrected = correct_degradation or degradation_corrected
+    factors = degradation_factors(channels, dates, correction_table) if is_corrected else np.ones(len(images))
 
-    shape = (len(images), *images[0].map.data.shape)
+    steps, pointing = [], None
+    values = [None] * len(images)
+    if psf is not None:
+        values = deconvolved(images, psf)
+        steps.append("psf")
+    if pointing_table is not None:
+        images, pointing = repointed(images, pointing_table)
+        steps.append("pointing")
+    is_resampled = reference is not None or (align and images[0].level == 1)
+    if is_resampled:
+        grid = reference_grid(images, reference)
+        steps.append("align")
+    else:
+        check_one_grid(images)
+        grid = own_grid(images[0].map)
+    grid, corner = cropped(grid, submap, int(bin))
+    steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
+    steps += ["exposure"] + ["degradation"] * correct_degradation
+
+    shape = (len(images), *grid.binned_shape)
     intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    for i, (image, factor) in enumerate(zip(images, factors, strict=True)):
-        values = np.asarray(image.map.data, dtype=float)
-        intensity[i] = values if image.is_rate else values / image.exposure
-        counts = (values * image.exposure if image.is_rate else values) * factor
-        finite = np.isfinite(counts)
-        saturated = finite & (counts > saturation)
-        error = _count_error(np.where(finite, counts, 0), image.channel, n_sample, include_chianti, table)
+    for i, image in enumerate(images):
+        to_counts = (image.exposure if image.is_rate else 1.0) * (factors[i] if degradation_corrected else 1.0)
+        planes = _planes(image.map, values[i], to_counts, saturation)
+        if is_resampled:
+            planes, squares = resample(planes, image.map.wcs, grid)
+        else:
+            (y, x), (height, width) = corner, grid.shape
+            planes, squares = block_mean(planes[:, y : y + height, x : x + width], grid.bin), grid.bin**-2
+        value, counts, is_saturated, is_masked, is_bad = planes
+        bad = ~(is_bad == 0)  # also where it is not covered, which is NaN
+        saturated = ~bad & (is_saturated > 0)
+        with np.errstate(divide="ignore"):  # not covered
+            n_effective = n_sample / squares
+        error = count_error(np.where(bad, 0, counts), image.channel, n_effective, include_eve, include_chianti, table)
         # So that the reason for the mask stays known whatever is done to the cube: slices, factors, other units.
-        error[saturated], error[~finite] = np.inf, np.nan
-        uncertainty[i] = error / (image.exposure * factor)
-        mask[i] = saturated | ~finite
-        if image.map.mask is not None:
-            mask[i] |= np.asarray(image.map.mask, dtype=bool)
+        error[saturated], error[bad] = np.inf, np.nan
+        to_intensity = (1.0 if image.is_rate else image.exposure) * (factors[i] if correct_degradation else 1.0)
+        intensity[i] = np.where(bad, np.nan, value) / to_intensity
+        uncertainty[i] = np.fmax(error / (to_counts * to_intensity), floors[i] * np.abs(intensity[i]))
+        mask[i] = saturated | bad | (is_masked > 0)
 
+    shifts = np.full((len(images), 2), np.nan)
+    if is_resampled:
+        shifts = residual_shifts(np.where(mask, 0, intensity), mask) * grid.bin
+        _warn_of_shifts(channels, shifts)
     per_channel = {
         "channels": np.array([f"AIA {channel}" for channel in channels]),
         "exposure_time": [image.exposure for image in images] * u.s,
         "date": dates,
+        "residual_shift_x": shifts[:, 0] * u.pix,
+        "residual_shift_y": shifts[:, 1] * u.pix,
     }
     done = {
         "instrument": "AIA",
-        "level": 1.5,
+        "level": 1.5 if is_resampled else images[0].level,
+        "steps": steps,
+        "pointing": pointing,
+        "bin": int(bin),
         "saturation": saturation,
-        "n_sample": int(n_sample),
-        "include_chianti": bool(include_chianti),
+        "n_sample": int(n_sample) * int(bin) ** 2,
+        "include_eve": include_eve,
+        "include_chianti": include_chianti,
+        "relative_floor": floors,
         "exposure_normalized": True,
-        "degradation_corrected": degradation_corrected,
+        "degradation_corrected": is_corrected,
     }
     return NDCube(
         intensity,
         unit=u.DN / u.pix / u.s,
         uncertainty=StdDevUncertainty(uncertainty, copy=False),
         mask=mask,
-        wcs=_prepend_axis(wcs, channels * u.AA, "wavelength", "em.wl"),
+        wcs=_prepend_axis(grid.binned_wcs, channels * u.AA, "wavelength", "em.wl"),
         meta=NDMeta(per_channel | done, axes=dict.fromkeys(per_channel, 0), data_shape=shape),
     )
 
@@ -160,142 +254,55 @@ def _validated_saturation(saturation):
     return float(value)
 
 
-def _validate_options(n_sample, degradation_corrected):
-    if n_sample is not None:
-        if not isinstance(n_sample, Real):
-            raise TypeError(f"`n_sample` must be a whole number of averaged pixels, such as 16, got {n_sample!r}")
-        if not (n_sample >= 1 and n_sample % 1 == 0):
-            raise ValueError(f"`n_sample` must be a whole number of averaged pixels, 1 or more, got {n_sample}")
-    if not isinstance(degradation_corrected, bool):
-        raise TypeError(f"`degradation_corrected` must be True or False for all maps, got {degradation_corrected!r}")
+def _validate_numbers(n_sample, bin):
+    for name, value, example in (("n_sample", n_sample, "averaged pixels, such as 16"), ("bin", bin, "pixels")):
+        if value is None and name == "n_sample":
+            continue
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise TypeError(f"`{name}` must be a whole number of {example}, got {value!r}")
+        if not (value >= 1 and value % 1 == 0):
+            raise ValueError(f"`{name}` must be a whole number of {example}, 1 or more, got {value}")
 
 
-def _checked(name, smap):
-    """Check what can be told from one map alone."""
-    from sunpy.map.sources import AIAMap
+def _validate_switches(**switches):
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"`{name}` must be True or False for all maps, got {value!r}")
 
-    if not isinstance(smap, AIAMap):
-        cure = "leave it out"
-        if smap.instrument.startswith("AIA"):
-            cure = "it has lost its type; make a new map of it, `sunpy.map.Map(smap.data, smap.meta)`"
-        elif not smap.instrument:
-            cure += ", or if `reproject_to` made it, give it a header, as `sunpy_demreg.sample.flare_maps` shows"
-        kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
-        raise ValueError(f"{name} is not a map of SDO/AIA ({kind}): {cure}")
-    channel = _number(smap, "wavelnth")
-    if channel == 304:
-        raise ValueError(f"{name} is AIA 304 Å, which is optically thick: no DEM can describe it, leave it out")
-    if channel not in _CHANNELS:
-        channels = ", ".join(map(str, _CHANNELS))
+
+def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):
+    """Refuse steps that the maps have behind them."""
+    if images[0].level != 1:
+        for name, value in (("psf", psf), ("pointing_table", pointing_table)):
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` is for level 1, but {images[0].name} is level {images[0].level:g}, which is registered "
+                    "already: leave it out, or give the maps of level 1"
+                )
+    if correct_degradation and degradation_corrected:
         raise ValueError(
-            f"{name} is AIA {smap.meta.get('wavelnth')} Å, but a DEM needs channels among {channels} Å: leave it out"
+            "`correct_degradation` would correct maps that `degradation_corrected` says are corrected: pass only one"
         )
-    if _number(smap, "lvl_num") != 1.5:
-        raise ValueError(
-            f"{name} is level {smap.processing_level}, but `maps` must be level 1.5: use `aiapy.calibrate.register` "
-            "on full-disk images; put cutouts on one grid with `reproject_to` and make new maps, "
-            "`sunpy.map.Map(reprojected.data, header)`, whose headers have the new coordinates, the old INSTRUME, "
-            "WAVELNTH, WAVEUNIT, EXPTIME and DATE-OBS, and LVL_NUM = 1.5 (`sunpy_demreg.sample.flare_maps` shows it)"
-        )
-    exposure = _number(smap, "exptime")
-    if not 0 < exposure < np.inf:
-        value = smap.meta.get("exptime")
-        raise ValueError(f"{name} must have a positive exposure time, got {value}: set its keyword EXPTIME, in s")
-    return _Image(name, smap, int(channel), exposure, _is_rate(name, smap))
+    if psf is not None and (degradation_corrected or any(image.is_rate for image in images)):
+        raise ValueError("`psf` comes before any other step: give the maps as they were, in DN and not corrected")
 
 
-def _number(smap, keyword):
-    """Value of a keyword, also if it was written as text; NaN if there is no such keyword or no such number."""
-    try:
-        return float(smap.meta.get(keyword))
-    except (TypeError, ValueError):
-        return np.nan
+def _planes(smap, value, to_counts, saturation):
+    """What becomes of a map, as images without a value that is not finite: (value, counts, and three flags, y, x)."""
+    data = np.asarray(smap.data, dtype=float)
+    finite = np.isfinite(data)
+    data = np.where(finite, data, 0)
+    counts = data * to_counts
+    mask = np.zeros(data.shape) if smap.mask is None else np.asarray(smap.mask, dtype=bool)
+    return np.stack([data if value is None else value, counts, counts > saturation, mask, ~finite])
 
 
-def _is_rate(name, smap):
-    """Whether the unit of a map says that it was divided by its exposure time."""
-    written = smap.meta.get("bunit", smap.meta.get("pixlunit"))
-    # sunpy gives no unit both for a map without the keyword, which is in DN, and for one it cannot parse.
-    unit = u.dimensionless_unscaled if written is None else smap.unit
-    if unit in _COUNTS:
-        return False
-    if unit is not None and unit * u.s in _COUNTS:
-        return True
-    raise ValueError(
-        f"{name} is in '{written}', but must be in DN, DN / pix or ct, or one of these per second: "
-        "convert it, or correct its keyword BUNIT"
-    )
-
-
-def _check_together(images):
-    """Check that the images, sorted by channel, fit together; return their dates, and the WCS of the first."""
-    first = images[0]
-    wcs = first.map.wcs
-    for before, image in pairwise(images):
-        if image.channel == before.channel:
-            raise ValueError(f"{before.name} and {image.name} are both AIA {image.channel} Å: leave one out")
-        if image.map.data.shape != first.map.data.shape:
-            raise ValueError(
-                f"{first.name} has shape {first.map.data.shape} but {image.name} has "
-                f"{image.map.data.shape}: cut or reproject the maps to one grid"
-            )
-        shift = _grid_shift(wcs, image.map.wcs, first.map.data.shape)
-        if not shift <= _MAX_SHIFT:
-            raise ValueError(
-                f"the grids of {first.name} (AIA {first.channel} Å) and {image.name} (AIA {image.channel} Å) "
-                f"differ by up to {shift:.2f} pixels, more than {_MAX_SHIFT}: reproject the maps to one grid"
-            )
-    missing = [f"AIA {channel}" for channel in _CHANNELS if channel not in {image.channel for image in images}]
-    if missing:
-        warn_user(f"`maps` lack {', '.join(missing)}: a DEM from fewer than six channels is poorly constrained")
-    dates = Time([image.map.date for image in images])
-    span = dates.max() - dates.min()
-    if span > _MAX_SPAN:
+def _warn_of_shifts(channels, shifts):
+    distances = zip(channels, np.hypot(*shifts.T), strict=True)
+    far = [f"AIA {channel} by {distance:.1f}" for channel, distance in distances if distance > _MAX_RESIDUAL]
+    if far:
         warn_user(
-            f"`maps` span {span.to_value(u.s):.0f} s, but a DEM takes all channels to show the same plasma: "
-            "give maps at most a minute apart"
+            f"`maps` are still shifted against AIA {channels[0]}, in pixels: {', '.join(far)}; give a "
+            "`pointing_table`, or move them with `shift_reference_coord` (`meta['residual_shift_x']` and `..._y` of "
+            "the cube tell how far)"
         )
-    return dates, wcs
-
-
-def _default_n_sample(smap):
-    """Return 1, with a warning where the size of the pixels suggests that they are averages."""
-    factor = (smap.scale[0] / _PIXEL).to_value(u.dimensionless_unscaled)
-    if factor > 1.5:
-        n_averaged = round(factor) ** 2
-        warn_user(
-            f"`maps` have pixels {factor:.1f} times the size of AIA's: if they are averages of {n_averaged} pixels, as "
-            f"in the synoptic series, call `sunpy_demreg.prepare(maps, n_sample={n_averaged})`; if not, pass "
-            "`n_sample=1`, which is used now"
-        )
-    return 1
-
-
-def _read_error_table(error_table):
-    """Read an error table from a file, the bundled one by default, without ever using the network."""
-    from aiapy.calibrate.utils import get_error_table
-
-    if error_table is None:
-        error_table = _ERROR_TABLE
-    if isinstance(error_table, str | Path):
-        if not Path(error_table).is_file():
-            raise FileNotFoundError(f"`error_table`: there is no file {error_table}")
-        error_table = get_error_table(Path(error_table))  # as a str, "SSW" would mean a download
-    for channel in _CHANNELS:
-        n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
-        if n_rows != 1:
-            raise ValueError(f"`error_table` must have one row for {channel} Å but has {n_rows}")
-    return error_table
-
-
-def _count_error(counts, channel, n_sample, include_chianti, table):
-    """Standard deviation of raw counts, in DN / pix."""
-    from aiapy.calibrate import estimate_error
-
-    return estimate_error(
-        np.clip(counts, 0, None) << u.DN / u.pix,
-        channel * u.AA,
-        n_sample=n_sample,
-        include_chianti=include_chianti,
-        error_table=table,
-    ).to_value(u.DN / u.pix)
