@@ -11,6 +11,7 @@ from importlib import import_module as _import_module
 # and the numerics run where sunpy and matplotlib are not installed.
 _HOMES = {
     "CalibrationDataError": "_network",
+    "combine": "_combine",
     "prepare": "observation",
     "TemperatureResponse": "response",
     "dn2dem_pos": "compat",
@@ -27,6 +28,7 @@ __all__ = [
     "CalibrationDataError",
     "Status",
     "TemperatureResponse",
+    "combine",
     "dn2dem_pos",
     "invert",
     "prepare",

@@ -15,7 +15,7 @@ import astropy.units as u
 from astropy.table import Table
 from astropy.time import Time
 
-from sunpy_demreg.response._emissivity import load_emissivity, read_bundled
+from sunpy_demreg.response._emissivity import fold, given_emissivity, read_bundled
 
 __all__ = ["aia_response", "degradation_factors"]
 
@@ -24,7 +24,7 @@ BUNDLED_TABLE = "aia_V10_20201023_180000_response_table.txt"
 COLUMNS = {"DATE", "T_START", "T_STOP", "VER_NUM", "WAVE_STR", "EFF_AREA", "EFF_WVLN", "EFFA_P1", "EFFA_P2", "EFFA_P3"}
 
 
-def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, correction_table):
+def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, chiantifix, emissivity, correction_table):
     """
     Compute what `sunpy_demreg.TemperatureResponse.from_aia` returns, with the same arguments.
 
@@ -34,6 +34,12 @@ def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, corr
         The arguments of `sunpy_demreg.TemperatureResponse`.
     """
     wavelengths, obstime = _validated_request(cube_or_channels, obstime, degradation)
+    if chiantifix and (not eve or emissivity is not None):
+        raise ValueError(
+            "`chiantifix` corrects the bundled CHIANTI 9.0.1 after the normalization to EVE: leave `eve=True` and "
+            "`emissivity=None` with it"
+        )
+    emissivity = given_emissivity(emissivity)
 
     from aiapy.response import Channel
 
@@ -46,17 +52,18 @@ def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, corr
         else:
             _check_covers(table, obstime, is_bundled=correction_table is None)
             factors = degradation_factors(wavelengths, [obstime] * len(wavelengths), table)
-        emissivity = load_emissivity()
         labels, responses, eve_factors = [f"AIA {wavelength}" for wavelength in wavelengths], [], []
         for wavelength, factor in zip(wavelengths, factors, strict=True):
             channel = Channel(wavelength * u.AA, instrument_file=_instrument())
             kernel = channel.wavelength_response(include_crosstalk=crosstalk) * channel.plate_scale
-            response = emissivity.spectrum @ kernel * emissivity.wavelength_step * factor
+            response = fold(emissivity, channel.wavelength, kernel).to("DN cm5 / (pix s)")
             if eve:
                 # The same at all dates, but aiapy wants one: the first of the table always serves.
                 eve_factors.append(float(channel.eve_correction(table["T_START"].min(), **_calibration(table))))
                 response = response * eve_factors[-1]
-            responses.append(response.to("DN cm5 / (pix s)"))
+            if chiantifix and wavelength == 94:
+                response = response + _chiantifix()
+            responses.append(response * factor)
     version = _calibration(table)["calibration_version"]
     table_name = f"V{version} of {max(table['DATE'])[:10]}, {'bundled' if correction_table is None else 'given'}"
     return {
@@ -68,6 +75,7 @@ def aia_response(cube_or_channels, obstime, *, eve, crosstalk, degradation, corr
             "emissivity": emissivity.source,
             "eve": dict(zip(labels, eve_factors, strict=True)) if eve else None,
             "crosstalk": bool(crosstalk),
+            "chiantifix": bool(chiantifix),
             "degradation": None if obstime is None else dict(zip(labels, factors, strict=True)),
             "obstime": None if obstime is None else obstime.utc.isot,
             "correction_table": table_name if eve or obstime is not None else None,
@@ -224,6 +232,13 @@ def _check_covers(table, obstime, *, is_bundled):
             f"The bundled table of the degradation of AIA was made on {made[:10]} and is extrapolated, as "
             f"constant, to {obstime.isot[:10]}: pass a newer one as `correction_table`, if there is one"
         )
+
+
+@lru_cache(maxsize=1)
+def _chiantifix():
+    """Empirical correction of the response at 94 Å, at the temperatures of the bundled emissivity."""
+    [(header, correction)] = read_bundled("aia_chiantifix.fits")
+    return correction.astype(float) * u.Unit(header["BUNIT"])
 
 
 @lru_cache(maxsize=1)
