@@ -135,7 +135,7 @@ compare({"every other node": half}, "Interpolation over 0.1 in log T")
 #
 # `~sunpy_demreg.prepare` gives each intensity the error of its counts: photons, read noise, digitization, compression
 # and dark current. Two more can be added, which averaging does not reduce: of the calibration, ``include_eve=True``
-# (28 % and less), and of the atomic data, ``include_chianti=True`` (25 to 50 %). These are not noise: the same error is
+# (1.4 to 9.7 %), and of the atomic data, ``include_chianti=True`` (25 to 50 %). These are not noise: the same error is
 # in every pixel. Add them where different instruments or times are compared; leave them out where the pixels of one
 # image are, and keep in mind that chi-squared then shows the errors of the response as well. In between,
 # ``relative_floor=0.1`` keeps bright pixels from errors that are smaller than what is known of the response.

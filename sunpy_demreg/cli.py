@@ -70,7 +70,7 @@ def _parser():
     demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
     demo.set_defaults(run=_demo)
 
-    invert = commands.add_parser("invert", help="invert AIA level 1.5 files of one time")
+    invert = commands.add_parser("invert", help="invert AIA files of one time")
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
     invert.add_argument(
         "--log-t",
