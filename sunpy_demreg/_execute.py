@@ -174,6 +174,9 @@ def _solver(backend, problem, dtype, memory_budget):
 
 def _for_each(work, starts, workers, n_pixels):
     """Run ``work(start)`` for each start on threads; an error or Ctrl-C stops after the blocks in hand."""
+    if len(starts) == 1:  # threads cost more than a pixel
+        work(starts[0])
+        return
     pool = ThreadPoolExecutor(workers or _available_cores())
     try:
         done = as_completed([pool.submit(work, start) for start in starts])

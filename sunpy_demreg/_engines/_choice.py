@@ -1,10 +1,20 @@
 """Choosing lam on lane values. Symbols as in `sunpy_demreg._engines._text`; the theory page has the rules."""
 
-from sunpy_demreg._engines._lanes import dot, factor, inverse_diagonal, solve_lower, solve_tridiagonal, total
+from typing import NamedTuple
+
+from sunpy_demreg._engines._lanes import (
+    dot,
+    factor,
+    inverse_diagonal,
+    multiply_tridiagonal,
+    solve_tridiagonal,
+    total,
+)
 from sunpy_demreg._engines._problem import EPSILON
 
-__all__ = ["choose", "discrepancy_root", "misfit_at"]
+__all__ = ["choose", "discrepancy_root", "nearest_grid_sample", "reference_grid"]
 
+_NEAR = 1e-5  # relative: of a step that is the last one
 _GOLDEN = 0.6180339887498949
 _GCV_STEPS = 64.0  # of the search across the spectrum; it is then narrowed to the precision of a minimum
 
@@ -15,7 +25,9 @@ def choose(problem, system, goal):
     if rule == "gcv":
         lam = least_cross_validation(problem, system)
         return lam, misfit_at(system, lam)
-    return (nearest_grid_sample if rule == "grid" else discrepancy_root)(problem, system, goal), goal
+    if rule == "grid":
+        return nearest_grid_sample(problem, system, goal, reference_grid(problem, system)), goal
+    return discrepancy_root(problem, system, goal), goal
 
 
 def misfit_at(system, lam):
@@ -23,71 +35,99 @@ def misfit_at(system, lam):
     return lam * lam * dot(x, x)
 
 
-def discrepancy_root(problem, system, goal, least=0.0):
+def discrepancy_root(problem, system, goal, least=0.0, near=None):
     """
     Solve ``misfit(lam) = goal`` for lam, to rounding; `least`, in units of the trace of G, where it has no solution.
 
-    Newton on ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam`` (Reinsch 1971), which is concave: from the
-    left it rises to the root without ever passing it, and needs neither a bracket nor a logarithm. It starts at
-    what ``misfit >= (lam / (trace + lam))^2 |d|^2`` implies.
+    Halley's iteration for ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam``, which rises and is concave (Reinsch
+    1971): it needs neither a bracket nor a logarithm. With the residual ``r = lam x`` and ``e = (T + lam)^-1 T r``,
+
+        misfit = r . r,   d misfit / d beta = -2 lam r . e,   d2 misfit / d beta2 = 6 lam^2 e . e
+
+    It starts from a lam that is `near`, or left of the root, at what Jensen's inequality implies: ``misfit >=
+    (lam / (s + lam))^2 |d|^2`` with the mean ``s = d . G d / |d|^2``.
     """
-    M = problem.M
+    M, T, y = problem.M, system.T, system.y
     if M.is_careful:
         least = max(least, (problem.n * EPSILON) ** 2)
     is_solvable = problem.signal > goal
-    root_goal = M.sqrt(goal)
-    ratio = root_goal / M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal))
-    start = (1.0 - ratio) / (system.trace * ratio)
+    per_root_goal = 1.0 / M.sqrt(goal)
+    if near is None:
+        root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
+        mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
+        start = (root_ratio - 1.0) / mean
+    else:
+        start = 1.0 / near
     end = 1.0 / (system.trace * least) if least else None
 
-    def newton(beta, running):
+    def step(beta, running):
         lam = 1.0 / beta
-        lower, reciprocal = factors = factor(system.T, lam)
-        x = solve_tridiagonal(factors, system.y)
-        u = solve_lower(lower, x)
-        misfit = lam * lam * dot(x, x)
-        # - lam / 2 d misfit / d lam = misfit - lam^3 x . (T + lam)^-1 x
-        slope = misfit - lam * lam * lam * dot(u, [u_i * r_i for u_i, r_i in zip(u, reciprocal, strict=True)])
-        excess = M.sqrt(misfit) / root_goal - 1.0
-        step = beta * excess * misfit / M.where(slope > 0.0, slope, misfit)
-        running = running & (excess > 4 * EPSILON) & (step > 2 * EPSILON * beta)
-        new = beta + step
+        factors = factor(T, lam)
+        r = [lam * x_i for x_i in solve_tridiagonal(factors, y)]
+        e = solve_tridiagonal(factors, multiply_tridiagonal(T, r))
+        misfit, slope, curvature = dot(r, r), dot(r, e), dot(e, e)
+        excess = M.sqrt(misfit) * per_root_goal - 1.0
+        # Newton's step is excess * misfit / slope, in units of beta. The curvature lengthens it, at most to twice.
+        square = slope * slope
+        bend = 1.5 * excess * (curvature * misfit - square)
+        newton = excess * misfit * slope
+        change = M.where(square > 0.0, newton / M.maximum(square - bend, 0.5 * square), excess)
+        new = beta + beta * M.maximum(change, -0.5)
+        # What a small step leaves is of the order of its third power.
+        is_far = (M.abs(newton) > _NEAR * square) | (M.abs(bend) > _NEAR * square)
+        go_on = running & is_far & (M.abs(excess) > 4 * EPSILON)
         if end is not None:
-            new, running = M.minimum(new, end), running & (beta < end)
-        return running, (M.where(running, new, beta), running)
+            new, go_on = M.minimum(new, end), go_on & (beta < end)
+        return go_on, (M.where(running, new, beta), go_on)
 
-    beta, _ = M.iterate(newton, (start, is_solvable), 200)
+    beta, _ = M.iterate(step, (start, is_solvable), 200)
     return 1.0 / beta
 
 
-def nearest_grid_sample(problem, system, goal):
-    """
-    The reference's rule: of ``n_samples`` values of lam, even in the logarithm, the one of nearest misfit.
+class Grid(NamedTuple):
+    """Values of lam, even in the logarithm; in descending order, all of them are the upper end."""
 
-    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the
-    response. Should the ends be in descending order, all samples are the upper one. The misfit rises with lam, so
-    the nearest sample is the last one not above the goal, found by bisection, or its successor.
+    low: object
+    high: object
+    span: object  # the ratio of two samples, to the power of the largest bit of their numbers
+
+
+def reference_grid(problem, system):
+    """
+    The reference's: ``n_samples`` from ``1e-4 min(s)^2`` to ``max(s)``, of the singular values s.
+
+    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the response.
     """
     M = problem.M
     smallest, largest = system.extreme_eigenvalues(M)
+    low, high = smallest * 1e-4, M.sqrt(largest)
+    step = (M.log(high) - M.log(low)) / (M.scalar("n_samples") - 1.0)
+    return Grid(low, high, M.exp(step * M.scalar("largest_bit")))
+
+
+def nearest_grid_sample(problem, system, goal, grid):
+    """
+    The reference's rule: the sample of the grid of nearest misfit.
+
+    The misfit rises with lam, so it is the last sample not above the goal, found by bisection, or its successor.
+    """
+    M = problem.M
     last = M.scalar("n_samples") - 1.0
-    low, high = M.log(smallest * 1e-4), 0.5 * M.log(largest)
-    step = (high - low) / last
 
-    def distance(index):
-        lam = M.exp(M.minimum(low + index * step, high))
-        return misfit_at(system, lam) - goal, lam
-
-    def bisect(index, bit):
-        trial = index + bit
-        index = M.where((distance(trial)[0] <= 0.0) & (trial <= last), trial, index)
+    def bisect(index, lam, bit, power):
+        trial, trial_lam = index + bit, M.minimum(lam * power, grid.high)
+        is_below = (misfit_at(system, trial_lam) <= goal) & (trial <= last)
         bit = 0.5 * bit
-        return bit > 0.75, (index, bit)
+        state = M.where(is_below, trial, index), M.where(is_below, trial_lam, lam), bit, M.sqrt(power)
+        return bit > 0.75, state
 
-    index, _ = M.iterate(bisect, (0.0 * high, 0.0 * high + M.scalar("largest_bit")), 64)
-    here, lam = distance(index)
-    there, successor = distance(M.minimum(index + 1.0, last))
-    return M.where(M.abs(there) < M.abs(here), successor, lam)
+    zero = 0.0 * grid.high
+    start = zero, M.minimum(grid.low, grid.high), zero + M.scalar("largest_bit"), grid.span
+    index, lam, _, root_of_ratio = M.iterate(bisect, start, 64)
+    successor = M.minimum(lam * root_of_ratio * root_of_ratio, grid.high)
+    successor = M.where(index < last, successor, lam)
+    here, there = (M.abs(misfit_at(system, sample) - goal) for sample in (lam, successor))
+    return M.where(there < here, successor, lam)
 
 
 def least_cross_validation(problem, system):
@@ -105,7 +145,7 @@ def least_cross_validation(problem, system):
     def score(logarithm):
         factors = factor(system.T, M.exp(logarithm))
         x = solve_tridiagonal(factors, system.y)
-        trace = total(inverse_diagonal(system.T, factors))
+        trace = total(inverse_diagonal(factors))
         return dot(x, x) / (trace * trace)
 
     def look(index, best, least):
