@@ -20,9 +20,12 @@ __all__ = ["main"]
 
 # What the arguments of the library, which its messages name, are called here.
 _WORDS = {
+    "bin": "--bin",
     "chi_squared_target": "--chi-squared-target",
     "maps": "the files",
     "n_sample": "--n-sample",
+    "pointing_table": "--pointing-table",
+    "reference": "--reference",
     "saturation": "--saturation",
     "temperature_bin_edges": "--log-t",
 }
@@ -92,6 +95,11 @@ def _parser():
         metavar="DN",
         help="mask values above this many counts (default: %(default)s)",
     )
+    invert.add_argument(
+        "--pointing-table", metavar="FILE", help="newer pointing of level 1: an ECSV table, lmsal or jsoc"
+    )
+    invert.add_argument("--reference", type=int, metavar="CHANNEL", help="put all on the grid of this one, such as 171")
+    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average squares of N by N pixels")
     invert.add_argument("--include-chianti", action="store_true", help="add the errors of the atomic data")
     invert.add_argument(
         "--chi-squared-target",
@@ -148,6 +156,9 @@ def _invert(options):
             "n_sample": options.n_sample,
             "saturation": options.saturation,
             "include_chianti": options.include_chianti,
+            "pointing_table": options.pointing_table,
+            "reference": None if options.reference is None else f"{options.reference} Angstrom",
+            "bin": options.bin,
         },
         chi_squared_target=options.chi_squared_target,
         parameter_choice=options.parameter_choice,

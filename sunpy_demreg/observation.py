@@ -209,7 +209,7 @@ def prepare(
 
     shifts = np.full((len(images), 2), np.nan)
     if is_resampled:
-        shifts = residual_shifts(np.where(mask, 0, intensity), mask) * grid.bin
+        shifts = residual_shifts(intensity, mask) * grid.bin
         _warn_of_shifts(channels, shifts)
     per_channel = {
         "channels": np.array([f"AIA {channel}" for channel in channels]),

@@ -236,6 +236,13 @@ def test_shifts_are_found(shift):
     np.testing.assert_allclose(found[1], shift, atol=0.1)
 
 
+def test_shifts_of_large_images_are_those_of_their_middle():
+    scene = np.random.default_rng(2).uniform(1, 2, (1100, 60))
+    scene[:, :] = np.cumsum(scene, axis=0) % 7 + 1
+    images = np.stack([scene[:-3], scene[3:]])
+    np.testing.assert_allclose(_shifts.residual_shifts(images, images < 0)[1], [0, 3], atol=0.1)
+
+
 def test_no_shift_is_made_up():
     noise = np.random.default_rng(1).uniform(1, 2, (2, 64, 64))
     assert np.isnan(_shifts.residual_shifts(noise, noise < 0)[1]).all()
