@@ -437,6 +437,28 @@ def test_degradation_is_corrected_in_data_or_response_never_both(flare, prepared
     assert undated.meta["degradation"] is None
 
 
+def test_extrapolated_degradation_of_data_warns(flare):
+    later = [Map(m.data, {**m.meta, "date-obs": m.meta["date-obs"].replace("2011", "2025")}) for m in flare]
+    with pytest.warns(SunpyUserWarning, match="extrapolated, as constant, to 2025-02-15") as caught:
+        prepare(later, correct_degradation=True)
+    assert sum("extrapolated" in str(each.message) for each in caught) == 1
+    early = [Map(m.data, {**m.meta, "date-obs": m.meta["date-obs"].replace("2011", "2009")}) for m in flare]
+    with pytest.raises(ValueError, match="must lie in the correction table, from 2010-03-24"):
+        prepare(early, correct_degradation=True)
+
+
+def test_another_table_corrects_the_data(flare):
+    from importlib.resources import as_file, files
+
+    with as_file(files("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt") as path:
+        corrected = prepare(flare, correct_degradation=True, correction_table=path)
+        factors = TemperatureResponse.from_aia(CHANNELS * u.AA, flare[0].date, correction_table=path).meta[
+            "degradation"
+        ]
+    ratio = corrected.data[:, 30, 30] / prepare(flare).data[:, 30, 30]
+    np.testing.assert_allclose(1 / ratio, list(factors.values()), rtol=1e-4)
+
+
 BAD_CALLS = {
     "correct twice": ({"correct_degradation": True, "degradation_corrected": True}, ValueError, "pass only one"),
     "psf of corrected": (
