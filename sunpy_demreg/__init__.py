@@ -11,8 +11,10 @@ from importlib import import_module as _import_module
 # and the numerics run where sunpy and matplotlib are not installed.
 _HOMES = {
     "CalibrationDataError": "_network",
+    "batch_invert": "batch",
     "combine": "_combine",
     "prepare": "observation",
+    "prepare_series": "series",
     "TemperatureResponse": "response",
     "dn2dem_pos": "compat",
     "invert": "inversion",
@@ -28,10 +30,12 @@ __all__ = [
     "CalibrationDataError",
     "Status",
     "TemperatureResponse",
+    "batch_invert",
     "combine",
     "dn2dem_pos",
     "invert",
     "prepare",
+    "prepare_series",
     "read",
     "sample",
     "visualization",

@@ -8,11 +8,12 @@ import numpy as np
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["BACKENDS", "classify", "run"]
+__all__ = ["BACKENDS", "available_cores", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy")
-_MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
-_MAX_BLOCK = 2048  # measured: more lanes fall out of the cache, fewer pay for the calls
+_MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
+_MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
+_NUMPY_THREADS = 1  # measured: more wait for each other more than they work side by side
 _MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
 _CPU_BLOCK = 2048  # a few milliseconds: fine enough to share the work out evenly, and to stop at once
 
@@ -91,7 +92,7 @@ def run(
     progress : bool
         Show a progress bar.
     memory_budget : int, optional
-        Bytes that the working arrays of one block may take, with "numpy".
+        Bytes that the working arrays of all threads may take, with "numpy".
     keep_no_signal : bool
         Whether pixels with ``NO_SIGNAL`` keep the answer that a rule which always has one ("grid") gave.
 
@@ -112,7 +113,7 @@ def run(
     outputs = {name: np.empty((*shapes[name], n_pixels), dtype) if name in options.outputs else None for name in shapes}
     flat = Solution(**outputs, status=np.empty(n_pixels, np.int32))
     problem = K, dlogt, logt, options, weight, functional
-    solver, size = _solver(backend, problem, dtype, memory_budget)
+    solver, size, workers = _solver(backend, problem, dtype, workers, memory_budget)
     final_status = status.copy()
     withheld = int(Status.UNSOLVED & ~Status.NO_SIGNAL if keep_no_signal else Status.UNSOLVED)
 
@@ -136,8 +137,8 @@ def run(
     return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in flat))
 
 
-def _solver(backend, problem, dtype, memory_budget):
-    """A function that solves a range of pixels, and how many it should get at a time."""
+def _solver(backend, problem, dtype, workers, memory_budget):
+    """A function that solves a range of pixels, how many it should get at a time, and on how many threads."""
     K, dlogt, logt, options, weight, functional = problem
     n, m = K.shape
     # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
@@ -146,7 +147,7 @@ def _solver(backend, problem, dtype, memory_budget):
             from sunpy_demreg._engines.cpu import Solver
         except ImportError as err:
             raise ImportError("backend='cpu' needs llvmlite: install it, or pass backend='numpy'") from err
-        return Solver(*problem, dtype), _CPU_BLOCK
+        return Solver(*problem, dtype), _CPU_BLOCK, workers or available_cores()
 
     def solve_block(intensity, uncertainty, status, into, start, stop):
         block = slice(start, stop)
@@ -166,10 +167,12 @@ def _solver(backend, problem, dtype, memory_budget):
             if whole is not None:
                 whole[..., block] = part
 
-    values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
-    values_per_pixel += 2 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
-    budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
-    return solve_block, int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BLOCK))
+    # Measured, rounded up.
+    values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
+    values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
+    budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
+    workers = workers or _NUMPY_THREADS
+    return solve_block, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
 
 
 def _for_each(work, starts, workers, n_pixels):
@@ -177,7 +180,7 @@ def _for_each(work, starts, workers, n_pixels):
     if len(starts) == 1:  # threads cost more than a pixel
         work(starts[0])
         return
-    pool = ThreadPoolExecutor(workers or _available_cores())
+    pool = ThreadPoolExecutor(workers)
     try:
         done = as_completed([pool.submit(work, start) for start in starts])
         if n_pixels is None:
@@ -193,6 +196,6 @@ def _for_each(work, starts, workers, n_pixels):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _available_cores():
+def available_cores():
     """Of the process, where the system tells it: a batch system may have given it fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
