@@ -25,6 +25,7 @@ from sunpy_demreg import (
     _uncertainty,
     invert,
     prepare,
+    prepare_series,
     sample,
 )
 from sunpy_demreg._resample import Grid, resample
@@ -134,6 +135,14 @@ def test_input_is_left_alone(flare):
     for smap, (data, meta) in zip(flare, before, strict=True):
         np.testing.assert_array_equal(smap.data, data)
         assert dict(smap.meta) == meta
+
+
+def test_series_of_level_1(flare, prepared):
+    cube = prepare_series([*flare, *sample.flare_maps(1)], reference=flare[0], tolerance=15 * u.s)
+    assert cube.shape == (6, 2, 67, 67)
+    np.testing.assert_array_equal(np.asarray(cube.data[:, 0]), prepared.data)
+    assert cube.meta["residual_shift_y"].shape == (6, 2)
+    assert np.all(cube.meta["residual_shift_y"][:, 0] == prepared.meta["residual_shift_y"])
 
 
 # ---- one grid
