@@ -10,7 +10,9 @@ from importlib import import_module as _import_module
 # Where each public name lives. They are loaded when first used, so that importing the package stays light
 # and the numerics run where sunpy and matplotlib are not installed.
 _HOMES = {
+    "CalibrationDataError": "_network",
     "batch_invert": "batch",
+    "combine": "_combine",
     "prepare": "observation",
     "prepare_series": "series",
     "TemperatureResponse": "response",
@@ -25,9 +27,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "CalibrationDataError",
     "Status",
     "TemperatureResponse",
     "batch_invert",
+    "combine",
     "dn2dem_pos",
     "invert",
     "prepare",
