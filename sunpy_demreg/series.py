@@ -185,7 +185,10 @@ def in_time(cubes):
         "exposure_time": u.Quantity([meta["exposure_time"] for meta in metas]).T,
         "date": _dates([Time(meta["date"]).utc for meta in metas]),
     }
-    shared = {key: value for key, value in metas[0].items() if key not in ("channels", *per_image)}
+    shifts = ("residual_shift_x", "residual_shift_y")  # of maps that were interpolated
+    if all(key in meta for key in shifts for meta in metas):
+        per_image |= {key: u.Quantity([meta[key] for meta in metas]).T for key in shifts}
+    shared = {key: value for key, value in metas[0].items() if key not in ("channels", *per_image, *shifts)}
     axes = {"channels": 0} | dict.fromkeys(per_image, (0, 1))
     coordinate = u.Quantity(first.axis_world_coords(0)[0])
     wavelengths = coordinate if coordinate.unit.is_equivalent(u.m) else None
