@@ -64,6 +64,11 @@ def main():
         command = [sys.executable, __file__, "--full-disk", folder]
         report["full_disk"] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     report["scaling"] = scaling(options.repeats)
+    finish(report)
+
+
+def finish(report):
+    """Write the results, and the tables made of them."""
     report["year"] = year(report)
     for name, text in tables(report).items():
         print(text)
@@ -79,6 +84,7 @@ def environment():
         "python": platform.python_version(),
         "processor": next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown"),
         "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
         **{name: version(name) for name in ("sunpy-demreg", "dask", "zarr", "numpy")},
     }
 
@@ -184,7 +190,7 @@ def usage():
 
 
 def in_turn(runs, repeats):
-    """Medians of the seconds on the clock and of the processor of some calls, made in turn."""
+    """The least seconds on the clock and of the processor of some calls, made in turn: more is what else went on."""
     clock, processor = ({name: [] for name in runs} for _ in range(2))
     for _ in range(repeats):
         for name, run in runs.items():
@@ -192,7 +198,7 @@ def in_turn(runs, repeats):
             run()
             clock[name].append(time.perf_counter() - start)
             processor[name].append(usage() - before)
-    return {n: {"clock": float(np.median(clock[n])), "processor": float(np.median(processor[n]))} for n in runs}
+    return {name: {"clock": min(clock[name]), "processor": min(processor[name])} for name in runs}
 
 
 def scaling(repeats):
@@ -261,6 +267,7 @@ def tables(report):
     n_pixels = 1024**2
     machine = (
         f"Python {env['python']}, Dask {env['dask']}, Zarr {env['zarr']}, {env['processor']}, {env['cores']} cores"
+        f", load average {env['load']:.1f} before"
     )
 
     def row(name, times, n):
@@ -283,7 +290,8 @@ def tables(report):
         "dask_scaling": note
         + f"1024 × 1024 pixels, {EDGES.size - 1} bins, all outputs, in memory ({machine}):\n\n"
         + list_table(("", *head), chunks)
-        + f"\nIn chunks of 256 × 256 Dask takes {100 * overhead:+.1f} % of the processor's time.\n\n"
+        + f"\nIn chunks of 256 × 256 Dask takes {100 * overhead:+.0f} % of the processor's time, the joining of the blocks to "
+        "whole arrays included.\n\n"
         + "Images of several sizes, in chunks of 256 × 256, float32:\n\n"
         + list_table(("pixels", *head), sizes)
         + "\n1024 × 1024 pixels into a Zarr store, float32; of processes the seconds include their start:\n\n"
