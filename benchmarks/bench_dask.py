@@ -30,7 +30,6 @@ from pathlib import Path
 import dask
 import dask.array as da
 import numpy as np
-from bench_inversion import EDGES, ROOT, environment
 
 import astropy.units as u
 from astropy.io import fits
@@ -38,7 +37,10 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCube
 
 import sunpy_demreg as demreg
+from sunpy_demreg._bench.environment import environment
 
+ROOT = Path(__file__).parent.parent
+EDGES = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
 LIMIT = 4e9  # bytes resident
 TILES = 4
 CHUNKS = (32, 64, 128, 256, 512, 1024)
