@@ -1,0 +1,92 @@
+"""CUDA C++ compiled for the processor at hand, where a thread of the device becomes a thread of OpenMP."""
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+_TABLE = 1 << 16  # doubles: the largest shared memory of a block here
+
+# What the kernel takes for granted on a device. The blocks run one after the other, the threads of one all at once, so
+# that a barrier is one. The shared memory holds NaN before, and is only as large as was asked for.
+_SHIM = f"""
+#include <cmath>
+#include <cstring>
+#include <cstdio>
+#include <utility>
+struct Index {{ unsigned x; }};
+static thread_local Index threadIdx;
+static Index blockIdx, blockDim;
+double table[{_TABLE}];
+#define __global__ static
+#define __shared__
+#define __launch_bounds__(n)
+#define __syncthreads() _Pragma("omp barrier")
+static inline double __longlong_as_double(long long bits) {{ double x; std::memcpy(&x, &bits, 8); return x; }}
+"""
+_LAUNCH = """
+template <class... P, std::size_t... I>
+static void call(void (*kernel)(P...), void **arguments, std::index_sequence<I...>)
+{
+    kernel(*static_cast<std::remove_reference_t<P> *>(arguments[I])...);
+}
+
+template <class... P>
+static void launch_all(void (*kernel)(P...), unsigned grid, unsigned block, void **arguments)
+{
+    blockDim.x = block;
+    for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
+        for (double &x : table) x = NOT_A_NUMBER;
+#pragma omp parallel num_threads(block)
+        {
+            threadIdx.x = THREAD_NUMBER;
+            call(kernel, arguments, std::index_sequence_for<P...>());
+        }
+    }
+}
+
+extern "C" long launch(unsigned grid, unsigned block, void **arguments, long shared)
+{
+    launch_all(invert, grid, block, arguments);
+    long used = sizeof table / sizeof *table;
+    while (used && std::isnan(table[used - 1])) --used;
+    return used * (long)sizeof *table <= shared;
+}
+"""
+
+
+def _text(source):
+    source = source.replace('extern "C" __global__', "__global__")
+    thread = '#include <omp.h>\n#define THREAD_NUMBER omp_get_thread_num()\n'
+    return thread + _SHIM + source + _LAUNCH
+
+
+@lru_cache(maxsize=1)
+def _folder():
+    folder = tempfile.TemporaryDirectory(prefix="cuda-on-host-")
+    return folder, Path(folder.name)  # it is removed with this object
+
+
+@lru_cache(maxsize=None)
+def compiled(source):
+    """``launch(grid, block, pointers to the arguments, bytes of shared memory)``; it tells whether these were enough."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs g++, to run the text of the GPU's kernel on the processor at hand")
+    _, folder = _folder()
+    stem = folder / hashlib.sha256(source.encode()).hexdigest()[:16]
+    path = stem.with_suffix(".cpp")
+    path.write_text(_text(source), encoding="utf-8")
+    # A product may be fused with the sum that takes it up, as on a device.
+    flags = "-std=c++17 -O1 -march=native -ffp-contract=fast -fopenmp -shared -fPIC -w".split()
+    library = stem.with_suffix(".so")
+    subprocess.run([compiler, *flags, path, "-o", library], check=True, capture_output=True, text=True)
+    launch = ctypes.CDLL(str(library)).launch
+    launch.restype = ctypes.c_long
+    launch.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p), ctypes.c_long]
+    return launch
