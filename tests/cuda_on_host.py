@@ -17,13 +17,14 @@ _TABLE = 1 << 16  # doubles: the largest shared memory of a block here
 _SHIM = f"""
 #include <cmath>
 #include <cstring>
-#include <cstdio>
 #include <utility>
-struct Index {{ unsigned x; }};
+#include <omp.h>
+struct Index {{ unsigned x, y; }};
 static thread_local Index threadIdx;
-static Index blockIdx, blockDim;
+static Index blockIdx, blockDim, gridDim;
 double table[{_TABLE}];
 #define __global__ static
+#define __device__
 #define __shared__
 #define __launch_bounds__(n)
 #define __syncthreads() _Pragma("omp barrier")
@@ -37,22 +38,24 @@ static void call(void (*kernel)(P...), void **arguments, std::index_sequence<I..
 }
 
 template <class... P>
-static void launch_all(void (*kernel)(P...), unsigned grid, unsigned block, void **arguments)
+static void launch_all(void (*kernel)(P...), unsigned grid_x, unsigned grid_y, unsigned block, void **arguments)
 {
     blockDim.x = block;
-    for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
-        for (double &x : table) x = NOT_A_NUMBER;
+    gridDim = {grid_x, grid_y};
+    for (blockIdx.y = 0; blockIdx.y < grid_y; ++blockIdx.y)
+        for (blockIdx.x = 0; blockIdx.x < grid_x; ++blockIdx.x) {
+            for (double &x : table) x = NOT_A_NUMBER;
 #pragma omp parallel num_threads(block)
-        {
-            threadIdx.x = THREAD_NUMBER;
-            call(kernel, arguments, std::index_sequence_for<P...>());
+            {
+                threadIdx.x = omp_get_thread_num();
+                call(kernel, arguments, std::index_sequence_for<P...>());
+            }
         }
-    }
 }
 
-extern "C" long launch(unsigned grid, unsigned block, void **arguments, long shared)
+extern "C" long launch(unsigned grid_x, unsigned grid_y, unsigned block, void **arguments, long shared)
 {
-    launch_all(invert, grid, block, arguments);
+    launch_all(invert, grid_x, grid_y, block, arguments);
     long used = sizeof table / sizeof *table;
     while (used && std::isnan(table[used - 1])) --used;
     return used * (long)sizeof *table <= shared;
@@ -62,8 +65,7 @@ extern "C" long launch(unsigned grid, unsigned block, void **arguments, long sha
 
 def _text(source):
     source = source.replace('extern "C" __global__', "__global__")
-    thread = '#include <omp.h>\n#define THREAD_NUMBER omp_get_thread_num()\n'
-    return thread + _SHIM + source + _LAUNCH
+    return _SHIM + source + _LAUNCH
 
 
 @lru_cache(maxsize=1)
@@ -74,7 +76,7 @@ def _folder():
 
 @lru_cache(maxsize=None)
 def compiled(source):
-    """``launch(grid, block, pointers to the arguments, bytes of shared memory)``; it tells whether these were enough."""
+    """``launch(grid x, grid y, block, pointers to the arguments, bytes of shared memory)``; it tells whether these were enough."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++, to run the text of the GPU's kernel on the processor at hand")
@@ -88,5 +90,5 @@ def compiled(source):
     subprocess.run([compiler, *flags, path, "-o", library], check=True, capture_output=True, text=True)
     launch = ctypes.CDLL(str(library)).launch
     launch.restype = ctypes.c_long
-    launch.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p), ctypes.c_long]
+    launch.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p), ctypes.c_long]
     return launch

@@ -38,7 +38,7 @@ class State:
     def __init__(self):
         self.n_devices, self.capability, self.total = 1, "90", 2**30
         self.used, self.largest_use, self.log = 0, 0, []
-        self.shared_optin = 227 * 1024
+        self.shared_optin, self.n_multiprocessors = 227 * 1024, 4
         self.compile_error = None
         self.default_stream = Stream()
         self.current = self.default_stream
@@ -105,7 +105,7 @@ class Device:
 
     @property
     def attributes(self):
-        return {"MaxSharedMemoryPerBlockOptin": state.shared_optin}
+        return {"MaxSharedMemoryPerBlockOptin": state.shared_optin, "MultiProcessorCount": state.n_multiprocessors}
 
 
 def _wrap(value):
@@ -225,15 +225,17 @@ class RawKernel:
     def __call__(self, grid, block, args, *, shared_mem=0):
         assert shared_mem <= self._shared
         assert block[0] <= 1024
+        assert len(grid) == 2
         assert 0 < grid[0] < 2**31
+        assert 0 < grid[1] < 2**16
         values = [self._argument(arg) for arg in args]
         launch, stream = compiled(self.code), state.current
 
         def run(args=args):  # which live until then
             pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-            assert launch(grid[0], block[0], pointers, shared_mem), "more shared memory was used than asked for"
+            assert launch(*grid, block[0], pointers, shared_mem), "more shared memory was used than asked for"
 
-        state.log.append((grid[0], stream))
+        state.log.append((grid, stream))
         _on_stream(run)
 
     @staticmethod

@@ -9,10 +9,14 @@ turns the text into work for its kind of processor. It offers:
 ``intensity(i)``, ``sigma(i)``, ``scalar(name)``, ``response(i, j)``, ``shared_gram(p)``, ``shared_weight(j)``,
 ``given_weight(j)``, ``dlogt(j)``, ``functional(q, j)``
     what is given, for channel i, bin j, pair of channels p, functional q;
-``project(z, j)``, ``gram(weight)``
-    ``sum_i K_ij z_i``, and ``sum_j K_ij K_kj weight(j)`` for each pair of channels;
-``get(name, j)``, ``put(name, j, value)``, ``sum_of_inner_neighbors(name, j)``, ``ends_above(name, level)``
-    storage of one value per bin ("scratch", "weight"), and two ways to read several of them;
+``project(z, j)``, ``gram(name)``
+    ``sum_i K_ij z_i``, and ``sum_j K_ij K_kj get(name, j)`` for each pair of channels;
+``get(name, j)``, ``put(name, j, value)``, ``sum_of_inner_neighbors(name, j)``
+    storage of one value per bin ("scratch", "weight"), and a way to read several of them;
+``half_maximum_finder()``
+    a function of h: the numbers of the first and the last of the sampled temperatures at which the column
+    ``get("weight", j) * project(h, j)``, linear between the bins, is at least half its maximum; -1 as the last where
+    there is none. What is in "scratch" is lost;
 ``put_output(name, j, value)``, ``put_element(name, j, k, value)``, ``put_status(value)``
     the answer;
 ``over_bins(body, reductions)``

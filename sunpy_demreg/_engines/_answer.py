@@ -11,8 +11,6 @@ from sunpy_demreg._engines._lanes import dot
 
 __all__ = ["put_answer"]
 
-_FAR = 1e299
-
 #: The outputs that need the inverse of ``G + lam``.
 _OF_THE_OPERATOR = {
     "dem_uncertainty",
@@ -40,18 +38,11 @@ def put_answer(problem, system, lam):
     if _OF_THE_OPERATOR.intersection(outputs):
         operator = [[w_k * x_k for x_k, w_k in zip(row, w, strict=True)] for row in system.inverse(M, lam)]
 
-    def row(j):
-        """Of ``K^dagger``, without v."""
-        return [M.project(o_i, j) for o_i in operator]
-
     def put_bin(j):
         v = M.get("weight", j)
         # A bin that is held at zero is zero, and not minus zero.
         dem = M.where(v > 0.0, v * M.project(z, j), 0.0)
         M.put_output("dem", j, dem * M.scalar("scale"))
-        if "dem_uncertainty" in outputs:
-            row_j = row(j)
-            M.put_output("dem_uncertainty", j, v * M.sqrt(dot(row_j, row_j)) * M.scalar("scale"))
         return dem, *(M.response(i, j) * dem for i in range(n))
 
     least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
@@ -63,10 +54,8 @@ def put_answer(problem, system, lam):
     M.put_output("regularization_parameter", 0, lam)
     if "emission_measure" in outputs:
         _put_emission_measures(problem, z, operator)
-    if "covariance" in outputs:
-        _put_covariance(problem, row)
-    if "temperature_resolution" in outputs or "resolution_matrix" in outputs:
-        _put_resolution(problem, operator)
+    if operator:
+        _put_errors(problem, lambda j: [M.project(o_i, j) for o_i in operator])
     full = system.solution(lam)
     return _Answer(misfit, lam * lam * dot(full, full), least)
 
@@ -93,49 +82,46 @@ def _put_emission_measures(problem, z, operator):
     M.each_functional(put_functional)
 
 
-def _put_covariance(problem, row):
-    """Of the noise: ``K^dagger K^daggerT``."""
-    M = problem.M
+def _put_errors(problem, row):
+    """
+    What each ``row(k)`` of ``K^dagger``, without v, gives: the errors of a bin, and how the DEM in it is spread.
 
-    def put_column(k):
-        row_k = [M.get("weight", k) * r_i for r_i in row(k)]
+    The noise has the covariance ``K^dagger K^daggerT``. Column k of the resolution matrix ``R = K^dagger A`` is the DEM
+    that the data of a unit DEM in bin k alone give; both matrices are only stored where they are asked for.
+    """
+    M, outputs, w = problem.M, problem.plan.outputs, problem.inverse_sigma
+    find_half_maximum = M.half_maximum_finder() if "temperature_resolution" in outputs else None
 
+    def put_column(name, k, element):
         def put_element(j):
-            value = M.get("weight", j) * dot(row(j), row_k)
-            M.put_element("covariance", j, k, value * (M.scalar("scale") * M.scalar("scale")))
+            M.put_element(name, j, k, M.get("weight", j) * element(j))
             return ()
 
         M.over_bins(put_element, ())
 
-    M.each_bin(put_column)
-
-
-def _put_resolution(problem, operator):
-    """
-    The resolution matrix ``R = K^dagger A``, and the widths of its columns: no m x m array is needed for these.
-
-    Column k is the DEM that the data of a unit DEM in bin k alone give. As in the reference, it is sampled at 51
-    temperatures by linear interpolation, and its full width at half maximum, in dex, is the distance from the first
-    to the last sample of at least half its maximum; twice the bin's width where there is none. Unlike there, it is
-    the bin's width where there is one only, not zero.
-    """
-    M, outputs = problem.M, problem.plan.outputs
-    both_sides = [[w_i * o_ik for o_ik in o_i] for w_i, o_i in zip(problem.inverse_sigma, operator, strict=True)]
-
-    def put_column(k):
-        h = [M.project(row, k) for row in both_sides]
-
-        def element(j):
-            value = M.get("weight", j) * M.project(h, j)
-            M.put("scratch", j, value)
-            if "resolution_matrix" in outputs:
-                M.put_element("resolution_matrix", j, k, value)
-            return (value,)
-
-        half = 0.5 * M.over_bins(element, ("maximum",))[0]
+    def put_bin(k):
+        row_k, v = row(k), M.get("weight", k)
+        if "dem_uncertainty" in outputs:
+            M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * M.scalar("scale"))
+        if "covariance" in outputs:
+            factor = v * (M.scalar("scale") * M.scalar("scale"))
+            put_column("covariance", k, lambda j: dot(row(j), row_k) * factor)
+        h = [w_i * r_i for w_i, r_i in zip(w, row_k, strict=True)]
+        if "resolution_matrix" in outputs:
+            put_column("resolution_matrix", k, lambda j: M.project(h, j))
         if "temperature_resolution" in outputs:
-            first, last = M.ends_above("scratch", half)
-            width = M.where(last > first, last - first, M.dlogt(k))
-            M.put_output("temperature_resolution", k, M.where(last > -_FAR, width, 2.0 * M.dlogt(k)))
+            M.put_output("temperature_resolution", k, _width(M, k, *find_half_maximum(h)))
 
-    M.each_bin(put_column)
+    M.each_bin(put_bin)
+
+
+def _width(M, k, first, last):
+    """
+    The full width at half maximum, in dex, of a column of the resolution matrix.
+
+    As in the reference, the column is sampled at 51 temperatures by linear interpolation, and the width is the distance
+    from the first to the last sample of at least half its maximum; twice the bin's width where there is none. Unlike
+    there, it is the bin's width where there is one only, not zero.
+    """
+    width = M.where(last > first, (last - first) * M.scalar("sample_width"), M.dlogt(k))
+    return M.where(last >= 0.0, width, 2.0 * M.dlogt(k))

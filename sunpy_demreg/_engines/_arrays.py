@@ -9,8 +9,6 @@ from sunpy_demreg._engines._text import invert_lanes
 
 __all__ = ["invert_arrays", "with_lanes"]
 
-_FAR = 1e300
-
 
 def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     """
@@ -140,9 +138,9 @@ class _ArrayMachine:
             return _contract(self._tables.response[j, :, None], z)[0, :]
         return _contract(self._xp.permute_dims(self._tables.response, (1, 0)), z)
 
-    def gram(self, weight):
+    def gram(self, name):
         shape = self._m, self._g.shape[1]
-        sums = _contract(self._tables.response_pair, self._xp.broadcast_to(weight(_ALL), shape))
+        sums = _contract(self._tables.response_pair, self._xp.broadcast_to(self._store[name], shape))
         return [sums[p, :] for p in range(sums.shape[0])]
 
     def shared_gram(self, p):
@@ -185,9 +183,16 @@ class _ArrayMachine:
     def put_status(self, value):
         self.status = self._xp.astype(value, self._xp.int32)
 
-    def ends_above(self, name, level):
+    def half_maximum_finder(self):
+        def find(h):
+            column = self._store["weight"] * self.project(h, _ALL)
+            return self._ends_above(column, 0.5 * self._largest(column))
+
+        return find
+
+    def _ends_above(self, column, level):
         """From the first and the last bin that are above, sample by sample until the line between bins is."""
-        xp, column = self._xp, self._store[name]
+        xp = self._xp
         is_above = column >= level
         number = xp.arange(self._m, dtype=xp.int16, device=device(column))[:, None]
         first = xp.min(xp.where(is_above, number, self._m), axis=0)
@@ -198,14 +203,14 @@ class _ArrayMachine:
         first = xp.take(tables.first_sample, xp.where(is_any, first, 0))
         last = xp.take(tables.last_sample, xp.where(is_any, last, 0))
         first, last = (self._end_above(values, level, lanes, s, step) for s, step in ((first, 1), (last, -1)))
-        return xp.where(is_any, first, _FAR), xp.where(is_any, last, -_FAR)
+        return first, xp.where(is_any, last, -1.0)
 
     def _end_above(self, values, level, lanes, s, step):
         xp, tables, n_lanes = self._xp, self._tables, self._g.shape[1]
         position = xp.take(tables.left, s) * n_lanes + lanes
         lower, upper = xp.take(values, position), xp.take(values, position + n_lanes)
         is_above = lower + xp.take(tables.fraction, s) * (upper - lower) >= level
-        found = xp.where(is_above, xp.take(tables.sample, s), step * _FAR)
+        found = xp.where(is_above, xp.astype(s, level.dtype), -1.0 if step < 0 else float(N_SAMPLES))
         is_pending = ~is_above & (s != (N_SAMPLES - 1 if step > 0 else 0))
         if xp.any(is_pending):  # the few lanes left go on
             chosen = xp.nonzero(is_pending)[0]

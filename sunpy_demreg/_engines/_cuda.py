@@ -2,19 +2,19 @@
 
 import numpy as np
 
+from sunpy_demreg._engines._cuda_columns import COLUMNS
 from sunpy_demreg._engines._symbols import Symbol
 from sunpy_demreg._engines._tables import INTEGER_TABLES, N_SAMPLES, SCALARS, Solution
 from sunpy_demreg._engines._text import DIFFICULT, invert_lanes
 
 __all__ = ["arguments", "make_source", "pack_tables"]
 
-_FAR = 1e300
 #: The tables that a block of threads keeps in its shared memory. Products of responses are multiplied where they are
 #: needed: that is cheaper than to read them.
-_PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "sample", "fraction", "scalars")
+_PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 _INFINITIES = {float("inf"): "INFINITE", float("-inf"): "-INFINITE"}
 
-_PREAMBLE = """\
+_CONSTANTS = """\
 #define INFINITE __longlong_as_double(0x7ff0000000000000LL)
 #define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000LL)
 """
@@ -34,10 +34,12 @@ def arguments(plan):
 
 
 def pack_tables(tables):
-    """The tables of NumPy as one array of float64, integers in pairs, as the kernel reads them."""
-    floats = [np.ravel(getattr(tables, name)) for name in _PACKED]
-    whole = np.concatenate([getattr(tables, name) for name in INTEGER_TABLES]).astype(np.int32)
-    return np.concatenate([*floats, np.append(whole, np.zeros(whole.size % 2, np.int32)).view(np.float64)])
+    """The tables of NumPy as the kernel reads them: one array of float64, the shorter numbers at its end in pairs."""
+    doubles = [np.ravel(getattr(tables, name)) for name in _PACKED]
+    singles = (tables.response / tables.response.max()).astype(np.float32).view(np.int32)
+    short = [singles.ravel(), *(getattr(tables, name).astype(np.int32) for name in INTEGER_TABLES)]
+    short = np.concatenate([*short, np.zeros(sum(part.size for part in short) % 2, np.int32)])
+    return np.concatenate([*doubles, short.view(np.float64)])
 
 
 def make_source(plan, n_bins, n_functionals, block_size):
@@ -54,21 +56,21 @@ def make_source(plan, n_bins, n_functionals, block_size):
         f"for (int row = 0; row < {int(np.prod(shapes[name]))}; ++row) {name}[row * n_pixels + pixel] = NOT_A_NUMBER;"
         for name in plan.outputs
     ]
-    size = machine.n_packed
     lines = [
         f'extern "C" __global__ void __launch_bounds__({block_size})',
         f"invert({', '.join(parameters)})",
         "{",
         "extern __shared__ double table[];",
-        f"for (int k = threadIdx.x; k < {size}; k += blockDim.x) table[k] = tables[k];",
+        f"for (int k = threadIdx.x; k < {machine.n_packed}; k += blockDim.x) table[k] = tables[k];",
         "__syncthreads();",
         "const long long pixel = (long long)blockIdx.x * blockDim.x + threadIdx.x;",
         "if (pixel >= n_pixels) return;",
         "int bits = 0;",
         "const bool is_bad = status_in[pixel] != 0;",
         "if (!is_bad) {",
-        f"const int *const whole = (const int *)(table + {machine.n_floats});",
-        f"double weight[{n_bins}], scratch[{n_bins}];",
+        f"const float *const response_single = (const float *)(table + {machine.n_doubles});",
+        f"const int *const whole = (const int *)response_single + {plan.n_channels * n_bins};",
+        "double weight[N_BINS], scratch[N_BINS];",
         *machine.lines,
         "}",
         "if (is_bad || (bits & withheld)) {",
@@ -77,7 +79,8 @@ def make_source(plan, n_bins, n_functionals, block_size):
         "status[pixel] = bits;",
         "}",
     ]
-    return _PREAMBLE + "\n".join(lines) + "\n"
+    sizes = f"enum {{ N_CHANNELS = {plan.n_channels}, N_BINS = {n_bins}, N_SAMPLES = {N_SAMPLES} }};\n"
+    return sizes + _CONSTANTS + COLUMNS + "\n".join(lines) + "\n"
 
 
 class _CudaMachine:
@@ -89,12 +92,10 @@ class _CudaMachine:
         self.lines = []
         self._plan, self._n, self._m, self._q = plan, plan.n_channels, n_bins, n_functionals
         n, m = self._n, self._m
-        sizes = m * n, m, n * (n + 1) // 2, m, n_functionals * m, N_SAMPLES, N_SAMPLES, len(SCALARS)
+        sizes = m * n, m, n * (n + 1) // 2, m, n_functionals * m, N_SAMPLES, len(SCALARS)
         self._offset = dict(zip(_PACKED, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
-        whole_sizes = N_SAMPLES, m, m
-        self._whole_offset = dict(zip(INTEGER_TABLES, np.cumsum([0, *whole_sizes[:-1]]).tolist(), strict=True))
-        self.n_floats = sum(sizes)
-        self.n_packed = self.n_floats + (sum(whole_sizes) + 1) // 2
+        self.n_doubles = sum(sizes)
+        self.n_packed = self.n_doubles + (n * m + N_SAMPLES + 2 * m + 1) // 2
         self._n_names = 0
 
     # --- what is given
@@ -117,11 +118,11 @@ class _CudaMachine:
             result = result + self.response(i, j) * z[i]
         return result
 
-    def gram(self, weight):
+    def gram(self, name):
         n = self._n
 
         def terms(j):
-            v = weight(j)
+            v = self.get(name, j)
             K = [self.response(i, j) for i in range(n)]
             scaled = [K_i * v for K_i in K]
             return tuple(scaled[i] * K[k] for i in range(n) for k in range(i, n))
@@ -172,26 +173,19 @@ class _CudaMachine:
         # Those that are solved again, elsewhere, get their answer there.
         self._write(f"if (bits >= {DIFFICULT}) bits = {DIFFICULT};")
 
-    def ends_above(self, name, level):
-        """From both ends: to the first bin that is above, and then sample by sample until one is."""
-        return (
-            self._end_above(name, level, 0, 1, "first_sample"),
-            self._end_above(name, level, self._m - 1, -1, "last_sample"),
-        )
+    def half_maximum_finder(self):
+        """Single precision finds them where rounding cannot change the answer; double precision does elsewhere."""
+        finder = self._name("finder")
+        largest, fraction = self.scalar("largest_response").value, f"table + {self._offset['fraction']}"
+        self._write(f"Columns {finder}(table, {largest}, {fraction}, response_single, whole, weight, scratch);")
 
-    def _end_above(self, name, level, start, step, first_of):
-        bin_, sample, found = self._variable("int", start), self._variable("int", 0), self._variable("double", 0.0)
-        end = self._m - 1 if step > 0 else 0
-        self._write(f"while ({bin_} != {end} && {name}[{bin_}] < {level.value}) {bin_} += {step};")
-        self._write(f"{sample} = whole[{self._whole_offset[first_of]} + {bin_}];")
-        self._write(f"{found} = {self._text(step * _FAR)};")
-        self._write(f"for (; {sample} >= 0 && {sample} < {N_SAMPLES}; {sample} += {step}) {{")
-        left = self._new("int", f"whole[{self._whole_offset['left']} + {sample}]").value
-        lower, upper = (self._new("double", f"{name}[{left} + {k}]") for k in (0, 1))
-        here = lower + self._shared("fraction", sample) * (upper - lower)
-        self._write(f"if ({(here >= level).value}) {{ {found} = {self._shared('sample', sample).value}; break; }}")
-        self._write("}")
-        return self._symbol(found)
+        def find(h):
+            first, last = self._variable("double", 0.0), self._variable("double", 0.0)
+            values = ", ".join(h_i.value for h_i in h)
+            self._write(f"{{ const double h[N_CHANNELS] = {{{values}}}; {finder}.find(h, {first}, {last}); }}")
+            return self._symbol(first), self._symbol(last)
+
+        return find
 
     # --- loops
 
@@ -204,18 +198,19 @@ class _CudaMachine:
             for result, how, value in zip(results, reductions, body(j), strict=True):
                 self._write(f"{result.value} = {combine[how](result, value).value};")
 
-        self.each_bin(step)
+        self._loop(self._m, step)
         return tuple(results)
 
     def each_bin(self, body):
-        self._loop(self._m, body)
+        # Where there are few pixels, several threads share the bins of one.
+        self._loop(self._m, body, "blockIdx.y", "gridDim.y")
 
     def each_functional(self, body):
         self._loop(self._q, body)
 
-    def _loop(self, stop, body):
+    def _loop(self, stop, body, start=0, step=1):
         j = self._name("j")
-        self._write(f"#pragma unroll 1\nfor (int {j} = 0; {j} < {stop}; ++{j}) {{")
+        self._write(f"#pragma unroll 1\nfor (int {j} = {start}; {j} < {stop}; {j} += {step}) {{")
         body(j)
         self._write("}")
 

@@ -76,8 +76,12 @@ def constrain(problem, system, lam, goal):
     def project(x, j):
         return M.project(problem.dual(x), j)
 
-    def active_weight(x, j):
-        return M.where(project(x, j) > 0.0, M.get("weight", j), 0.0)
+    def put_active(name, x):
+        def put(j):
+            M.put(name, j, M.where(project(x, j) > 0.0, M.get("weight", j), 0.0))
+            return ()
+
+        M.over_bins(put, ())
 
     def psi(x, goal):
         def term(j):
@@ -88,7 +92,8 @@ def constrain(problem, system, lam, goal):
 
     def minimize(goal, running, *x):
         def step(running, *x):
-            active = problem.system(lambda j: active_weight(x, j))
+            put_active("scratch", x)
+            active = problem.system("scratch")
             lam = discrepancy_root(problem, active, goal, least=least)
             there = active.solution(lam)
 
@@ -125,9 +130,5 @@ def constrain(problem, system, lam, goal):
     state = (goal, 0.0 * goal + 1.0, signal > goal, *x)
     goal, _, running, *x = M.iterate(attempt, state, _MAX_TARGETS, pending=state[2])
 
-    def put_active(j):
-        M.put("weight", j, active_weight(x, j))
-        return ()
-
-    M.over_bins(put_active, ())
-    return problem.system(lambda j: M.get("weight", j)), goal, ~running
+    put_active("weight", x)
+    return problem.system("weight"), goal, ~running

@@ -22,7 +22,16 @@ __all__ = [
 
 N_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured, as in the reference
 REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
-SCALARS = ("target", "growth", "scale", "max_iterations", "n_samples", "largest_bit")
+SCALARS = (
+    "target",
+    "growth",
+    "scale",
+    "max_iterations",
+    "n_samples",
+    "largest_bit",
+    "largest_response",
+    "sample_width",
+)
 #: What comes out unless less is asked for.
 STANDARD_OUTPUTS = (
     "dem",
@@ -87,7 +96,7 @@ class Tables(NamedTuple):
     shared_gram: object  # (pairs,): K v K^T
     dlogt: object  # (m,)
     functional: object  # (q, m)
-    sample: object  # (N_SAMPLES,): temperatures at which the width of the resolution is measured, log10
+    # Of the samples of log10 T at which the width of the resolution is measured:
     fraction: object  # (N_SAMPLES,): how far from the bin to its left to the next one
     left: object  # (N_SAMPLES,), int64: the bin to the left
     first_sample: object  # (m,), int64: the first one that is not left of the bin before
@@ -137,13 +146,15 @@ def make_tables(K, dlogt, logt, options, weight=None, functional=None):
     left = xp.clip(xp.searchsorted(logt, sample, side="right") - 1, 0, m - 2)
     bins = xp.arange(m, dtype=left.dtype, device=device(K))
     lower, upper = xp.take(logt, left), xp.take(logt, left + 1)
-    numbers = (
+    numbers = (  # in the order of SCALARS
         n * options.chi_squared_target,
         options.target_growth,
         scale,
         options.max_iterations,
         options.n_samples,
         2 ** ((options.n_samples - 1).bit_length() - 1),
+        float(xp.max(K)),
+        float(logt[m - 1] - logt[0]) / N_SAMPLES,
     )
     return Tables(
         response=xp.permute_dims(K, (1, 0)),
@@ -152,7 +163,6 @@ def make_tables(K, dlogt, logt, options, weight=None, functional=None):
         shared_gram=xp.sum(pairs * v, axis=1),
         dlogt=dlogt,
         functional=xp.zeros((0, m), **kind) if functional is None else functional,
-        sample=sample,
         fraction=(sample - lower) / (upper - lower),
         left=xp.astype(left, xp.int64),
         first_sample=xp.clip(xp.astype(xp.searchsorted(left, bins - 1), xp.int64), 0, N_SAMPLES - 1),

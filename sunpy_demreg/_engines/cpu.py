@@ -10,7 +10,8 @@ import numpy as np
 
 from sunpy_demreg._engines._cache import load_code, save_code
 from sunpy_demreg._engines._difficult import solve_difficult
-from sunpy_demreg._engines._simd import ARGUMENTS, NUMBERS, make_module
+from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, NUMBERS, make_module
+from sunpy_demreg._engines._simd_columns import CHUNK
 from sunpy_demreg._engines._tables import Solution, make_plan, make_tables
 
 __all__ = ["Solver"]
@@ -38,6 +39,9 @@ class Solver:
         self._careful_tables = make_tables(K, dlogt, logt, options, weight, functional)
         # The compiled code reads memory, not arrays.
         self._tables = {name: np.ascontiguousarray(table) for name, table in self._careful_tables._asdict().items()}
+        response = self._tables["response"]
+        response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
+        self._tables |= {"response": response, "response_single": (response / response.max()).astype(np.float32)}
         self._weight = np.ascontiguousarray(weight, dtype=float) if plan.weighting == "given" else None
         self._invert = _compiled(self._plan)
 
@@ -76,7 +80,7 @@ class Solver:
 
     def _run(self, intensity, uncertainty, weight, status, into, start, stop):
         m = self._tables["dlogt"].size
-        buffers = dict(zip(("scratch", "weight"), (_aligned(m * _LANES) for _ in range(2)), strict=True))
+        buffers = {name: _aligned(_padded(m) * _LANES) for name in BUFFERS}
         given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
         given |= self._tables | buffers | into._asdict()
         pointers = (None if given[name] is None else given[name].ctypes.data for name in ARGUMENTS)
@@ -84,9 +88,14 @@ class Solver:
 
 
 def _aligned(size):
-    """Memory on a boundary of 64 bytes, which registers are loaded from at once."""
-    memory = np.empty(size + 8)
+    """Memory of zeros on a boundary of 64 bytes, which registers are loaded from at once."""
+    memory = np.zeros(size + 8)
     return memory[(-memory.ctypes.data // 8) % 8 :][:size]
+
+
+def _padded(n_bins):
+    """To whole chunks."""
+    return -(-n_bins // CHUNK) * CHUNK
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,8 @@ __all__ = ["BLOCK_SIZE", "MAX_CHANNELS", "Solver", "check_device"]
 BLOCK_SIZE = 128  # threads that share the tables
 MAX_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
 _LEAST_CAPABILITY = 60  # compute capability times ten: the oldest that the kernel is compiled for in the tests
+_THREADS_TO_FILL = 512  # of a multiprocessor
+_LEAST_SHARE = 8  # bins: all that comes before the errors is done once for each share
 _MOST_LANES = 2**16  # of the plain arrays at once
 
 
@@ -93,11 +95,16 @@ class Solver:
         given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
         given |= {"tables": self._packed, "n_pixels": status.size, "withheld": self._withheld} | into._asdict()
         self.kernel(
-            (-(-status.size // BLOCK_SIZE),),
+            (-(-status.size // BLOCK_SIZE), self._n_shares(status.size)),
             (BLOCK_SIZE,),
             tuple(given[name] for names in arguments(self.plan) for name in names),
             shared_mem=self._packed.nbytes,
         )
+
+    def _n_shares(self, n_pixels):
+        """Into how many shares of the bins the errors of a pixel are divided, so that few pixels fill a device too."""
+        n_threads = cupy.cuda.Device().attributes["MultiProcessorCount"] * _THREADS_TO_FILL
+        return min(max(n_threads // n_pixels, 1), max(len(self.tables.dlogt) // _LEAST_SHARE, 1))
 
     def _solve_plainly(self, intensity, uncertainty, status, into, weight):
         K, dlogt, logt, options, functional = self._problem
