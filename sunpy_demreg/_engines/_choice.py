@@ -1,5 +1,7 @@
 """Choosing lam on lane values. Symbols as in `sunpy_demreg._engines._text`; the theory page has the rules."""
 
+from typing import NamedTuple
+
 from sunpy_demreg._engines._lanes import (
     dot,
     factor,
@@ -10,7 +12,7 @@ from sunpy_demreg._engines._lanes import (
 )
 from sunpy_demreg._engines._problem import EPSILON
 
-__all__ = ["choose", "discrepancy_root", "misfit_at"]
+__all__ = ["choose", "discrepancy_root", "nearest_grid_sample", "reference_grid"]
 
 _NEAR = 1e-5  # relative: of a step that is the last one
 _GOLDEN = 0.6180339887498949
@@ -23,7 +25,9 @@ def choose(problem, system, goal):
     if rule == "gcv":
         lam = least_cross_validation(problem, system)
         return lam, misfit_at(system, lam)
-    return (nearest_grid_sample if rule == "grid" else discrepancy_root)(problem, system, goal), goal
+    if rule == "grid":
+        return nearest_grid_sample(problem, system, goal, reference_grid(problem, system)), goal
+    return discrepancy_root(problem, system, goal), goal
 
 
 def misfit_at(system, lam):
@@ -31,7 +35,7 @@ def misfit_at(system, lam):
     return lam * lam * dot(x, x)
 
 
-def discrepancy_root(problem, system, goal, least=0.0):
+def discrepancy_root(problem, system, goal, least=0.0, near=None):
     """
     Solve ``misfit(lam) = goal`` for lam, to rounding; `least`, in units of the trace of G, where it has no solution.
 
@@ -40,17 +44,20 @@ def discrepancy_root(problem, system, goal, least=0.0):
 
         misfit = r . r,   d misfit / d beta = -2 lam r . e,   d2 misfit / d beta2 = 6 lam^2 e . e
 
-    It starts left of the root, at what Jensen's inequality implies: ``misfit >= (lam / (s + lam))^2 |d|^2`` with the
-    mean ``s = d . G d / |d|^2``.
+    It starts from a lam that is `near`, or left of the root, at what Jensen's inequality implies: ``misfit >=
+    (lam / (s + lam))^2 |d|^2`` with the mean ``s = d . G d / |d|^2``.
     """
     M, T, y = problem.M, system.T, system.y
     if M.is_careful:
         least = max(least, (problem.n * EPSILON) ** 2)
     is_solvable = problem.signal > goal
     per_root_goal = 1.0 / M.sqrt(goal)
-    root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
-    mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
-    start = (root_ratio - 1.0) / mean
+    if near is None:
+        root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
+        mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
+        start = (root_ratio - 1.0) / mean
+    else:
+        start = 1.0 / near
     end = 1.0 / (system.trace * least) if least else None
 
     def step(beta, running):
@@ -77,34 +84,50 @@ def discrepancy_root(problem, system, goal, least=0.0):
     return 1.0 / beta
 
 
-def nearest_grid_sample(problem, system, goal):
-    """
-    The reference's rule: of ``n_samples`` values of lam, even in the logarithm, the one of nearest misfit.
+class Grid(NamedTuple):
+    """Values of lam, even in the logarithm; in descending order, all of them are the upper end."""
 
-    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the
-    response. Should the ends be in descending order, all samples are the upper one. The misfit rises with lam, so
-    the nearest sample is the last one not above the goal, found by bisection, or its successor.
+    low: object
+    high: object
+    span: object  # the ratio of two samples, to the power of the largest bit of their numbers
+
+
+def reference_grid(problem, system):
+    """
+    The reference's: ``n_samples`` from ``1e-4 min(s)^2`` to ``max(s)``, of the singular values s.
+
+    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the response.
     """
     M = problem.M
     smallest, largest = system.extreme_eigenvalues(M)
+    low, high = smallest * 1e-4, M.sqrt(largest)
+    step = (M.log(high) - M.log(low)) / (M.scalar("n_samples") - 1.0)
+    return Grid(low, high, M.exp(step * M.scalar("largest_bit")))
+
+
+def nearest_grid_sample(problem, system, goal, grid):
+    """
+    The reference's rule: the sample of the grid of nearest misfit.
+
+    The misfit rises with lam, so it is the last sample not above the goal, found by bisection, or its successor.
+    """
+    M = problem.M
     last = M.scalar("n_samples") - 1.0
-    low, high = M.log(smallest * 1e-4), 0.5 * M.log(largest)
-    step = (high - low) / last
 
-    def distance(index):
-        lam = M.exp(M.minimum(low + index * step, high))
-        return misfit_at(system, lam) - goal, lam
-
-    def bisect(index, bit):
-        trial = index + bit
-        index = M.where((distance(trial)[0] <= 0.0) & (trial <= last), trial, index)
+    def bisect(index, lam, bit, power):
+        trial, trial_lam = index + bit, M.minimum(lam * power, grid.high)
+        is_below = (misfit_at(system, trial_lam) <= goal) & (trial <= last)
         bit = 0.5 * bit
-        return bit > 0.75, (index, bit)
+        state = M.where(is_below, trial, index), M.where(is_below, trial_lam, lam), bit, M.sqrt(power)
+        return bit > 0.75, state
 
-    index, _ = M.iterate(bisect, (0.0 * high, 0.0 * high + M.scalar("largest_bit")), 64)
-    here, lam = distance(index)
-    there, successor = distance(M.minimum(index + 1.0, last))
-    return M.where(M.abs(there) < M.abs(here), successor, lam)
+    zero = 0.0 * grid.high
+    start = zero, M.minimum(grid.low, grid.high), zero + M.scalar("largest_bit"), grid.span
+    index, lam, _, root_of_ratio = M.iterate(bisect, start, 64)
+    successor = M.minimum(lam * root_of_ratio * root_of_ratio, grid.high)
+    successor = M.where(index < last, successor, lam)
+    here, there = (M.abs(misfit_at(system, sample) - goal) for sample in (lam, successor))
+    return M.where(there < here, successor, lam)
 
 
 def least_cross_validation(problem, system):

@@ -4,7 +4,7 @@ Positivity of the DEM: by relaxing the fit, or as a constraint.
 Symbols as in `sunpy_demreg._engines._text`. The weight v of the bins is in the storage "weight" of the machine.
 """
 
-from sunpy_demreg._engines._choice import choose, discrepancy_root
+from sunpy_demreg._engines._choice import discrepancy_root, nearest_grid_sample, reference_grid
 from sunpy_demreg._engines._lanes import dot
 
 __all__ = ["constrain", "relax"]
@@ -24,6 +24,7 @@ def relax(problem, system, lam, goal):
     """
     M, signal = problem.M, problem.signal
     on_grid = problem.plan.parameter_choice == "grid"
+    grid = reference_grid(problem, system) if on_grid else None
     growth, most = M.scalar("growth"), M.scalar("max_iterations")
 
     def may_be_raised(goal, count):
@@ -37,9 +38,9 @@ def relax(problem, system, lam, goal):
     def step(lam, goal, count, negative):
         goal = M.where(negative, goal * growth, goal)
         if on_grid:
-            new, _ = choose(problem, system, goal)
+            new = nearest_grid_sample(problem, system, goal, grid)
         else:
-            new = discrepancy_root(problem, system, goal)
+            new = discrepancy_root(problem, system, goal, near=lam)
         lam, count = M.where(negative, new, lam), count + 1.0
         negative = negative & may_be_raised(goal, count) & has_negative_bin(lam)
         return negative, (lam, goal, count, negative)

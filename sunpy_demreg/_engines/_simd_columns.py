@@ -28,7 +28,7 @@ def widths_finder(M):
     factor = largest_weight * M.scalar("largest_response")
     bounds = single.largest_terms()
     # Of the terms' sum of n products, the weight, the interpolation between two bins, and half the maximum.
-    roundoff = 0.0
+    roundoff = (2 * M.n_channels + 16) * _UNIT_ROUNDOFF
 
     def find(h):
         h_single = [M.to_single(h_i * factor) for h_i in h]
