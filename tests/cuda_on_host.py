@@ -25,6 +25,7 @@ static Index blockIdx, blockDim, gridDim;
 double table[{_TABLE}];
 #define __global__ static
 #define __device__
+#define __forceinline__
 #define __shared__
 #define __launch_bounds__(n)
 #define __syncthreads() _Pragma("omp barrier")

@@ -108,6 +108,13 @@ class Device:
         return {"MaxSharedMemoryPerBlockOptin": state.shared_optin, "MultiProcessorCount": state.n_multiprocessors}
 
 
+class _Pool:
+    """All that is given back is free at once."""
+
+    def free_bytes(self):
+        return 0
+
+
 def _wrap(value):
     if isinstance(value, np.ndarray | np.generic):
         return ndarray(value)
@@ -162,7 +169,12 @@ class ndarray(NDArrayOperatorsMixin):
         return _wrap(function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
 
     def __getitem__(self, item):
-        return _wrap(self._there()[_unwrap(item)])
+        parts = item if isinstance(item, tuple) else (item,)
+        is_view = all(part is Ellipsis or part is None or isinstance(part, slice | int) for part in parts)
+        return _wrap((self._array if is_view else self._there())[_unwrap(item)])
+
+    def reshape(self, *shape):
+        return _wrap(self._array.reshape(*shape))
 
     def __setitem__(self, item, value):
         self._there()[_unwrap(item)] = _unwrap(value)
@@ -194,7 +206,7 @@ class ndarray(NDArrayOperatorsMixin):
         _on_stream(lambda: np.copyto(self._array, array), stream)
 
 
-for _name in ("reshape", "any", "all", "astype", "copy", "min", "max", "sum", "ravel", "squeeze", "transpose"):
+for _name in ("any", "all", "astype", "copy", "min", "max", "sum", "ravel", "squeeze", "transpose"):
 
     def _method(self, *args, _name=_name, **kwargs):
         return _wrap(getattr(self._there(), _name)(*_unwrap(args), **kwargs))
@@ -305,7 +317,7 @@ def installed(monkeypatch):
     )
     cupy = _from_numpy(np, "cupy")
     vars(cupy).update(
-        ndarray=ndarray, asarray=asarray, empty=empty, RawKernel=RawKernel, cuda=cuda, asnumpy=lambda a: a.get()
+        ndarray=ndarray, asarray=asarray, empty=empty, RawKernel=RawKernel, cuda=cuda, asnumpy=lambda a: a.get(), get_default_memory_pool=_Pool
     )
     cupyx = _module("cupyx", empty_pinned=lambda shape, dtype=float: np.full(shape, 55, dtype))
     for name, module in (("cupy", cupy), ("cupyx", cupyx), ("array_api_compat.cupy", _namespace)):

@@ -176,8 +176,9 @@ class _CudaMachine:
     def half_maximum_finder(self):
         """Single precision finds them where rounding cannot change the answer; double precision does elsewhere."""
         finder = self._name("finder")
-        largest, fraction = self.scalar("largest_response").value, f"table + {self._offset['fraction']}"
-        self._write(f"Columns {finder}(table, {largest}, {fraction}, response_single, whole, weight, scratch);")
+        tables = "table", self.scalar("largest_response").value, f"table + {self._offset['fraction']}", "response_single"
+        self._write("float weight_single[N_BINS];")
+        self._write(f"const Columns {finder}({', '.join(tables)}, whole, weight, scratch, weight_single);")
 
         def find(h):
             first, last = self._variable("double", 0.0), self._variable("double", 0.0)

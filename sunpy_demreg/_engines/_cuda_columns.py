@@ -23,20 +23,24 @@ struct Columns {
     const double *weight;
     double *scratch;
     // Relative to the largest weight and response, single precision has the range.
-    float weight_single[N_BINS];
+    float *weight_single;
     double factor;
     float bounds[N_CHANNELS];  // the largest terms v K_i, over the bins
 
-    __device__ Columns(const double *response, double largest_response, const double *fraction,
-                       const float *response_single, const int *whole, const double *weight, double *scratch)
+    __device__ __forceinline__ Columns(const double *response, double largest_response, const double *fraction,
+                       const float *response_single, const int *whole, const double *weight, double *scratch,
+                       float *weight_single)
         : response(response), fraction(fraction), response_single(response_single), left(whole),
-          first_sample(whole + N_SAMPLES), last_sample(whole + N_SAMPLES + N_BINS), weight(weight), scratch(scratch)
+          first_sample(whole + N_SAMPLES), last_sample(whole + N_SAMPLES + N_BINS), weight(weight), scratch(scratch),
+          weight_single(weight_single)
     {
         double largest = 0.0;
+#pragma unroll 1
         for (int j = 0; j < N_BINS; ++j) largest = weight[j] > largest ? weight[j] : largest;
         factor = largest * largest_response;
 #pragma unroll
         for (int i = 0; i < N_CHANNELS; ++i) bounds[i] = 0.0f;
+#pragma unroll 1
         for (int j = 0; j < N_BINS; ++j) {
             const float v = (float)(weight[j] / largest);
             weight_single[j] = v;
@@ -46,7 +50,7 @@ struct Columns {
     }
 
     // The numbers of the samples where the column of h is first and last at least half its maximum.
-    __device__ void find(const double (&h)[N_CHANNELS], double &first, double &last) const
+    __device__ __forceinline__ void find(const double (&h)[N_CHANNELS], double &first, double &last) const
     {
         float h_single[N_CHANNELS], bound = 0.0f;
 #pragma unroll
@@ -69,9 +73,10 @@ struct Columns {
 
     // Make a column: its largest element.
     template <class Real>
-    __device__ static Real fill(const Real *response, const Real *weight, const Real (&h)[N_CHANNELS], Real *column)
+    __device__ __forceinline__ static Real fill(const Real *response, const Real *weight, const Real (&h)[N_CHANNELS], Real *column)
     {
         Real largest = -INFINITE;
+#pragma unroll 4
         for (int j = 0; j < N_BINS; ++j) {
             Real value = response[j * N_CHANNELS] * h[0];
 #pragma unroll
@@ -83,17 +88,21 @@ struct Columns {
         return largest;
     }
 
-    template <class Real> __device__ Ends find_ends(const Real *column, Real level, Real certainly) const
+    template <class Real> __device__ __forceinline__ Ends find_ends(const Real *column, Real level, Real certainly) const
     {
         Ends ends = {N_SAMPLES, -1, false};
         int a = 0, b = N_BINS - 1;
+#pragma unroll 1
         while (a < N_BINS - 1 && column[a] < level) ++a;
+#pragma unroll 1
         while (b > 0 && column[b] < level) --b;
         Real first = -INFINITE, last = -INFINITE;
+#pragma unroll 1
         for (int s = first_sample[a]; s < N_SAMPLES; ++s) {
             first = at(column, s);
             if (first >= level) { ends.first = s; break; }
         }
+#pragma unroll 1
         for (int s = last_sample[b]; s >= 0; --s) {
             last = at(column, s);
             if (last >= level) { ends.last = s; break; }
@@ -103,7 +112,7 @@ struct Columns {
     }
 
     // The column at a sample, on the line between two bins.
-    template <class Real> __device__ Real at(const Real *column, int sample) const
+    template <class Real> __device__ __forceinline__ Real at(const Real *column, int sample) const
     {
         const Real lower = column[left[sample]], upper = column[left[sample] + 1];
         return lower + (Real)fraction[sample] * (upper - lower);

@@ -53,7 +53,7 @@ class Solver:
 
     Attributes
     ----------
-    tables, plan
+    tables, plan, withheld
         Of NumPy: for the pixels that the kernel marks as ``DIFFICULT``.
     kernel : `cupy.RawKernel` or None
         None where there are too many channels, or tables that are too large: then the plain arrays of CuPy solve.
@@ -66,7 +66,7 @@ class Solver:
         self.tables = make_tables(K, dlogt, logt, options, weight, functional)
         self._problem = K, dlogt, logt, options, functional
         self._shared_weight = weight if self.plan.weighting == "shared" else None
-        self._withheld = int(withheld)
+        self.withheld = int(withheld)
         packed = pack_tables(self.tables)
         self.kernel = None
         # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
@@ -89,11 +89,13 @@ class Solver:
         weight : `cupy.ndarray`, (m, N), float64, C-contiguous, optional
             Of each pixel, where the weighting asks for it.
         """
+        if not status.size:
+            return
         if self.kernel is None:
             self._solve_plainly(intensity, uncertainty, status, into, weight)
             return
         given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        given |= {"tables": self._packed, "n_pixels": status.size, "withheld": self._withheld} | into._asdict()
+        given |= {"tables": self._packed, "n_pixels": status.size, "withheld": self.withheld} | into._asdict()
         self.kernel(
             (-(-status.size // BLOCK_SIZE), self._n_shares(status.size)),
             (BLOCK_SIZE,),
@@ -125,7 +127,7 @@ class Solver:
                 shared_weight if weight is None else cupy.where(bad, 1.0, weight[:, block]),
                 functional,
             )
-            is_nan = bad | ((solution.status & self._withheld) != 0)
+            is_nan = bad | ((solution.status & self.withheld) != 0)
             for whole, part in zip(into[:-1], solution[:-1], strict=True):
                 if whole is not None:
                     whole[..., block] = cupy.where(is_nan, np.nan, part)
