@@ -124,10 +124,10 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
     n, m = K.shape
     pixel_shape, n_pixels = intensity.shape[1:], status.size
     # Contiguous: the compiled engines read memory, not arrays.
-    intensity, uncertainty = (np.ascontiguousarray(a.reshape(n, -1), dtype=float) for a in (intensity, uncertainty))
-    status = np.ascontiguousarray(status.reshape(-1))
+    intensity, uncertainty = (_contiguous(a.reshape(n, n_pixels), float) for a in (intensity, uncertainty))
+    status = _contiguous(status.reshape(-1), np.int32)
     if weight is not None and weight.ndim > 1:
-        weight = np.ascontiguousarray(weight.reshape(m, -1), dtype=float)
+        weight = _contiguous(weight.reshape(m, n_pixels), float)
     problem = K, *rest, weight, functional
     flat = _empty_solution(intensity, problem, dtype)
 
@@ -154,6 +154,10 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
     status = np.where((status & withheld) != 0, status & int(Status.UNSOLVED), status)
     flat = flat._replace(status=status)
     return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in flat))
+
+
+def _contiguous(array, dtype):
+    return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
 
 
 def _check_home(backend, **arrays):

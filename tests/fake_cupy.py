@@ -17,6 +17,8 @@ from array_api_compat import numpy as compat
 from cuda_on_host import compiled
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+import sunpy_demreg._engines
+
 _DEFAULT_SHARED = 48 * 1024
 
 
@@ -323,9 +325,18 @@ def installed(monkeypatch):
     for name, module in (("cupy", cupy), ("cupyx", cupyx), ("array_api_compat.cupy", _namespace)):
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(array_api_compat, "cupy", _namespace, raising=False)
+    forget_engine(monkeypatch)
+    yield state
+    for name in ("gpu", "_streams"):
+        sys.modules.pop(f"sunpy_demreg._engines.{name}", None)
+        vars(sunpy_demreg._engines).pop(name, None)
+
+
+def forget_engine(monkeypatch):
+    """It knows the CuPy that it was imported with."""
     for name in ("gpu", "_streams"):
         monkeypatch.delitem(sys.modules, f"sunpy_demreg._engines.{name}", raising=False)
-    yield state
+        monkeypatch.delattr(sunpy_demreg._engines, name, raising=False)
 
 
 def _device_count():

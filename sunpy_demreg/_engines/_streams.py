@@ -69,6 +69,8 @@ def stream(solver, intensity, uncertainty, status, into, weight=None, workers=No
     MemoryError
         Where even the smallest batch finds no memory on the device.
     """
+    if not status.size:
+        return
     given = [a for a in (intensity, uncertainty, weight) if a is not None]
     answers = [a.reshape(-1, status.size) for a in into[:-1] if a is not None]
     bytes_per_pixel = sum(len(a) * a.itemsize for a in (*given, *answers)) + 2 * status.itemsize
@@ -164,7 +166,7 @@ class _Batch:
     def _rows(self, name, n_rows):
         """Memory for the block, contiguous: of the host, and of the device."""
         n_pixels = self._block.stop - self._block.start
-        return (memory[name][: n_rows * n_pixels].reshape(n_rows, n_pixels) for memory in (self._here, self._there))
+        return [memory[name][: n_rows * n_pixels].reshape(n_rows, n_pixels) for memory in (self._here, self._there)]
 
     def _rows_of(self, arrays):
         return [row[self._block] for array in arrays for row in array]
