@@ -254,6 +254,9 @@ def _solver(backend, problem, dtype, memory_budget):
 
 def _on_threads(work, starts, workers):
     """Blocks of pixels as they are done; an error or Ctrl-C stops after those in hand."""
+    if len(starts) == 1:  # threads cost more than a pixel
+        yield work(starts[0])
+        return
     pool = ThreadPoolExecutor(workers or _available_cores())
     try:
         for future in as_completed([pool.submit(work, start) for start in starts]):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic import instrument, pixels
 
-from sunpy_demreg._engines import _difficult, cpu
+from sunpy_demreg._engines import _difficult, _simd_columns, cpu
 from sunpy_demreg._engines._tables import STANDARD_OUTPUTS
 from sunpy_demreg._regularization import Options, Solution, solve
 from sunpy_demreg._status import Status
@@ -184,13 +184,37 @@ def test_faint_pixels(run, excess, careful):
         assert_equal(ours, truth)
 
 
+def forget():
+    """What was made in this process."""
+    cpu._prepared.cache_clear()
+    cpu._compiled.cache_clear()
+
+
+@pytest.mark.parametrize("options", [Options(), Options(positivity="constrain"), Options(weighting="uniform")])
+def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, options):
+    """The bound of its rounding calls for double precision wherever that might tell."""
+    good = np.all(cube.data > 0, axis=0)
+    centers = np.sqrt(edges[1:] * edges[:-1])
+    K = response.at(centers).value * centers.value
+    logt = np.log10(centers.value)
+    problem = cube.data[:, good], cube.uncertainty.array[:, good], K, np.full(logt.size, 0.05), logt
+    options = options._replace(outputs=("dem", "temperature_resolution"))
+    widths = []
+    for least in (_simd_columns._LEAST, np.inf):  # with the latter, all columns are made in double precision
+        monkeypatch.setattr(_simd_columns, "_LEAST", least)
+        forget()
+        widths.append(run(*problem, options).temperature_resolution)
+    forget()
+    np.testing.assert_array_equal(*widths)
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A folder of the test's own, and nothing compiled in this process."""
     monkeypatch.setenv("SUNPY_DEMREG_CACHE", str(tmp_path / "cache"))
-    cpu._compiled.cache_clear()
+    forget()
     yield tmp_path / "cache"
-    cpu._compiled.cache_clear()
+    forget()
 
 
 def small_run():
@@ -214,7 +238,7 @@ def test_machine_code_is_kept_on_disk(cache, monkeypatch):
     calls = count_compilations(monkeypatch)
     before = small_run()
     assert len(list(cache.iterdir())) == len(calls) == 1
-    cpu._compiled.cache_clear()
+    forget()
     assert_identical(before, small_run())
     assert len(calls) == 1
 
@@ -233,11 +257,11 @@ def test_damaged_machine_code_is_compiled_again(cache, monkeypatch, damage):
     before = small_run()
     [path] = cache.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    cpu._compiled.cache_clear()
+    forget()
     calls = count_compilations(monkeypatch)
     assert_identical(before, small_run())
     assert len(calls) == 1
-    cpu._compiled.cache_clear()
+    forget()
     small_run()
     assert len(calls) == 1, "the damaged file was not replaced"
 
@@ -248,7 +272,7 @@ def test_machine_code_that_others_could_write_is_not_run(cache, monkeypatch, wha
     before = small_run()
     [path] = cache.iterdir()
     (path if what == "file" else cache).chmod(0o777)
-    cpu._compiled.cache_clear()
+    forget()
     calls = count_compilations(monkeypatch)
     assert_identical(before, small_run())
     assert len(calls) == 1

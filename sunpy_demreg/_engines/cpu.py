@@ -36,14 +36,11 @@ class Solver:
     def __init__(self, K, dlogt, logt, options, weight=None, functional=None, dtype="float64"):
         plan = make_plan(len(K), options, weight)
         self._plan = plan._replace(dtype=dtype)
-        self._careful_tables = make_tables(K, dlogt, logt, options, weight, functional)
-        # The compiled code reads memory, not arrays.
-        self._tables = {name: np.ascontiguousarray(table) for name, table in self._careful_tables._asdict().items()}
-        response = self._tables["response"]
-        response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
-        self._tables |= {"response": response, "response_single": (response / response.max()).astype(np.float32)}
-        self._weight = np.ascontiguousarray(weight, dtype=float) if plan.weighting == "given" else None
-        self._invert = _compiled(self._plan)
+        is_of_pixels = plan.weighting == "given"
+        self._weight = np.ascontiguousarray(weight, dtype=float) if is_of_pixels else None
+        arrays = K, dlogt, logt, None if is_of_pixels else weight, functional
+        prepared = _prepared(self._plan, options, *map(_key, arrays))
+        self._careful_tables, self._tables, self._addresses, self._invert = prepared
 
     def __call__(self, intensity, uncertainty, status, into, start, stop):
         """
@@ -80,10 +77,13 @@ class Solver:
 
     def _run(self, intensity, uncertainty, weight, status, into, start, stop):
         m = self._tables["dlogt"].size
-        buffers = {name: _aligned(_padded(m) * _LANES) for name in BUFFERS}
+        size = _padded(m) * _LANES
+        memory = _aligned(len(BUFFERS) * size)
         given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        given |= self._tables | buffers | into._asdict()
-        pointers = (None if given[name] is None else given[name].ctypes.data for name in ARGUMENTS)
+        address = {name: _address(array) for name, array in (given | into._asdict()).items()}
+        address |= {name: _address(memory) + 8 * i * size for i, name in enumerate(BUFFERS)}
+        address |= self._addresses
+        pointers = [address[name] for name in ARGUMENTS]
         self._invert(*pointers, status.size, start, stop, m, len(self._tables["functional"]))
 
 
@@ -91,6 +91,29 @@ def _aligned(size):
     """Memory of zeros on a boundary of 64 bytes, which registers are loaded from at once."""
     memory = np.zeros(size + 8)
     return memory[(-memory.ctypes.data // 8) % 8 :][:size]
+
+
+def _address(array):
+    return None if array is None else array.__array_interface__["data"][0]
+
+
+def _key(array):
+    return None if array is None else (array.shape, np.ascontiguousarray(array, dtype=float).tobytes())
+
+
+@lru_cache(maxsize=16)
+def _prepared(plan, options, *keys):
+    """The tables and the function of a problem: who inverts pixel by pixel, waits for them once."""
+    K, dlogt, logt, weight, functional = (
+        None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys
+    )
+    careful_tables = make_tables(K, dlogt, logt, options, weight, functional)
+    # The compiled code reads memory, not arrays.
+    tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
+    response = tables["response"]
+    response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
+    tables |= {"response": response, "response_single": (response / response.max()).astype(np.float32)}
+    return careful_tables, tables, {name: _address(table) for name, table in tables.items()}, _compiled(plan)
 
 
 def _padded(n_bins):
