@@ -8,6 +8,7 @@ import astropy.units as u
 
 from sunpy_demreg import _execute
 from sunpy_demreg._engines._tables import STANDARD_OUTPUTS, Options
+from sunpy_demreg._lazy import as_array
 from sunpy_demreg.response import TemperatureResponse
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "check_matrices",
     "checked_edges",
     "checked_engine",
+    "checked_numbers",
     "checked_options",
     "checked_weight",
     "em_functional",
@@ -134,12 +136,12 @@ def check_matrices(outputs, n_bins, pixel_shape):
         )
 
 
-def checked_weight(weighting, n_bins, pixel_shape, status):
+def checked_weight(weighting, n_bins, pixel_shape):
     """An array of the caller's as (m,) or (m, ...) floats; None for the name of a rule."""
     if isinstance(weighting, str):
         return None
     try:
-        weight = np.asarray(getattr(weighting, "value", weighting), dtype=float)
+        weight = as_array(getattr(weighting, "value", weighting), "weighting", dtype=float)
     except (TypeError, ValueError) as err:
         raise ValueError(f"`weighting` must be 'self', 'em_loci' or an array of numbers ({err})") from err
     if weight.shape not in ((n_bins,), (n_bins, *pixel_shape)):
@@ -147,6 +149,13 @@ def checked_weight(weighting, n_bins, pixel_shape, status):
             f"`weighting` has the shape {weight.shape}: it must be {(n_bins,)}, one number per temperature bin, or "
             f"{(n_bins, *pixel_shape)}, one per bin and pixel"
         )
+    return np.asarray(weight) if weight.ndim == 1 else weight
+
+
+def checked_numbers(weight, status):
+    """The weight, if its numbers may be used wherever the status is zero."""
+    if weight is None:
+        return None
     is_good = np.isfinite(weight) & (weight > 0)
     if weight.ndim > 1:
         is_good |= status != 0  # nothing is done there anyway

@@ -11,6 +11,7 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 from astropy.time import Time
 from ndcube import NDCollection, NDCube, NDCubeSequence
 
+from sunpy_demreg._lazy import as_array, is_lazy
 from sunpy_demreg._wcs import _MAX_SHIFT, _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
 
 __all__ = ["ChannelData", "as_channel_data"]
@@ -19,7 +20,7 @@ __all__ = ["ChannelData", "as_channel_data"]
 class ChannelData(NamedTuple):
     """Intensities without units, channels first, with all that is needed to make cubes of the answer."""
 
-    intensity: np.ndarray  # (n, ...), float64, in the unit that was asked for
+    intensity: np.ndarray  # (n, ...), float64, in the unit that was asked for; all arrays may be Dask's
     uncertainty: np.ndarray  # (n, ...), the same unit; one where saturated
     mask: np.ndarray | None  # (n, ...), True where not to be used
     saturated: np.ndarray | None  # (n, ...), True where masked because of saturation
@@ -49,7 +50,7 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
     if isinstance(data, NDCollection):
         data = _stack(list(data.values()), [str(key) for key in data])
     elif isinstance(data, NDCubeSequence):
-        data = _stack(data.data, None)
+        data = _sequence(data.data)
     elif not isinstance(data, NDCube | u.Quantity) and _holds_maps(data):
         from sunpy_demreg.observation import prepare
 
@@ -89,12 +90,14 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
     if _wavelength(cube) is not None or (one_label and cube.shape[0] != 1):
         left = f" ({own_channels} is left)" if one_label else ""
         raise ValueError(f"`data` has lost its channel axis{left}: slice a channel cube with 2:3, not with 2")
+    data = as_array(cube.data, "data")
+    sigma = None if uncertainty is None else _with_unit(uncertainty)
     if uncertainty is None and cube.uncertainty is not None:
-        uncertainty = _standard_deviation(cube)
-    plain = _from_quantity(
-        u.Quantity(np.asarray(cube.data), cube.unit, copy=False),
+        sigma = _standard_deviation(cube)
+    plain = _from_arrays(
+        (data, cube.unit),
         unit,
-        uncertainty,
+        sigma,
         cube.mask if mask is None else mask,
         channels if own_channels is None else own_channels,
     )._replace(meta=meta)
@@ -111,17 +114,27 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
 def _from_quantity(intensity, unit, uncertainty, mask, channels):
     if intensity.ndim == 0:
         raise ValueError("`data` must have the channel axis first, but is a scalar")
-    if uncertainty is None:
+    sigma = None if uncertainty is None else _with_unit(uncertainty)
+    return _from_arrays((intensity.value, intensity.unit), unit, sigma, mask, channels)
+
+
+def _with_unit(uncertainty):
+    if not isinstance(uncertainty, u.Quantity):
+        raise TypeError(f"`uncertainty` must be a Quantity, but is a {type(uncertainty).__name__}: attach the unit")
+    return uncertainty.value, uncertainty.unit
+
+
+def _from_arrays(intensity, unit, sigma, mask, channels):
+    """From pairs of arrays and their units, because a Quantity holds no Dask array."""
+    if sigma is None:
         raise ValueError(
             "`uncertainty` is missing: pass a Quantity of the shape of `data`, or data that carry their own "
             "(as the cubes of `sunpy_demreg.prepare` do)"
         )
-    if not isinstance(uncertainty, u.Quantity):
-        raise TypeError(f"`uncertainty` must be a Quantity, but is a {type(uncertainty).__name__}: attach the unit")
-    values = _to(intensity, unit, "data")
-    sigma = _to(uncertainty, unit, "uncertainty")
+    values = _to(*intensity, unit, "data")
+    sigma = _to(*sigma, unit, "uncertainty")
     if mask is not None:
-        mask = np.asarray(mask, dtype=bool)
+        mask = as_array(mask, "mask", dtype=bool)
         if mask.shape == () and values.shape:
             mask = np.broadcast_to(mask, values.shape)
     for name, array in (("uncertainty", sigma), ("mask", mask)):
@@ -151,14 +164,22 @@ def _channel_wcs(wcs, n_channels, wavelengths=None):
     return _prepend_axis(wcs, np.arange(1, n_channels + 1) * u.one, "channel", "custom:channel")
 
 
-def _to(quantity, unit, name):
+def _to(array, own, unit, name):
     try:
-        return np.asarray(quantity.to_value(unit), dtype=float)
+        own.to(unit)
     except u.UnitConversionError as err:
         raise ValueError(
-            f"`{name}` has the unit {quantity.unit} but must convert to {unit}, the unit of the response less "
+            f"`{name}` has the unit {own} but must convert to {unit}, the unit of the response less "
             "that of an emission measure: divide raw counts by the exposure time (`sunpy_demreg.prepare` does)"
         ) from err
+    if is_lazy(array):
+        array = as_array(array, name)
+        return array.map_blocks(_converted, own, unit, dtype=float, meta=np.empty((0,) * array.ndim))
+    return _converted(array, own, unit)
+
+
+def _converted(array, own, unit):
+    return np.asarray(u.Quantity(array, own, copy=False).to_value(unit), dtype=float)
 
 
 def _meta(cube):
@@ -185,12 +206,29 @@ def _standard_deviation(cube):
             f"the `uncertainty` of a cube in `data` is a {type(uncertainty).__name__}, of which no standard deviation "
             "is known: make it a StdDevUncertainty (`astropy.nddata`)"
         )
-    array = np.asarray(uncertainty.array)
-    if not isinstance(uncertainty, StdDevUncertainty):  # which would lose its sign, and with it a bad pixel
-        with np.errstate(divide="ignore", invalid="ignore"):  # NaN and infinity are the marks of a bad one
-            uncertainty = type(uncertainty)(array, unit=uncertainty.unit).represent_as(StdDevUncertainty)
-        array = uncertainty.array
-    return u.Quantity(array, uncertainty.unit or cube.unit, copy=False)
+    kind, unit = type(uncertainty), uncertainty.unit
+    array = as_array(uncertainty.array, "uncertainty")
+    if kind is not StdDevUncertainty:
+        own = None if unit is None else kind(1.0, unit=unit).represent_as(StdDevUncertainty).unit
+        lazily = {"dtype": float, "meta": np.empty((0,) * array.ndim)}
+        array = array.map_blocks(_root, kind, **lazily) if is_lazy(array) else _root(array, kind)
+        unit = own
+    return array, unit or cube.unit
+
+
+def _root(array, kind):
+    """Standard deviations: NaN and infinity are the marks of bad ones."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return kind(array).represent_as(StdDevUncertainty).array
+
+
+def _sequence(cubes):
+    """One cube of cubes in sequence: of channel cubes a series in time, of planes a stack of channels."""
+    if all(np.size(_meta(cube).get("channels")) > 1 for cube in cubes):
+        from sunpy_demreg.series import in_time
+
+        return in_time(cubes)
+    return _stack(cubes, None)
 
 
 def _stack(cubes, labels):
@@ -209,20 +247,31 @@ def _stack(cubes, labels):
     wavelengths = None if any(wavelength is None for wavelength in wavelengths) else u.Quantity(wavelengths)
     unit = cubes[0].unit
     try:
-        data = u.Quantity([u.Quantity(np.asarray(cube.data), cube.unit) for cube in cubes], unit)
-        sigma = u.Quantity([_standard_deviation(cube) for cube in cubes], unit)
+        data = _stacked([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit)
+        sigma = _stacked([_standard_deviation(cube) for cube in cubes], unit)
     except u.UnitConversionError as err:
         units = ", ".join(sorted({str(cube.unit) for cube in cubes}))
         raise ValueError(f"`data` holds cubes in {units}: convert them, and their uncertainties, to one unit") from err
-    masks = [np.broadcast_to(np.asarray(False if c.mask is None else c.mask, dtype=bool), c.shape) for c in cubes]
     return NDCube(
-        data.value,
+        data,
         _channel_wcs(_plane(cubes[0].wcs), len(cubes), wavelengths),
-        uncertainty=StdDevUncertainty(sigma.value),
-        mask=np.stack(masks),
+        uncertainty=StdDevUncertainty(sigma, copy=False),
+        mask=_stacked_masks(cubes),
         unit=unit,
         meta=_gathered(metas) | ({} if labels is None else {"channels": np.array(labels)}),
     )
+
+
+def _stacked(pairs, unit, axis=0):
+    """Arrays with their units as one array in one unit."""
+    for _, own in pairs:
+        own.to(unit)  # or raises
+    return np.stack([array if own == unit else array * own.to(unit) for array, own in pairs], axis=axis)
+
+
+def _stacked_masks(cubes, axis=0):
+    masks = [as_array(False if cube.mask is None else cube.mask, "mask", dtype=bool) for cube in cubes]
+    return np.stack([np.broadcast_to(mask, cube.shape) for mask, cube in zip(masks, cubes, strict=True)], axis=axis)
 
 
 def _as_plane(cube):

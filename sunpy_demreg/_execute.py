@@ -10,7 +10,7 @@ from array_api_compat import is_cupy_array
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["BACKENDS", "classify", "run"]
+__all__ = ["BACKENDS", "available_cores", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
@@ -213,7 +213,7 @@ def _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, into, work
         _streams.solve_on_device(solver, *arrays)
         yield slice(0, status.size)
     else:
-        yield from _streams.stream(solver, *arrays, workers or _available_cores())
+        yield from _streams.stream(solver, *arrays, workers or available_cores())
 
 
 def _solver(backend, problem, dtype, memory_budget):
@@ -248,7 +248,7 @@ def _solver(backend, problem, dtype, memory_budget):
 
     values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
     values_per_pixel += 2 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
-    budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
+    budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
     return solve_block, int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BLOCK))
 
 
@@ -257,7 +257,7 @@ def _on_threads(work, starts, workers):
     if len(starts) == 1:  # threads cost more than a pixel
         yield work(starts[0])
         return
-    pool = ThreadPoolExecutor(workers or _available_cores())
+    pool = ThreadPoolExecutor(workers or available_cores())
     try:
         for future in as_completed([pool.submit(work, start) for start in starts]):
             yield future.result()
@@ -278,6 +278,6 @@ def _finish(done, n_pixels):
             bar.update(block.stop - block.start)
 
 
-def _available_cores():
+def available_cores():
     """Of the process, where the system tells it: a batch system may have given it fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

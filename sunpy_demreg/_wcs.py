@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 
 import astropy.units as u
+from astropy.time import Time
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
 from ndcube.wcs.wrappers import CompoundLowLevelWCS
@@ -55,6 +56,43 @@ class _TableWCS(BaseLowLevelWCS):
             return index + np.log(world / self._values[index]) / np.log(self._ratio[index])
 
 
+class _TimesWCS(_TableWCS):
+    """The same for ascending times: the coordinate is a `~astropy.time.Time`, interpolated evenly."""
+
+    def __init__(self, times):
+        self._times = times
+        seconds = (times - times[0]).to_value(u.s)
+        # A lone time has no step: any one keeps the mapping invertible.
+        step = np.diff(seconds) if seconds.size > 1 else np.array([1.0])
+        self._values, self._step = seconds, np.resize(np.append(step, step[-1]), seconds.size)
+        self._unit, self._name, self._physical_type = u.s, "time", "time"
+
+    @property
+    def world_axis_object_classes(self):
+        start = self._times[0]
+        return {"time": (Time, (), {}, lambda seconds, **_: start + seconds * u.s)}
+
+    @property
+    def world_axis_object_components(self):
+        start = self._times[0]
+        return [("time", 0, lambda time: (time - start).to_value(u.s))]
+
+    def pixel_to_world_values(self, pixel):
+        pixel = np.asarray(pixel, dtype=float)
+        index = np.clip(np.nan_to_num(np.floor(pixel)), 0, self._values.size - 1).astype(int)
+        return self._values[index] + self._step[index] * (pixel - index)
+
+    def world_to_pixel_values(self, world):
+        world = np.asarray(world, dtype=float)
+        index = np.clip(np.searchsorted(self._values, world, side="right") - 1, 0, self._values.size - 1)
+        return index + (world - self._values[index]) / self._step[index]
+
+
+def _prepend_times(wcs, times):
+    """WCS of a series of cubes or images that share the given one, with the times as its first array axis."""
+    return CompoundLowLevelWCS(getattr(wcs, "low_level_wcs", wcs), _TimesWCS(times))
+
+
 def _prepend_axis(celestial_wcs, values, name, physical_type):
     """
     WCS of a cube whose first array axis is a table and whose others are those of `celestial_wcs`.
@@ -103,6 +141,15 @@ def _plane(wcs):
     wcs = getattr(wcs, "low_level_wcs", wcs)
     celestial, slices = _unwrapped(wcs)
     return wcs if celestial is None or isinstance(slices[0], slice) else SlicedLowLevelWCS(celestial, slices[1:])
+
+
+def _times(wcs):
+    """Times along the first array axis; None if it is another axis."""
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    celestial, slices = _unwrapped(wcs)
+    table = None if celestial is None else (wcs._wcs if isinstance(wcs, SlicedLowLevelWCS) else wcs)._wcs[-1]
+    is_kept = isinstance(table, _TimesWCS) and isinstance(slices[0], slice)
+    return table._times[slices[0]] if is_kept else None
 
 
 def _unwrapped(wcs):

@@ -1,4 +1,4 @@
-"""The command line: ``sunpy-demreg demo`` and ``sunpy-demreg invert``."""
+"""The command line: ``sunpy-demreg demo``, ``invert`` and ``batch``."""
 
 # Neither this nor `_maps` loads more than the standard library, so that an interruption of the slow imports
 # ends in `main` as well.
@@ -14,6 +14,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sunpy_demreg._cli_batch import add_batch_options, run_batch
 from sunpy_demreg._maps import matching_paths
 
 __all__ = ["main"]
@@ -22,9 +23,14 @@ __all__ = ["main"]
 _WORDS = {
     "chi_squared_target": "--chi-squared-target",
     "maps": "the files",
+    "memory_limit": "--memory-limit",
     "n_sample": "--n-sample",
+    "path": "--output",
     "saturation": "--saturation",
+    "scheduler": "--scheduler",
     "temperature_bin_edges": "--log-t",
+    "tolerance": "--tolerance",
+    "workers": "--workers",
 }
 _MAX_BINS = 1000
 
@@ -41,20 +47,20 @@ def main(arguments=None):
     Returns
     -------
     `int`
-        The exit status: 0, 1 for bad input and other failures, such as too little memory or a module that is
-        missing, 130 if interrupted. Commands that cannot be understood exit with 2.
+        The exit status: 0, 1 for bad input and other failures, such as too little memory, a module that is
+        missing, or a time step of a batch that could not be done, 130 if interrupted. Commands that cannot be
+        understood exit with 2.
     """
     try:
         options = _parser().parse_args(arguments)
         with _warnings_as_lines():
-            options.run(options)
+            return options.run(options) or 0
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as err:
         _complain(f"error: {str(err) or type(err).__name__}")
         return 1
-    return 0
 
 
 def _parser():
@@ -72,6 +78,23 @@ def _parser():
 
     invert = commands.add_parser("invert", help="invert AIA level 1.5 files of one time")
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
+    invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
+    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
+    _add_choices(invert)
+    invert.set_defaults(run=_invert)
+
+    for command in (demo, invert):
+        command.add_argument("--overwrite", action="store_true", help="replace output files that exist")
+        command.add_argument("--progress", action="store_true", help="show a progress bar")
+    batch = commands.add_parser("batch", help="invert all time steps in files or folders, into one Zarr store")
+    add_batch_options(batch)
+    _add_choices(batch)
+    batch.set_defaults(run=_batch)
+    return parser
+
+
+def _add_choices(invert):
+    """The options of an inversion."""
     invert.add_argument(
         "--log-t",
         nargs=3,
@@ -80,8 +103,6 @@ def _parser():
         metavar=("LOW", "HIGH", "STEP"),
         help="temperature bin edges as log10(T/K): first, last, width (default: 5.6 7.4 0.05)",
     )
-    invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
-    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     invert.add_argument(
         "--n-sample", type=int, metavar="N", help="pixels averaged into each one (16 for the synoptic maps)"
     )
@@ -114,12 +135,6 @@ def _parser():
         help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
         "target, or accept the first solution (default: %(default)s)",
     )
-    invert.set_defaults(run=_invert)
-
-    for command in (demo, invert):
-        command.add_argument("--overwrite", action="store_true", help="replace output files that exist")
-        command.add_argument("--progress", action="store_true", help="show a progress bar")
-    return parser
 
 
 def _positive(text):
@@ -139,20 +154,21 @@ def _demo(options):
 
 
 def _invert(options):
-    _run(
-        options,
-        options.files,
-        _log_edges(*options.log_t),
-        (options.output, options.plot),
-        prepare={
-            "n_sample": options.n_sample,
-            "saturation": options.saturation,
-            "include_chianti": options.include_chianti,
-        },
-        chi_squared_target=options.chi_squared_target,
-        parameter_choice=options.parameter_choice,
-        positivity=None if options.positivity == "none" else options.positivity,
-    )
+    targets = (options.output, options.plot)
+    prepare, choices = _choices(options)
+    _run(options, options.files, _log_edges(*options.log_t), targets, prepare=prepare, **choices)
+
+
+def _choices(options):
+    """The options of `prepare` and those of `invert`."""
+    names = ("n_sample", "saturation", "include_chianti")
+    choices = {name: getattr(options, name) for name in ("chi_squared_target", "parameter_choice")}
+    choices["positivity"] = None if options.positivity == "none" else options.positivity
+    return {name: getattr(options, name) for name in names}, choices
+
+
+def _batch(options):
+    return run_batch(options, _log_edges(*options.log_t), *_choices(options))
 
 
 def _log_edges(low, high, step):

@@ -5,16 +5,17 @@ import numpy as np
 import astropy.units as u
 from sunpy.util.exceptions import warn_user
 
-from sunpy_demreg import _execute
+from sunpy_demreg import _blocks
 from sunpy_demreg._arguments import (
     check_matrices,
     checked_edges,
     checked_engine,
     checked_options,
-    checked_weight,
     em_functional,
 )
 from sunpy_demreg._channels import as_channel_data
+from sunpy_demreg._lazy import is_lazy
+from sunpy_demreg._memory import checked_limit
 from sunpy_demreg._status import Status
 from sunpy_demreg.result import _bin_centers, _wrap
 
@@ -43,6 +44,7 @@ def invert(
     dtype="float64",
     backend="cpu",
     workers=None,
+    memory_limit=None,
     progress=False,
 ):
     r"""
@@ -55,7 +57,9 @@ def invert(
         are the channels of the response or an ``NDCubeSequence``, of per-channel cubes that share a pixel
         grid and carry uncertainties; maps or file names, which go through `prepare` with its defaults; or a
         bare Quantity with the channel axis first, which needs ``uncertainty``. A single spectrum of shape
-        ``(n_channels,)`` is a pixel axis of length one. (demreg: ``dn_in``)
+        ``(n_channels,)`` is a pixel axis of length one. (demreg: ``dn_in``) There may be any number of pixel
+        axes, of time for instance: the cube of `prepare_series`, or an ``NDCubeSequence`` of channel cubes. If its
+        arrays are Dask's, so are those of the result, and nothing is computed until asked for.
     response : `TemperatureResponse`
         Of the same channels. Where the data name their channels, the order is matched by name.
     temperature_bin_edges : `astropy.units.Quantity`
@@ -113,7 +117,12 @@ def invert(
         than 12 channels, or fewer bins than channels, it uses plain arrays too). ``"numpy"``: plain arrays, the
         truth that it is held to; their answers agree to 1e-9.
     workers : `int`, optional
-        Number of threads; by default as many as the process may use. The answer does not depend on it.
+        Number of threads; by default as many as the process may use. The answer does not depend on it. Of Dask
+        arrays the scheduler works on several blocks at once, each on one thread; ``workers`` then is how many blocks
+        a process may solve at the same time, by default as many as the scheduler gives it.
+    memory_limit : `int` or `astropy.units.Quantity`, optional
+        Bytes that the inversion may take for its result and its working arrays, by default 80 percent of what is
+        available. Of Dask arrays it bounds what a process holds of blocks in hand: larger blocks are divided.
     progress : `bool`, optional
         Show a progress bar.
 
@@ -150,7 +159,10 @@ def invert(
     ------
     ValueError, TypeError
         Where an argument breaks a rule above; the message names it and the cure. Bad *pixels* never raise:
-        they are flagged, counted in one warning, and leave their neighbors alone, to the last bit.
+        they are flagged, counted in one warning, and leave their neighbors alone, to the last bit. (Of Dask arrays
+        nobody knows yet how many there are: there is no such warning.)
+    MemoryError
+        If the result would be larger than ``memory_limit``.
 
     Notes
     -----
@@ -193,7 +205,8 @@ def invert(
     unit = response.response.unit / u.cm**5
     pixels = as_channel_data(data, unit, uncertainty=uncertainty, mask=mask, channels=channels)
     response = _matched_response(response, pixels.labels, pixels.intensity.shape[0], is_bare=channels is not None)
-    if pixels.mask is not None and pixels.mask.all():
+    lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
+    if pixels.mask is not None and not lazy and pixels.mask.all():
         raise ValueError("every value of `data` is masked: nothing can be inverted; look at its mask")
 
     n_channels = len(response.channels)
@@ -204,24 +217,24 @@ def invert(
     dlogt = np.diff(log_edges)
     emission_per_dem = centers.to_value(u.K) * np.log(10) * dlogt  # of a bin
     pixel_shape = pixels.intensity.shape[1:]
-    check_matrices(options.outputs, dlogt.size, pixel_shape)
-    status = _execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
-    solution = _execute.run(
-        pixels.intensity,
-        pixels.uncertainty,
-        status,
+    if not lazy:
+        check_matrices(options.outputs, dlogt.size, pixel_shape)
+    solution = (_blocks.solve_lazily if lazy else _blocks.solve_now)(
+        pixels,
         response.at(centers).to_value(unit * u.cm**5) * emission_per_dem,
         dlogt,
         0.5 * (log_edges[1:] + log_edges[:-1]),
         options._replace(loci=tuple(range(n_channels))),
-        weight=checked_weight(weighting, dlogt.size, pixel_shape, status),
+        weighting=weighting,
         functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
         dtype=dtype,
         backend=backend,
         workers=workers,
-        progress=progress,
+        memory_limit=checked_limit(memory_limit),
+        **({} if lazy else {"progress": progress}),
     )
-    _warn_of_unsolved(solution.status)
+    if not lazy:
+        _warn_of_unsolved(solution.status)
     meta = {
         "method": method,
         "parameter_choice": parameter_choice,

@@ -17,10 +17,12 @@ from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy.util.exceptions import warn_user
 
 from sunpy_demreg import __version__
+from sunpy_demreg._fits_stream import append_images, computed_images
+from sunpy_demreg._lazy import is_lazy
 from sunpy_demreg._metadata import from_text, to_text
 from sunpy_demreg._regularization import Solution
-from sunpy_demreg._wcs import _prepend_axis
-from sunpy_demreg.result import _bin_centers, _wrap
+from sunpy_demreg._wcs import _plane, _prepend_axis
+from sunpy_demreg.result import _bin_centers, _unwrap, _wrap
 
 __all__ = ["read", "write"]
 
@@ -32,14 +34,14 @@ _CARDS = {"PARCHOIC": "parameter_choice", "POSITIV": "positivity", "CHI2TARG": "
 
 def write(result, path, *, overwrite=False):
     """
-    Write a result to a FITS file.
+    Write a result to a FITS file or a Zarr store.
 
     Parameters
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`; it may be sliced along the pixel axes.
     path : path-like
-        Ends in ``.fits``, or in ``.fits.gz`` for a compressed file.
+        Ends in ``.fits``, in ``.fits.gz`` for a compressed file, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
         Whether to replace a file that exists. Its permissions are kept, and of a link the target is replaced.
 
@@ -67,23 +69,35 @@ def write(result, path, *, overwrite=False):
 
     With m temperature bins and n channels a file takes ``8 (3 m + n + 3)`` bytes per pixel: 1 GB for 1024 x 1024
     pixels, 36 bins and 6 channels; half of that with ``dtype="float32"``. The name ``.fits.gz`` compresses it,
-    without loss.
+    without loss. Of Dask arrays a file holds, instead of the checksum of a whole image extension, that of its data.
+
+    A Zarr store is a folder of compressed chunks, 256 x 256 pixels each, with all temperatures. It needs the ``batch``
+    extra, is the only format for a series in time, and is written and read block by block, so neither needs memory
+    for the whole of a result that holds Dask arrays. Each output is an array named as above, in lower case, with its
+    axes by name and its ``units``; "temperature", "temperature_edge", "channel" and "time" are coordinates; the
+    coordinates of the image are a FITS header in the attribute ``wcs``, one card per line. So xarray opens it too,
+    ``xarray.open_zarr(path, consolidated=False)``.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
+    if path.is_dir() and path.suffix != ".zarr":
         raise IsADirectoryError(f"`path` {str(path)!r} is a folder: name a file in it")
-    if not path.name.endswith((".fits", ".fits.gz")):
-        raise ValueError(f"`path` must end in .fits or .fits.gz, but is {path.name!r}")
+    if not path.name.endswith((".fits", ".fits.gz", ".zarr")):
+        raise ValueError(f"`path` must end in .fits, .fits.gz or .zarr, but is {path.name!r}")
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"`path` names the folder {str(target.parent)!r}, which does not exist: make it first")
     if target.exists() and not overwrite:
         raise FileExistsError(f"`path` {str(path)!r} exists: choose another name, or pass overwrite=True")
-    hdus = _to_hdus(result)
+    if path.suffix == ".zarr":
+        return _write_store(result, target)
+    hdus, lazy = _to_hdus(result)
+    if path.suffix == ".gz":  # which can only be written from end to end
+        hdus, lazy = fits.HDUList([*hdus, *computed_images(lazy)]), []
     # A file that is written halfway must not carry the name: it is moved there when it is complete.
     part = target.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         hdus.writeto(part, checksum=True)
+        append_images(part, lazy)
         if not overwrite:
             target.touch(exist_ok=False)  # claims the name, or raises if another program was faster
         elif target.exists():
@@ -104,17 +118,22 @@ def read(path):
     Returns
     -------
     `ndcube.NDCollection`
-        As from `sunpy_demreg.invert`.
+        As from `sunpy_demreg.invert`. That of a Zarr store holds Dask arrays.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a result of this package, or is damaged: every checksum is verified.
+        If it is not a result of this package, or is damaged: every checksum is verified, that of a chunk of a Zarr
+        store when it is loaded.
     """
     path = Path(path).expanduser()
     try:
+        if path.suffix == ".zarr" and path.is_dir():
+            from sunpy_demreg._zarr import read_store
+
+            return read_store(path)
         with fits.open(path, disable_image_compression=True) as hdus:
             return _from_hdus(hdus)
     except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
@@ -126,24 +145,41 @@ def read(path):
         ) from err
 
 
+def _write_store(result, target):
+    import dask
+
+    from sunpy_demreg._zarr import create, store
+
+    _check_is_result(result)
+    part = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+    try:
+        dask.compute(*store(create(part, result), result))
+        if target.exists():
+            old = part.with_suffix(".old")
+            target.replace(old)
+            part.replace(target)
+            shutil.rmtree(old)
+        else:
+            part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _to_hdus(result):
     _check_is_result(result)
-    arrays = dict.fromkeys(Solution._fields)
-    for key in _CUBES:
-        if key in result:
-            arrays[key] = np.asarray(result[key].data)
-            if f"{key}_uncertainty" in arrays and result[key].uncertainty is not None:
-                arrays[f"{key}_uncertainty"] = np.asarray(result[key].uncertainty.array)
-    solution = Solution(**arrays)
+    solution, masks = _unwrap(result)
     meta = dict(result.meta)
     edges = meta.pop("temperature_bin_edges")
     _check_shapes(solution, edges, meta["channels"])
     wcs, predicted = result["status"].wcs, result.get("predicted_intensity")
     header, dropped = _pixel_header(wcs)
 
-    def image(key, array, unit, suffix=""):
+    def add_image(key, array, unit, suffix=""):
         n_leading = array.ndim - np.count_nonzero(~dropped)
         array = np.expand_dims(array, tuple(n_leading + np.flatnonzero(dropped)))
+        given = array
+        if is_lazy(given):
+            array = np.broadcast_to(np.zeros((), given.dtype), given.shape)
         array.flags.writeable = False  # or astropy swaps the bytes of the caller's array, and swaps them back later
         hdu = fits.ImageHDU(array, header.copy(), name=f"{key}{suffix}".upper())
         hdu.header["BUNIT"] = _unit_name(unit)
@@ -156,8 +192,12 @@ def _to_hdus(result):
             for axis in range(array.ndim, array.ndim - n_leading, -1):
                 for keyword, value in ({"CRPIX": 1.0, "CRVAL": 1.0, "CDELT": 1.0} | cards).items():
                     hdu.header[f"{keyword}{axis}"] = value
-        return hdu
+        if is_lazy(given):
+            lazy.append((hdu.header, given))
+        else:
+            hdus.append(hdu)
 
+    lazy = []  # images to write block by block, with their headers
     hdus = fits.HDUList([fits.PrimaryHDU()])
     primary = hdus[0].header
     primary["FORMAT"] = (_FORMAT, "read with sunpy_demreg.read")
@@ -169,16 +209,14 @@ def _to_hdus(result):
     primary["OUTPUTS"] = " ".join(fields)
     for field, array in solution._asdict().items():
         if field in fields:
-            hdus.append(image(field, array, result[field.removesuffix("_uncertainty")].unit))
-    # What `read` will make of the arrays alone tells what else there is to keep.
+            add_image(field, array, result[field.removesuffix("_uncertainty")].unit)
+    for key, mask in masks.items():
+        add_image(key, mask.astype(np.uint8), u.one, "_mask")
     unit, channel_wcs = (predicted.unit, predicted.wcs) if predicted else (None, None)
     bare = _wrap(solution, edges, unit, wcs, channel_wcs, {})
     for key, cube in bare.items():
         if result[key].unit != cube.unit:
             raise ValueError(f"`result[{key!r}]` is in {result[key].unit}: convert it back to {cube.unit}")
-        mask, derived = (np.broadcast_to(c.mask is not None and c.mask, c.data.shape) for c in (result[key], cube))
-        if not np.array_equal(mask, derived):
-            hdus.append(image(key, mask.astype(np.uint8), u.one, "_mask"))
     text, as_text = to_text(meta)
     text = text.encode("ascii")
     if as_text:
@@ -192,14 +230,14 @@ def _to_hdus(result):
     ):
         hdus.append(fits.table_to_hdu(QTable(columns)))
         hdus[-1].name = name
-    return hdus
+    return hdus, lazy
 
 
 def _from_hdus(hdus):
     if (found := hdus[0].header.get("FORMAT")) != _FORMAT:
         raise ValueError(f"its card FORMAT is {found!r}, not {_FORMAT!r}")
     for hdu in hdus:
-        if hdu.verify_checksum() == 0:
+        if hdu.verify_checksum() == 0 or hdu.verify_datasum() == 0:
             raise ValueError(f"the checksum of {hdu.name} does not match")
     wcs = WCS(hdus["STATUS"].header)
     dropped = [wcs.naxis - int(axis) for axis in hdus[0].header["DROPPED"].split()]
@@ -260,13 +298,14 @@ def _check_shapes(solution, edges, channels):
 def _pixel_header(wcs):
     """Header with the coordinates of the pixel axes, and which of these axes the arrays lack."""
     try:
-        wcs, dropped = unwrap_wcs_to_fitswcs(wcs.low_level_wcs)
+        wcs, dropped = unwrap_wcs_to_fitswcs(_plane(wcs))
     except TypeError:
         wcs = None
     # Coordinates in tables outside the header would be lost.
     if wcs is None or wcs.wcs.tab or any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         raise ValueError(
-            "`result` has coordinates that no FITS header holds: invert maps, or a cube with the FITS WCS of an image"
+            "`result` has coordinates that no FITS header holds: invert maps, or a cube with the FITS WCS of an image "
+            "(of a series write one time, `result[0]`, or all of them to a .zarr store)"
         )
     return wcs.to_header(relax=True, key=" "), dropped
 

@@ -45,3 +45,20 @@ def small(cube):
             if good[y : y + 6, x : x + 7].all():
                 return cube[:, y : y + 6, x : x + 7]
     raise AssertionError("the sample has no such corner")
+
+
+@pytest.fixture(scope="session")
+def series_folder(tmp_path_factory):
+    """FITS files of three times, two minutes apart: corners of the bundled maps that brighten."""
+    from sunpy.map import Map
+
+    import sunpy_demreg
+
+    folder = tmp_path_factory.mktemp("series")
+    for k in range(3):
+        for smap in sunpy_demreg.sample.aia_maps():
+            header = {key: value for key, value in smap.meta.items() if key not in ("t_obs", "bitpix", "keycomments")}
+            header["date-obs"] = (smap.date + k * 120 * u.s).isot
+            data = smap.data[40:60, 90:112] * (1 + 0.1 * k)
+            Map(data.astype("float32"), header).save(folder / f"step{k}_{header['wavelnth']:03d}.fits")
+    return folder

@@ -17,7 +17,7 @@ from array_api_compat import numpy as compat
 from cuda_on_host import compiled
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-import sunpy_demreg._engines
+import sunpy_demreg._engines  # noqa: F401 - from which `gpu` is forgotten
 
 _DEFAULT_SHARED = 48 * 1024
 
@@ -329,14 +329,14 @@ def installed(monkeypatch):
     yield state
     for name in ("gpu", "_streams"):
         sys.modules.pop(f"sunpy_demreg._engines.{name}", None)
-        vars(sunpy_demreg._engines).pop(name, None)
+        vars(sys.modules["sunpy_demreg._engines"]).pop(name, None)
 
 
 def forget_engine(monkeypatch):
     """It knows the CuPy that it was imported with."""
     for name in ("gpu", "_streams"):
         monkeypatch.delitem(sys.modules, f"sunpy_demreg._engines.{name}", raising=False)
-        monkeypatch.delattr(sunpy_demreg._engines, name, raising=False)
+        monkeypatch.delattr(sys.modules["sunpy_demreg._engines"], name, raising=False)
 
 
 def _device_count():

@@ -138,7 +138,7 @@ def test_dask_arrays(planes, kind, as_planes):
     if as_planes:
         cube = NDCubeSequence([cube[i] for i in range(6)])
     plain = as_channel_data(cube, RATE)
-    assert {type(a) for a in (plain.intensity, plain.uncertainty, plain.mask)} == {np.ndarray}
+    assert {type(a) for a in (plain.intensity, plain.uncertainty, plain.mask)} == {dask_array.Array}
     np.testing.assert_array_equal(plain.intensity, data)
     np.testing.assert_allclose(plain.uncertainty, data if kind is VarianceUncertainty else data**2)
     np.testing.assert_array_equal(plain.mask, data > 2)
@@ -216,7 +216,8 @@ BAD_PLANES = {
     "units": (lambda p, _: [*p[:5], in_counts(p[5])], r"holds cubes in DN, DN / \(pix s\): convert them"),
     "no unit": (lambda p, _: [*p[:5], replaced(p[5], unit=None)], "cubes without a unit"),
     "no uncertainty": (lambda p, _: [*p[:5], replaced(p[5], uncertainty=None)], "`uncertainty` is missing"),
-    "whole cubes": (lambda _, cube: [cube, cube], "cubes of several channels: give one for each"),
+    "one of whole cubes": (lambda p, cube: [*p[:5], cube], "cubes of several channels: give one for each"),
+    "the same time twice": (lambda _, cube: [cube, cube], r"`data\[1\]` is not later than the cube before it: sort"),
 }
 
 

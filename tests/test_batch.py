@@ -1,0 +1,248 @@
+"""Batches: every step as by hand, started again where they ended, and nothing lost to bad files or a full disk."""
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import astropy.units as u
+from sunpy.map import Map
+
+from sunpy_demreg import TemperatureResponse, _zarr, batch, batch_invert, invert, prepare, read
+from sunpy_demreg.cli import main
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def store(series_folder, tmp_path_factory):
+    """What a batch without any trouble makes."""
+    path = tmp_path_factory.mktemp("store") / "whole.zarr"
+    report = batch_invert(series_folder, path, BINS, **OPTIONS)
+    assert [step.outcome for step in report.steps] == ["done"] * 3
+    assert report.is_complete
+    return path
+
+
+def files_of(path):
+    """Of a store, with their contents."""
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def folder(series_folder, tmp_path):
+    """A copy of the files, to spoil."""
+    return Path(shutil.copytree(series_folder, tmp_path / "files"))
+
+
+def test_every_step_is_as_by_hand(series_folder, store):
+    result = read(store)
+    for k in range(3):
+        cube = prepare(sorted(map(str, series_folder.glob(f"step{k}_*"))), n_sample=16)
+        expected = invert(cube, TemperatureResponse.from_aia(cube), BINS, dtype="float32")
+        for key, each in expected.items():
+            np.testing.assert_array_equal(result[k][key].data.compute(), each.data)
+        np.testing.assert_array_equal(result[k]["dem"].uncertainty.array.compute(), expected["dem"].uncertainty.array)
+        assert np.all(abs(result.meta["observation"]["date"][:, k] - cube.meta["date"]) < 1 * u.us)
+        assert np.all(result.meta["observation"]["exposure_time"][:, k] == cube.meta["exposure_time"])
+
+
+def test_interrupted_batch_goes_on(series_folder, store, tmp_path, monkeypatch):
+    def interrupt(n_steps, step):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "a.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        batch_invert(series_folder, path, BINS, **OPTIONS, on_step=interrupt)
+    done = np.flatnonzero(zarr.open_group(path)["step_done"][:])
+    assert done.size == 1
+    assert read(path)["dem"].data.shape[1] == 1  # the steps that are whole
+    # What is left of the others does not count: here one that looks half-written.
+    half = next(k for k in range(3) if k not in done)
+    zarr.open_group(path)["dem"][:, half, :10] = 7
+    report = batch_invert(series_folder, path, BINS, **OPTIONS)
+    outcomes = [step.outcome for step in report.steps]
+    assert outcomes.count("kept") == 1
+    assert outcomes.count("done") == 2
+    assert files_of(path) == files_of(store)
+    monkeypatch.setattr(batch, "_submitter", None)  # nothing to compute, nothing to start
+    report = batch_invert(series_folder, path, BINS, **OPTIONS)
+    assert [step.outcome for step in report.steps] == ["kept"] * 3
+
+
+def test_later_steps_are_added(series_folder, store, tmp_path):
+    path = tmp_path / "a.zarr"
+    steps = [sorted(series_folder.glob(f"step{k}_*")) for k in range(3)]
+    batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
+    batch_invert(steps[2], path, BINS, **OPTIONS)  # the others need not be there any more
+    assert read(path)["dem"].data.shape[1] == 3
+    same, whole = files_of(path), files_of(store)
+    assert all(same[name] == whole[name] for name in whole if "/c/" in name)
+    later = tmp_path / "b.zarr"
+    batch_invert(steps[2], later, BINS, **OPTIONS)
+    with pytest.raises(ValueError, match=r"steps up to 2014-01-01T00:04.*not that at 2014-01-01T00:00.*last only"):
+        batch_invert(steps[0], later, BINS, **OPTIONS)
+
+
+def test_bad_files_are_reported_and_skipped(folder, store, tmp_path, capsys):
+    truncated, damaged = folder / "step1_171.fits", folder / "step2_193.fits"
+    truncated.write_bytes(truncated.read_bytes()[:-2000])
+    smap = Map(damaged)
+    smap.meta["exptime"] = 0
+    smap.save(damaged, overwrite=True)
+    (folder / "garbage.fits").write_bytes(b"garbage")
+    path = tmp_path / "a.zarr"
+    seen = []
+    report = batch_invert(folder, path, BINS, **OPTIONS, on_step=lambda n, step: seen.append((n, step)))
+    assert [step.outcome for step in report.steps] == ["done", "failed", "failed"]
+    assert "step1_171.fits: File may have been truncated" in report.steps[1].reason
+    assert "step2_193.fits'" in report.steps[2].reason
+    assert "must have a positive exposure time" in report.steps[2].reason
+    assert [(Path(name).name, reason[:15]) for name, reason in report.left_over] == [
+        ("garbage.fits", "cannot be read,")
+    ]
+    assert not report.is_complete
+    assert sorted(step for _, step in seen) == sorted(report.steps)
+    np.testing.assert_array_equal(read(path)[0:1]["dem"].data.compute(), read(store)[0:1]["dem"].data.compute())
+    # The command says the same, and its exit status too.
+    command = ["batch", str(folder), "--n-sample", "16", "--log-t", "5.6", "7.4", "0.2", "--output"]
+    assert main([*command, str(tmp_path / "b.zarr")]) == 1
+    output = capsys.readouterr()
+    assert "1 of 3 time steps" in output.out
+    assert "garbage.fits: cannot be read" in output.out
+    assert "2014-01-01T00:02:05" in output.out
+    assert "failed: " in output.err
+
+
+def test_command(series_folder, store, tmp_path, capsys):
+    command = ["batch", str(series_folder / "*.fits"), "--n-sample", "16", "--log-t", "5.6", "7.4", "0.2"]
+    path = tmp_path / "a.zarr"
+    assert main([*command, "--output", str(path)]) == 0
+    output = capsys.readouterr()
+    assert "3 of 3 time steps" in output.out
+    assert output.err.count("done, ") == 3
+    np.testing.assert_array_equal(read(path)["dem"].data.compute(), read(store)["dem"].data.compute())
+    assert main([*command, "--output", str(path), "--positivity", "constrain"]) == 1
+    assert "`--output` " in (error := capsys.readouterr().err)
+    assert 'positivity is "relax" there and "constrain" now' in error
+
+
+def test_full_disk_ends_the_batch_and_keeps_what_is_whole(series_folder, store, tmp_path, monkeypatch):
+    path, write = tmp_path / "a.zarr", zarr.storage.LocalStore.set
+    is_full = [False]
+
+    async def set_or_full(self, key, value, *args, **options):
+        if is_full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return await write(self, key, value, *args, **options)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "set", set_or_full)
+    with pytest.raises(OSError, match="No space left on device"):
+        batch_invert(series_folder, path, BINS, **OPTIONS, on_step=lambda n, step: is_full.__setitem__(0, True))
+    result = read(path)
+    assert result["dem"].data.shape[1] == 1
+    k = int(np.flatnonzero(zarr.open_group(path)["step_done"][:])[0])
+    np.testing.assert_array_equal(result[0]["dem"].data.compute(), read(store)[k]["dem"].data.compute())
+    is_full[0] = False
+    batch_invert(series_folder, path, BINS, **OPTIONS)
+    assert files_of(path) == files_of(store)
+
+
+# ---- clusters
+
+
+def test_local_cluster(series_folder, store, tmp_path):
+    batch_invert(series_folder, tmp_path / "a.zarr", BINS, **OPTIONS, workers=2)
+    assert files_of(tmp_path / "a.zarr") == files_of(store)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A Dask scheduler and two workers, each a process of its own; its address, and the workers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    common = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    worker = ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    processes = [subprocess.Popen([*dask, *command], **common) for command in (scheduler, worker, worker)]
+    try:
+        yield address, processes[1:]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_killed_worker_changes_nothing(series_folder, store, tmp_path, cluster, monkeypatch):
+    from distributed import Client
+
+    address, workers = cluster
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+    path = tmp_path / "a.zarr"
+
+    def kill_after_the_first(n_steps, step):
+        if workers[0].poll() is None:
+            assert zarr.open_group(path, mode="r")["step_done"][:].sum() == 1
+            workers[0].send_signal(signal.SIGKILL)
+            workers[0].wait()
+
+    report = batch_invert(series_folder, path, BINS, **OPTIONS, scheduler=address, on_step=kill_after_the_first)
+    assert workers[0].returncode == -signal.SIGKILL
+    assert workers[1].poll() is None
+    assert [step.outcome for step in report.steps] == ["done"] * 3
+    assert files_of(path) == files_of(store)
+
+
+def test_scheduler_that_is_not_there(series_folder, tmp_path, monkeypatch):
+    assert batch._CONNECT < 10
+    monkeypatch.setattr(batch, "_CONNECT", 0.5)
+    with pytest.raises(ConnectionError, match=r"`scheduler` 'tcp://127\.0\.0\.1:9': no scheduler answers"):
+        batch_invert(series_folder, tmp_path / "a.zarr", BINS, scheduler="tcp://127.0.0.1:9")
+    assert not (tmp_path / "a.zarr").exists()
+
+
+# ---- bad calls
+
+BAD_CALLS = {
+    "ending": ({"path": "a.fits"}, "`path` must end in .zarr"),
+    "two clusters": ({"workers": 2, "scheduler": "tcp://127.0.0.1:9"}, "pass only one of them"),
+    "workers": ({"workers": 0}, "`workers` must be a whole number of processes"),
+    "option": ({"positivity": "always"}, "no time step can be done: ValueError: `positivity` must be one of"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_CALLS.values(), ids=BAD_CALLS.keys())
+def test_bad_calls(series_folder, tmp_path, change, words):
+    given = {"path": "a.zarr"} | OPTIONS | change
+    with pytest.raises(ValueError, match=words):
+        batch_invert(series_folder, tmp_path / given.pop("path"), BINS, **given)
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_stores_are_refused(series_folder, store, tmp_path):
+    path = Path(shutil.copytree(store, tmp_path / "a.zarr"))
+    with pytest.raises(ValueError, match=r'other settings: .*dtype is "float32" there and "float64" now'):
+        batch_invert(series_folder, path, BINS, prepare_options={"n_sample": 16}, dtype="float64")
+    with pytest.raises(ValueError, match=r"n_sample is 16 there and 1 now"):
+        batch_invert(series_folder, path, BINS, **OPTIONS | {"prepare_options": {"n_sample": 1}})
+    with pytest.raises(ValueError, match=r"temperature_bin_edges is"):
+        batch_invert(series_folder, path, BINS[1:], **OPTIONS)
+    assert files_of(path) == files_of(store)
+    (tmp_path / "b.zarr").mkdir()
+    with pytest.raises(ValueError, match="exists but is not the store of a batch"):
+        batch_invert(series_folder, tmp_path / "b.zarr", BINS, **OPTIONS)
+    assert _zarr.open_store(path).attrs["settings"]["n_sample"] == "16"

@@ -1,0 +1,258 @@
+"""Series in time: sorted into sets, one lazy cube, and a Zarr store with all of it."""
+
+import numpy as np
+import pytest
+import zarr
+
+import astropy.units as u
+from astropy.io import fits
+from ndcube import NDCubeSequence
+from sunpy.map import Map
+from sunpy.util.exceptions import SunpyUserWarning
+
+import sunpy_demreg
+from sunpy_demreg import TemperatureResponse, invert, prepare, prepare_series, read, write
+from sunpy_demreg._time_sets import Image, time_sets
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+
+
+@pytest.fixture(scope="module")
+def cubes(series_folder):
+    return [prepare(sorted(map(str, series_folder.glob(f"step{k}_*"))), n_sample=16) for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def series(series_folder):
+    return prepare_series(series_folder, n_sample=16)
+
+
+@pytest.fixture(scope="module")
+def bins():
+    return 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+
+
+@pytest.fixture(scope="module")
+def result(series, bins):
+    return invert(series, TemperatureResponse.from_aia(series), bins)
+
+
+# ---- sets
+
+
+def images(times):
+    """Images of channels, whose times are given."""
+    return [Image(f"{c} {t}", c, float(t), None) for c, seconds in times.items() for t in seconds]
+
+
+def sorted_times(sets):
+    return [[image.seconds for image in each] for each in sets]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected", "left"),
+    [
+        # The exposure control moves the channels against each other.
+        ({94: [1, 13, 25], 171: [11, 23, 35], 335: [2, 14, 26]}, [[13, 11, 14], [25, 23, 26]], 3),
+        # The nearest, not the first.
+        ({94: [10], 171: [0, 8, 13]}, [[10, 8]], 2),
+        # No image twice: the nearer set gets it, and the other its next choice.
+        ({94: [0, 2], 171: [1.5, 8]}, [[0, 8], [2, 1.5]], 0),
+        ({94: [0, 12, 24], 171: [0, 24], 335: [0, 12, 24]}, [[0, 0, 0], [24, 24, 24]], 2),
+        ({94: [0], 171: [100]}, [], 2),
+        ({}, [], 0),
+    ],
+)
+def test_time_sets(times, expected, left):
+    given = images(times)
+    for order in (given, given[::-1]):
+        sets, left_over = time_sets(order, 12)
+        assert sorted_times(sets) == expected
+        assert len(left_over) == left
+        assert sorted(i.name for each in [*sets, left_over] for i in each) == sorted(i.name for i in given)
+
+
+def test_left_over_files_are_told(series_folder, tmp_path):
+    files = sorted(series_folder.glob("*.fits"))
+    helium = Map(files[0])
+    helium.meta["wavelnth"] = 304
+    Map(helium.data, helium.meta).save(tmp_path / "304.fits")
+    (tmp_path / "garbage.fits").write_bytes(b"garbage" * 1000)
+    with pytest.warns(SunpyUserWarning) as caught:
+        cube = prepare_series([*files[1:], str(tmp_path)], n_sample=16)
+    assert cube.shape[:2] == (6, 2)
+    assert len(cube.meta["left_over"]) == 5 + 2
+    messages = [str(w.message) for w in caught if "left over" in str(w.message)]
+    assert len(messages) == 1
+    assert messages[0].startswith("7 of `maps` are in no set and left over: ")
+
+
+# ---- the cube
+
+
+def test_every_time_is_that_of_its_maps(series, cubes):
+    assert series.shape == (6, 3, 20, 22)
+    for k, cube in enumerate(cubes):
+        np.testing.assert_array_equal(series[:, k].data.compute(), cube.data)
+        np.testing.assert_array_equal(series[:, k].uncertainty.array.compute(), cube.uncertainty.array)
+        np.testing.assert_array_equal(series[:, k].mask.compute(), cube.mask)
+        assert np.all(series.meta["exposure_time"][:, k] == cube.meta["exposure_time"])
+        assert np.all(abs(series.meta["date"][:, k] - cube.meta["date"]) < 1 * u.ns)
+    times = series.axis_world_coords("time")[0]
+    assert np.all(abs(times - cubes[0].meta["date"].tai.mean().utc - [0, 120, 240] * u.s) < 1 * u.us)
+    assert series[:, 1:3].meta["date"].shape == (6, 2)
+
+
+def test_maps_files_and_sequences_give_the_same(series, series_folder):
+    maps = [Map(path) for path in sorted(series_folder.glob("*.fits"))][::-1]
+    for given in (maps, Map(maps, sequence=True), str(series_folder / "*.fits")):
+        other = prepare_series(given, n_sample=16)
+        np.testing.assert_array_equal(other.data.compute(), series.data.compute())
+
+
+def test_cubes_in_sequence_are_a_series(series, cubes, bins, result):
+    response = TemperatureResponse.from_aia(series)
+    other = invert(NDCubeSequence(cubes), response, bins)
+    np.testing.assert_array_equal(other["dem"].data, result["dem"].data.compute())
+    one = invert(cubes[1], response, bins)
+    np.testing.assert_array_equal(one["dem"].data, result[1]["dem"].data.compute())
+    assert result["dem"].data.shape == (9, 3, 20, 22)
+    assert other["chi_squared"].wcs.world_axis_physical_types[-1] == "time"
+
+
+# ---- files
+
+
+def test_one_time_goes_to_a_fits_file(result, tmp_path):
+    with pytest.raises(ValueError, match=r"of a series write one time, `result\[0\]`, or all of them to a \.zarr"):
+        write(result, tmp_path / "all.fits")
+    write(result[1], tmp_path / "one.fits")
+    one = read(tmp_path / "one.fits")
+    np.testing.assert_array_equal(one["dem"].data, result[1]["dem"].data.compute())
+    with fits.open(tmp_path / "one.fits", checksum=True) as hdus:
+        assert hdus["DEM"].verify_datasum() == 1
+
+
+@pytest.mark.parametrize("sliced", [False, True])
+def test_zarr_store_of_a_series(result, tmp_path, sliced):
+    given = result[1:3, 2:9, 3:20] if sliced else result
+    write(given, tmp_path / "a.zarr")
+    back = read(tmp_path / "a.zarr")
+    assert zarr.open_group(tmp_path / "a.zarr").attrs["masks"] == []  # they follow from the status
+    for key, cube in given.items():
+        np.testing.assert_array_equal(back[key].data.compute(), cube.data.compute())
+        assert back[key].unit == cube.unit
+        if cube.mask is not None:
+            np.testing.assert_array_equal(back[key].mask.compute(), cube.mask.compute())
+    one, other = (each["dem"].wcs.low_level_wcs.pixel_to_world_values(1, 2, 0, 3) for each in (back, given))
+    np.testing.assert_allclose(np.delete(one, 2), np.delete(other, 2), rtol=1e-12)  # the times have another start
+    one, other = (each["dem"].axis_world_coords("time")[0] for each in (back, given))
+    assert np.all(abs(one - other) < 1 * u.us)
+    assert np.all(back.meta["observation"]["date"] == given.meta["observation"]["date"])
+    assert back.meta["chi_squared_target"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zarr_store_is_plain(result, tmp_path):
+    import xarray
+
+    write(result, tmp_path / "a.zarr")
+    with xarray.open_zarr(tmp_path / "a.zarr", consolidated=False) as dataset:
+        assert dataset["dem"].dims == ("temperature", "time", "y", "x")
+        assert dataset["dem"].attrs["units"] == "K-1 cm-5"
+        assert str(dataset["time"].values[0])[:19] == "2014-01-01T00:00:05"
+        np.testing.assert_array_equal(dataset["dem"].values, result["dem"].data.compute())
+        np.testing.assert_allclose(dataset["temperature"], result["dem"].axis_world_coords(0)[0].value)
+        assert dataset["channel"].values.tolist() == [94, 131, 171, 193, 211, 335]
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    header = fits.Header.fromstring(group.attrs["wcs"], sep="\n")
+    assert header["CTYPE1"] == "HPLN-TAN"
+
+
+def test_zarr_store_of_arrays_in_memory_and_changed_masks(cubes, bins, tmp_path):
+    result = invert(cubes[0], TemperatureResponse.from_aia(cubes[0]), bins, dtype="float32")
+    result["dem"].mask[0, 3, 4] = True
+    write(result, tmp_path / "a.zarr")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        write(result, tmp_path / "a.zarr")
+    write(result, tmp_path / "a.zarr", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+    back = read(tmp_path / "a.zarr")
+    for key, cube in result.items():
+        assert back[key].data.dtype == cube.data.dtype
+        np.testing.assert_array_equal(back[key].data, cube.data)
+        np.testing.assert_array_equal(np.asarray(back[key].mask), cube.mask) if cube.mask is not None else None
+    assert str(back.meta["observation"]) == str(dict(result.meta)["observation"])
+
+
+def test_damage_of_a_store_shows(cubes, bins, tmp_path):
+    result = invert(cubes[0], TemperatureResponse.from_aia(cubes[0]), bins)
+    write(result, tmp_path / "a.zarr")
+    chunk = tmp_path / "a.zarr" / "dem" / "c" / "0" / "0" / "0"
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(ValueError, match="checksum"):
+        read(tmp_path / "a.zarr")["dem"].data.compute()
+    (tmp_path / "b.zarr").mkdir()
+    with pytest.raises(ValueError, match=r"`path` .* is not a result that sunpy_demreg\.write wrote"):
+        read(tmp_path / "b.zarr")
+
+
+def test_damage_of_a_fits_file_written_by_blocks_shows(result, tmp_path):
+    write(result[0], tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits") as hdus:
+        place = hdus["CHI_SQUARED"].fileinfo()["datLoc"]
+    data = bytearray((tmp_path / "a.fits").read_bytes())
+    data[place + 11] ^= 1
+    (tmp_path / "a.fits").write_bytes(data)
+    with pytest.raises(ValueError, match="checksum of CHI_SQUARED does not match"):
+        read(tmp_path / "a.fits")
+
+
+# ---- bad calls
+
+
+def shifted(path, folder):
+    smap = Map(path)
+    smap.meta["crpix1"] += 1
+    Map(smap.data, smap.meta).save(folder / path.name)
+
+
+BAD_SERIES = {
+    "empty": (lambda f, t: t, {}, ValueError, "`maps` is empty"),
+    "no such file": (lambda f, t: t / "no.fits", {}, FileNotFoundError, "there is no file"),
+    "not maps": (lambda f, t: 3, {}, TypeError, "`maps` must be a list of maps or file names, or a folder"),
+    "not a map": (lambda f, t: [3], {}, TypeError, r"`maps\[0\]` must be a sunpy map or a file name"),
+    "no set": (
+        lambda f, t: sorted(f.glob("step0*")),
+        {"tolerance": 0.1 * u.s},
+        ValueError,
+        r"`maps` hold no image of each channel within 0\.1 s of each other \(found: 94 Å 1, .*longer `tolerance`",
+    ),
+    "tolerance without unit": (lambda f, t: f, {"tolerance": 12}, TypeError, "`tolerance` must be a time"),
+    "negative tolerance": (lambda f, t: f, {"tolerance": -1 * u.s}, ValueError, "`tolerance` must be finite"),
+}
+
+
+@pytest.mark.parametrize(("given", "options", "error", "words"), BAD_SERIES.values(), ids=BAD_SERIES.keys())
+def test_bad_series(series_folder, tmp_path, given, options, error, words):
+    with pytest.raises(error, match=words):
+        prepare_series(given(series_folder, tmp_path), n_sample=16, **options)
+
+
+def test_series_whose_grid_moves_is_refused(series_folder, tmp_path):
+    for path in series_folder.glob("step1*"):
+        shifted(path, tmp_path)
+    files = [*series_folder.glob("step0*"), *tmp_path.glob("*")]
+    with pytest.raises(ValueError, match=r"grids of `data\[0\]` and `data\[1\]` differ by up to 1\.00 pixels"):
+        prepare_series(files, n_sample=16)
+
+
+def test_truncated_file_is_named(series_folder, tmp_path):
+    path = sorted(series_folder.glob("step0*"))[2]
+    (tmp_path / path.name).write_bytes(path.read_bytes()[:-2000])
+    files = [other for other in series_folder.glob("*") if other != path]
+    with pytest.raises(ValueError, match=rf"cannot use .*{path.name} \(.*truncated.*\): leave it out"):
+        prepare_series([*files, tmp_path / path.name], n_sample=16)
+    assert sunpy_demreg.prepare_series(files[:0] + sorted(series_folder.glob("step1*")), n_sample=16).shape[1] == 1
