@@ -10,7 +10,7 @@ from array_api_compat import is_cupy_array
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["BACKENDS", "available_cores", "classify", "run"]
+__all__ = ["BACKENDS", "available_cores", "check_home", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
@@ -103,7 +103,13 @@ def run(
     Solution
         With the pixel axes of `intensity` behind the channel or temperature axis.
     """
-    _check_home(backend, intensity=intensity, uncertainty=uncertainty, status=status, weight=weight)
+    of_pixels = weight if weight is not None and weight.ndim > 1 else None
+    check_home(data=intensity, uncertainty=uncertainty, status=status, weighting=of_pixels)
+    if is_cupy_array(intensity) and backend != "cupy":
+        raise TypeError(
+            f"`backend` {backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or move "
+            "them to the host with `.get()`"
+        )
     with intensity.device if is_cupy_array(intensity) else nullcontext():
         return _run(
             intensity,
@@ -160,20 +166,14 @@ def _contiguous(array, dtype):
     return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
 
 
-def _check_home(backend, **arrays):
-    """Whether all arrays are where the engine takes them from; one weight for all pixels may be anywhere."""
-    arrays = {name: array for name, array in arrays.items() if array is not None and (name, array.ndim) != ("weight", 1)}
-    on_device = {name: is_cupy_array(array) for name, array in arrays.items()}
+def check_home(**arrays):
+    """Raise if some arrays are on a GPU and others are not."""
+    on_device = {name: is_cupy_array(array) for name, array in arrays.items() if array is not None}
     if len(set(on_device.values())) > 1:
-        there, here = ([name for name in arrays if on_device[name] is where] for where in (True, False))
+        there, here = ([name for name in on_device if on_device[name] is where] for where in (True, False))
         raise TypeError(
-            f"`{'`, `'.join(there)}` are CuPy's but `{'`, `'.join(here)}` NumPy's: move all to the GPU with "
-            "`cupy.asarray`, or all to the host with `.get()`"
-        )
-    if on_device["intensity"] and backend != "cupy":
-        raise TypeError(
-            f"`backend` {backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or move "
-            "them to the host with `.get()`"
+            f"`{'`, `'.join(there)}` is on the GPU (CuPy) but `{'`, `'.join(here)}` on the host: move all to the GPU "
+            "with `cupy.asarray`, or all to the host with `.get()`"
         )
 
 

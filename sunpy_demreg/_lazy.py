@@ -3,6 +3,7 @@
 from itertools import count
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from sunpy.util.exceptions import warn_user
 
@@ -15,7 +16,9 @@ def is_lazy(*arrays):
 
 
 def as_array(array, name, dtype=None):
-    """The array with its elements of the type, as NumPy's or Dask's, whichever it was."""
+    """The array with its elements of the type, as NumPy's, Dask's or CuPy's, whichever it was."""
+    if is_cupy_array(array):
+        return array if dtype is None else array.astype(dtype, copy=False)
     if not is_lazy(array):
         return np.asarray(array, dtype=dtype)
     if any(np.isnan(length) for length in array.shape):

@@ -1,5 +1,6 @@
 """CUDA C++ compiled for the processor at hand, where a thread of the device becomes a thread of OpenMP."""
 
+import atexit
 import ctypes
 import hashlib
 import shutil
@@ -71,8 +72,9 @@ def _text(source):
 
 @lru_cache(maxsize=1)
 def _folder():
-    folder = tempfile.TemporaryDirectory(prefix="cuda-on-host-")
-    return folder, Path(folder.name)  # it is removed with this object
+    folder = Path(tempfile.mkdtemp(prefix="cuda-on-host-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @lru_cache(maxsize=None)
@@ -81,8 +83,7 @@ def compiled(source):
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++, to run the text of the GPU's kernel on the processor at hand")
-    _, folder = _folder()
-    stem = folder / hashlib.sha256(source.encode()).hexdigest()[:16]
+    stem = _folder() / hashlib.sha256(source.encode()).hexdigest()[:16]
     path = stem.with_suffix(".cpp")
     path.write_text(_text(source), encoding="utf-8")
     # A product may be fused with the sum that takes it up, as on a device.

@@ -319,7 +319,13 @@ def installed(monkeypatch):
     )
     cupy = _from_numpy(np, "cupy")
     vars(cupy).update(
-        ndarray=ndarray, asarray=asarray, empty=empty, RawKernel=RawKernel, cuda=cuda, asnumpy=lambda a: a.get(), get_default_memory_pool=_Pool
+        ndarray=ndarray,
+        asarray=asarray,
+        empty=empty,
+        RawKernel=RawKernel,
+        cuda=cuda,
+        asnumpy=lambda a: a.get(),
+        get_default_memory_pool=_Pool,
     )
     cupyx = _module("cupyx", empty_pinned=lambda shape, dtype=float: np.full(shape, 55, dtype))
     for name, module in (("cupy", cupy), ("cupyx", cupyx), ("array_api_compat.cupy", _namespace)):

@@ -230,8 +230,16 @@ def test_few_pixels_share_out_the_bins(device):
     ("trouble", "error", "words"),
     [
         ({"n_devices": 0}, RuntimeError, r"finds no GPU that CuPy can use \(cudaErrorNoDevice.*backend='cpu'"),
-        ({"capability": "35"}, RuntimeError, r"needs a GPU of compute capability 6.0 or more.* 3.5: pass backend='cpu'"),
-        ({"compile_error": "bad"}, RuntimeError, r"cannot compile for this GPU, of compute capability 9.0.*show_config"),
+        (
+            {"capability": "35"},
+            RuntimeError,
+            r"needs a GPU of compute capability 6.0 or more.* 3.5: pass backend='cpu'",
+        ),
+        (
+            {"compile_error": "bad"},
+            RuntimeError,
+            r"cannot compile for this GPU, of compute capability 9.0.*show_config",
+        ),
     ],
 )
 def test_device_that_cannot_be_used_is_told(device, problem, trouble, error, words):
@@ -253,7 +261,9 @@ def test_mixed_arrays_are_told(device, problem):
     import cupy
 
     g, sigma, status, *rest = problem
-    with pytest.raises(TypeError, match=r"`intensity`, `status` are CuPy's but `uncertainty` NumPy's: move all"):
+    with pytest.raises(
+        TypeError, match=r"`data`, `status` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"
+    ):
         _execute.run(cupy.asarray(g), sigma, cupy.asarray(status), *rest, backend="cupy")
     with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
         _execute.run(*(cupy.asarray(a) for a in (g, sigma, status)), *rest, backend="cpu")
@@ -278,3 +288,74 @@ def test_plain_solution_is_the_truth_of_these_tests(problem):
     solved = (truth.status & int(Status.UNSOLVED)) == 0
     dem = compiled.dem.reshape(12, -1)[:, good]
     np.testing.assert_allclose(dem[:, solved], truth.dem[:, solved], rtol=1e-6, atol=1e-9 * np.nanmax(truth.dem))
+
+
+@pytest.fixture
+def there(device, small):
+    """A corner of the bundled maps on the device; one value is NaN."""
+    import cupy
+
+    from astropy.nddata import StdDevUncertainty
+    from ndcube import NDCube
+
+    data = small.data.copy()
+    data[2, 1, 1] = np.nan
+    arrays = data, small.uncertainty.array, small.mask
+
+    def cube(home):
+        data, sigma, mask = (home(a) for a in arrays)
+        uncertainty = StdDevUncertainty(sigma, copy=False)
+        return NDCube(data, small.wcs, uncertainty=uncertainty, mask=mask, unit=small.unit, meta=small.meta)
+
+    return cube(cupy.asarray), cube(np.asarray)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"method": "l2"}, {"positivity": "constrain", "dtype": "float32"}], ids=str)
+@pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
+def test_cube_on_the_device_gives_cubes_on_the_device(there, response, edges, kwargs):
+    import cupy
+
+    from sunpy_demreg import invert
+
+    ours, truth = (invert(cube, response, edges, **kwargs) for cube in there)
+    assert list(ours) == list(truth)
+    part = ours[..., 1:4, 2:5]
+    for key, cube in truth.items():
+        mine = ours[key]
+        assert isinstance(mine.data, cupy.ndarray)
+        assert mine.data.dtype == cube.data.dtype
+        np.testing.assert_allclose(mine.data.get(), cube.data, rtol=1e-5, atol=1e-9 * np.nanmax(np.abs(cube.data)))
+        if cube.mask is not None:
+            np.testing.assert_array_equal(mine.mask.get(), cube.mask)
+        np.testing.assert_array_equal(part[key].data.get(), mine.data.get()[..., 1:4, 2:5])
+    error = ours["dem"].uncertainty.array
+    assert isinstance(error, cupy.ndarray)
+    np.testing.assert_allclose(error.get(), truth["dem"].uncertainty.array, rtol=1e-5)
+    assert ours["status"].data.get()[1, 1] == Status.NOT_FINITE
+
+
+@pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
+def test_host_cube_through_the_gpu(there, response, edges):
+    """Real pixels: all outputs are those of the CPU."""
+    from sunpy_demreg import invert
+
+    ours, truth = (invert(there[1], response, edges, backend=backend) for backend in ("cupy", "cpu"))
+    for key, cube in truth.items():
+        scale = np.nan_to_num(np.abs(cube.data)).max(axis=0) if cube.data.ndim > 2 else 1.0
+        assert np.nanmax(np.abs(ours[key].data - cube.data) / scale) < 1e-9, key
+
+
+def test_cubes_that_are_here_and_there_are_told(there, response, edges):
+    from astropy.nddata import StdDevUncertainty
+    from ndcube import NDCube
+
+    from sunpy_demreg import invert
+
+    cube, on_host = there
+    mixed = NDCube(cube.data, cube.wcs, uncertainty=StdDevUncertainty(on_host.uncertainty.array), unit=cube.unit)
+    with pytest.raises(TypeError, match=r"`data` is on the GPU \(CuPy\) but `uncertainty` on the host"):
+        invert(mixed, response, edges)
+    with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
+        invert(cube, response, edges, backend="cpu")
+    with pytest.raises(TypeError, match=r"`data` is on the GPU.*but `weighting` on the host"):
+        invert(cube, response, edges, weighting=np.ones((36, *cube.shape[1:])))

@@ -176,7 +176,12 @@ class _CudaMachine:
     def half_maximum_finder(self):
         """Single precision finds them where rounding cannot change the answer; double precision does elsewhere."""
         finder = self._name("finder")
-        tables = "table", self.scalar("largest_response").value, f"table + {self._offset['fraction']}", "response_single"
+        tables = (
+            "table",
+            self.scalar("largest_response").value,
+            f"table + {self._offset['fraction']}",
+            "response_single",
+        )
         self._write("float weight_single[N_BINS];")
         self._write(f"const Columns {finder}({', '.join(tables)}, whole, weight, scratch, weight_single);")
 

@@ -139,9 +139,7 @@ class _Batch:
         answer, answer_there = self._rows("answer", self._n_answers)
         bits, bits_there = self._rows("bits", 1)
         parts = iter(np.split(np.arange(self._n_answers), np.cumsum([len(a) for a in self._answers])[:-1]))
-        into = (
-            None if a is None else answer_there[(part := next(parts))[0] : part[-1] + 1] for a in self._into[:-1]
-        )
+        into = (None if a is None else answer_there[(part := next(parts))[0] : part[-1] + 1] for a in self._into[:-1])
         n = len(self._given[0])
         with self.stream:
             given_there.set(given, stream=self.stream)
