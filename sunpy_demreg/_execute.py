@@ -200,20 +200,21 @@ def _empty_solution(intensity, problem, dtype):
 def _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, into, workers):
     """Blocks of pixels as they are done on the current device."""
     try:
-        from sunpy_demreg._engines import _streams, gpu
+        from sunpy_demreg._engines._streams import solve_on_device, stream
+        from sunpy_demreg._engines.gpu import Solver
     except ImportError as err:
         raise ImportError(
             "`backend` 'cupy' needs CuPy: install 'sunpy-demreg[cuda12]' or 'sunpy-demreg[cuda13]', whichever CUDA the "
             f"driver supports, or pass backend='cpu' ({err})"
         ) from err
-    solver = gpu.Solver(*problem, dtype, withheld)
+    solver = Solver(*problem, dtype, withheld)
     weight = problem[4]
     arrays = intensity, uncertainty, status, into, None if weight is None or weight.ndim == 1 else weight
     if is_cupy_array(intensity):
-        _streams.solve_on_device(solver, *arrays)
+        solve_on_device(solver, *arrays)
         yield slice(0, status.size)
     else:
-        yield from _streams.stream(solver, *arrays, workers or available_cores())
+        yield from stream(solver, *arrays, workers or available_cores())
 
 
 def _solver(backend, problem, dtype, memory_budget):

@@ -15,7 +15,7 @@ _TABLE = 1 << 16  # doubles: the largest shared memory of a block here
 
 # What the kernel takes for granted on a device. The blocks run one after the other, the threads of one all at once, so
 # that a barrier is one. The shared memory holds NaN before, and is only as large as was asked for.
-_SHIM = f"""
+SHIM = f"""
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -67,7 +67,7 @@ extern "C" long launch(unsigned grid_x, unsigned grid_y, unsigned block, void **
 
 def _text(source):
     source = source.replace('extern "C" __global__', "__global__")
-    return _SHIM + source + _LAUNCH
+    return SHIM + source + _LAUNCH
 
 
 @lru_cache(maxsize=1)
@@ -87,7 +87,7 @@ def compiled(source):
     path = stem.with_suffix(".cpp")
     path.write_text(_text(source), encoding="utf-8")
     # A product may be fused with the sum that takes it up, as on a device.
-    flags = "-std=c++17 -O1 -march=native -ffp-contract=fast -fopenmp -shared -fPIC -w".split()
+    flags = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC", "-w"]
     library = stem.with_suffix(".so")
     subprocess.run([compiler, *flags, path, "-o", library], check=True, capture_output=True, text=True)
     launch = ctypes.CDLL(str(library)).launch

@@ -204,7 +204,8 @@ class ndarray(NDArrayOperatorsMixin):
         return out
 
     def set(self, array, stream=None):
-        assert array.shape == self.shape and array.dtype == self.dtype and array.flags.c_contiguous
+        assert (array.shape, array.dtype) == (self.shape, self.dtype)
+        assert array.flags.c_contiguous
         _on_stream(lambda: np.copyto(self._array, array), stream)
 
 

@@ -59,5 +59,5 @@ def test_outputs_in_single_precision_are_rounded_when_they_are_stored():
 
 
 def test_error_of_the_compiler_is_an_error():
-    with pytest.raises(RuntimeError, match="sm_90.*identifier"):
+    with pytest.raises(RuntimeError, match=r"sm_90.*identifier"):
         compile_kernel('extern "C" __global__ void broken() { unknown = 1; }', "sm_90")

@@ -295,7 +295,7 @@ class _CudaMachine:
     def _text(self, value):
         if isinstance(value, Symbol):
             return value.value
-        return value if isinstance(value, str) else _INFINITIES.get(value) or repr(value)
+        return value if isinstance(value, str) else _INFINITIES.get(value) or repr(float(value))
 
     def _write(self, line):
         self.lines.append(line)
