@@ -260,8 +260,8 @@ def tables(report):
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in full["seconds"].items())
     return {
         "dask_full_disk": note + f"One set of 4096 × 4096 pixels ({full['n_solved']} of {full['n_pixels']} solved, "
-        f"{EDGES.size - 1} bins, all outputs, float32), from RICE-compressed FITS files to a Zarr store, and from there "
-        f"to a FITS file: {steps} on the clock, {full['processor_seconds']:.0f} s of the processor, "
+        f"{EDGES.size - 1} bins, all outputs, float32), from RICE-compressed FITS files to a Zarr store, and from "
+        f"there to a FITS file: {steps} on the clock, {full['processor_seconds']:.0f} s of the processor, "
         f"**{full['peak_bytes'] / 1e9:.2f} GB** resident at the peak ({full['peak_bytes_of_the_batch'] / 1e9:.2f} GB "
         f"before the FITS file). The store takes {full['bytes_of_the_store'] / 1e9:.2f} GB in "
         f"{full['files_of_the_store']} files, the FITS file {full['bytes_of_the_file'] / 1e9:.2f} GB ({machine}).\n",

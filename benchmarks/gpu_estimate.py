@@ -48,7 +48,8 @@ template <class T> struct Counted {
 };
 template <class T> constexpr int at(int i) { return sizeof(T) == 8 ? i : 5 + (i > 1 ? 1 : i); }
 #define BINARY(sign, i) \\
-    template <class T> Counted<T> operator sign(Counted<T> a, Counted<T> b) { ++counts[at<T>(i)]; return a.x sign b.x; } \\
+    template <class T> Counted<T> operator sign(Counted<T> a, Counted<T> b) \\
+    { ++counts[at<T>(i)]; return a.x sign b.x; } \\
     template <class T> Counted<T> operator sign(Counted<T> a, T b) { ++counts[at<T>(i)]; return a.x sign b; } \\
     template <class T> Counted<T> operator sign(T a, Counted<T> b) { ++counts[at<T>(i)]; return a sign b.x; }
 BINARY(+, 0) BINARY(-, 0) BINARY(*, 1) BINARY(/, 2)

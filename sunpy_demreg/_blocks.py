@@ -73,12 +73,10 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
 
     A block is solved on one thread, whichever the scheduler gives it, once for all outputs.
     """
-    from dask.system import CPU_COUNT
-
     pixel_shape = pixels.intensity.shape[1:]
     weight = checked_weight(weighting, dlogt.size, pixel_shape)
     of_pixels = weight if weight is not None and weight.ndim > 1 else None
-    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype) * (workers or CPU_COUNT)
+    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype) * (workers or _execute.available_cores())
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
     blocks = as_blocks(arrays, "data", max(min(memory_limit // n_bytes, _MAX_PIXELS), 1))
     shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))

@@ -13,8 +13,9 @@ from sunpy_demreg._status import Status
 __all__ = ["BACKENDS", "available_cores", "check_home", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
-_MEMORY_BUDGET = 32 * 2**20  # bytes of working arrays of a block on NumPy; beyond the cache it is only slower
-_MAX_BLOCK = 2048  # measured: more lanes fall out of the cache, fewer pay for the calls
+_MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
+_MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
+_NUMPY_THREADS = 1  # measured: more wait for each other more than they work side by side
 _MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
 _CPU_BLOCK = 2048  # a few milliseconds: fine enough to share the work out evenly, and to stop at once
 
@@ -94,7 +95,7 @@ def run(
     progress : bool
         Show a progress bar.
     memory_budget : int, optional
-        Bytes that the working arrays of one block may take, with "numpy".
+        Bytes that the working arrays of all threads may take, with "numpy".
     keep_no_signal : bool
         Whether pixels with ``NO_SIGNAL`` keep the answer that a rule which always has one ("grid") gave.
 
@@ -107,8 +108,8 @@ def run(
     check_home(data=intensity, uncertainty=uncertainty, status=status, weighting=of_pixels)
     if is_cupy_array(intensity) and backend != "cupy":
         raise TypeError(
-            f"`backend` {backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or move "
-            "them to the host with `.get()`"
+            f"`backend` {backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or "
+            "move them to the host with `.get()`"
         )
     with intensity.device if is_cupy_array(intensity) else nullcontext():
         return _run(
@@ -152,7 +153,7 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
     if backend == "cupy":
         done = _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, flat, workers)
     else:
-        solver, size = _solver(backend, problem, dtype, memory_budget)
+        solver, size, workers = _solver(backend, problem, dtype, workers, memory_budget)
         done = _on_threads(work, range(0, n_pixels, size), workers)
     _finish(done, n_pixels if progress else None)
     status = np.where(status != 0, status, flat.status)
@@ -192,8 +193,8 @@ def _empty_solution(intensity, problem, dtype):
     except MemoryError as err:
         values = sum(int(np.prod(shape)) for name, shape in shapes.items() if name in options.outputs)
         raise MemoryError(
-            f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than are "
-            f"free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
+            f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than "
+            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
         ) from err
 
 
@@ -217,8 +218,8 @@ def _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, into, work
         yield from stream(solver, *arrays, workers or available_cores())
 
 
-def _solver(backend, problem, dtype, memory_budget):
-    """A function that solves a range of pixels, and how many it should get at a time."""
+def _solver(backend, problem, dtype, workers, memory_budget):
+    """A function that solves a range of pixels, how many it should get at a time, and on how many threads."""
     K, dlogt, logt, options, weight, functional = problem
     n, m = K.shape
     # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
@@ -227,7 +228,7 @@ def _solver(backend, problem, dtype, memory_budget):
             from sunpy_demreg._engines.cpu import Solver
         except ImportError as err:
             raise ImportError("backend='cpu' needs llvmlite: install it, or pass backend='numpy'") from err
-        return Solver(*problem, dtype), _CPU_BLOCK
+        return Solver(*problem, dtype), _CPU_BLOCK, workers or available_cores()
 
     def solve_block(intensity, uncertainty, status, into, start, stop):
         block = slice(start, stop)
@@ -247,10 +248,12 @@ def _solver(backend, problem, dtype, memory_budget):
             if whole is not None:
                 whole[..., block] = part
 
-    values_per_pixel = 3 * n * m + 3 * n * n + 16 * m + 200
-    values_per_pixel += 2 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
+    # Measured, rounded up.
+    values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
+    values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
     budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
-    return solve_block, int(min(max(budget // (8 * values_per_pixel), 1), _MAX_BLOCK))
+    workers = workers or _NUMPY_THREADS
+    return solve_block, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
 
 
 def _on_threads(work, starts, workers):
@@ -258,7 +261,7 @@ def _on_threads(work, starts, workers):
     if len(starts) == 1:  # threads cost more than a pixel
         yield work(starts[0])
         return
-    pool = ThreadPoolExecutor(workers or available_cores())
+    pool = ThreadPoolExecutor(workers)
     try:
         for future in as_completed([pool.submit(work, start) for start in starts]):
             yield future.result()

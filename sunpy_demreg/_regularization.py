@@ -9,12 +9,15 @@ or on how many pixels are solved together.
 
 from array_api_compat import array_namespace, device
 
-from sunpy_demreg._engines._arrays import invert_arrays, with_lanes
+from sunpy_demreg._engines._array_operations import with_lanes
+from sunpy_demreg._engines._arrays import invert_arrays
 from sunpy_demreg._engines._tables import Options, Solution, make_plan, make_tables
 from sunpy_demreg._engines._text import DIFFICULT
 from sunpy_demreg._status import Status
 
 __all__ = ["Options", "Solution", "solve", "solve_carefully"]
+
+_CAREFUL_LANES = 256  # at once: singular values need memory
 
 
 def solve(g, sigma, K, dlogt, logt, options, weight=None, functional=None):
@@ -67,6 +70,18 @@ def solve_carefully(g, sigma, tables, plan, weight=None):
     These are pixels of which an uncertainty is much smaller than the others, and those of channels that see nearly
     the same. The arguments are those of `sunpy_demreg._engines._arrays.invert_arrays`.
     """
+    xp = array_namespace(g, sigma)
+    parts = []
+    for start in range(0, g.shape[1], _CAREFUL_LANES):
+        lanes = slice(start, start + _CAREFUL_LANES)
+        part_weight = None if weight is None else weight[:, lanes]
+        parts.append(_solve_carefully(g[:, lanes], sigma[:, lanes], tables, plan, part_weight))
+    if len(parts) == 1:
+        return parts[0]
+    return Solution(*(None if a[0] is None else xp.concat(a, axis=-1) for a in zip(*parts, strict=True)))
+
+
+def _solve_carefully(g, sigma, tables, plan, weight):
     xp = array_namespace(g, sigma)
     solution = invert_arrays(g, sigma, tables, plan, weight, is_careful=True)
     is_finite = xp.ones(g.shape[1:], dtype=xp.bool, device=device(g))

@@ -14,8 +14,8 @@ from astropy.time import Time
 
 from sunpy_demreg._archive import open_archive
 from sunpy_demreg._execute import available_cores
+from sunpy_demreg._lazy_prepare import prepare_lazily
 from sunpy_demreg.inversion import invert
-from sunpy_demreg.observation import prepare
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.series import series_sets
 
@@ -116,6 +116,7 @@ def batch_invert(
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     make = partial(_result, edges=temperature_bin_edges, prepare_options=prepare_options or {}, options=options)
     settings = {"temperature_bin_edges": temperature_bin_edges, **(prepare_options or {}), **options}
+    settings.pop("memory_limit", None)  # which changes no value
     template = _first(make, sets, problems)
     archive = open_archive(path, template, times, settings)
 
@@ -158,7 +159,7 @@ def _reason(err):
 
 def _result(images, *, edges, prepare_options, options):
     """The lazy result of one time step."""
-    cube = prepare({image.name: image.map for image in images}, **prepare_options)
+    cube = prepare_lazily({image.name: image.map for image in images}, prepare_options)
     return invert(cube, TemperatureResponse.from_aia(cube), edges, **options)
 
 

@@ -120,9 +120,10 @@ def invert(
         NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the
         host go there and back in batches. Their answers agree to 1e-9.
     workers : `int`, optional
-        Number of threads; by default as many as the process may use. The answer does not depend on it. Of Dask
-        arrays the scheduler works on several blocks at once, each on one thread; ``workers`` then is how many blocks
-        a process may solve at the same time, by default as many as the scheduler gives it.
+        Number of threads; by default as many as the process may use, or one for plain arrays, which are not faster
+        on more. The answer does not depend on it. Of Dask arrays the scheduler works on several blocks at once, each
+        on one thread; ``workers`` then is how many blocks a process may solve at the same time, by default as many as
+        the scheduler gives it.
     memory_limit : `int` or `astropy.units.Quantity`, optional
         Bytes that the inversion may take for its result and its working arrays, by default 80 percent of what is
         available. Of Dask arrays it bounds what a process holds of blocks in hand: larger blocks are divided.

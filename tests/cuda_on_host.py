@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,16 +70,16 @@ def _text(source):
     return SHIM + source + _LAUNCH
 
 
-@lru_cache(maxsize=1)
+@cache
 def _folder():
     folder = Path(tempfile.mkdtemp(prefix="cuda-on-host-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(source):
-    """``launch(grid x, grid y, block, pointers to the arguments, bytes of shared memory)``; it tells whether these were enough."""
+    """``launch(grid x, grid y, block, arguments, bytes of shared memory)`` tells whether these bytes were enough."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++, to run the text of the GPU's kernel on the processor at hand")

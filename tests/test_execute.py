@@ -1,6 +1,7 @@
 """Batches: they bound the memory, and change nothing."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -35,6 +36,21 @@ def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
     for answer in answers[1:]:
         for one, other in zip(answers[0], answer, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("n", "m", "workers"), [(6, 41, None), (6, 41, 2), (3, 200, None)])
+def test_memory_beyond_the_outputs_is_bounded(n, m, workers):
+    K, dlogt, logt = instrument(n, m)
+    g, sigma = pixels(K, logt, 9000 if m < 100 else 3000)
+    status, options = _execute.classify(g, sigma), Options()
+    tracemalloc.start()
+    try:
+        answer = _execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", workers=workers)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    outputs = sum(a.nbytes for a in answer if a is not None)
+    assert peak - outputs < 64e6
 
 
 def test_batch_of_bad_pixels_costs_nothing(monkeypatch):
@@ -96,7 +112,7 @@ def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
             time.sleep(0.01)  # or all are done before the first is looked at
             raise error
 
-        return solver, 10
+        return solver, 10, 2
 
     monkeypatch.setattr(_execute, "_solver", broken)
     with pytest.raises(error):

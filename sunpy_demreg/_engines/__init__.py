@@ -23,8 +23,9 @@ turns the text into work for its kind of processor. It offers:
     ``body(j)`` gives a value for each of the reductions: "sum", "minimum" or "maximum";
 ``each_bin(body)``, ``each_functional(body)``
     one after the other, nothing to reduce;
-``iterate(body, state, limit, pending=None)``
-    ``body(*state)`` gives the lanes still pending, and the next state; until none is pending;
+``iterate(body, state, limit, pending=None, given=())``
+    ``body(*given, *state)`` gives the lanes still pending, and the next state; until none is pending. A machine may
+    leave the other lanes out, if all that the body knows of lanes is ``given``;
 ``where``, ``maximum``, ``minimum``, ``abs``, ``sqrt``, ``exp``, ``log``
     what operators do not do.
 """

@@ -1,13 +1,18 @@
 """A machine whose lane values are arrays (N,), of any library that keeps to the array API: NumPy, CuPy."""
 
-import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_namespace
+from copy import copy
 
-from sunpy_demreg._engines._problem import EPSILON
-from sunpy_demreg._engines._tables import N_SAMPLES, OUTPUTS, SCALARS, Solution
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+from sunpy_demreg._engines._array_columns import widths_finder
+from sunpy_demreg._engines._array_operations import contract, sum_of_rows, with_lanes
+from sunpy_demreg._engines._lanes import Reflections, total
+from sunpy_demreg._engines._problem import EPSILON, Problem
+from sunpy_demreg._engines._tables import OUTPUTS, SCALARS, Solution
 from sunpy_demreg._engines._text import invert_lanes
 
-__all__ = ["invert_arrays", "with_lanes"]
+__all__ = ["invert_arrays"]
 
 
 def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
@@ -29,27 +34,15 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     -------
     `Solution`
     """
-    n_lanes = g.shape[1]
-    if n_lanes == 1:  # einsum takes the terms of a lone lane in another order
-        xp = array_namespace(g)
-        g, sigma = (xp.concat([a, a], axis=1) for a in (g, sigma))
-        weight = None if weight is None else xp.concat([weight, weight], axis=1)
     machine = _ArrayMachine(g, sigma, tables, plan, weight, is_careful=is_careful)
     # Lanes that are done are computed on beside the others, and those of extreme size come back as failed.
     with np.errstate(all="ignore"):
         invert_lanes(machine, plan)
-    outputs = dict.fromkeys(OUTPUTS) | {name: a[..., :n_lanes] for name, a in machine.outputs.items()}
-    return Solution(**outputs, status=machine.status[:n_lanes])
+    return Solution(**dict.fromkeys(OUTPUTS) | machine.outputs, status=machine.status)
 
 
 _ALL = slice(None)  # the bin j of a body that is run for all bins at once
-
-
-def with_lanes(xp, array, chosen, values):
-    """A copy of `array` whose chosen lanes have the given values."""
-    position = xp.cumulative_sum(xp.astype(chosen, xp.int64)) - 1
-    spread = xp.take(values, xp.where(chosen, position, 0), axis=values.ndim - 1)
-    return xp.where(chosen, spread, array)
+_FEW_BINS = 8  # at a time, where a body makes many values of each
 
 
 class _Basis:
@@ -60,49 +53,18 @@ class _Basis:
         self._U = [[U[:, i, k] for k in range(n)] for i in range(n)]
 
     def apply(self, x):
-        return [_sum([u * x_k for u, x_k in zip(row, x, strict=True)]) for row in self._U]
+        return [total([u * x_k for u, x_k in zip(row, x, strict=True)]) for row in self._U]
 
     def apply_transposed(self, x):
-        return [_sum([u * x_i for u, x_i in zip(column, x, strict=True)]) for column in zip(*self._U, strict=True)]
-
-
-def _sum(values):
-    result = values[0]
-    for value in values[1:]:
-        result = result + value
-    return result
-
-
-def _sum_of_rows(a):
-    """
-    Over the first axis: the first half of the rows plus the second, and so on.
-
-    In an order of our own: that of a library may depend on how many lanes there are.
-    """
-    odd = []
-    while a.shape[0] > 1:
-        half = a.shape[0] // 2
-        if a.shape[0] % 2:
-            odd.append(a[2 * half, :])
-        a = a[:half, :] + a[half : 2 * half, :]
-    return _sum([a[0, :], *odd])
-
-
-def _contract(a, b):
-    """``sum_k a[k, i] b[k, lane]``, in an order that does not depend on the lanes: (K, I), (K, N) -> (I, N)."""
-    if is_numpy_namespace(array_namespace(b)):
-        return np.einsum("ki,kn->in", a, b)  # without BLAS, whose order may
-    result = a[0, :, None] * b[0, None, :]
-    for k in range(1, a.shape[0]):
-        result = result + a[k, :, None] * b[k, None, :]
-    return result
+        return [total([u * x_i for u, x_i in zip(column, x, strict=True)]) for column in zip(*self._U, strict=True)]
 
 
 class _ArrayMachine:
     """
     What `sunpy_demreg._engines` lists.
 
-    The body of a loop over bins runs once, on arrays (m, N); but for `each_bin`, where j is a number.
+    The body of a loop over bins gets a slice as j, and works on arrays (bins, N); but for `each_bin`, where j is a
+    number.
     """
 
     def __init__(self, g, sigma, tables, plan, weight, *, is_careful):
@@ -133,14 +95,15 @@ class _ArrayMachine:
         return self._column(self._tables.response[:, i], j)
 
     def project(self, z, j):
-        z = self._xp.stack(z)
-        if j is not _ALL:
-            return _contract(self._tables.response[j, :, None], z)[0, :]
-        return _contract(self._xp.permute_dims(self._tables.response, (1, 0)), z)
+        response = self._tables.response
+        if isinstance(j, slice):
+            return contract(self._xp.permute_dims(response[j, :], (1, 0)), self._xp.stack(z))
+        if id(z) not in self._stacks:  # the same few lists for each bin
+            self._stacks[id(z)] = z, self._xp.stack(z)
+        return contract(response[j, :, None], self._stacks[id(z)][1])[0, :]
 
     def gram(self, name):
-        shape = self._m, self._g.shape[1]
-        sums = _contract(self._tables.response_pair, self._xp.broadcast_to(self._store[name], shape))
+        sums = contract(self._tables.response_pair, self._store[name])
         return [sums[p, :] for p in range(sums.shape[0])]
 
     def shared_gram(self, p):
@@ -156,7 +119,7 @@ class _ArrayMachine:
         return self._column(self._tables.functional[q, :], j)
 
     def _column(self, table, j):
-        return table[:, None] if j is _ALL else table[j]
+        return table[j, None] if isinstance(j, slice) else table[j]
 
     # --- storage
 
@@ -170,7 +133,7 @@ class _ArrayMachine:
         xp, m = self._xp, self._m
         zeros = xp.zeros((3, self._g.shape[1]), **self._kind)
         padded = xp.concat([zeros, self._store[name][1 : m - 1, :], zeros])
-        return _sum([padded[i : i + m, :] for i in range(5)])
+        return total([padded[i : i + m, :] for i in range(5)])
 
     def put_output(self, name, j, value):
         if name in self.outputs:
@@ -184,45 +147,20 @@ class _ArrayMachine:
         self.status = self._xp.astype(value, self._xp.int32)
 
     def half_maximum_finder(self):
-        def find(h):
-            column = self._store["weight"] * self.project(h, _ALL)
-            return self._ends_above(column, 0.5 * self._largest(column))
-
-        return find
-
-    def _ends_above(self, column, level):
-        """From the first and the last bin that are above, sample by sample until the line between bins is."""
-        xp = self._xp
-        is_above = column >= level
-        number = xp.arange(self._m, dtype=xp.int16, device=device(column))[:, None]
-        first = xp.min(xp.where(is_above, number, self._m), axis=0)
-        last = xp.max(xp.where(is_above, number, -1), axis=0)
-        is_any = last >= 0
-        lanes = xp.arange(is_any.shape[0], device=device(column))
-        values, tables = xp.reshape(column, (-1,)), self._tables
-        first = xp.take(tables.first_sample, xp.where(is_any, first, 0))
-        last = xp.take(tables.last_sample, xp.where(is_any, last, 0))
-        first, last = (self._end_above(values, level, lanes, s, step) for s, step in ((first, 1), (last, -1)))
-        return first, xp.where(is_any, last, -1.0)
-
-    def _end_above(self, values, level, lanes, s, step):
-        xp, tables, n_lanes = self._xp, self._tables, self._g.shape[1]
-        position = xp.take(tables.left, s) * n_lanes + lanes
-        lower, upper = xp.take(values, position), xp.take(values, position + n_lanes)
-        is_above = lower + xp.take(tables.fraction, s) * (upper - lower) >= level
-        found = xp.where(is_above, xp.astype(s, level.dtype), -1.0 if step < 0 else float(N_SAMPLES))
-        is_pending = ~is_above & (s != (N_SAMPLES - 1 if step > 0 else 0))
-        if xp.any(is_pending):  # the few lanes left go on
-            chosen = xp.nonzero(is_pending)[0]
-            rest = (xp.take(a, chosen) for a in (level, lanes, s + step))
-            found = with_lanes(xp, found, is_pending, self._end_above(values, *rest, step))
-        return found
+        return widths_finder(self._tables, self._store["weight"], self.scalar("largest_response"))
 
     # --- loops
 
     def over_bins(self, body, reductions):
-        reduce = {"sum": _sum_of_rows, "minimum": self._least, "maximum": self._largest}
-        return [reduce[how](value) for how, value in zip(reductions, body(_ALL), strict=True)]
+        reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
+        # A body of many values puts none into the storage, which would need all bins at once.
+        step = self._m if len(reductions) < 2 else _FEW_BINS
+        slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
+        parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
+        return [
+            reduce[how](self._xp.stack(part)) if len(part) > 1 else part[0]
+            for how, part in zip(reductions, zip(*parts, strict=True), strict=True)
+        ]
 
     def _least(self, value):
         return self._xp.min(value, axis=0)
@@ -231,6 +169,7 @@ class _ArrayMachine:
         return self._xp.max(value, axis=0)
 
     def each_bin(self, body):
+        self._stacks = {}
         for j in range(self._m):
             body(j)
 
@@ -238,13 +177,38 @@ class _ArrayMachine:
         for q in range(self._q):
             body(q)
 
-    def iterate(self, body, state, limit, pending=None):
-        if pending is None or self._xp.any(pending):
-            for _ in range(limit):
-                pending, state = body(*state)
-                if not self._xp.any(pending):
+    def iterate(self, body, state, limit, pending=None, given=()):
+        xp = self._xp
+        for turn in range(limit):
+            if pending is not None:
+                n_pending = int(xp.count_nonzero(pending))
+                if n_pending == 0:
                     break
+                if given and n_pending <= pending.shape[0] // 2:  # they go on by themselves
+                    lanes = xp.nonzero(pending)[0]
+                    some, still_pending, given = (self._at(lanes, value) for value in (state, pending, given))
+                    some = self.iterate(body, some, limit - turn, still_pending, given)
+                    return tuple(with_lanes(xp, a, pending, b) for a, b in zip(state, some, strict=True))
+            pending, state = body(*given, *state)
         return state
+
+    def _at(self, lanes, value):
+        """Of these lanes: an array, or what is made of arrays."""
+        if isinstance(value, list | tuple):
+            values = [self._at(lanes, v) for v in value]
+            return type(value)(*values) if hasattr(value, "_fields") else type(value)(values)
+        if isinstance(value, dict):
+            return {name: self._at(lanes, v) for name, v in value.items()}
+        if isinstance(value, _ArrayMachine):
+            part = copy(value)
+            names = ("_g", "_sigma", "_weight", "_store")
+            vars(part).update((name, self._at(lanes, getattr(value, name))) for name in names)
+            return part
+        if isinstance(value, Problem | Reflections | _Basis):
+            part = copy(value)
+            vars(part).update(self._at(lanes, vars(value)))
+            return part
+        return self._xp.take(value, lanes, axis=value.ndim - 1) if is_array_api_obj(value) else value
 
     # --- functions
 

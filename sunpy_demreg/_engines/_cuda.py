@@ -220,14 +220,14 @@ class _CudaMachine:
         body(j)
         self._write("}")
 
-    def iterate(self, body, state, limit, pending=None):
+    def iterate(self, body, state, limit, pending=None, given=()):
         names = [self._variable(self._kind(value), value.value) for value in state]
         go_on = self._variable("bool", "true" if pending is None else pending.value)
         turn = self._name("turn")
         self._write(f"#pragma unroll 1\nfor (int {turn} = 0; {turn} < {limit} && {go_on}; ++{turn}) {{")
         # Constants: the next state may hold parts of this one in another order.
         now = [self._new(self._kind(value), name) for value, name in zip(state, names, strict=True)]
-        pending, after = body(*now)
+        pending, after = body(*given, *now)
         for name, value in zip(names, after, strict=True):
             self._write(f"{name} = {value.value};")
         self._write(f"{go_on} = {pending.value};")

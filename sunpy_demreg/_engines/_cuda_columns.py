@@ -73,7 +73,8 @@ struct Columns {
 
     // Make a column: its largest element.
     template <class Real>
-    __device__ __forceinline__ static Real fill(const Real *response, const Real *weight, const Real (&h)[N_CHANNELS], Real *column)
+    __device__ __forceinline__ static Real fill(const Real *response, const Real *weight,
+                                                const Real (&h)[N_CHANNELS], Real *column)
     {
         Real largest = -INFINITE;
 #pragma unroll 4
@@ -88,7 +89,8 @@ struct Columns {
         return largest;
     }
 
-    template <class Real> __device__ __forceinline__ Ends find_ends(const Real *column, Real level, Real certainly) const
+    template <class Real>
+    __device__ __forceinline__ Ends find_ends(const Real *column, Real level, Real certainly) const
     {
         Ends ends = {N_SAMPLES, -1, false};
         int a = 0, b = N_BINS - 1;

@@ -22,32 +22,34 @@ def relax(problem, system, lam, goal):
 
     Not to where no plasma at all would fit too; the reference's rule ends after one that it would.
     """
-    M, signal = problem.M, problem.signal
+    M = problem.M
     on_grid = problem.plan.parameter_choice == "grid"
     grid = reference_grid(problem, system) if on_grid else None
     growth, most = M.scalar("growth"), M.scalar("max_iterations")
 
-    def may_be_raised(goal, count):
-        return ((goal < signal) if on_grid else (goal * growth < signal)) & (count < most)
+    def may_be_raised(problem, goal, count):
+        return ((goal if on_grid else goal * growth) < problem.signal) & (count < most)
 
-    def has_negative_bin(lam):
+    def has_negative_bin(problem, system, lam):
+        M = problem.M
         # v is positive, so the sign of the DEM does not need it.
         z = problem.dual(system.solution_in_reach(M, lam))
         return M.over_bins(lambda j: (M.project(z, j),), ("minimum",))[0] < 0.0
 
-    def step(lam, goal, count, negative):
+    def step(problem, system, grid, lam, goal, count, negative):
         goal = M.where(negative, goal * growth, goal)
         if on_grid:
             new = nearest_grid_sample(problem, system, goal, grid)
         else:
             new = discrepancy_root(problem, system, goal, near=lam)
         lam, count = M.where(negative, new, lam), count + 1.0
-        negative = negative & may_be_raised(goal, count) & has_negative_bin(lam)
+        negative = negative & may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
         return negative, (lam, goal, count, negative)
 
     count = 0.0 * lam + 1.0
-    negative = may_be_raised(goal, count) & has_negative_bin(lam)
-    lam, goal, *_ = M.iterate(step, (lam, goal, count, negative), 1000, pending=negative)
+    negative = may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
+    state, given = (lam, goal, count, negative), (problem, system, grid)
+    lam, goal, *_ = M.iterate(step, state, 1000, pending=negative, given=given)
     return lam, goal
 
 

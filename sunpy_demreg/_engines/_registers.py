@@ -126,14 +126,14 @@ class Recorder:
         self.loop(start, stop, step)
         return tuple(self.value_of(slot) for slot in slots)
 
-    def iterate(self, body, state, limit, pending=None):
+    def iterate(self, body, state, limit, pending=None, given=()):
         slots = [self.slot(value.value.type) for value in state]
         counter = self.slot(INT)
         self._store_all(state, slots)
         self.builder.store(self.index(limit), counter)
 
         def turn():
-            pending, state = body(*(self.value_of(slot) for slot in slots))
+            pending, state = body(*given, *(self.value_of(slot) for slot in slots))
             self._store_all(state, slots)
             left = self.builder.sub(self.builder.load(counter, typ=INT), self.index(1))
             self.builder.store(left, counter)

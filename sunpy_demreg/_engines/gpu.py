@@ -31,8 +31,8 @@ def check_device():
     capability = cupy.cuda.Device().compute_capability
     if int(capability) < _LEAST_CAPABILITY:
         raise RuntimeError(
-            f"`backend` 'cupy' needs a GPU of compute capability {_LEAST_CAPABILITY / 10} or more, but that of this one "
-            f"is {int(capability) / 10}: {cure}"
+            f"`backend` 'cupy' needs a GPU of compute capability {_LEAST_CAPABILITY / 10} or more, but this one has "
+            f"{int(capability) / 10}: {cure}"
         )
 
 
@@ -112,7 +112,6 @@ class Solver:
         K, dlogt, logt, options, functional = self._problem
         tables = [None if a is None else cupy.asarray(a) for a in (K, dlogt, logt, functional, self._shared_weight)]
         K, dlogt, logt, functional, shared_weight = tables
-        n, m = K.shape
         for start in range(0, status.size, _MOST_LANES):
             block = slice(start, start + _MOST_LANES)
             bad = status[block] != 0
@@ -147,5 +146,5 @@ def _allow_shared(kernel, n_bytes):
     except cupy.cuda.compiler.CompileException as err:
         raise RuntimeError(
             "`backend` 'cupy' cannot compile for this GPU, of compute capability "
-            f"{int(cupy.cuda.Device().compute_capability) / 10}, with the CUDA of this CuPy: look into `cupy.show_config()`"
+            f"{int(cupy.cuda.Device().compute_capability) / 10}, with the CUDA of this CuPy: see `cupy.show_config()`"
         ) from err
