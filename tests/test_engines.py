@@ -203,7 +203,7 @@ def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, o
     for least in (_simd_columns._LEAST, np.inf):  # with the latter, all columns are made in double precision
         monkeypatch.setattr(_simd_columns, "_LEAST", least)
         forget()
-        widths.append(run(*problem, options).temperature_resolution)
+        widths.append(run_on_cpu(*problem, options).temperature_resolution)
     forget()
     np.testing.assert_array_equal(*widths)
 
