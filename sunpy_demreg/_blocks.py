@@ -5,6 +5,7 @@ from functools import lru_cache
 from threading import BoundedSemaphore
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from sunpy_demreg import _execute
 from sunpy_demreg._arguments import checked_numbers, checked_weight
@@ -38,13 +39,15 @@ def solve_now(
     """
     pixel_shape = pixels.intensity.shape[1:]
     n_bytes = int(np.prod(pixel_shape)) * _bytes_per_pixel(K, options, functional, dtype)
-    if n_bytes > memory_limit:
+    if n_bytes > memory_limit and not is_cupy_array(pixels.intensity):
         raise MemoryError(
             f"`memory_limit` is {memory_limit / 1e9:.3g} GB but the result takes {n_bytes / 1e9:.3g} GB: ask for fewer "
             "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
             "result to a file"
         )
     weight = checked_weight(weighting, dlogt.size, pixel_shape)
+    if weight is not None and weight.ndim > 1:
+        _execute.check_home(data=pixels.intensity, weighting=weight)
     status = _execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
     return _execute.run(
         pixels.intensity,
@@ -59,7 +62,7 @@ def solve_now(
         dtype=dtype,
         backend=backend,
         workers=workers,
-        memory_budget=(memory_limit - n_bytes) // (workers or _execute.available_cores()),
+        memory_budget=max(memory_limit - n_bytes, 0) // (workers or _execute.available_cores()),
         progress=progress,
     )
 
