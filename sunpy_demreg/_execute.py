@@ -177,7 +177,7 @@ def _solver(backend, problem, dtype, workers, memory_budget):
 
 def _for_each(work, starts, workers, n_pixels):
     """Run ``work(start)`` for each start on threads; an error or Ctrl-C stops after the blocks in hand."""
-    if len(starts) == 1:  # threads cost more than a pixel
+    if len(starts) == 1 and n_pixels is None:  # threads cost more than a pixel
         work(starts[0])
         return
     pool = ThreadPoolExecutor(workers)
