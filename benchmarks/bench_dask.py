@@ -18,19 +18,21 @@ processor, of all threads and processes, hardly change with what else the machin
 import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 import dask
 import dask.array as da
 import numpy as np
-from bench_inversion import EDGES, ROOT, environment
 
 import astropy.units as u
 from astropy.io import fits
@@ -39,6 +41,8 @@ from ndcube import NDCube
 
 import sunpy_demreg as demreg
 
+ROOT = Path(__file__).parent.parent
+EDGES = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
 LIMIT = 4e9  # bytes resident
 TILES = 4
 CHUNKS = (32, 64, 128, 256, 512, 1024)
@@ -54,7 +58,7 @@ def main():
     if options.full_disk:
         print(json.dumps(full_disk(options.full_disk)))
         return
-    report = {"environment": environment() | {name: __import__(name).__version__ for name in ("dask", "zarr")}}
+    report = {"environment": environment()}
     with tempfile.TemporaryDirectory() as folder:
         make_files(Path(folder) / "files")
         command = [sys.executable, __file__, "--full-disk", folder]
@@ -66,6 +70,17 @@ def main():
         (ROOT / "docs" / "_tables" / f"{name}.rst").write_text(text, encoding="utf-8")
     path = ROOT / "benchmarks" / "results" / "dask.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def environment():
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "processor": next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown"),
+        "cores": len(os.sched_getaffinity(0)),
+        **{name: version(name) for name in ("sunpy-demreg", "dask", "zarr", "numpy")},
+    }
 
 
 def make_files(folder):

@@ -62,7 +62,7 @@ def solve_now(
         dtype=dtype,
         backend=backend,
         workers=workers,
-        memory_budget=max(memory_limit - n_bytes, 0) // (workers or _execute.available_cores()),
+        memory_budget=max(memory_limit - n_bytes, 0),
         progress=progress,
     )
 
@@ -76,9 +76,10 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
     pixel_shape = pixels.intensity.shape[1:]
     weight = checked_weight(weighting, dlogt.size, pixel_shape)
     of_pixels = weight if weight is not None and weight.ndim > 1 else None
-    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype) * (workers or _execute.available_cores())
+    share = memory_limit // (workers or _execute.available_cores())  # of a thread
+    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
-    blocks = as_blocks(arrays, "data", max(min(memory_limit // n_bytes, _MAX_PIXELS), 1))
+    blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
     shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
     outputs = [(shape, np.dtype(dtype)) if name in options.outputs else None for name, shape in shapes.items()]
     answers = map_pixels(
@@ -89,7 +90,7 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
         problem=(K, dlogt, logt, options),
         weight=None if of_pixels is not None else weight,
         workers=workers,
-        more={"functional": functional, "dtype": dtype, "backend": backend},
+        more={"functional": functional, "dtype": dtype, "backend": backend, "memory_budget": share // 4},
     )
     return Solution(*answers)
 
