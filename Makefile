@@ -21,7 +21,8 @@ help:
 	@echo 'make test-gpu, make bench-gpu   test and measure the GPU engine, where CuPy and a GPU are'
 	@echo 'make lint    check the style only'
 	@echo 'make docs    build the documentation in docs/_build/html (without network)'
-	@echo 'make bench   measure the speed of the inversion, next to its peers'
+	@echo 'make bench   measure the speed of the inversion, next to its peers, for the performance page; minutes on a quiet'
+	@echo '             machine; BENCH_ARGS="--baseline DIR" passes options to sunpy-demreg bench'
 	@echo 'make clean   remove what these commands made, but for .venv'
 	@echo 'Each builds .venv first where it is missing or out of date; PYTHON=... chooses its Python (>= 3.12).'
 
@@ -44,14 +45,14 @@ docs: .venv/.installed-docs
 	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo 'The documentation is in docs/_build/html/index.html'
 
-bench: .venv/.installed-tests
-	.venv/bin/python benchmarks/bench_inversion.py
+bench: .venv/.installed-bench
+	.venv/bin/sunpy-demreg bench --output benchmarks/results $(BENCH_ARGS)
 
 bench-gpu: .venv/.installed-tests
 	.venv/bin/python benchmarks/gpu.py
 
 clean:
-	rm -rf build dist demo-output docs/_build docs/api htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist bench-output demo-output docs/_build docs/api htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
 	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment knows where it was built and with which Python: after a move, or without that Python, it is

@@ -16,7 +16,7 @@ from sunpy_demreg._execute import check_home
 from sunpy_demreg._lazy import as_array, is_lazy
 from sunpy_demreg._wcs import _MAX_SHIFT, _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
 
-__all__ = ["ChannelData", "as_channel_data"]
+__all__ = ["ChannelData", "as_channel_data", "channel_planes", "stacked"]
 
 
 class ChannelData(NamedTuple):
@@ -50,7 +50,7 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
     ChannelData
     """
     if isinstance(data, NDCollection):
-        data = _stack(list(data.values()), [str(key) for key in data])
+        data = stacked(list(data.values()), [str(key) for key in data])
     elif isinstance(data, NDCubeSequence):
         data = _sequence(data.data)
     elif not isinstance(data, NDCube | u.Quantity) and _holds_maps(data):
@@ -237,10 +237,10 @@ def _sequence(cubes):
         from sunpy_demreg.series import in_time
 
         return in_time(cubes)
-    return _stack(cubes, None)
+    return stacked(cubes)
 
 
-def _stack(cubes, labels):
+def stacked(cubes, labels=None):
     """One cube of the per-channel cubes, along a new first axis."""
     if any(cube.unit is None for cube in cubes):
         raise ValueError("`data` holds cubes without a unit: each needs one")
@@ -269,6 +269,12 @@ def _stack(cubes, labels):
         unit=unit,
         meta=_gathered(metas) | ({} if labels is None else {"channels": np.array(labels)}),
     )
+
+
+def channel_planes(cube):
+    """Images of a channel cube, or itself if it is one."""
+    is_plane = np.ndim(cube.meta["channels"]) == 0
+    return [cube] if is_plane else [cube[i] for i in range(cube.shape[0])]
 
 
 def _stacked(pairs, unit, axis=0):

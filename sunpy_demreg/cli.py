@@ -1,7 +1,7 @@
-"""The command line: ``sunpy-demreg demo``, ``invert`` and ``batch``."""
+"""The command line: ``sunpy-demreg demo``, ``invert``, ``batch`` and ``bench``."""
 
-# Neither this nor `_maps` loads more than the standard library, so that an interruption of the slow imports
-# ends in `main` as well.
+# Neither this nor what it imports from the package loads more than the standard library, so that an interruption of
+# the slow imports ends in `main` as well.
 import argparse
 import math
 import os
@@ -14,6 +14,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from sunpy_demreg._bench.command import add_arguments, chosen_parts
 from sunpy_demreg._cli_batch import add_batch_options, run_batch
 from sunpy_demreg._maps import matching_paths
 
@@ -21,11 +22,14 @@ __all__ = ["main"]
 
 # What the arguments of the library, which its messages name, are called here.
 _WORDS = {
+    "bin": "--bin",
     "chi_squared_target": "--chi-squared-target",
     "maps": "the files",
     "memory_limit": "--memory-limit",
     "n_sample": "--n-sample",
     "path": "--output",
+    "pointing_table": "--pointing-table",
+    "reference": "--reference",
     "saturation": "--saturation",
     "scheduler": "--scheduler",
     "temperature_bin_edges": "--log-t",
@@ -76,7 +80,7 @@ def _parser():
     demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
     demo.set_defaults(run=_demo)
 
-    invert = commands.add_parser("invert", help="invert AIA level 1.5 files of one time")
+    invert = commands.add_parser("invert", help="invert AIA files of one time")
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
     invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
     invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
@@ -90,6 +94,10 @@ def _parser():
     add_batch_options(batch)
     _add_choices(batch)
     batch.set_defaults(run=_batch)
+
+    bench = commands.add_parser("bench", help="measure the speed of the inversion, and check its answers")
+    add_arguments(bench)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -113,6 +121,11 @@ def _add_choices(invert):
         metavar="DN",
         help="mask values above this many counts (default: %(default)s)",
     )
+    invert.add_argument(
+        "--pointing-table", metavar="FILE", help="newer pointing of level 1: an ECSV table, lmsal or jsoc"
+    )
+    invert.add_argument("--reference", type=int, metavar="CHANNEL", help="put all on the grid of this one, such as 171")
+    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average squares of N by N pixels")
     invert.add_argument("--include-chianti", action="store_true", help="add the errors of the atomic data")
     invert.add_argument(
         "--chi-squared-target",
@@ -162,13 +175,31 @@ def _invert(options):
 def _choices(options):
     """The options of `prepare` and those of `invert`."""
     names = ("n_sample", "saturation", "include_chianti")
+    prepare = {name: getattr(options, name) for name in names}
+    # Only what is asked for: these need whole images.
+    if options.pointing_table is not None:
+        prepare["pointing_table"] = options.pointing_table
+    if options.reference is not None:
+        prepare["reference"] = f"{options.reference} Angstrom"
+    if options.bin != 1:
+        prepare["bin"] = options.bin
     choices = {name: getattr(options, name) for name in ("chi_squared_target", "parameter_choice")}
     choices["positivity"] = None if options.positivity == "none" else options.positivity
-    return {name: getattr(options, name) for name in names}, choices
+    return prepare, choices
 
 
 def _batch(options):
     return run_batch(options, _log_edges(*options.log_t), *_choices(options))
+
+
+def _bench(options):
+    parts = chosen_parts(options.parts, options.baseline)
+    from sunpy_demreg._bench.running import Setting, run
+
+    repeats = options.repeats or (2 if options.quick else 5)
+    setting = Setting(options.quick, repeats, lambda line: print(line, flush=True), options.baseline)
+    for path in run(parts, setting, options.output):
+        print(f"{'written':>15}  {path}")
 
 
 def _log_edges(low, high, step):

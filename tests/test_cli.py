@@ -277,3 +277,14 @@ def test_help_and_version(capsys):
             main(arguments)
         printed = " ".join(capsys.readouterr().out.split())
         assert all(word in printed for word in words)
+
+
+def test_level_1(tmp_path, capsys):
+    files = sorted(map(str, (sample.aia_files()[0].parent).glob("aia_flare_2011-02-15T01-44_*.fits")))
+    output = tmp_path / "dem.fits"
+    options = ["--log-t", "5.6", "7.4", "0.3", "--reference", "171", "--bin", "8", "--output", str(output)]
+    assert main(["invert", *files, *options]) == 0
+    observation = read(output).meta["observation"]
+    assert observation["steps"] == ["align", "bin", "exposure"]
+    assert main(["invert", *files, *options, "--overwrite", "--pointing-table", "none.ecsv"]) == 1
+    assert "`--pointing-table`: there is no file none.ecsv" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """From maps to a channel cube: `prepare`, and the coordinates that it makes."""
 
 import copy
-import doctest
 import pickle
 import socket
 
@@ -19,7 +18,7 @@ from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import TemperatureResponse, observation, prepare, sample
+from sunpy_demreg import TemperatureResponse, _uncertainty, prepare, sample
 from sunpy_demreg._wcs import _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
 from sunpy_demreg.response._aia import _calibration, _read_correction_table
 
@@ -140,7 +139,7 @@ def test_maps_divided_by_sunpy_give_the_same(prepared, maps):
 @pytest.mark.parametrize("include_chianti", [False, True])
 def test_uncertainty_is_that_of_aiapy(maps, n_sample, include_chianti):
     cube = prepare(maps, n_sample=n_sample, include_chianti=include_chianti)
-    table = get_error_table(observation._ERROR_TABLE)
+    table = get_error_table(_uncertainty._ERROR_TABLE)
     for m, uncertainty in zip(maps, cube.uncertainty.array, strict=True):
         expected = estimate_error(
             m.data * u.DN / u.pix,
@@ -167,9 +166,9 @@ def test_uncertainty_of_one_pixel_by_hand(maps, n_sample, expected):
 
 
 def test_error_table_is_the_bundled_one_unless_given(prepared, maps, tmp_path):
-    table = get_error_table(observation._ERROR_TABLE)
+    table = get_error_table(_uncertainty._ERROR_TABLE)
     assert_same(prepare(maps, n_sample=16, error_table=table), prepared)
-    assert_same(prepare(maps, n_sample=16, error_table=str(observation._ERROR_TABLE)), prepared)
+    assert_same(prepare(maps, n_sample=16, error_table=str(_uncertainty._ERROR_TABLE)), prepared)
     table["DNPERPHT"] *= 4
     assert np.all(prepare(maps, error_table=table, n_sample=16).uncertainty.array > prepared.uncertainty.array)
     with pytest.raises(ValueError, match="`error_table` must have one row for 94 Å but has 0"):
@@ -329,18 +328,6 @@ def test_maps_far_apart_in_time_draw_a_warning(maps, second, warns):
         assert prepare(given, n_sample=16).meta["date"][2].isot.endswith(f"{second:02d}.000")
 
 
-def test_level_1_cutouts_can_be_brought_to_one_grid():
-    """The cure that the error for level-1 maps names, as the documentation of the sample shows it."""
-    [recipe] = doctest.DocTestFinder().find(sample.flare_maps, "flare_maps", globs={})
-    assert doctest.DocTestRunner().run(recipe, clear_globs=False).failed == 0
-    cube = prepare(recipe.globs["on_one_grid"])
-    assert cube.meta["channels"].tolist() == LABELS
-    assert cube.meta["date"].isot.tolist() == [m.date.isot for m in sample.flare_maps(0)]
-    assert cube.mask.any()  # corners that the other channels do not cover
-    assert np.isnan(cube.uncertainty.array[cube.mask]).all()
-    assert not cube.mask[2].any()
-
-
 def test_keywords_may_be_text(prepared, maps):
     as_text = [
         changed(m, wavelnth=str(m.meta["wavelnth"]), lvl_num="1.5", exptime=str(m.meta["exptime"])) for m in maps
@@ -373,12 +360,17 @@ def wrong_file(tmp_path, content):
 
 
 BAD_CALLS = {
-    "shifted grid": (lambda m, _: shifted(m, 0.11), ValueError, r"differ by up to 0\.11 pixels.*reproject"),
-    "scaled grid": (lambda m, _: replaced(m, 5, cdelt1=2.41), ValueError, r"grids of .*AIA 335 Å.*reproject"),
-    "rotated grid": (lambda m, _: replaced(m, 1, crota2=1), ValueError, r"grids of .*AIA 131 Å.*reproject"),
+    "shifted grid": (
+        lambda m, _: shifted(m, 0.11),
+        ValueError,
+        r"differ by up to 0\.11 pixels.*`reference`, .*171 \* u\.AA",
+    ),
+    "scaled grid": (lambda m, _: replaced(m, 5, cdelt1=2.41), ValueError, r"grids of .*AIA 335 Å.*`reference`"),
+    "rotated grid": (lambda m, _: replaced(m, 1, crota2=1), ValueError, r"grids of .*AIA 131 Å.*`reference`"),
     "shape": (lambda m, _: replaced(m, 2, data=m[2].data[1:]), ValueError, r"\(128, 128\) but .*\(127, 128\)"),
-    "level 1": (lambda *_: sample.flare_maps(0), ValueError, r"`maps\[0\]` is level 1.*register.*Map\(reproj"),
-    "no level": (lambda m, _: replaced(m, 0, lvl_num=None), ValueError, "level None, but `maps` must be level 1.5"),
+    "no level": (lambda m, _: replaced(m, 0, lvl_num=None), ValueError, "level None, but .* level 1 or 1.5.*LVL_NUM"),
+    "level 2": (lambda m, _: replaced(m, 0, lvl_num=2), ValueError, "level 2, but .* level 1 or 1.5"),
+    "mixed levels": (lambda m, _: replaced(m, 2, lvl_num=1), ValueError, "level 1.5 but .* is level 1: .* one level"),
     "304": (lambda m, _: replaced(m, 4, wavelnth=304), ValueError, r"`maps\[4\]` is AIA 304 Å.*optically thick"),
     "1600": (lambda m, _: replaced(m, 4, wavelnth=1600), ValueError, "AIA 1600 Å, but .*94, 131, 171, 193, 211, 335"),
     "twice": (lambda m, _: [*m, m[1]], ValueError, r"`maps\[1\]` and `maps\[6\]` are both AIA 131 Å"),
@@ -396,7 +388,7 @@ BAD_CALLS = {
     "reprojected": (
         lambda m, _: [without_type(m[0])],
         ValueError,
-        r"`maps\[0\]` is not a map of SDO/AIA \(GenericMap, instrument unknown\): .*sample\.flare_maps` shows",
+        r"`maps\[0\]` is not a map of SDO/AIA \(GenericMap, instrument unknown\): .*`prepare` aligns maps itself",
     ),
     "reprojected, header changed": (
         lambda m, _: [without_type(m[0], instrume="AIA_4")],
@@ -449,6 +441,25 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
         ("saturation", "15000", TypeError, "`saturation` must be a number of DN, .* got '15000'"),
         ("saturation", 15000 * u.DN / u.s, TypeError, "`saturation` must be a number of DN, .*DN / s"),
         ("saturation", [1e4] * u.DN, TypeError, "`saturation` must be a number of DN"),
+        ("n_sample", True, TypeError, "`n_sample` must be a whole number .* got True"),
+        ("bin", 0, ValueError, "`bin` must be a whole number of pixels, 1 or more, got 0"),
+        ("bin", 2.5, ValueError, "`bin` must be a whole number of pixels"),
+        ("bin", (2, 2), TypeError, "`bin` must be a whole number of pixels"),
+        ("bin", 129, ValueError, "`bin` must not be larger than the field, got 129"),
+        ("align", None, TypeError, "`align` must be True or False"),
+        ("include_eve", "yes", TypeError, "`include_eve` must be True or False"),
+        ("include_chianti", 1, TypeError, "`include_chianti` must be True or False"),
+        ("correct_degradation", 1, TypeError, "`correct_degradation` must be True or False"),
+        ("relative_floor", 1.5, ValueError, "`relative_floor` must be a fraction of the intensity.* got 1.5"),
+        ("relative_floor", {94: -0.1}, ValueError, "`relative_floor` must be a fraction"),
+        ("relative_floor", {95: 0.1}, ValueError, "`relative_floor` names 95 Å, of which there is no map"),
+        ("relative_floor", {"94 s": 0.1}, TypeError, "`relative_floor` must be one number, or a dict"),
+        ("relative_floor", "large", TypeError, "`relative_floor` must be one number"),
+        ("reference", 304 * u.AA, ValueError, "`reference` must be the wavelength of one of the maps, 94, .* got 304"),
+        ("reference", "first", TypeError, "`reference` must be a map, or the wavelength of one"),
+        ("submap", (1, 2), TypeError, "`submap` must be a pair of coordinates"),
+        ("psf", {94: np.ones((3, 3))}, ValueError, "`psf` is for level 1, but .* is level 1.5, .*registered already"),
+        ("pointing_table", "lmsal", ValueError, "`pointing_table` is for level 1, but .* is level 1.5"),
         ("degradation_corrected", [True], TypeError, r"`degradation_corrected` must be True or False .* got \[True\]"),
     ],
 )

@@ -22,6 +22,7 @@ from astropy.io import fits
 OUTPUT = Path(__file__).parents[1] / "sunpy_demreg" / "response" / "data"
 
 EXPORT = "data/aia/genx-exports/aia_V9/aia_hybrid_genx_export_v1.sav"
+CHIANTIFIX = "data/aia/chiantifix-exports/aia_V9/aia_chiantifix_export_v1.sav"
 CHANNELS = (94, 131, 171, 193, 211, 304, 335)
 COMPONENTS = ("PRIMARY", "SECONDARY", "ENT_FILTER", "FP_FILTER", "CCD", "CONTAM")
 SCALARS = ("GEOAREA", "PLATESCALE", "ELECPERDN", "ELECPEREV")
@@ -101,6 +102,24 @@ def make_emissivity(export):
     write("chianti_emissivity.fits", image(spectra, "EMISSIVITY", cards))
 
 
+def make_chiantifix(export):
+    correction = export["EMPIRICAL_MINUS_RAW"].astype(float)
+    np.testing.assert_allclose(export["LOGTE"], grid(*LOG_T), rtol=1e-6)
+    if export["CHANNELS"][0] != b"A94" or np.any(correction[1:]):
+        raise RuntimeError("the correction is not of 94 Angstrom alone")
+    hdu = fits.ImageHDU(correction[0].astype(">f4"), name="A94")
+    cards = {
+        "CTYPE1": "LOG10(T/K)",
+        "CRPIX1": 1.0,
+        "CRVAL1": LOG_T[0],
+        "CDELT1": LOG_T[2],
+        "BUNIT": "DN cm5 s-1 pix-1",
+        "SOURCE": "aia_V9_chiantifix.genx of SolarSoft, from pyeuvtools 0.2.1",
+    }
+    hdu.header.update(cards)
+    write("aia_chiantifix.fits", hdu)
+
+
 def make_correction_table():
     with TemporaryDirectory() as folder:
         download = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest"]
@@ -119,4 +138,6 @@ if __name__ == "__main__":
         export = readsav(path)["hybrid_export"][0]
     make_instrument(export)
     make_emissivity(export)
+    with as_file(files("pyeuvtools") / CHIANTIFIX) as path:
+        make_chiantifix(readsav(path)["chiantifix_export"][0])
     make_correction_table()

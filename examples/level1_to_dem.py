@@ -1,0 +1,87 @@
+"""
+=======================
+From level 1 to a DEM
+=======================
+
+Level-1 images of AIA have a plate scale, a rotation and a center of their own in every channel. `~sunpy_demreg.prepare`
+brings them to one grid with their errors and masks, in the one right order, and keeps a record of it.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import astropy.units as u
+
+import sunpy_demreg as demreg
+
+# %%
+# Six cutouts of the start of the X2.2 flare of 2011-02-15, as the Joint Science Operations Center delivers them. With
+# files of your own: ``maps = sunpy.map.Map("aia.lev1*.fits")``.
+
+maps = demreg.sample.flare_maps(1)
+for smap in maps:
+    print(
+        f"{smap.wavelength:4.0f}: {smap.scale[0]:.4f}, turned by {smap.meta['crota2']:+.3f}°, "
+        f"exposed for {smap.exposure_time:.3f}, up to {smap.data.max()} DN"
+    )
+
+# %%
+# One grid
+# ========
+#
+# The images are interpolated to the grid of 171 Å. (Full-disk images are put on the grid of level 1.5, as by
+# `aiapy.calibrate.register`.) The headers of some channels are off by more than a pixel: the shift that is left is
+# measured, and a warning tells.
+
+cube = demreg.prepare(maps, reference=171 * u.AA)
+print(cube.meta["steps"])
+for name, x, y in zip(*(cube.meta[key] for key in ("channels", "residual_shift_x", "residual_shift_y")), strict=True):
+    print(f"{name}: {x:+.2f}, {y:+.2f}")
+
+# %%
+# A newer pointing table mends this: ``prepare(maps, pointing_table="lmsal")`` fetches one, and
+# ``pointing_table="pointing.ecsv"`` takes one that you saved. Without a network, move the maps by what was measured:
+
+moved = []
+for smap, x, y in zip(maps, cube.meta["residual_shift_x"], cube.meta["residual_shift_y"], strict=True):
+    moved.append(smap.shift_reference_coord(x * smap.scale[0], y * smap.scale[1]))
+cube = demreg.prepare(moved, reference=171 * u.AA)
+shift = np.hypot(cube.meta["residual_shift_x"], cube.meta["residual_shift_y"])
+print(f"shifts now: up to {shift.max():.2f}")
+
+# %%
+# What else is to be said of a set of images goes in the same call, and is done in this order whatever the order of the
+# arguments: ``psf`` (deconvolution), ``pointing_table``, ``reference``, ``submap`` (a field), ``bin`` (averages of
+# pixels, with errors to match), ``correct_degradation``. Steps that the maps have behind them are refused: pointing
+# and deconvolution of level 1.5, or a response with degradation for data that were corrected.
+#
+# Each channel has its error and its mask. Black is masked: the borders that a channel does not cover.
+
+figure, panels = plt.subplots(2, 6, figsize=(12, 4.4), layout="constrained", sharex=True, sharey=True)
+for i, (top, bottom) in enumerate(panels.T):
+    intensity = np.where(cube.mask[i], np.nan, cube.data[i])
+    for axes, image, color in ((top, np.sqrt(intensity), "inferno"), (bottom, cube.uncertainty.array[i], "viridis")):
+        axes.imshow(image, origin="lower", cmap=color)
+        axes.set_facecolor("black")
+    top.set_title(cube.meta["channels"][i])
+panels[0, 0].set_ylabel("√ intensity")
+panels[1, 0].set_ylabel("uncertainty")
+plt.show()
+
+# %%
+# The inversion
+# =============
+#
+# The response takes the date from the cube.
+
+response = demreg.TemperatureResponse.from_aia(cube)
+edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+result = demreg.invert(cube[:, 3:-3, 3:-3], response, edges, positivity="constrain")
+demreg.visualization.plot_summary(result, title="2011-02-15 01:46 UT")
+plt.show()
+
+# %%
+# What was done goes with the result.
+
+observation = result.meta["observation"]
+print({key: observation[key] for key in ("level", "steps", "bin", "n_sample", "degradation_corrected")})

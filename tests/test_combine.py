@@ -1,0 +1,179 @@
+"""Channel cubes of several instruments, as one."""
+
+import numpy as np
+import pytest
+
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty, VarianceUncertainty
+from ndcube import NDCube, NDMeta
+
+from sunpy_demreg import TemperatureResponse, combine, invert, sample
+from sunpy_demreg._wcs import _plane, _prepend_axis
+
+EDGES = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
+RATE = u.DN / u.pix / u.s
+
+
+@pytest.fixture(scope="module")
+def patch(cube):
+    return cube[:, 30:50, 40:64]
+
+
+def image(patch, step=1.7, shape=(30, 30), label="XRT Be-thin", value=50.0):
+    """An image of other pixels that covers the patch, flat but for a slope along x."""
+    wcs = sample.aia_maps()[0].wcs[30:50, 40:64]
+    crpix = wcs.wcs.crpix.copy()
+    wcs.wcs.cdelt = np.array(wcs.wcs.cdelt) / step
+    wcs.wcs.crpix = (crpix - 0.5) * step + 0.5 + 1
+    wcs.array_shape = shape
+    wcs.wcs.set()
+    data = value + np.broadcast_to(np.arange(shape[1], dtype=float), shape)
+    sigma = StdDevUncertainty(np.full(shape, 2.0))
+    return NDCube(data, wcs, uncertainty=sigma, unit=RATE, meta={"channels": label})
+
+
+def test_joint_inversion(patch):
+    other = image(patch, shape=(60, 60))
+    joint = combine([patch, other])
+    assert joint.shape == (7, 20, 24)
+    assert joint.meta["channels"].tolist() == [*patch.meta["channels"], "XRT Be-thin"]
+    assert isinstance(joint.meta, NDMeta)
+    assert joint[5:].meta["channels"].tolist() == ["AIA 335", "XRT Be-thin"]
+    np.testing.assert_array_equal(joint.data[:6], patch.data)
+    np.testing.assert_array_equal(joint.uncertainty.array[:6], patch.uncertainty.array)
+    response = TemperatureResponse.concatenate(
+        [TemperatureResponse.from_aia(patch), TemperatureResponse.from_xrt("Be-thin", "2014-01-01")]
+    )
+    result = invert(joint, response, EDGES)
+    assert result.meta["channels"] == response.channels
+    here = result["dem"].wcs.low_level_wcs.pixel_to_world_values(3, 4, 0)[:2]
+    np.testing.assert_allclose(here, patch.wcs.low_level_wcs.pixel_to_world_values(3, 4, 0)[:2], rtol=1e-12)
+    # As one may give the channels by hand.
+    bare = invert(
+        joint.data * RATE, response, EDGES, uncertainty=joint.uncertainty.array * RATE, channels=response.channels
+    )
+    np.testing.assert_array_equal(result["dem"].data, bare["dem"].data)
+
+
+def test_values_and_errors_are_interpolated(patch):
+    other = image(patch, shape=(60, 60))
+    joint = combine([patch, other])
+    x, y = other.wcs.low_level_wcs.world_to_pixel_values(
+        *(w for w in patch.wcs.low_level_wcs.pixel_to_world_values(*np.indices((20, 24))[::-1], 0)[:2])
+    )
+    assert not joint.mask[6].any()
+    np.testing.assert_allclose(joint.data[6], 50 + x, rtol=1e-6)
+    fx, fy = x % 1, y % 1
+    squares = (fx**2 + (1 - fx) ** 2) * (fy**2 + (1 - fy) ** 2)
+    np.testing.assert_allclose(joint.uncertainty.array[6], 2 * np.sqrt(squares), rtol=1e-4)
+
+
+def test_spread_of_noise_is_the_error(patch):
+    other = image(patch, shape=(60, 60))
+    expected = combine([patch, other])
+    rng = np.random.default_rng(3)
+    labels = [f"XRT {i}" for i in range(40)]
+    drawn = [
+        cube_of(other, data=other.data + rng.normal(0, 2, other.shape), meta={"channels": label}) for label in labels
+    ]
+    joint = combine([patch, *drawn])
+    pull = (joint.data[6:] - expected.data[6]) / joint.uncertainty.array[6:]
+    assert abs(pull.std() - 1) < 0.05
+
+
+def test_what_is_bad_or_not_covered_is_masked(patch):
+    other = image(patch, shape=(60, 30))
+    other.data[20, 12] = np.nan
+    joint = combine([patch, other])
+    assert joint.mask[6, :, -3:].all()
+    assert not joint.mask[:6].any()
+    assert np.isnan(joint.data[6][joint.mask[6]]).all()
+    inner = joint.mask[6, :, :12]
+    assert 1 <= inner.sum() <= 4
+
+
+def test_one_grid_is_left_as_it_is(patch):
+    joint = combine([patch[:3], patch[3:]])
+    np.testing.assert_array_equal(joint.data, patch.data)
+    np.testing.assert_array_equal(joint.uncertainty.array, patch.uncertainty.array)
+    assert joint.axis_world_coords(0)[0][0] == 94 * u.AA
+    assert joint.meta["saturation"] == 15000
+    assert np.all(joint.meta["exposure_time"] == patch.meta["exposure_time"])
+    np.testing.assert_array_equal(joint.meta["date"].isot, patch.meta["date"].isot)
+
+
+def test_units_and_kinds_of_uncertainty(patch):
+    other = image(patch, shape=(60, 60))
+    expected = combine([patch, other])
+    scaled = NDCube(
+        other.data / 1000,
+        other.wcs,
+        unit=u.def_unit("kDN", 1000 * u.DN) / u.pix / u.s,
+        uncertainty=VarianceUncertainty((other.uncertainty.array / 1000) ** 2),
+        meta=other.meta,
+    )
+    joint = combine([patch, scaled])
+    np.testing.assert_allclose(joint.data, expected.data, rtol=1e-12)
+    np.testing.assert_allclose(joint.uncertainty.array, expected.uncertainty.array, rtol=1e-12)
+
+
+def elsewhere(patch):
+    other = image(patch)
+    wcs = other.wcs.deepcopy()
+    wcs.wcs.aux.hgln_obs = 30.0
+    return NDCube(other.data, wcs, uncertainty=other.uncertainty, unit=RATE, meta=other.meta)
+
+
+def cube_of(other, **changes):
+    kept = {
+        "data": other.data,
+        "uncertainty": other.uncertainty,
+        "unit": other.unit,
+        "meta": other.meta,
+        "wcs": other.wcs,
+    }
+    return NDCube(**{**kept, **changes})
+
+
+def table(patch):
+    wcs = _prepend_axis(None, [1, 2, 3] * u.one, "channel", "custom:channel")
+    return NDCube(np.ones(3), wcs, unit=RATE, uncertainty=StdDevUncertainty(np.ones(3)), meta={"channels": "A"})
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (lambda p: p, TypeError, "`cubes` must be a list of channel cubes"),
+        (lambda p: [], TypeError, "`cubes` must be a list of channel cubes"),
+        (lambda p: [p, p.data], TypeError, r"`cubes\[1\]` must be an NDCube, but is a ndarray"),
+        (lambda p: [p, cube_of(image(p), unit=None)], ValueError, r"`cubes\[1\]` must have a unit, an uncertainty"),
+        (lambda p: [p, cube_of(image(p), uncertainty=None)], ValueError, r"`cubes\[1\]` must have a unit"),
+        (lambda p: [p, cube_of(image(p), meta=None)], ValueError, r"`cubes\[1\]` must have .*`meta\['channels'\]`"),
+        (
+            lambda p: [p, cube_of(image(p), unit=u.ph, uncertainty=StdDevUncertainty(np.ones((30, 30))))],
+            ValueError,
+            "convert them",
+        ),
+        (lambda p: [p, elsewhere(p)], ValueError, r"`cubes`: XRT Be-thin and AIA 94 .* \d\d\.\d\d degrees apart"),
+        (lambda p: [p, table(p)], ValueError, "`cubes`: A must be an image"),
+        (lambda p: [p, cube_of(image(p), wcs=_linear())], ValueError, "are of different kinds"),
+    ],
+)
+def test_wrong_cubes(patch, given, error, words):
+    with pytest.raises(error, match=words):
+        combine(given(patch))
+
+
+def _linear():
+    from sunpy_demreg._wcs import _pixel_wcs
+
+    return _pixel_wcs((30, 30))
+
+
+def test_input_is_left_alone(patch):
+    other = image(patch)
+    before = other.data.copy(), _plane(other.wcs)
+    joint = combine([patch, other])
+    joint.data[...] = 0
+    np.testing.assert_array_equal(other.data, before[0])
+    assert patch.data.max() > 0
