@@ -18,12 +18,15 @@ processor, of all threads and processes, hardly change with what else the machin
 import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,7 +59,7 @@ def main():
     if options.full_disk:
         print(json.dumps(full_disk(options.full_disk)))
         return
-    report = {"environment": environment() | {name: __import__(name).__version__ for name in ("dask", "zarr")}}
+    report = {"environment": environment()}
     with tempfile.TemporaryDirectory() as folder:
         make_files(Path(folder) / "files")
         command = [sys.executable, __file__, "--full-disk", folder]
@@ -68,6 +71,17 @@ def main():
         (ROOT / "docs" / "_tables" / f"{name}.rst").write_text(text, encoding="utf-8")
     path = ROOT / "benchmarks" / "results" / "dask.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def environment():
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "processor": next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown"),
+        "cores": len(os.sched_getaffinity(0)),
+        **{name: version(name) for name in ("sunpy-demreg", "dask", "zarr", "numpy")},
+    }
 
 
 def make_files(folder):

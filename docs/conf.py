@@ -1,6 +1,7 @@
 """Sphinx configuration."""
 
 import os
+import warnings
 
 from sunpy_demreg import __version__
 
@@ -17,8 +18,9 @@ extensions = [
     "sphinx_automodapi.automodapi",
     "sphinx_automodapi.smart_resolver",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_tables"]
+exclude_patterns = ["_build", "_tables", "gallery/GALLERY_HEADER.rst"]
 default_role = "obj"
 
 automodapi_toctreedirnm = "api"
@@ -41,12 +43,53 @@ intersphinx_mapping = {
 if not online:
     intersphinx_mapping = {}
 
+# The order of the gallery: what comes first, first.
+_EXAMPLES = (
+    "first_dem.py",
+    "quiet_active_flare.py",
+    "errors_and_resolution.py",
+    "choosing_lambda.py",
+    "temperature_maps_and_movies.py",
+    "level1_to_dem.py",
+    "which_response.py",
+    "aia_and_xrt.py",
+    "larger_than_memory.py",
+    "on_a_gpu.py",
+)
+
+
+def by_order(name):
+    """Sort the examples as above, and any other behind them."""
+    return f"{_EXAMPLES.index(name) if name in _EXAMPLES else len(_EXAMPLES):03} {name}"
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"__init__",
+    "within_subsection_order": by_order,
+    "abort_on_example_error": True,
+    "matplotlib_animations": (True, "jshtml"),
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("sunpy_demreg",),
+    "inspect_global_variables": False,
+}
+suppress_warnings = ["config.cache"]  # of a function in the configuration, which Sphinx cannot store
+# The examples are drawn without a screen.
+warnings.filterwarnings("ignore", message=".*non-interactive.*")
+
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "sunpy"
 html_title = f"{project} {version}"
 html_logo = ""
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     # The look is SunPy's; its brand and the links of its site are not this project's.
     "sst_project_name": project,

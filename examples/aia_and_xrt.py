@@ -24,8 +24,12 @@ import sunpy_demreg as demreg
 #
 # Both are dated: AIA degrades, and the filters and the detector of XRT are contaminated.
 
-aia = demreg.TemperatureResponse.from_aia([94, 131, 171, 193, 211, 335] * u.AA, "2014-01-01")
-xrt = demreg.TemperatureResponse.from_xrt(["Al-poly", "Be-thin", "Be-med"], "2014-01-01")
+aia = demreg.TemperatureResponse.from_aia(
+    [94, 131, 171, 193, 211, 335] * u.AA, "2014-01-01"
+)
+xrt = demreg.TemperatureResponse.from_xrt(
+    ["Al-poly", "Be-thin", "Be-med"], "2014-01-01"
+)
 both = demreg.TemperatureResponse.concatenate([aia, xrt])
 print(both)
 
@@ -43,7 +47,9 @@ plt.show()
 # Both have a DEM around log T = 6.3, and one has a twentieth of its emission measure at log T = 6.9. Each intensity has
 # an error of 5 %, drawn 200 times.
 
-edges = 10 ** np.arange(5.575, 7.58, 0.05) * u.K  # the centers of the bins are nodes of the responses
+edges = (
+    10 ** np.arange(5.575, 7.58, 0.05) * u.K
+)  # the centers of the bins are nodes of the responses
 centers = np.sqrt(edges[1:] * edges[:-1])
 log_t = np.log10(centers.value)
 widths = np.diff(edges)
@@ -56,7 +62,10 @@ def gaussian(center, width, emission_measure):
 
 
 warm = gaussian(6.3, 0.12, 2e28 * u.cm**-5)
-truths = {"without hot plasma": warm, "with hot plasma": warm + gaussian(6.9, 0.08, 1e27 * u.cm**-5)}
+truths = {
+    "without hot plasma": warm,
+    "with hot plasma": warm + gaussian(6.9, 0.08, 1e27 * u.cm**-5),
+}
 
 
 def observe(dem, n_draws=200):
@@ -73,22 +82,36 @@ def observe(dem, n_draws=200):
 # From AIA alone, hot plasma is found where there is none, and too much of it where there is some: six intensities leave
 # room for it. XRT closes the room.
 
-figure, panels = plt.subplots(2, 2, figsize=(10, 7), layout="constrained", sharex=True, sharey=True)
+figure, panels = plt.subplots(
+    2, 2, figsize=(10, 7), layout="constrained", sharex=True, sharey=True
+)
 hot = log_t > 6.8
 for row, (title, truth) in zip(panels, truths.items(), strict=True):
     data, noise = observe(truth)
     print(f"{title}: {np.sum((truth * widths)[hot]):.1e} above log T = 6.8; found")
-    for axes, (name, response) in zip(row, {"AIA": aia, "AIA + XRT": both}.items(), strict=True):
+    for axes, (name, response) in zip(
+        row, {"AIA": aia, "AIA + XRT": both}.items(), strict=True
+    ):
         n = len(response.channels)
-        result = demreg.invert(data[:n], response, edges, uncertainty=noise[:n], positivity="constrain")
+        result = demreg.invert(
+            data[:n], response, edges, uncertainty=noise[:n], positivity="constrain"
+        )
         dem = result["dem"].data
         low, middle, high = np.nanpercentile(dem, (16, 50, 84), axis=1)
         axes.stairs(truth.value, np.log10(edges.value), color="black", label="truth")
         axes.plot(log_t, middle, color="tab:red", label="median of 200")
-        axes.fill_between(log_t, low, high, color="tab:red", alpha=0.3, label="68 % of them")
-        axes.set(title=f"{title}: {name}", yscale="log", ylim=(1e17, 3e22), xlim=(5.6, 7.55))
-        found = np.nanpercentile(np.sum((dem * widths.value[:, None])[hot], axis=0), (16, 50, 84))
-        print(f"    by {name}: {found[1]:.1e}, in 68 % of the draws {found[0]:.1e} to {found[2]:.1e} cm-5")
+        axes.fill_between(
+            log_t, low, high, color="tab:red", alpha=0.3, label="68 % of them"
+        )
+        axes.set(
+            title=f"{title}: {name}", yscale="log", ylim=(1e17, 3e22), xlim=(5.6, 7.55)
+        )
+        found = np.nanpercentile(
+            np.sum((dem * widths.value[:, None])[hot], axis=0), (16, 50, 84)
+        )
+        print(
+            f"    by {name}: {found[1]:.1e}, in 68 % of the draws {found[0]:.1e} to {found[2]:.1e} cm-5"
+        )
 panels[0, 0].legend(loc="upper right")
 figure.supxlabel("log T [K]")
 figure.supylabel("DEM [cm$^{-5}$ K$^{-1}$]")

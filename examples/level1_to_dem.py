@@ -35,7 +35,10 @@ for smap in maps:
 
 cube = demreg.prepare(maps, reference=171 * u.AA)
 print(cube.meta["steps"])
-for name, x, y in zip(*(cube.meta[key] for key in ("channels", "residual_shift_x", "residual_shift_y")), strict=True):
+for name, x, y in zip(
+    *(cube.meta[key] for key in ("channels", "residual_shift_x", "residual_shift_y")),
+    strict=True,
+):
     print(f"{name}: {x:+.2f}, {y:+.2f}")
 
 # %%
@@ -43,7 +46,9 @@ for name, x, y in zip(*(cube.meta[key] for key in ("channels", "residual_shift_x
 # ``pointing_table="pointing.ecsv"`` takes one that you saved. Without a network, move the maps by what was measured:
 
 moved = []
-for smap, x, y in zip(maps, cube.meta["residual_shift_x"], cube.meta["residual_shift_y"], strict=True):
+for smap, x, y in zip(
+    maps, cube.meta["residual_shift_x"], cube.meta["residual_shift_y"], strict=True
+):
     moved.append(smap.shift_reference_coord(x * smap.scale[0], y * smap.scale[1]))
 cube = demreg.prepare(moved, reference=171 * u.AA)
 shift = np.hypot(cube.meta["residual_shift_x"], cube.meta["residual_shift_y"])
@@ -57,10 +62,15 @@ print(f"shifts now: up to {shift.max():.2f}")
 #
 # Each channel has its error and its mask. Black is masked: the borders that a channel does not cover.
 
-figure, panels = plt.subplots(2, 6, figsize=(12, 4.4), layout="constrained", sharex=True, sharey=True)
+figure, panels = plt.subplots(
+    2, 6, figsize=(12, 4.4), layout="constrained", sharex=True, sharey=True
+)
 for i, (top, bottom) in enumerate(panels.T):
     intensity = np.where(cube.mask[i], np.nan, cube.data[i])
-    for axes, image, color in ((top, np.sqrt(intensity), "inferno"), (bottom, cube.uncertainty.array[i], "viridis")):
+    for axes, image, color in (
+        (top, np.sqrt(intensity), "inferno"),
+        (bottom, cube.uncertainty.array[i], "viridis"),
+    ):
         axes.imshow(image, origin="lower", cmap=color)
         axes.set_facecolor("black")
     top.set_title(cube.meta["channels"][i])
@@ -84,4 +94,9 @@ plt.show()
 # What was done goes with the result.
 
 observation = result.meta["observation"]
-print({key: observation[key] for key in ("level", "steps", "bin", "n_sample", "degradation_corrected")})
+print(
+    {
+        key: observation[key]
+        for key in ("level", "steps", "bin", "n_sample", "degradation_corrected")
+    }
+)

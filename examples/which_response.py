@@ -23,10 +23,16 @@ print(response)
 
 def compare(others, title, temperature=response.temperature):
     """Draw ratios of responses to the one above, a panel for each channel."""
-    figure, panels = plt.subplots(2, 3, figsize=(10, 5), layout="constrained", sharex=True, sharey=True)
+    figure, panels = plt.subplots(
+        2, 3, figsize=(10, 5), layout="constrained", sharex=True, sharey=True
+    )
     for i, axes in enumerate(panels.flat):
         for label, other in others.items():
-            axes.plot(np.log10(temperature.value), (other.at(temperature) / response.at(temperature))[i], label=label)
+            axes.plot(
+                np.log10(temperature.value),
+                (other.at(temperature) / response.at(temperature))[i],
+                label=label,
+            )
         axes.axhline(1, color="gray", lw=0.8)
         axes.set(title=response.channels[i], xlim=(5.5, 7.5))
     figure.supxlabel("log T [K]")
@@ -55,7 +61,12 @@ def bars(groups, ylabel):
     axes = plt.figure(figsize=(8, 3.5), layout="constrained").add_subplot()
     width = 0.8 / len(groups)
     for i, (label, factors) in enumerate(groups.items()):
-        axes.bar(place + width * (i - (len(groups) - 1) / 2), factors.values(), width, label=label)
+        axes.bar(
+            place + width * (i - (len(groups) - 1) / 2),
+            factors.values(),
+            width,
+            label=label,
+        )
     axes.axhline(1, color="gray", lw=0.8)
     axes.set(xlabel="channel [Å]", ylabel=ylabel, xticks=place, xticklabels=names)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -63,7 +74,10 @@ def bars(groups, ylabel):
 
 
 bars(
-    {date: demreg.TemperatureResponse.from_aia(channels, date).meta["degradation"] for date in dates},
+    {
+        date: demreg.TemperatureResponse.from_aia(channels, date).meta["degradation"]
+        for date in dates
+    },
     "sensitivity left",
 )
 
@@ -83,7 +97,14 @@ bars({"EVE on / off": response.meta["eve"]}, "ratio of responses")
 #
 # Two channels share each telescope, and 335 Å gets light that belongs to 131 Å: 93 % of its response at log T = 7.1.
 
-compare({"without crosstalk": demreg.TemperatureResponse.from_aia(channels, crosstalk=False)}, "Crosstalk")
+compare(
+    {
+        "without crosstalk": demreg.TemperatureResponse.from_aia(
+            channels, crosstalk=False
+        )
+    },
+    "Crosstalk",
+)
 
 # %%
 # The atomic data: CHIANTI 9 or 10
@@ -97,7 +118,9 @@ compare({"without crosstalk": demreg.TemperatureResponse.from_aia(channels, cros
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that it is continued beyond 400 Å
     newer = demreg.TemperatureResponse.from_aia(channels, emissivity="xrtpy")
-inside = newer.temperature[(newer.temperature > 10**5.45 * u.K) & (newer.temperature < 10**7.55 * u.K)]
+inside = newer.temperature[
+    (newer.temperature > 10**5.45 * u.K) & (newer.temperature < 10**7.55 * u.K)
+]
 compare({"CHIANTI 10 / 9": newer}, "Atomic data", inside)
 
 # %%
@@ -109,9 +132,18 @@ compare({"CHIANTI 10 / 9": newer}, "Atomic data", inside)
 
 fixed = demreg.TemperatureResponse.from_aia([94] * u.AA, chiantifix=True)
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-for label, each in {"CHIANTI 9": response.select("AIA 94"), "with chiantifix": fixed}.items():
+for label, each in {
+    "CHIANTI 9": response.select("AIA 94"),
+    "with chiantifix": fixed,
+}.items():
     axes.plot(np.log10(each.temperature.value), each.response[0], label=label)
-axes.set(xlim=(5.5, 7.5), ylim=(1e-29, 1e-26), yscale="log", xlabel="log T [K]", title="AIA 94")
+axes.set(
+    xlim=(5.5, 7.5),
+    ylim=(1e-29, 1e-26),
+    yscale="log",
+    xlabel="log T [K]",
+    title="AIA 94",
+)
 axes.set_ylabel(f"response [{response.response.unit:latex_inline}]")
 axes.legend()
 plt.show()
@@ -125,7 +157,10 @@ plt.show()
 # ``10 ** np.arange(5.575, 7.43, 0.05) * u.K``.
 
 half = demreg.TemperatureResponse.from_arrays(
-    response.channels, response.temperature[::2], response.response[:, ::2], response.meta
+    response.channels,
+    response.temperature[::2],
+    response.response[:, ::2],
+    response.meta,
 )
 compare({"every other node": half}, "Interpolation over 0.1 in log T")
 
@@ -152,6 +187,12 @@ for label, options in kinds.items():
     cube = demreg.prepare(maps, n_sample=16, **options)
     relative = np.median(cube.uncertainty.array / cube.data, axis=(1, 2))
     axes.plot(place, 100 * relative, "o-", label=label)
-axes.set(xlabel="channel [Å]", ylabel="median error [%]", yscale="log", xticks=place, xticklabels=names)
+axes.set(
+    xlabel="channel [Å]",
+    ylabel="median error [%]",
+    yscale="log",
+    xticks=place,
+    xticklabels=names,
+)
 axes.legend()
 plt.show()

@@ -153,11 +153,11 @@ class Archive:
 
     def mark_done(self, result, time):
         """Add what is known of the images, and then that the step is done."""
-        from sunpy_demreg.io import _pixel_header
+        from sunpy_demreg._parts import pixel_header
 
         step, observation = self._step(time), result.meta["observation"]
         self._group["image_date"][:, step] = _zarr.to_microseconds(Time(observation["date"]))
         self._group["exposure_time"][:, step] = u.Quantity(observation["exposure_time"]).to_value(u.s)
-        header = _pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
+        header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
         self._group["fits_header"][step] = np.frombuffer(header.ljust(_HEADER_SIZE), dtype=np.uint8)
         self._group["step_done"][step] = True

@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 import astropy.units as u
 
@@ -20,10 +21,11 @@ __all__ = [
     "checked_options",
     "checked_weight",
     "em_functional",
+    "response_matrix",
 ]
 
 #: What ``outputs`` may name, besides the status that always comes.
-RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matrix")
+RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matrix", "intensity")
 _MATRICES = ("covariance", "resolution_matrix")
 _MAX_MATRIX_BYTES = 2**30
 _MAX_REFINEMENTS = 5  # each one is compiled, and none changes much after the second
@@ -93,7 +95,7 @@ def checked_options(
 
 def _checked_outputs(outputs, ranges):
     if outputs is None:
-        outputs = STANDARD_OUTPUTS if ranges is None else (*STANDARD_OUTPUTS, "emission_measure")
+        outputs = (*STANDARD_OUTPUTS, "intensity", *(() if ranges is None else ("emission_measure",)))
     elif isinstance(outputs, str) or not all(
         isinstance(name, str) and name in (*RESULTS, "status") for name in outputs
     ):
@@ -111,7 +113,7 @@ def _checked_outputs(outputs, ranges):
 
 def checked_engine(backend, workers, dtype, outputs):
     """The dtype by its name."""
-    if backend not in _execute.BACKENDS:
+    if backend is not None and backend not in _execute.BACKENDS:
         raise ValueError(f"`backend` must be one of {_execute.BACKENDS}, but is {backend!r}")
     if workers is not None and (isinstance(workers, bool) or not (isinstance(workers, Integral) and workers >= 1)):
         raise ValueError(f"`workers` must be a whole number of threads, at least 1, but is {workers!r}")
@@ -149,7 +151,9 @@ def checked_weight(weighting, n_bins, pixel_shape):
             f"`weighting` has the shape {weight.shape}: it must be {(n_bins,)}, one number per temperature bin, or "
             f"{(n_bins, *pixel_shape)}, one per bin and pixel"
         )
-    return np.asarray(weight) if weight.ndim == 1 else weight
+    if weight.ndim > 1:
+        return weight
+    return weight.get() if is_cupy_array(weight) else np.asarray(weight)
 
 
 def checked_numbers(weight, status):
@@ -168,11 +172,30 @@ def checked_numbers(weight, status):
     return weight
 
 
-def em_functional(ranges, log_edges, emission_per_dem):
+def response_matrix(response, edges):
+    """
+    The discrete problem: intensity = K @ dem.
+
+    Returns
+    -------
+    K : array, (n, m)
+        In the unit of the response less cm5, per cm-5 K-1.
+    log_edges : array, (m + 1,)
+        log10 of the bin edges in K.
+    emission_per_dem : array, (m,)
+        Emission measure, in cm-5, of a bin whose DEM is 1 cm-5 K-1.
+    """
+    centers = np.sqrt(edges[1:]) * np.sqrt(edges[:-1])
+    log_edges = np.log10(edges.to_value(u.K))
+    emission_per_dem = centers.to_value(u.K) * np.log(10) * np.diff(log_edges)
+    return response.at(centers).value * emission_per_dem, log_edges, emission_per_dem
+
+
+def em_functional(ranges, log_edges, emission_per_dem, name="emission_measure_ranges"):
     """The matrix (q, m) that takes a DEM to the emission measures in temperature ranges, which may cut bins."""
     if ranges is None:
         return None
-    name = "`emission_measure_ranges`"
+    name = f"`{name}`"
     if not isinstance(ranges, u.Quantity) or not ranges.unit.is_equivalent(u.K):
         raise ValueError(f"{name} must be a Quantity in kelvin, for instance `[[1e6, 2e6], [2e6, 4e6]] * u.K`")
     limits = np.atleast_2d(ranges.to_value(u.K)).astype(float)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from threading import BoundedSemaphore
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from sunpy_demreg import _execute
 from sunpy_demreg._arguments import checked_numbers, checked_weight
@@ -38,13 +39,15 @@ def solve_now(
     """
     pixel_shape = pixels.intensity.shape[1:]
     n_bytes = int(np.prod(pixel_shape)) * _bytes_per_pixel(K, options, functional, dtype)
-    if n_bytes > memory_limit:
+    if n_bytes > memory_limit and not is_cupy_array(pixels.intensity):
         raise MemoryError(
             f"`memory_limit` is {memory_limit / 1e9:.3g} GB but the result takes {n_bytes / 1e9:.3g} GB: ask for fewer "
             "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
             "result to a file"
         )
     weight = checked_weight(weighting, dlogt.size, pixel_shape)
+    if weight is not None and weight.ndim > 1:
+        _execute.check_home(data=pixels.intensity, weighting=weight)
     status = _execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
     return _execute.run(
         pixels.intensity,
@@ -59,7 +62,7 @@ def solve_now(
         dtype=dtype,
         backend=backend,
         workers=workers,
-        memory_budget=(memory_limit - n_bytes) // (workers or _execute.available_cores()),
+        memory_budget=max(memory_limit - n_bytes, 0),
         progress=progress,
     )
 
@@ -73,9 +76,10 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
     pixel_shape = pixels.intensity.shape[1:]
     weight = checked_weight(weighting, dlogt.size, pixel_shape)
     of_pixels = weight if weight is not None and weight.ndim > 1 else None
-    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype) * (workers or _execute.available_cores())
+    share = memory_limit // (workers or _execute.available_cores())  # of a thread
+    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
-    blocks = as_blocks(arrays, "data", max(min(memory_limit // n_bytes, _MAX_PIXELS), 1))
+    blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
     shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
     outputs = [(shape, np.dtype(dtype)) if name in options.outputs else None for name, shape in shapes.items()]
     answers = map_pixels(
@@ -86,7 +90,7 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
         problem=(K, dlogt, logt, options),
         weight=None if of_pixels is not None else weight,
         workers=workers,
-        more={"functional": functional, "dtype": dtype, "backend": backend},
+        more={"functional": functional, "dtype": dtype, "backend": backend, "memory_budget": share // 4},
     )
     return Solution(*answers)
 
@@ -107,5 +111,6 @@ def _turn(workers):
 def _bytes_per_pixel(K, options, functional, dtype):
     """Of a result with its masks, and of what is made of the data on the way to it."""
     shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-    values = sum(int(np.prod(shapes[name])) for name in options.outputs)
-    return values * (np.dtype(dtype).itemsize + 1) + 2 * 4 + 3 * 8 * len(K)
+    values = sum(int(np.prod(shapes[name])) for name in options.outputs if name in shapes)
+    kept = 2 * 8 * len(K) if "intensity" in options.outputs else 0
+    return values * (np.dtype(dtype).itemsize + 1) + 2 * 4 + 3 * 8 * len(K) + kept

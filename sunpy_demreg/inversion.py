@@ -1,6 +1,7 @@
 """The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 import astropy.units as u
 from sunpy.util.exceptions import warn_user
@@ -12,12 +13,13 @@ from sunpy_demreg._arguments import (
     checked_engine,
     checked_options,
     em_functional,
+    response_matrix,
 )
 from sunpy_demreg._channels import as_channel_data
-from sunpy_demreg._lazy import is_lazy
+from sunpy_demreg._lazy import as_lazy, is_lazy
 from sunpy_demreg._memory import checked_limit
 from sunpy_demreg._status import Status
-from sunpy_demreg.result import _bin_centers, _wrap
+from sunpy_demreg.result import _wrap
 
 __all__ = ["invert"]
 
@@ -42,7 +44,7 @@ def invert(
     outputs=None,
     emission_measure_ranges=None,
     dtype="float64",
-    backend="cpu",
+    backend=None,
     workers=None,
     memory_limit=None,
     progress=False,
@@ -106,16 +108,19 @@ def invert(
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
         without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
-        computed: the temperature resolution is the dearest. ``"status"`` always comes.
+        computed: the temperature resolution is the dearest. ``"status"`` always comes. Without ``"intensity"``
+        the functions that make products of a result cannot tell their errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
         the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
     dtype : {"float64", "float32"}, optional
         Type of the numbers returned. All arithmetic is in double precision.
-    backend : {"cpu", "numpy"}, optional
-        What computes. ``"cpu"``: code compiled for the processor at hand, some fifteen times faster (with more
-        than 12 channels, or fewer bins than channels, it uses plain arrays too). ``"numpy"``: plain arrays, the
-        truth that it is held to; their answers agree to 1e-9.
+    backend : {"cpu", "numpy", "cupy"}, optional
+        What computes; by default ``"cupy"`` if the arrays in ``data`` are CuPy's, else ``"cpu"``. ``"cpu"``: code
+        compiled for the processor at hand, some fifteen times faster (with more than 12 channels, or fewer bins than
+        channels, it uses plain arrays too). ``"numpy"``: plain arrays, the truth that it is held to. ``"cupy"``: an
+        NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the
+        host go there and back in batches. Their answers agree to 1e-9.
     workers : `int`, optional
         Number of threads; by default as many as the process may use, or one for plain arrays, which are not faster
         on more. The answer does not depend on it. Of Dask arrays the scheduler works on several blocks at once, each
@@ -141,6 +146,8 @@ def invert(
             (...); sum of squared residuals divided by the number of channels.
         ``"predicted_intensity"``
             (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
+        ``"intensity"``
+            (channel, ...); the data, with their uncertainty and mask.
         ``"regularization_parameter"``
             (...); λ for a response matrix (response times bin width) scaled to a maximum of one, or times
             1e15 with ``"grid"``.
@@ -213,23 +220,21 @@ def invert(
     n_channels = len(response.channels)
     if parameter_choice == "gcv" and n_channels < 2:
         raise ValueError("`parameter_choice` 'gcv' leaves out one channel after the other: it needs at least two")
-    centers = _bin_centers(edges)
-    log_edges = np.log10(edges.to_value(u.K))
+    K, log_edges, emission_per_dem = response_matrix(response, edges)
     dlogt = np.diff(log_edges)
-    emission_per_dem = centers.to_value(u.K) * np.log(10) * dlogt  # of a bin
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
         check_matrices(options.outputs, dlogt.size, pixel_shape)
     solution = (_blocks.solve_lazily if lazy else _blocks.solve_now)(
         pixels,
-        response.at(centers).to_value(unit * u.cm**5) * emission_per_dem,
+        K,
         dlogt,
         0.5 * (log_edges[1:] + log_edges[:-1]),
         options._replace(loci=tuple(range(n_channels))),
         weighting=weighting,
         functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
         dtype=dtype,
-        backend=backend,
+        backend=backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu"),
         workers=workers,
         memory_limit=checked_limit(memory_limit),
         **({} if lazy else {"progress": progress}),
@@ -248,11 +253,20 @@ def invert(
         "n_samples": options.n_samples,
         "channels": response.channels,
         "response": dict(response.meta),
+        "temperature_response": {"temperature": response.temperature, "response": response.response},
         "observation": pixels.meta,
     }
+    if options.weighting == "given" and np.ndim(weighting) == 1:
+        meta["weight"] = np.array(getattr(weighting, "value", weighting), dtype=float)
     if emission_measure_ranges is not None:
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
-    return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta)
+    observed = None
+    if "intensity" in options.outputs:  # copies: the caller may use the memory of the input again
+        observed = pixels.intensity, pixels.uncertainty, pixels.mask
+        if lazy:
+            observed = tuple(None if array is None else as_lazy(array) for array in observed)
+        observed = tuple(None if array is None else array.copy() for array in observed)
+    return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):

@@ -13,6 +13,8 @@ from sunpy_demreg._wcs import _prepend_axis
 
 __all__ = []
 
+_KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
+
 
 class _Result(NDCollection):
     """An NDCollection that may be sliced with an ellipsis, as ``result[..., 10:20, 30:40]``."""
@@ -28,10 +30,15 @@ class _Result(NDCollection):
         if isinstance(sliced, NDCollection) and is_lazy(self["status"].data):
             # Made again, so that files need not hold them: see `_unwrap`.
             changed = _unwrap(self)[1]
-            unsolved = _unsolved(_unwrap(sliced)[0])
-            for key in sliced.keys() - {"status", *changed}:
+            unsolved = _unsolved(sliced["status"].data)
+            for key in sliced.keys() - {"intensity", "status", *changed}:
                 sliced[key].mask = _mask(unsolved, sliced[key].data.shape)
         return sliced
+
+    def _repr_html_(self):
+        from sunpy_demreg._html import result_html
+
+        return result_html(self)
 
 
 def _bin_centers(edges):
@@ -39,7 +46,7 @@ def _bin_centers(edges):
     return np.sqrt(edges[1:]) * np.sqrt(edges[:-1])
 
 
-def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
+def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None):
     """
     Make the cubes of a result.
 
@@ -56,12 +63,14 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
         Of the channel axis and the pixel axes.
     meta : dict
         Becomes the metadata of the collection, with the bin edges added.
+    observed : tuple of array, (n, ...), optional
+        The intensity that was inverted, its uncertainty, and its mask or None.
 
     Returns
     -------
     `ndcube.NDCollection`
     """
-    unsolved = _unsolved(solution)
+    unsolved = _unsolved(solution.status)
     centers = _bin_centers(edges)
     temperature_wcs = _prepend_axis(wcs, centers, "temperature", "phys.temperature")
     dem_unit = u.cm**-5 / u.K
@@ -96,6 +105,15 @@ def _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta):
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
             mask=_mask(unsolved, array.shape),
         )
+    if observed is not None:
+        intensity, error, mask = observed
+        cubes["intensity"] = NDCube(
+            intensity,
+            channel_wcs,
+            unit=intensity_unit,
+            uncertainty=StdDevUncertainty(error, copy=False),
+            mask=np.zeros_like(intensity, dtype=bool) if mask is None else mask,
+        )
     cubes["status"] = NDCube(solution.status, wcs, unit=one)
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
@@ -108,23 +126,25 @@ def _unwrap(result):
 
     Returns
     -------
-    `sunpy_demreg._regularization.Solution`
+    dict
+        The arrays of the cubes by their keys, and those of uncertainties as "dem_uncertainty".
     dict
         The masks that were changed since the inversion, by the keys of their cubes.
     """
-    arrays = dict.fromkeys(Solution._fields)
-    for key in arrays:
+    arrays = {}
+    for key in _KEYS:
         if key in result:
             arrays[key] = _plain(result[key].data)
-            if f"{key}_uncertainty" in arrays and result[key].uncertainty is not None:
+            if result[key].uncertainty is not None:
                 arrays[f"{key}_uncertainty"] = _plain(result[key].uncertainty.array)
-    solution = Solution(**arrays)
-    unsolved = _unsolved(solution)
+    unsolved = _unsolved(arrays["status"])
     masks = {}
     for key, cube in result.items():
         shape = cube.data.shape
         mask, derived = _plain(False if cube.mask is None else cube.mask), np.zeros(shape, dtype=bool)
-        if key != "status":
+        if key == "intensity":
+            derived = np.zeros_like(arrays[key], dtype=bool)
+        elif key != "status":
             derived = _mask(unsolved, shape)
         if is_lazy(mask, derived):
             # Dask gives arrays the same name if they are made alike.
@@ -133,15 +153,24 @@ def _unwrap(result):
             is_same = np.array_equal(np.broadcast_to(mask, shape), derived)
         if not is_same:
             masks[key] = np.broadcast_to(mask, shape)
-    return solution, masks
+    return arrays, masks
+
+
+def _rewrap(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
+    """The inverse of `_unwrap`; the other arguments are those of `_wrap`."""
+    arrays, observed = dict(arrays), None
+    if "intensity" in arrays:
+        observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
+    solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
+    return _wrap(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed)
 
 
 def _mask(unsolved, shape):
     return np.broadcast_to(unsolved, shape).copy()
 
 
-def _unsolved(solution):
-    return (solution.status & int(Status.UNSOLVED)) != 0
+def _unsolved(status):
+    return (status & int(Status.UNSOLVED)) != 0
 
 
 def _plain(array):

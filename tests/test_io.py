@@ -2,26 +2,28 @@
 
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import asdf
 import astropy.units as u
 from astropy.coordinates import Angle, EarthLocation
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
 from astropy.wcs import WCS, DistortionLookupTable
-from ndcube import NDCube
+from ndcube import NDCollection, NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from ndcube.wcs.wrappers import CompoundLowLevelWCS
 from sunpy.util import MetaDict
 from sunpy.util.exceptions import SunpyUserWarning
 
 from sunpy_demreg import Status, __version__, invert, read, write
-from sunpy_demreg._wcs import _prepend_axis, _TableWCS
+from sunpy_demreg._wcs import _plane, _prepend_axis, _TableWCS
 
 IMAGES = (
     "DEM",
@@ -30,9 +32,14 @@ IMAGES = (
     "CHI_SQUARED",
     "PREDICTED_INTENSITY",
     "REGULARIZATION_PARAMETER",
+    "INTENSITY",
+    "INTENSITY_UNCERTAINTY",
     "STATUS",
 )
 TABLES = ("TEMPERATURE_BIN_EDGES", "CHANNELS", "META")
+
+
+either_format = pytest.mark.parametrize("ending", [".fits", ".asdf"])
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +80,10 @@ def assert_same(back, result):
         assert a.obstime.isot == b.obstime.isot
 
 
-def test_round_trip_is_exact(result, good):
-    back = read(good)
+@either_format
+def test_round_trip_is_exact(result, tmp_path, ending):
+    write(result, tmp_path / f"dem{ending}")
+    back = read(tmp_path / f"dem{ending}")
     assert_same(back, result)
     assert list(back.meta) == list(result.meta)
     observation = dict(result.meta["observation"])
@@ -83,9 +92,10 @@ def test_round_trip_is_exact(result, good):
     np.testing.assert_array_equal(read_observation.pop("exposure_time"), observation.pop("exposure_time"))
     assert np.all(read_observation.pop("date") == observation.pop("date"))
     assert read_observation == observation
-    rest = [
-        {k: v for k, v in r.meta.items() if k not in ("observation", "temperature_bin_edges")} for r in (back, result)
-    ]
+    for table in ("temperature", "response"):
+        np.testing.assert_array_equal(*(r.meta["temperature_response"][table] for r in (back, result)))
+    separate = ("observation", "temperature_bin_edges", "temperature_response")
+    rest = [{k: v for k, v in r.meta.items() if k not in separate} for r in (back, result)]
     assert rest[0] == rest[1]
     assert isinstance(back.meta["channels"], tuple)
 
@@ -95,10 +105,11 @@ def test_round_trip_is_exact(result, good):
     [np.s_[..., 1:4, 2:6], np.s_[2], np.s_[..., 3], np.s_[..., 2:3, 4:5]],
     ids=["rectangle", "row", "column", "one pixel"],
 )
-def test_slice_can_be_written(result, tmp_path, item):
+@either_format
+def test_slice_can_be_written(result, tmp_path, item, ending):
     part = result[item]
-    write(part, tmp_path / "part.fits")
-    assert_same(read(tmp_path / "part.fits"), part)
+    write(part, tmp_path / f"part{ending}")
+    assert_same(read(tmp_path / f"part{ending}"), part)
 
 
 @pytest.mark.parametrize("item", [np.s_[:, 2], np.s_[:, :, 3]], ids=["row", "column"])
@@ -147,15 +158,17 @@ def test_data_without_coordinates_round_trip(small, response, tmp_path):
     np.testing.assert_allclose(back["dem"].axis_world_coords(0)[0], result["dem"].axis_world_coords(0)[0])
 
 
-def test_changed_mask_is_kept(small, response, edges, tmp_path):
+@either_format
+def test_changed_mask_is_kept(small, response, edges, tmp_path, ending):
     result = invert(small, response, edges)
     result["dem"].mask[4:, 1, 2] = True
     result["status"].mask = result["status"].data == 0
     result["chi_squared"].mask = None
-    write(result, tmp_path / "dem.fits")
-    with fits.open(tmp_path / "dem.fits") as hdus:
-        assert [hdu.name for hdu in hdus if hdu.name.endswith("MASK")] == ["DEM_MASK", "STATUS_MASK"]
-    back = read(tmp_path / "dem.fits")
+    write(result, tmp_path / f"dem{ending}")
+    if ending == ".fits":
+        with fits.open(tmp_path / "dem.fits") as hdus:
+            assert [hdu.name for hdu in hdus if hdu.name.endswith("MASK")] == ["DEM_MASK", "STATUS_MASK"]
+    back = read(tmp_path / f"dem{ending}")
     for key in set(result) - {"chi_squared"}:
         np.testing.assert_array_equal(back[key].mask, result[key].mask)
     assert not back["chi_squared"].mask.any()
@@ -312,10 +325,11 @@ def test_other_things_than_results_are_refused(result, tmp_path, change, error, 
         {"outputs": ("dem", "covariance", "resolution_matrix")},
     ],
 )
-def test_any_outputs_round_trip(small, response, edges, tmp_path, options):
+@either_format
+def test_any_outputs_round_trip(small, response, edges, tmp_path, options, ending):
     written = invert(small, response, edges, **options)
-    write(written, tmp_path / "dem.fits")
-    back = read(tmp_path / "dem.fits")
+    write(written, tmp_path / f"dem{ending}")
+    back = read(tmp_path / f"dem{ending}")
     assert list(back) == list(written)
     for key, cube in written.items():
         np.testing.assert_array_equal(back[key].data, cube.data, err_msg=key)
@@ -567,3 +581,122 @@ def test_columns_of_pointers_are_refused(good, tmp_path):
 @pytest.mark.parametrize("dropped", ["1", "7", "-3", "x", "1 2"])
 def test_wrong_dropped_axes_are_refused(good, tmp_path, dropped):
     assert_refused(spoiled(good, tmp_path / "bad.fits", lambda hdus: hdus[0].header.set("DROPPED", dropped)))
+
+
+# ASDF
+
+
+def test_asdf_is_a_collection_for_those_without_this_package(result, edges, tmp_path):
+    write(result, tmp_path / "dem.asdf")
+    with asdf.open(tmp_path / "dem.asdf") as file:
+        collection = file["result"]
+        assert type(collection) is NDCollection
+        assert set(collection) == set(result)
+        dem = collection["dem"]
+        np.testing.assert_array_equal(dem.data, result["dem"].data)
+        [temperature], [corners] = dem.axis_world_coords(0), dem.axis_world_coords(1, 2)
+        centers = np.sqrt(edges[1:] * edges[:-1])
+        np.testing.assert_allclose(u.Quantity(temperature).to_value(u.K), centers.value, rtol=1e-9)
+        expected = result["status"].axis_world_coords(0, 1)[0]
+        assert np.all(np.abs(corners.Tx - expected.Tx) < 1e-9 * u.arcsec)
+        np.testing.assert_array_equal(collection[1:3, 2:4]["status"].data, result["status"].data[1:3, 2:4])
+    assert b"!!python" not in (tmp_path / "dem.asdf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: data.replace(b"sunpy_demreg 1", b"sunpy_demreg 9"),
+        lambda data: data.replace(b"format:", b"former:"),
+        lambda data: data.replace(b"dropped: []", b"dropped: !!python/object/apply:os.mkdir [made]"),
+        lambda data: data[:-1000] + bytes(data[-1000] ^ 1 for _ in range(1)) + data[-999:],
+        lambda data: b"SIMPLE  =" + data,
+    ],
+    ids=["empty", "half", "other version", "other kind", "code", "one bit", "other format"],
+)
+def test_other_asdf_files_are_refused(result, tmp_path, spoil, monkeypatch):
+    write(result, tmp_path / "dem.asdf")
+    data = (tmp_path / "dem.asdf").read_bytes()
+    spoiled = spoil(data)
+    assert spoiled != data
+    (tmp_path / "dem.asdf").write_bytes(spoiled)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=r"`path` .*dem.asdf' is not a result that sunpy_demreg.write wrote"):
+            read(tmp_path / "dem.asdf")
+    assert [path.name for path in tmp_path.iterdir()] == ["dem.asdf"]
+
+
+def test_asdf_without_its_package_names_the_extra(result, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asdf", None)
+    for call in (lambda: write(result, tmp_path / "dem.asdf"), lambda: read(tmp_path / "dem.asdf")):
+        with pytest.raises(ImportError, match=r"install sunpy-demreg\[asdf\]"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+# Coordinates of all kinds
+
+
+def rotated(wcs):
+    header = wcs.to_header()
+    header.update({"PC1_1": 0.8, "PC1_2": -0.6, "PC2_1": 0.6, "PC2_2": 0.8})
+    return WCS(header)
+
+
+def without_observer(wcs):
+    header = wcs.to_header()
+    for key in ("DSUN_OBS", "HGLN_OBS", "HGLT_OBS", "RSUN_REF"):
+        header.pop(key, None)
+    return WCS(header)
+
+
+@either_format
+@pytest.mark.parametrize("change", [rotated, without_observer])
+@pytest.mark.parametrize("step", [0.05, None], ids=["even bins", "uneven bins"])
+def test_odd_coordinates_are_right_for_plain_astropy(cube, small, response, tmp_path, change, step, ending):
+    image_wcs = change(unwrap_wcs_to_fitswcs(_plane(small[0].wcs))[0])
+    edges = 10 ** (np.arange(5.6, 7.41, step) if step else np.array([5.6, 5.8, 6.1, 6.5, 7.0])) * u.K
+    channels = np.arange(1, 7) * u.one
+    data = small.data.copy()
+    data[1, 2, 3] = np.nan
+    wcs = _prepend_axis(image_wcs, channels, "channel", "custom:channel")
+    odd = NDCube(data, wcs, uncertainty=small.uncertainty, unit=small.unit)
+    with pytest.warns(SunpyUserWarning, match="1 of 42"):
+        result = invert(odd, response, edges)
+    path = tmp_path / f"dem{ending}"
+    write(result, path)
+    back = read(path)
+    centers = np.sqrt(edges[1:] * edges[:-1]).value
+    y, x = np.array([0, 0, 5, 5]), np.array([0, 6, 0, 6])
+    expected = image_wcs.pixel_to_world_values(x, y)
+    for key, values in result.items():
+        np.testing.assert_array_equal(back[key].data, values.data)
+        np.testing.assert_array_equal(back[key].mask, values.mask)
+    np.testing.assert_allclose(back["status"].wcs.low_level_wcs.pixel_to_world_values(x, y), expected, rtol=1e-12)
+    if ending == ".fits":
+        with fits.open(path) as hdus:
+            plain = WCS(hdus["DEM"].header).pixel_to_world_values(x, y, np.array([0, 1, 2, len(centers) - 1]))
+            np.testing.assert_allclose(plain[:2], expected, rtol=1e-12)
+            if step:
+                np.testing.assert_allclose(plain[2], centers[[0, 1, 2, -1]], rtol=1e-9)
+            np.testing.assert_allclose(hdus["TEMPERATURE_BIN_EDGES"].data["edge"].ravel(), edges.value, rtol=1e-15)
+
+
+@either_format
+def test_folder_that_cannot_be_written_keeps_what_is_there(result, tmp_path, monkeypatch, ending):
+    path = tmp_path / f"dem{ending}"
+    path.write_text("mine")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(fits.HDUList, "writeto", refuse)
+    monkeypatch.setattr(asdf.AsdfFile, "write_to", refuse)
+    with pytest.raises(PermissionError, match="read-only"):
+        write(result, path, overwrite=True)
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]

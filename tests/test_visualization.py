@@ -4,16 +4,19 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 import astropy.units as u
 from astropy.visualization.wcsaxes import WCSAxes
 from ndcube import NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, _map_panel, _summary_page, invert, visualization
+from sunpy_demreg import Status, em_loci, emission_measure, invert, mean_temperature, visualization
+from sunpy_demreg.visualization import _map_panel, _summary_page
 
 mpl.use("agg")
 
@@ -351,15 +354,15 @@ def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
         (lambda r: visualization.plot_dem(r, None), TypeError, "`pixel` must be whole numbers"),
         (lambda r: visualization.plot_dem(r, "ab"), TypeError, "`pixel` must be whole numbers"),
         (lambda r: visualization.plot_dem(r["dem"], (2, 3)), TypeError, "`result` must be.*NDCube"),
-        (lambda r: visualization.plot_dem(r["dem", "status"], (2, 3)), TypeError, "`result` must be.*all of its cubes"),
+        (lambda r: visualization.plot_dem(r["dem", "status"], (2, 3)), ValueError, "`result` lacks"),
         (lambda r: visualization.plot_chi_squared(r["chi_squared"]), TypeError, "`result` must be"),
         (lambda r: visualization.plot_summary({"dem": r["dem"]}), TypeError, "`result` must be.*dict"),
         (lambda r: visualization.plot_summary(r, pixels=[(0, 0)]), ValueError, "was not solved"),
         (lambda r: visualization.plot_summary(r, pixels=[(2, 2)] * 7), ValueError, "6 at most"),
         (lambda r: visualization.plot_emission_measure(r, [1, 2]), ValueError, "Quantity of two temperatures"),
-        (lambda r: visualization.plot_emission_measure(r, [1, 2] * u.m), ValueError, "Quantity of two temperatures"),
-        (lambda r: visualization.plot_emission_measure(r, [2, 1] * u.MK), ValueError, "must ascend"),
-        (lambda r: visualization.plot_emission_measure(r, [1, 2] * u.GK), ValueError, "touch the bins"),
+        (lambda r: visualization.plot_emission_measure(r, [1, 2] * u.m), ValueError, "Quantity in kelvin"),
+        (lambda r: visualization.plot_emission_measure(r, [2, 1] * u.MK), ValueError, "ascending"),
+        (lambda r: visualization.plot_emission_measure(r, [1, 2] * u.GK), ValueError, "inside the temperature bins"),
         (lambda r: visualization.plot_chi_squared(r[..., 2, :]), ValueError, "must be of an image"),
         (lambda r: visualization.plot_summary(r[..., 2, :]), ValueError, "must be of an image"),
     ],
@@ -383,3 +386,153 @@ def test_no_plasma_is_dark_and_no_answer_is_gray(result, edges):
     colors = artist.cmap(artist.norm(artist.get_array()))
     np.testing.assert_array_equal(colors[1, 1], artist.cmap(0.0))
     np.testing.assert_array_equal(colors[0, 0], artist.cmap.get_bad())
+
+
+# The other pictures
+
+
+def test_em_loci_are_drawn_under_the_dem(result, edges):
+    axes = visualization.plot_dem(result, (2, 3), em_loci=True).lines[0].axes
+    loci = em_loci(result, (2, 3)).value
+    lines = [line for line in axes.lines if line.get_label().endswith("alone")]
+    centers = np.sqrt(edges[1:] * edges[:-1]).value
+    for line, locus in zip(lines, loci, strict=True):
+        np.testing.assert_allclose(line.get_ydata() * centers * np.log(10) * 0.05, locus)
+        assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
+    assert len(axes.get_legend().get_texts()) == 7
+
+
+def test_fit_shows_what_was_seen_and_what_is_predicted(result):
+    points, line = visualization.plot_intensity(result, (2, 3))
+    np.testing.assert_array_equal(points.lines[0].get_ydata(), result["intensity"].data[:, 2, 3])
+    np.testing.assert_array_equal(line.get_ydata(), result["predicted_intensity"].data[:, 2, 3])
+    axes = line.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == list(result.meta["channels"])
+    residuals = [float(text.get_text().strip("$").split("\\")[0]) for text in axes.texts]
+    assert np.mean(np.square(residuals)) == pytest.approx(result["chi_squared"].data[2, 3], abs=0.2)
+    assert f"{result['chi_squared'].data[2, 3]:.2f}" in axes.get_title()
+
+
+def test_response_curves(response):
+    lines = visualization.plot_response(response)
+    assert [line.get_label() for line in lines] == list(response.channels)
+    np.testing.assert_array_equal(lines[2].get_ydata(), response.response.value[2])
+    assert "DN" in lines[0].axes.get_ylabel().replace("\\", "")
+
+
+def test_maps_of_temperature_and_residuals(result):
+    artist = visualization.plot_mean_temperature(result, [1, 5] * u.MK)
+    expected = mean_temperature(result, [1, 5] * u.MK).data / 1e6
+    np.testing.assert_array_equal(np.ma.filled(artist.get_array(), np.nan), expected)
+    artist = visualization.plot_residual(result, "AIA 171")
+    intensity = result["intensity"]
+    expected = (intensity.data - result["predicted_intensity"].data)[2] / intensity.uncertainty.array[2]
+    np.testing.assert_array_equal(np.ma.filled(artist.get_array(), np.nan), expected)
+    assert (artist.norm.vmin, artist.norm.vmax) == (-3, 3)
+    artist.figure.canvas.draw()
+    assert visualization.plot_residual(result, "AIA 171", vmin=-1, vmax=2).norm.vmax == 2
+
+
+def test_grid_of_emission_measures_has_one_scale(result, edges):
+    artists = visualization.plot_emission_measure_grid(result, [1, 2, 4, 8] * u.MK)
+    assert len(artists) == 3
+    assert {(a.norm.vmin, a.norm.vmax) for a in artists} == {(artists[0].norm.vmin, artists[0].norm.vmax)}
+    np.testing.assert_allclose(artists[1].get_array()[2, 3], emission_measure(result, [2, 4] * u.MK).data[2, 3])
+    assert len(visualization.plot_emission_measure_grid(result)) == 6
+    figure = plt.figure()
+    assert visualization.plot_emission_measure_grid(result, edges[[0, 5, 9, 20, 30, 35]], figure=figure)
+    assert len(maps_of(figure)) == 5
+
+
+def test_composite_adds_the_colors_of_the_ranges(result, edges):
+    values = np.where(np.isnan(result["dem"].data), np.nan, 0.0)
+    values[:, 1, 1] = 1e20
+    values[:8, 2, 2] = 1e20
+    cube = NDCube(values, result["dem"].wcs, unit=result["dem"].unit)
+    changed = type(result)(
+        [(key, cube if key == "dem" else result[key]) for key in result],
+        aligned_axes=tuple(result.aligned_axes.values()),
+        meta=dict(result.meta),
+    )
+    artist = visualization.plot_composite(changed, edges[[0, 8, 16, 24]], colors=("#0000ff", "#00ff00", "#ff0000"))
+    picture = artist.get_array()
+    np.testing.assert_allclose(picture[1, 1], 1)
+    np.testing.assert_allclose(picture[2, 2], (0, 0, 1))
+    np.testing.assert_allclose(picture[3, 3], 0)
+    np.testing.assert_allclose(picture[0, 0], 0.75)  # not solved
+    assert len(artist.axes.get_legend().get_texts()) == 3
+    artist.figure.canvas.draw()
+
+
+def test_movie_has_a_frame_for_each_result_on_one_scale(result, tmp_path):
+    dem = result["dem"]
+    brighter = NDCube(dem.data * 3, dem.wcs, unit=dem.unit, uncertainty=dem.uncertainty)
+    other = type(result)(
+        [(key, brighter if key == "dem" else result[key]) for key in result],
+        aligned_axes=tuple(result.aligned_axes.values()),
+        meta=dict(result.meta),
+    )
+    movie = visualization.animate([result, other], [1, 2] * u.MK, interval=50)
+    movie.save(tmp_path / "movie.gif", writer="pillow")
+    with Image.open(tmp_path / "movie.gif") as saved:
+        assert saved.n_frames == 2
+    [axes] = maps_of(movie._fig)
+    [artist] = axes.images
+    np.testing.assert_allclose(artist.get_array()[2, 3], emission_measure(other, [1, 2] * u.MK).data[2, 3])
+    assert artist.norm.vmax == visualization.plot_emission_measure(result, [1, 2] * u.MK).norm.vmax
+    assert axes.get_title().endswith("2014-01-01 00:00:05")
+    assert len(limbs_of(axes)) == 1
+    composite = visualization.animate([result], draw=visualization.plot_composite)
+    composite.save(tmp_path / "composite.gif", writer="pillow")
+    with Image.open(tmp_path / "composite.gif") as saved:
+        assert saved.n_frames == 1
+
+
+def test_clicks_and_keys_explore_a_result(result):
+    explorer = visualization.explore(result, [1, 4] * u.MK)
+    figure = explorer.figure
+    first = explorer.pixel
+    figure.canvas.draw()
+    [image], dem, fit = maps_of(figure), *(a for a in figure.axes if a.get_yscale() == "log")
+
+    def click(axes, x, y):
+        at = axes.transData.transform((x, y))
+        figure.canvas.callbacks.process("button_press_event", MouseEvent("button_press_event", figure.canvas, *at, 1))
+
+    click(image, 3.2, 1.9)
+    assert explorer.pixel == (2, 3) != first
+    np.testing.assert_allclose(dem.containers[0].lines[0].get_ydata()[5], result["dem"].data[5, 2, 3])
+    np.testing.assert_allclose(fit.lines[-1].get_ydata(), result["predicted_intensity"].data[:, 2, 3])
+    figure.canvas.callbacks.process("key_press_event", KeyEvent("key_press_event", figure.canvas, "up"))
+    assert explorer.pixel == (3, 3)
+    click(fit, *np.mean((fit.get_xlim(), fit.get_ylim()), axis=1))
+    assert explorer.pixel == (3, 3)
+    click(image, 0, 0)
+    assert explorer.pixel == (0, 0)
+    assert [text.get_text() for text in dem.texts] == ["not solved: NOT_POSITIVE"]
+    figure.canvas.draw()
+    with pytest.raises(IndexError, match="`pixel`"):
+        explorer.select((99, 0))
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "words"),
+    [
+        (lambda r: visualization.plot_response(r), TypeError, "`response` must be a TemperatureResponse"),
+        (lambda r: visualization.plot_residual(r, 171), ValueError, "`channel` must be one of AIA 94"),
+        (lambda r: visualization.plot_intensity(r, (0, 0)), ValueError, "was not solved"),
+        (lambda r: visualization.plot_composite(r, [1, 2] * u.MK), ValueError, "four temperatures"),
+        (lambda r: visualization.plot_composite(r, colors="rg"), ValueError, "`colors` must be three"),
+        (lambda r: visualization.plot_composite(r, decades=0), ValueError, "`decades` must be"),
+        (lambda r: visualization.plot_emission_measure_grid(r, 3 * u.MK), ValueError, "`temperature_edges` must be"),
+        (lambda r: visualization.animate(r), TypeError, "`results` must be a list"),
+        (lambda r: visualization.animate([]), TypeError, "`results` must be a list"),
+        (lambda r: visualization.animate([r, r[..., 1:3, :]]), ValueError, "`results` must be images of one shape"),
+        (lambda r: visualization.explore(r["dem"]), TypeError, "`result` must be"),
+        (lambda r: visualization.explore(r[..., 2, :]), ValueError, "must be of an image"),
+    ],
+)
+def test_other_bad_calls_are_refused(result, draw, error, words):
+    with pytest.raises(error, match=words):
+        draw(result)
+    assert not plt.get_fignums()

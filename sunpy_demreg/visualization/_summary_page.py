@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 
 from sunpy_demreg._status import Status
+from sunpy_demreg.visualization._curves import COLORS
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito, colorblind safe
 MARKERS = "osD^vP"
 NAMES = "ABCDEF"
 
-_OUTLINE = [withStroke(linewidth=2.5, foreground="black")]
+OUTLINE = [withStroke(linewidth=2.5, foreground="black")]
 _MIN_ON_DISK = 100  # pixels: with fewer, the image is not one of the disk
 
 
@@ -112,7 +112,7 @@ def mark(axes, shape, pixels):
             markersize=6,
             markeredgecolor=color,
             markeredgewidth=1.5,
-            path_effects=_OUTLINE,
+            path_effects=OUTLINE,
         )
         # Towards the middle of the map where the letter would leave it.
         side_x, side_y = (-1 if i > 0.85 * n else 1 for i, n in zip((x, y), shape[::-1], strict=True))
@@ -125,5 +125,5 @@ def mark(axes, shape, pixels):
             verticalalignment="bottom" if side_y > 0 else "top",
             color="white",
             weight="bold",
-            path_effects=_OUTLINE,
+            path_effects=OUTLINE,
         )

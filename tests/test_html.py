@@ -1,0 +1,71 @@
+"""What a notebook shows of a result."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sunpy.util.exceptions import SunpyUserWarning
+
+from sunpy_demreg import invert
+
+
+class Tags(HTMLParser):
+    """Every tag that opens is closed, in order; the cells of the table."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.cells, self.sources = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.sources.append(dict(attributes)["src"])
+        elif tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "td":
+            self.cells.append(data)
+
+
+@pytest.fixture(scope="module")
+def result(small, response, edges):
+    data = small.data.copy()
+    data[1, 0, 0] = -1
+    with pytest.warns(SunpyUserWarning, match="NOT_POSITIVE 1"):
+        return invert(
+            data * small.unit, response, edges, uncertainty=small.uncertainty.array * small.unit, mask=small.mask
+        )
+
+
+def test_html_tells_shape_unit_range_and_mask(result):
+    text = result._repr_html_()
+    tags = Tags(text)
+    assert "42 pixels, of which 1 have no DEM" in text
+    assert "log T = 5.60 to 7.40" in text
+    for key, cube in result.items():
+        at = tags.cells.index(key)
+        good = cube.data[~np.broadcast_to(cube.mask if cube.mask is not None else False, cube.data.shape)]
+        assert tags.cells[at + 1] == " × ".join(map(str, cube.data.shape))
+        low, high = map(float, re.fullmatch(r"(\S+) to (\S+)", tags.cells[at + 3]).groups())
+        assert (low, high) == (pytest.approx(good.min(), rel=5e-3), pytest.approx(good.max(), rel=5e-3))
+    assert tags.cells[tags.cells.index("dem") + 4] == "36"
+    [source] = tags.sources
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
+        assert picture.size == (160, 137)
+        assert np.asarray(picture)[-1, 0, 3] == 0  # the pixel without a DEM is clear, at the lower left
+        assert np.asarray(picture)[0, 0, 3] == 255
+
+
+def test_html_of_a_row_and_of_some_outputs_has_no_picture(small, response, edges, result):
+    for part in (result[2], invert(small, response, edges, outputs=("chi_squared",))):
+        assert not Tags(part._repr_html_()).sources
