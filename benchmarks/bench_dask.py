@@ -40,7 +40,6 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCube
 
 import sunpy_demreg as demreg
-from sunpy_demreg._bench.environment import environment
 
 ROOT = Path(__file__).parent.parent
 EDGES = 10 ** np.arange(5.6, 7.41, 0.05) * u.K

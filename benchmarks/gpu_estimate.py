@@ -29,7 +29,8 @@ from sunpy_demreg._engines._cuda import make_source, pack_tables
 from sunpy_demreg._engines._tables import Options, Solution, make_plan, make_tables
 
 N_PIXELS = 500
-# Instructions that a division, a square root, an exponential or a logarithm becomes, roughly: of those in double precision in the machine code for sm_90.
+# Instructions that a division, a square root, an exponential or a logarithm becomes, roughly: of those in double
+# precision in the machine code for sm_90.
 WEIGHTS = {"fused": 1, "divisions": 10, "roots": 12, "transcendental": 30}
 # Per second: fused multiplications and additions in double and in single precision, and bytes. By the data sheets.
 DEVICES = {"H200": (16.75e12, 33.5e12, 4.8e12), "A100": (4.85e12, 9.7e12, 2.0e12)}

@@ -200,8 +200,8 @@ def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, o
     problem = cube.data[:, good], cube.uncertainty.array[:, good], K, np.full(logt.size, 0.05), logt
     options = options._replace(outputs=("dem", "temperature_resolution"))
     widths = []
-    for least in (_simd_columns._LEAST, np.inf):  # with the latter, all columns are made in double precision
-        monkeypatch.setattr(_simd_columns, "_LEAST", least)
+    for least in (_simd_columns.LEAST, np.inf):  # with the latter, all columns are made in double precision
+        monkeypatch.setattr(_simd_columns, "LEAST", least)
         forget()
         widths.append(run_on_cpu(*problem, options).temperature_resolution)
     forget()
