@@ -208,6 +208,27 @@ def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, o
     np.testing.assert_array_equal(*widths)
 
 
+def test_lanes_without_an_answer_read_no_memory_of_others():
+    """A register of bad pixels beside one of good ones, of bins that are no whole number of chunks."""
+    K, dlogt, logt = instrument(4, 33)
+    g, sigma = pixels(K, logt, 2 * cpu._LANES)
+    status = np.zeros(g.shape[1], np.int32)
+    status[: cpu._LANES] = 1
+    solver = cpu.Solver(K, dlogt, logt, Options(positivity="constrain"))
+    table = solver._tables["first_sample"]
+    guarded = np.concatenate([table, np.full(8, -(2**40))])  # an index far away, should it be read
+    solver._addresses = solver._addresses | {"first_sample": cpu._address(guarded)}
+    shapes = Solution.shapes(*K.shape, 0)
+    into = Solution(
+        **{
+            name: np.empty((*shape, g.shape[1])) if name in STANDARD_OUTPUTS else None for name, shape in shapes.items()
+        },
+        status=np.empty(g.shape[1], np.int32),
+    )
+    solver(g, sigma, status, into, 0, g.shape[1])
+    assert np.isfinite(into.temperature_resolution[:, cpu._LANES :]).all()
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A folder of the test's own, and nothing compiled in this process."""

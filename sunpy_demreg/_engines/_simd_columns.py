@@ -111,7 +111,8 @@ class _Columns:
         first, last = self._ends_above("largest", M.index(0), self._n_chunks, level)
         first, _ = self._ends_above("scratch", M.product(first, CHUNK), CHUNK, level)
         _, last = self._ends_above("scratch", M.product(last, CHUNK), CHUNK, level)
-        last = self._select("<", last, last_bin, last, last_bin)
+        # Where none is above, or only a bin too many, they are the last bin.
+        first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
         start_first, start_last = M.load_index("first_sample", first), M.load_index("last_sample", last)
         turn = self._int_slot(M.index(0))
 

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 from functools import lru_cache
+from threading import Lock
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -19,6 +20,7 @@ __all__ = ["Solver"]
 _OPTIMIZATION = 3
 # Per block: two registers, so that one waits while the other works.
 _LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+_LOCK = Lock()
 
 
 class Solver:
@@ -39,7 +41,8 @@ class Solver:
         is_of_pixels = plan.weighting == "given"
         self._weight = np.ascontiguousarray(weight, dtype=float) if is_of_pixels else None
         arrays = K, dlogt, logt, None if is_of_pixels else weight, functional
-        prepared = _prepared(self._plan, options, *map(_key, arrays))
+        with _LOCK:  # or threads that need the same code would each compile it
+            prepared = _prepared(self._plan, options, *map(_key, arrays))
         self._careful_tables, self._tables, self._addresses, self._invert = prepared
 
     def __call__(self, intensity, uncertainty, status, into, start, stop):
