@@ -13,11 +13,12 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 # Two installations at once into one environment would break it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test test-gpu lint docs bench bench-gpu clean
 
 help:
 	@echo 'make demo    invert the bundled AIA sample; the picture and the DEM cube go to demo-output/'
 	@echo 'make test    check the style and run the tests; PYTEST_ARGS="-k NAME" passes options to pytest'
+	@echo 'make test-gpu, make bench-gpu   test and measure the GPU engine, where CuPy and a GPU are'
 	@echo 'make lint    check the style only'
 	@echo 'make docs    build the documentation in docs/_build/html (without network)'
 	@echo 'make bench   measure the speed of the inversion, next to its peers, for the performance page; minutes on a quiet'
@@ -31,6 +32,10 @@ demo: .venv/.installed
 test: lint
 	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
 
+# CuPy must be there: .venv/bin/python -m pip install ".[cuda12]", or ".[cuda13]".
+test-gpu: .venv/.installed-tests
+	.venv/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+
 lint: .venv/.installed-tests
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
@@ -42,6 +47,9 @@ docs: .venv/.installed-docs
 
 bench: .venv/.installed-bench
 	.venv/bin/sunpy-demreg bench --output benchmarks/results $(BENCH_ARGS)
+
+bench-gpu: .venv/.installed-tests
+	.venv/bin/python benchmarks/gpu.py
 
 clean:
 	rm -rf build dist bench-output demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .ruff_cache *.egg-info

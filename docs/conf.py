@@ -50,6 +50,10 @@ _EXAMPLES = (
     "errors_and_resolution.py",
     "choosing_lambda.py",
     "temperature_maps_and_movies.py",
+    "level1_to_dem.py",
+    "which_response.py",
+    "aia_and_xrt.py",
+    "larger_than_memory.py",
     "on_a_gpu.py",
 )
 

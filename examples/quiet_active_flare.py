@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import astropy.units as u
-from sunpy.map import Map
 
 import sunpy_demreg as demreg
 
@@ -38,17 +37,10 @@ plt.show()
 # A flare
 # =======
 #
-# The other sample is the start of the X2.2 flare of 2011-02-15, as level-1 cutouts: each channel has a grid of its own.
-# They are put on one grid here, with headers that say so.
+# The other sample is the start of the X2.2 flare of 2011-02-15, as level-1 cutouts: each channel has a grid of its own,
+# and `~sunpy_demreg.prepare` puts them on one. It warns of what shift is left between the channels.
 
-flare_maps = demreg.sample.flare_maps(0)
-on_one_grid = []
-for smap in flare_maps:
-    moved = smap.reproject_to(flare_maps[2].wcs)
-    kept = ("instrume", "wavelnth", "waveunit", "exptime", "date-obs")
-    header = {**moved.meta, **{key: smap.meta[key] for key in kept}, "lvl_num": 1.5}
-    on_one_grid.append(Map(moved.data, header))
-flare_cube = demreg.prepare(on_one_grid)[
+flare_cube = demreg.prepare(demreg.sample.flare_maps(0))[
     :, 2:65, 2:65
 ]  # the border has no value in all channels
 flare_response = demreg.TemperatureResponse.from_aia(flare_cube)

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 import astropy.units as u
-from sunpy.map import Map
 
 import sunpy_demreg as demreg
 
@@ -67,24 +66,9 @@ print(
 # `~sunpy_demreg.visualization.animate` takes a list of results, one for each time. The package carries two times of
 # the start of the flare of 2011-02-15, two minutes apart; a series of your own makes a longer movie.
 
-
-def on_one_grid(maps, grid):
-    """Level-1 cutouts on the grid of one of them, with headers that make them level 1.5."""
-    kept = ("instrume", "wavelnth", "waveunit", "exptime", "date-obs")
-    for smap in maps:
-        moved = smap.reproject_to(grid)
-        yield Map(
-            moved.data,
-            {**moved.meta, **{key: smap.meta[key] for key in kept}, "lvl_num": 1.5},
-        )
-
-
 flare = []
 for step in (0, 1):
-    maps = demreg.sample.flare_maps(step)
-    flare_cube = demreg.prepare(
-        list(on_one_grid(maps, demreg.sample.flare_maps(0)[2].wcs))
-    )
+    flare_cube = demreg.prepare(demreg.sample.flare_maps(step))
     flare_cube = flare_cube[:, 2:65, 2:65]  # the border has no value in all channels
     flare_response = demreg.TemperatureResponse.from_aia(flare_cube)
     flare.append(

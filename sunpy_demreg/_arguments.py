@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 import astropy.units as u
 
@@ -112,7 +113,7 @@ def _checked_outputs(outputs, ranges):
 
 def checked_engine(backend, workers, dtype, outputs):
     """The dtype by its name."""
-    if backend not in _execute.BACKENDS:
+    if backend is not None and backend not in _execute.BACKENDS:
         raise ValueError(f"`backend` must be one of {_execute.BACKENDS}, but is {backend!r}")
     if workers is not None and (isinstance(workers, bool) or not (isinstance(workers, Integral) and workers >= 1)):
         raise ValueError(f"`workers` must be a whole number of threads, at least 1, but is {workers!r}")
@@ -150,7 +151,9 @@ def checked_weight(weighting, n_bins, pixel_shape):
             f"`weighting` has the shape {weight.shape}: it must be {(n_bins,)}, one number per temperature bin, or "
             f"{(n_bins, *pixel_shape)}, one per bin and pixel"
         )
-    return np.asarray(weight) if weight.ndim == 1 else weight
+    if weight.ndim > 1:
+        return weight
+    return weight.get() if is_cupy_array(weight) else np.asarray(weight)
 
 
 def checked_numbers(weight, status):

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 import astropy.units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.time import Time
 from ndcube import NDCollection, NDCube, NDCubeSequence
 
+from sunpy_demreg._execute import check_home
 from sunpy_demreg._lazy import as_array, is_lazy
 from sunpy_demreg._wcs import _MAX_SHIFT, _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
 
@@ -20,7 +22,7 @@ __all__ = ["ChannelData", "as_channel_data", "channel_planes", "stacked"]
 class ChannelData(NamedTuple):
     """Intensities without units, channels first, with all that is needed to make cubes of the answer."""
 
-    intensity: np.ndarray  # (n, ...), float64, in the unit that was asked for; all arrays may be Dask's
+    intensity: np.ndarray  # (n, ...), float64, in the unit that was asked for; all arrays may be Dask's or CuPy's
     uncertainty: np.ndarray  # (n, ...), the same unit; one where saturated
     mask: np.ndarray | None  # (n, ...), True where not to be used
     saturated: np.ndarray | None  # (n, ...), True where masked because of saturation
@@ -125,7 +127,7 @@ def _with_unit(uncertainty):
 
 
 def _from_arrays(intensity, unit, sigma, mask, channels):
-    """From pairs of arrays and their units, because a Quantity holds no Dask array."""
+    """From pairs of arrays and their units, because a Quantity holds no array of Dask or CuPy."""
     if sigma is None:
         raise ValueError(
             "`uncertainty` is missing: pass a Quantity of the shape of `data`, or data that carry their own "
@@ -136,7 +138,12 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
     if mask is not None:
         mask = as_array(mask, "mask", dtype=bool)
         if mask.shape == () and values.shape:
-            mask = np.broadcast_to(mask, values.shape)
+            mask = (
+                np.full(values.shape, mask, like=values)
+                if is_cupy_array(values)
+                else np.broadcast_to(mask, values.shape)
+            )
+    check_home(data=values, uncertainty=sigma, mask=mask)
     for name, array in (("uncertainty", sigma), ("mask", mask)):
         if array is not None and array.shape != values.shape:
             of_channels = array.ndim and array.shape[0] != values.shape[0]
@@ -179,6 +186,8 @@ def _to(array, own, unit, name):
 
 
 def _converted(array, own, unit):
+    if is_cupy_array(array):
+        return array.astype(float, copy=False) * own.to(unit)
     return np.asarray(u.Quantity(array, own, copy=False).to_value(unit), dtype=float)
 
 
@@ -276,6 +285,8 @@ def _stacked(pairs, unit, axis=0):
 
 
 def _stacked_masks(cubes, axis=0):
+    if all(cube.mask is None for cube in cubes):
+        return None
     masks = [as_array(False if cube.mask is None else cube.mask, "mask", dtype=bool) for cube in cubes]
     return np.stack([np.broadcast_to(mask, cube.shape) for mask, cube in zip(masks, cubes, strict=True)], axis=axis)
 

@@ -2,15 +2,17 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from sunpy_demreg._regularization import Solution, solve
 from sunpy_demreg._status import Status
 
-__all__ = ["BACKENDS", "available_cores", "classify", "run"]
+__all__ = ["BACKENDS", "available_cores", "check_home", "classify", "run"]
 
-BACKENDS = ("cpu", "numpy")
+BACKENDS = ("cpu", "numpy", "cupy")
 _MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
 _MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
 _NUMPY_THREADS = 1  # measured: more wait for each other more than they work side by side
@@ -42,11 +44,11 @@ def classify(intensity, uncertainty, mask=None, saturated=None):
             Status.NOT_POSITIVE: (intensity <= 0) & np.isfinite(intensity),
         }
     if mask is not None:
-        saturated = np.zeros(mask.shape, dtype=bool) if saturated is None else saturated & mask
+        saturated = np.zeros_like(mask) if saturated is None else saturated & mask
         # Of a value that is not finite, nothing else needs to be said.
         causes[Status.SATURATED] = saturated & ~not_finite
         causes[Status.MASKED] = mask & ~saturated & ~not_finite
-    status = np.zeros(intensity.shape[1:], dtype=np.int32)
+    status = np.zeros(intensity.shape[1:], dtype=np.int32, like=intensity)
     for bit, found in causes.items():
         status |= np.where(found.any(axis=0), np.int32(bit), np.int32(0))
     return status
@@ -86,7 +88,8 @@ def run(
         As in `sunpy_demreg._regularization.solve`.
     dtype : {"float64", "float32"}
         Of the outputs; all arithmetic is in float64.
-    backend : {"cpu", "numpy"}
+    backend : {"cpu", "numpy", "cupy"}
+        With "cupy" the arrays (but for K, dlogt and logt) may be CuPy's, and then those of the solution are too.
     workers : int, optional
         Threads; by default as many as the process may use.
     progress : bool
@@ -101,40 +104,118 @@ def run(
     Solution
         With the pixel axes of `intensity` behind the channel or temperature axis.
     """
+    of_pixels = weight if weight is not None and weight.ndim > 1 else None
+    check_home(data=intensity, uncertainty=uncertainty, status=status, weighting=of_pixels)
+    if is_cupy_array(intensity) and backend != "cupy":
+        raise TypeError(
+            f"`backend` {backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or "
+            "move them to the host with `.get()`"
+        )
+    with intensity.device if is_cupy_array(intensity) else nullcontext():
+        return _run(
+            intensity,
+            uncertainty,
+            status,
+            (K, dlogt, logt, options, weight, functional),
+            dtype,
+            backend,
+            workers,
+            progress,
+            memory_budget,
+            int(Status.UNSOLVED & ~Status.NO_SIGNAL if keep_no_signal else Status.UNSOLVED),
+        )
+
+
+def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progress, memory_budget, withheld):
+    K, *rest, weight, functional = problem
     n, m = K.shape
     pixel_shape, n_pixels = intensity.shape[1:], status.size
-    # Contiguous: the compiled engine reads memory, not arrays.
-    intensity, uncertainty = (np.ascontiguousarray(a.reshape(n, -1), dtype=float) for a in (intensity, uncertainty))
-    status = status.reshape(-1)
-    if weight is not None:
-        weight = np.asarray(weight, dtype=float).reshape((m, -1) if np.ndim(weight) > 1 else (m,))
-    n_functionals = 0 if functional is None else len(functional)
-    shapes = Solution.shapes(n, m, n_functionals)
-    outputs = {name: np.empty((*shapes[name], n_pixels), dtype) if name in options.outputs else None for name in shapes}
-    flat = Solution(**outputs, status=np.empty(n_pixels, np.int32))
-    problem = K, dlogt, logt, options, weight, functional
-    solver, size, workers = _solver(backend, problem, dtype, workers, memory_budget)
-    final_status = status.copy()
-    withheld = int(Status.UNSOLVED & ~Status.NO_SIGNAL if keep_no_signal else Status.UNSOLVED)
+    # Contiguous: the compiled engines read memory, not arrays.
+    intensity, uncertainty = (_contiguous(a.reshape(n, n_pixels), float) for a in (intensity, uncertainty))
+    status = _contiguous(status.reshape(-1), np.int32)
+    if weight is not None and weight.ndim > 1:
+        weight = _contiguous(weight.reshape(m, n_pixels), float)
+    problem = K, *rest, weight, functional
+    flat = _empty_solution(intensity, problem, dtype)
 
     def work(start):
         block = slice(start, min(start + size, n_pixels))
         bad = status[block] != 0
         if not bad.all():
             solver(intensity, uncertainty, status, flat, block.start, block.stop)
-            final_status[block] |= np.where(bad, 0, flat.status[block])
-        unsolved = (final_status[block] & withheld) != 0
+        unsolved = bad | ((flat.status[block] & withheld) != 0)
         if unsolved.any():
-            # Remarks on a solution that is not given would only confuse.
-            final_status[block][unsolved] &= int(Status.UNSOLVED)
             for output in flat[:-1]:
                 if output is not None:
                     output[..., block][..., unsolved] = np.nan
-        return block.stop - block.start
+        return block
 
-    _for_each(work, range(0, n_pixels, size), workers, n_pixels if progress else None)
-    flat = flat._replace(status=final_status)
+    if backend == "cupy":
+        done = _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, flat, workers)
+    else:
+        solver, size, workers = _solver(backend, problem, dtype, workers, memory_budget)
+        done = _on_threads(work, range(0, n_pixels, size), workers)
+    _finish(done, n_pixels if progress else None)
+    status = np.where(status != 0, status, flat.status)
+    # Remarks on a solution that is not given would only confuse.
+    status = np.where((status & withheld) != 0, status & int(Status.UNSOLVED), status)
+    flat = flat._replace(status=status)
     return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in flat))
+
+
+def _contiguous(array, dtype):
+    return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
+
+
+def check_home(**arrays):
+    """Raise if some arrays are on a GPU and others are not."""
+    on_device = {name: is_cupy_array(array) for name, array in arrays.items() if array is not None}
+    if len(set(on_device.values())) > 1:
+        there, here = ([name for name in on_device if on_device[name] is where] for where in (True, False))
+        raise TypeError(
+            f"`{'`, `'.join(there)}` is on the GPU (CuPy) but `{'`, `'.join(here)}` on the host: move all to the GPU "
+            "with `cupy.asarray`, or all to the host with `.get()`"
+        )
+
+
+def _empty_solution(intensity, problem, dtype):
+    """Arrays for the answer, where the intensity is."""
+    K, _, _, options, _, functional = problem
+    n_pixels = intensity.shape[1]
+    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
+    shapes = {name: (*shape, n_pixels) for name, shape in shapes.items()}
+    try:
+        outputs = {
+            name: np.empty(shape, dtype, like=intensity) if name in options.outputs else None
+            for name, shape in shapes.items()
+        }
+        return Solution(**outputs, status=np.empty(n_pixels, np.int32, like=intensity))
+    except MemoryError as err:
+        values = sum(int(np.prod(shape)) for name, shape in shapes.items() if name in options.outputs)
+        raise MemoryError(
+            f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than "
+            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
+        ) from err
+
+
+def _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, into, workers):
+    """Blocks of pixels as they are done on the current device."""
+    try:
+        from sunpy_demreg._engines._streams import solve_on_device, stream
+        from sunpy_demreg._engines.gpu import Solver
+    except ImportError as err:
+        raise ImportError(
+            "`backend` 'cupy' needs CuPy: install 'sunpy-demreg[cuda12]' or 'sunpy-demreg[cuda13]', whichever CUDA the "
+            f"driver supports, or pass backend='cpu' ({err})"
+        ) from err
+    solver = Solver(*problem, dtype, withheld)
+    weight = problem[4]
+    arrays = intensity, uncertainty, status, into, None if weight is None or weight.ndim == 1 else weight
+    if is_cupy_array(intensity):
+        solve_on_device(solver, *arrays)
+        yield slice(0, status.size)
+    else:
+        yield from stream(solver, *arrays, workers or available_cores())
 
 
 def _solver(backend, problem, dtype, workers, memory_budget):
@@ -175,25 +256,30 @@ def _solver(backend, problem, dtype, workers, memory_budget):
     return solve_block, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
 
 
-def _for_each(work, starts, workers, n_pixels):
-    """Run ``work(start)`` for each start on threads; an error or Ctrl-C stops after the blocks in hand."""
-    if len(starts) == 1 and n_pixels is None:  # threads cost more than a pixel
-        work(starts[0])
+def _on_threads(work, starts, workers):
+    """Blocks of pixels as they are done; an error or Ctrl-C stops after those in hand."""
+    if len(starts) == 1:  # threads cost more than a pixel
+        yield work(starts[0])
         return
     pool = ThreadPoolExecutor(workers)
     try:
-        done = as_completed([pool.submit(work, start) for start in starts])
-        if n_pixels is None:
-            for future in done:
-                future.result()
-        else:
-            from tqdm.auto import tqdm
-
-            with tqdm(total=n_pixels, desc="DEM inversion", unit="px", unit_scale=True) as bar:
-                for future in done:
-                    bar.update(future.result())
+        for future in as_completed([pool.submit(work, start) for start in starts]):
+            yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finish(done, n_pixels):
+    """Wait for all blocks; with a progress bar if their number of pixels is given."""
+    if n_pixels is None:
+        for _ in done:
+            pass
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=n_pixels, desc="DEM inversion", unit="px", unit_scale=True) as bar:
+        for block in done:
+            bar.update(block.stop - block.start)
 
 
 def available_cores():

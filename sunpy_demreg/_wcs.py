@@ -140,14 +140,35 @@ def _plane(wcs):
     """WCS of one plane of a cube, as ``cube[2]`` is one, without the wrappers of `_prepend_axis`."""
     wcs = getattr(wcs, "low_level_wcs", wcs)
     celestial, slices = _unwrapped(wcs)
-    return wcs if celestial is None or isinstance(slices[0], slice) else SlicedLowLevelWCS(celestial, slices[1:])
+    if celestial is None or isinstance(slices[0], slice):
+        return wcs
+    table = _table(wcs)
+    if isinstance(table, _TimesWCS) and isinstance(celestial, WCS):
+        celestial = _dated(celestial, table._times[slices[0]])
+    return SlicedLowLevelWCS(celestial, slices[1:])
+
+
+def _dated(celestial, time):
+    """The WCS of an image at another time."""
+    dated = celestial.deepcopy()
+    dated.wcs.dateobs, dated.wcs.mjdobs = time.utc.isot, time.utc.mjd
+    for name in ("datebeg", "dateavg", "dateend"):
+        setattr(dated.wcs, name, "")
+    for name in ("mjdbeg", "mjdavg", "mjdend"):
+        setattr(dated.wcs, name, np.nan)
+    return dated
+
+
+def _table(wcs):
+    """The table that was prepended."""
+    return (wcs._wcs if isinstance(wcs, SlicedLowLevelWCS) else wcs)._wcs[-1]
 
 
 def _times(wcs):
     """Times along the first array axis; None if it is another axis."""
     wcs = getattr(wcs, "low_level_wcs", wcs)
     celestial, slices = _unwrapped(wcs)
-    table = None if celestial is None else (wcs._wcs if isinstance(wcs, SlicedLowLevelWCS) else wcs)._wcs[-1]
+    table = None if celestial is None else _table(wcs)
     is_kept = isinstance(table, _TimesWCS) and isinstance(slices[0], slice)
     return table._times[slices[0]] if is_kept else None
 

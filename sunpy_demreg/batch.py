@@ -115,7 +115,12 @@ def batch_invert(
     times = Time([Time([image.map.date for image in each]).tai.mean().utc for each in sets])
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     make = partial(_result, edges=temperature_bin_edges, prepare_options=prepare_options or {}, options=options)
-    settings = {"temperature_bin_edges": temperature_bin_edges, **(prepare_options or {}), **options}
+    settings = {
+        "temperature_bin_edges": temperature_bin_edges,
+        "tolerance": tolerance,
+        **(prepare_options or {}),
+        **options,
+    }
     settings.pop("memory_limit", None)  # which changes no value
     template = _first(make, sets, problems)
     archive = open_archive(path, template, times, settings)
@@ -160,7 +165,8 @@ def _reason(err):
 def _result(images, *, edges, prepare_options, options):
     """The lazy result of one time step."""
     cube = prepare_lazily({image.name: image.map for image in images}, prepare_options)
-    return invert(cube, TemperatureResponse.from_aia(cube), edges, **options)
+    is_degraded = not cube.meta["degradation_corrected"]
+    return invert(cube, TemperatureResponse.from_aia(cube, degradation=is_degraded), edges, **options)
 
 
 def _first(make, sets, problems):

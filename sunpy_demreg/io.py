@@ -60,12 +60,11 @@ def write(result, path, *, overwrite=False):
     data.
 
     **Zarr.** A store is a folder of compressed chunks, 256 x 256 pixels each, with all temperatures. It needs the
-    ``batch``
-    extra, is the only format for a series in time, and is written and read block by block, so neither needs memory
-    for the whole of a result that holds Dask arrays. Each output is an array named as above, in lower case, with its
-    axes by name and its ``units``; "temperature", "temperature_edge", "channel" and "time" are coordinates; the
-    coordinates of the image are a FITS header in the attribute ``wcs``, one card per line. So xarray opens it too,
-    ``xarray.open_zarr(path, consolidated=False)``.
+    ``batch`` extra, is the only format for a series in time, and is written and read block by block, so neither
+    needs memory for the whole of a result that holds Dask arrays. Each output is an array named as above, in lower
+    case, with its axes by name and its ``units``; "temperature", "temperature_edge", "channel" and "time" are
+    coordinates; the coordinates of the image are a FITS header in the attribute ``wcs``, one card per line. So
+    xarray opens it too, ``xarray.open_zarr(path, consolidated=False)``.
     """
     path = Path(path).expanduser()
     if path.is_dir() and path.suffix != ".zarr":

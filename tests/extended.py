@@ -193,7 +193,7 @@ def run(backend, g, sigma, K, dlogt, logt, options, **more):
 def losses(g, sigma, K, dlogt, logt, options, weight=None, functional=None):
     """The largest differences of both engines from the truth, for each of the kinds; and the status (engine, pixel)."""
     worst, known, status = np.zeros(len(KINDS)), {}, []
-    for backend in _execute.BACKENDS:
+    for backend in ("cpu", "numpy"):
         answer = run(backend, g, sigma, K, dlogt, logt, options, weight=weight, functional=functional)
         status.append(answer.status)
         for p in range(g.shape[1]):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+BACKENDS = ("cpu", "numpy")  # that need no GPU: `test_gpu.py` is about the other one
+
 
 def instrument(n_channels=6, n_bins=30, low=5.6, high=7.4):
     """Response matrix (n, m), widths and centers of the bins in log T: smooth, overlapping responses."""

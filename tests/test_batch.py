@@ -246,3 +246,11 @@ def test_other_stores_are_refused(series_folder, store, tmp_path):
     with pytest.raises(ValueError, match="exists but is not the store of a batch"):
         batch_invert(series_folder, tmp_path / "b.zarr", BINS, **OPTIONS)
     assert _zarr.open_store(path).attrs["settings"]["n_sample"] == "16"
+
+
+def test_data_corrected_for_degradation_get_a_response_without(series_folder, tmp_path):
+    options = OPTIONS | {"prepare_options": {"n_sample": 16, "correct_degradation": True}}
+    report = batch_invert(series_folder, tmp_path / "a.zarr", BINS, **options)
+    assert [step.outcome for step in report.steps] == ["done"] * 3
+    with pytest.raises(ValueError, match="tolerance"):
+        batch_invert(series_folder, tmp_path / "a.zarr", BINS, tolerance=6 * u.s, **options)

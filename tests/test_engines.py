@@ -1,14 +1,15 @@
-"""The compiled engine against the mathematics on plain arrays, and the machinery around it."""
+"""The compiled engines against the mathematics on plain arrays, and the machinery around them."""
 
 import itertools
 import os
 from pathlib import Path
 
+import fake_cupy
 import numpy as np
 import pytest
 from synthetic import instrument, pixels
 
-from sunpy_demreg._engines import _simd_columns, cpu
+from sunpy_demreg._engines import _difficult, _simd_columns, cpu
 from sunpy_demreg._engines._tables import STANDARD_OUTPUTS
 from sunpy_demreg._regularization import Options, Solution, solve
 from sunpy_demreg._status import Status
@@ -21,24 +22,54 @@ CHOICES = [
 
 @pytest.fixture(autouse=True)
 def careful(monkeypatch):
-    """Counts the lanes that the engine leaves to the plain arrays: or those would be compared with themselves."""
+    """Counts the lanes that an engine leaves to the plain arrays: or those would be compared with themselves."""
     lanes = []
-    solve_carefully = cpu.solve_carefully
-    monkeypatch.setattr(cpu, "solve_carefully", lambda g, *a: lanes.append(g.shape[1]) or solve_carefully(g, *a))
+    solve_carefully = _difficult.solve_carefully
+    monkeypatch.setattr(_difficult, "solve_carefully", lambda g, *a: lanes.append(g.shape[1]) or solve_carefully(g, *a))
     return lanes
 
 
-def run(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
-    """All lanes through the compiled engine."""
-    n, m = K.shape
+# The GPU's kernel: as it is compiled for the processor at hand, and the real one.
+@pytest.fixture(params=["cpu", "kernel on the host", pytest.param("gpu", marks=pytest.mark.gpu)])
+def run(request, monkeypatch):
+    """All lanes through an engine."""
+    if request.param == "cpu":
+        yield run_on_cpu
+    elif request.param == "gpu":
+        yield run_on_gpu
+    else:
+        with fake_cupy.installed(monkeypatch):
+            yield run_on_gpu
+
+
+def run_on_cpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
     status = np.zeros(g.shape[1], np.int32) if status is None else status
+    into = empty_solution(g, K, options, functional)
+    cpu.Solver(K, dlogt, logt, options, weight, functional)(g, sigma, status, into, 0, g.shape[1])
+    return into
+
+
+def run_on_gpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
+    import cupy
+
+    from sunpy_demreg._engines import _streams, gpu
+
+    status = np.zeros(g.shape[1], np.int32) if status is None else status
+    into = Solution(*(None if a is None else cupy.asarray(a) for a in empty_solution(g, K, options, functional)))
+    solver = gpu.Solver(K, dlogt, logt, options, weight, functional)
+    assert solver.kernel is not None
+    there = [None if a is None else cupy.asarray(a) for a in (g, sigma, status, weight)]
+    _streams.solve_on_device(solver, *there[:3], into, there[3] if weight is not None and weight.ndim > 1 else None)
+    return Solution(*(None if a is None else a.get() for a in into))
+
+
+def empty_solution(g, K, options, functional):
+    n, m = K.shape
     shapes = Solution.shapes(n, m, 0 if functional is None else len(functional))
-    into = Solution(
+    return Solution(
         **{name: np.full((*shapes[name], g.shape[1]), np.inf) if name in options.outputs else None for name in shapes},
         status=np.full(g.shape[1], -1, np.int32),
     )
-    cpu.Solver(K, dlogt, logt, options, weight, functional)(g, sigma, status, into, 0, g.shape[1])
-    return into
 
 
 def assert_equal(ours, truth, tolerance=1e-9):
@@ -58,7 +89,7 @@ def assert_equal(ours, truth, tolerance=1e-9):
 
 @pytest.mark.parametrize("options", CHOICES)
 @pytest.mark.parametrize(("n_channels", "n_bins"), [(6, 36), (1, 5), (2, 3), (3, 12), (5, 5), (6, 200), (8, 40)])
-def test_equals_plain_arrays(options, n_channels, n_bins, careful):
+def test_equals_plain_arrays(run, options, n_channels, n_bins, careful):
     K, dlogt, logt = instrument(n_channels, n_bins)
     g, sigma = pixels(K, logt, 203, noise=0.02)  # not a whole number of blocks
     with np.errstate(all="ignore"):
@@ -79,7 +110,7 @@ def test_equals_plain_arrays(options, n_channels, n_bins, careful):
         Options(parameter_choice="grid", chi_squared_target=3, target_growth=2, max_iterations=4),
     ],
 )
-def test_every_option_is_passed_on(options, careful):
+def test_every_option_is_passed_on(run, options, careful):
     K, dlogt, logt = instrument(6, 30)
     g, sigma = pixels(K, logt, 300, noise=0.02)
     with np.errstate(all="ignore"):
@@ -88,7 +119,7 @@ def test_every_option_is_passed_on(options, careful):
 
 
 @pytest.mark.parametrize("options", CHOICES)
-def test_non_uniform_bins(options, careful):
+def test_non_uniform_bins(run, options, careful):
     log_edges = np.cumsum([5.6, 0.02, 0.1, 0.2, 0.05, 0.05, 0.3, 0.1, 0.1, 0.4, 0.2])
     logt, dlogt = 0.5 * (log_edges[1:] + log_edges[:-1]), np.diff(log_edges)
     fine, _, fine_logt = instrument(6, 200)
@@ -99,7 +130,7 @@ def test_non_uniform_bins(options, careful):
 
 
 @pytest.mark.parametrize("options", CHOICES)
-def test_no_lane_knows_of_another(options):
+def test_no_lane_knows_of_another(run, options):
     """Bit for bit: alone, in another order, beside bad pixels."""
     K, dlogt, logt = instrument()
     g, sigma = pixels(K, logt, 40)
@@ -121,7 +152,7 @@ def test_no_lane_knows_of_another(options):
 
 
 @pytest.mark.parametrize("options", CHOICES)
-def test_difficult_lanes_are_left_to_the_plain_arrays(options, careful):
+def test_difficult_lanes_are_left_to_the_plain_arrays(run, options, careful):
     """Those that lose digits when A is squared: the answers are then the same to the last bit."""
     K, dlogt, logt = instrument()
     K = np.concatenate([K, K[2:3] * (1 + 1e-5 * np.sin(np.arange(K.shape[1])))])
@@ -142,7 +173,7 @@ def test_real_pixels_are_not_difficult(cube, response, edges, careful):
 
 
 @pytest.mark.parametrize("excess", [0.5, 1.001, 1.3])
-def test_faint_pixels(excess, careful):
+def test_faint_pixels(run, excess, careful):
     K, dlogt, logt = instrument()
     g, sigma = pixels(K, logt, 40)
     sigma *= np.sqrt(np.mean((g / sigma) ** 2, axis=0) / excess)
@@ -169,12 +200,33 @@ def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, o
     problem = cube.data[:, good], cube.uncertainty.array[:, good], K, np.full(logt.size, 0.05), logt
     options = options._replace(outputs=("dem", "temperature_resolution"))
     widths = []
-    for least in (_simd_columns._LEAST, np.inf):  # with the latter, all columns are made in double precision
-        monkeypatch.setattr(_simd_columns, "_LEAST", least)
+    for least in (_simd_columns.LEAST, np.inf):  # with the latter, all columns are made in double precision
+        monkeypatch.setattr(_simd_columns, "LEAST", least)
         forget()
-        widths.append(run(*problem, options).temperature_resolution)
+        widths.append(run_on_cpu(*problem, options).temperature_resolution)
     forget()
     np.testing.assert_array_equal(*widths)
+
+
+def test_lanes_without_an_answer_read_no_memory_of_others():
+    """A register of bad pixels beside one of good ones, of bins that are no whole number of chunks."""
+    K, dlogt, logt = instrument(4, 33)
+    g, sigma = pixels(K, logt, 2 * cpu._LANES)
+    status = np.zeros(g.shape[1], np.int32)
+    status[: cpu._LANES] = 1
+    solver = cpu.Solver(K, dlogt, logt, Options(positivity="constrain"))
+    table = solver._tables["first_sample"]
+    guarded = np.concatenate([table, np.full(8, -(2**40))])  # an index far away, should it be read
+    solver._addresses = solver._addresses | {"first_sample": cpu._address(guarded)}
+    shapes = Solution.shapes(*K.shape, 0)
+    into = Solution(
+        **{
+            name: np.empty((*shape, g.shape[1])) if name in STANDARD_OUTPUTS else None for name, shape in shapes.items()
+        },
+        status=np.empty(g.shape[1], np.int32),
+    )
+    solver(g, sigma, status, into, 0, g.shape[1])
+    assert np.isfinite(into.temperature_resolution[:, cpu._LANES :]).all()
 
 
 @pytest.fixture
@@ -188,7 +240,7 @@ def cache(tmp_path, monkeypatch):
 
 def small_run():
     K, dlogt, logt = instrument(2, 6)
-    return run(*pixels(K, logt, 20), K, dlogt, logt, Options())
+    return run_on_cpu(*pixels(K, logt, 20), K, dlogt, logt, Options())
 
 
 def count_compilations(monkeypatch):

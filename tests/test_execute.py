@@ -83,7 +83,7 @@ def test_reasons_of_one_value_are_not_mixed():
     np.testing.assert_array_equal(_execute.classify(values, sigma, mask, saturated), expected)
 
 
-@pytest.mark.parametrize("backend", _execute.BACKENDS)
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
 def test_answer_does_not_depend_on_the_number_of_threads(backend, monkeypatch):
     monkeypatch.setattr(_execute, "_CPU_BLOCK", 37)
     monkeypatch.setattr(_execute, "_MAX_BLOCK", 37)
@@ -99,7 +99,7 @@ def test_answer_does_not_depend_on_the_number_of_threads(backend, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("backend", _execute.BACKENDS)
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
     K, dlogt, logt = instrument(4, 12)

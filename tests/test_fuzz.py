@@ -5,11 +5,10 @@ import pytest
 from extended import UNSOLVED, run
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from synthetic import instrument, pixels
+from synthetic import BACKENDS, instrument, pixels
 
 from sunpy_demreg import _execute
 from sunpy_demreg._engines._tables import OUTPUTS, STANDARD_OUTPUTS
-from sunpy_demreg._execute import BACKENDS
 from sunpy_demreg._regularization import Options
 from sunpy_demreg._status import Status
 

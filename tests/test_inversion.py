@@ -349,7 +349,10 @@ BAD_CALLS = {
         lambda d, s: {"positivity": "constrain", "parameter_choice": "grid"},
         "`positivity` 'constrain' .*pass parameter_choice='discrepancy'",
     ),
-    "unknown backend": (lambda d, s: {"backend": "cuda"}, r"`backend` must be one of \('cpu', 'numpy'\).*'cuda'"),
+    "unknown backend": (
+        lambda d, s: {"backend": "cuda"},
+        r"`backend` must be one of \('cpu', 'numpy', 'cupy'\).*'cuda'",
+    ),
     "no workers": (lambda d, s: {"workers": 0}, "`workers` must be.*at least 1"),
     "unknown method": (lambda d, s: {"method": "L2"}, "`method` must be one of.*'L2'"),
     "unknown weighting": (lambda d, s: {"weighting": "loci"}, "`weighting` must be one of.*or an array.*'loci'"),

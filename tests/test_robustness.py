@@ -9,10 +9,9 @@ import extended
 import numpy as np
 import pytest
 from extended import TOLD, losses, run
-from synthetic import instrument, pixels
+from synthetic import BACKENDS, instrument, pixels
 
 from sunpy_demreg._engines._tables import OUTPUTS
-from sunpy_demreg._execute import BACKENDS
 from sunpy_demreg._regularization import Options
 from sunpy_demreg._status import Status
 

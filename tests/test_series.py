@@ -11,7 +11,7 @@ from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
-from sunpy_demreg import TemperatureResponse, invert, prepare, prepare_series, read, write
+from sunpy_demreg import TemperatureResponse, invert, prepare, prepare_series, read, to_map, write
 from sunpy_demreg._time_sets import Image, time_sets
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
@@ -256,3 +256,11 @@ def test_truncated_file_is_named(series_folder, tmp_path):
     with pytest.raises(ValueError, match=rf"cannot use .*{path.name} \(.*truncated.*\): leave it out"):
         prepare_series([*files, tmp_path / path.name], n_sample=16)
     assert sunpy_demreg.prepare_series(files[:0] + sorted(series_folder.glob("step1*")), n_sample=16).shape[1] == 1
+
+
+def test_each_time_has_its_date(series, result):
+    """In the headers of maps and files: their coordinates depend on it."""
+    for step, time in enumerate(series.axis_world_coords(1)[0]):
+        one = to_map(result[step]["chi_squared"])
+        assert abs(one.date - time) < 1 * u.ms
+        assert "date-avg" not in one.meta

@@ -47,6 +47,7 @@ def run(parts, setting, output):
         If a code gives a wrong answer. Nothing of its part is written.
     """
     from sunpy_demreg._bench import report
+    from sunpy_demreg._bench.environment import environment
 
     if os.name != "posix":
         raise OSError("the benchmarks need a POSIX system, such as Linux or macOS, to measure memory and pin cores")
@@ -55,9 +56,9 @@ def run(parts, setting, output):
     output.mkdir(parents=True, exist_ok=True)
     if "peers" in parts and not find_spec("utu"):
         setting.say("peers: utu is not installed, so it is left out; pip install 'sunpy-demreg[bench]'")
-    environment = report.environment(setting)
+    measured_on = environment() | {"quick": setting.is_quick, "repeats": setting.repeats}
     written = []
     for part in parts:
         results = import_module(f"sunpy_demreg._bench.{_MODULES[part]}").measure(setting)
-        written += report.write(part, results, environment, output)
+        written += report.write(part, results, measured_on, output)
     return written

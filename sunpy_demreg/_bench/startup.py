@@ -1,9 +1,7 @@
 """What comes before and beside the arithmetic: compiling, one single pixel, memory. Each in a fresh process."""
 
-import os
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -87,16 +85,23 @@ def one_pixel(problem, n_calls):
 
 
 def memory(problem, copies, backend):
-    """Bytes that a call needs beyond its input and its output, at the peak."""
+    """
+    Bytes that a call needs beyond its input and its output, at the peak.
+
+    Of what Python and NumPy allocate: what a process has resident also tells of pages that the system took back.
+    """
+    import tracemalloc
+
     many = problem | {name: np.tile(problem[name], copies) for name in ("intensity", "sigma")}
-    _caller(problem, slice(0, 2000))(backend=backend)  # modules, threads and their stacks
+    _caller(problem, slice(0, 2000))(backend=backend)  # modules, threads
     call = _engine(many, slice(None), backend=backend, workers=available_cores())
-    before = _resident_memory()
+    tracemalloc.start()
     solution = call()
-    after = peak_memory()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     n_output = sum(a.nbytes for a in solution if a is not None)
     n_pixels = many["intensity"].shape[1]
-    return {"n_pixels": n_pixels, "output_bytes": n_output, "beyond_bytes": max(after - before - n_output, 0)}
+    return {"n_pixels": n_pixels, "output_bytes": n_output, "beyond_bytes": max(peak - n_output, 0)}
 
 
 def peak_memory():
@@ -106,15 +111,6 @@ def peak_memory():
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _resident_memory():
-    """Bytes that this process has resident now; where the system does not tell, the most so far."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return peak_memory()
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _seconds(call):

@@ -116,8 +116,11 @@ def _sunpy_demreg(problem, n_cores, options):
     )
     intensity, sigma, edges = problem["intensity"] * unit, problem["sigma"] * unit, problem["edges"] * u.K
 
+    # Plain arrays choose better themselves how many threads to use.
+    workers = None if options.get("backend") == "numpy" else n_cores
+
     def call():
-        return demreg.invert(intensity, response, edges, uncertainty=sigma, workers=n_cores, **options)
+        return demreg.invert(intensity, response, edges, uncertainty=sigma, workers=workers, **options)
 
     def read(result):
         outputs = {name: cube.data for name, cube in result.items()}

@@ -8,12 +8,10 @@ might change an answer: there, the column is made again in double precision. So 
 from array_api_compat import array_namespace, device
 
 from sunpy_demreg._engines._array_operations import contract, with_lanes
+from sunpy_demreg._engines._single import LEAST, roundoff
 from sunpy_demreg._engines._tables import N_SAMPLES
 
 __all__ = ["widths_finder"]
-
-_UNIT_ROUNDOFF = 2.0**-24  # of single precision
-_LEAST = 1e-30  # where single precision nears the end of its range
 
 
 def widths_finder(tables, weight, largest_response):
@@ -35,10 +33,8 @@ def widths_finder(tables, weight, largest_response):
     response = xp.permute_dims(tables.response, (1, 0))
     single_response = xp.astype(response / largest_response, xp.float32)
     fraction = xp.astype(tables.fraction, xp.float32)
-    # Of the terms' sum of n products, the weight, the interpolation between two bins, and half the maximum.
-    roundoff = (2 * n_channels + 16) * _UNIT_ROUNDOFF
     largest_terms = [xp.max(single_weight * single_response[i, :, None], axis=0) for i in range(n_channels)]
-    bounds = roundoff * xp.stack(largest_terms)
+    bounds = roundoff(n_channels) * xp.stack(largest_terms)
 
     def find(h):
         h = xp.stack(h)
@@ -49,7 +45,7 @@ def widths_finder(tables, weight, largest_response):
         largest = xp.max(column, axis=0)
         half = 0.5 * largest
         first, last, least = _ends_above(tables, fraction, column, half - tolerance)
-        is_uncertain = ~((least >= half + tolerance) & (largest > _LEAST))
+        is_uncertain = ~((least >= half + tolerance) & (largest > LEAST))
         if xp.any(is_uncertain):
             lanes = xp.nonzero(is_uncertain)[0]
             column = contract(response, xp.take(h, lanes, axis=1)) * xp.take(weight, lanes, axis=1)

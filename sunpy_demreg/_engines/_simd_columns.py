@@ -9,13 +9,12 @@ from llvmlite import ir
 
 from sunpy_demreg._engines._lanes import dot
 from sunpy_demreg._engines._registers import DOUBLE, INT, SINGLE
+from sunpy_demreg._engines._single import LEAST, roundoff
 from sunpy_demreg._engines._tables import N_SAMPLES
 
 __all__ = ["CHUNK", "widths_finder"]
 
 CHUNK = 4  # bins, whose largest element is kept, so that the search can pass over them
-_UNIT_ROUNDOFF = 2.0**-24  # of single precision
-_LEAST = 1e-30  # where single precision nears the end of its range
 
 
 def widths_finder(M):
@@ -27,12 +26,10 @@ def widths_finder(M):
     M.each_bin(lambda j: single.put("weight", j, M.to_single(M.get("weight", j) * unit)))
     factor = largest_weight * M.scalar("largest_response")
     bounds = single.largest_terms()
-    # Of the terms' sum of n products, the weight, the interpolation between two bins, and half the maximum.
-    roundoff = (2 * M.n_channels + 16) * _UNIT_ROUNDOFF
 
     def find(h):
         h_single = [M.to_single(h_i * factor) for h_i in h]
-        tolerance = dot(bounds, [M.abs(h_i) for h_i in h_single]) * roundoff
+        tolerance = dot(bounds, [M.abs(h_i) for h_i in h_single]) * roundoff(M.n_channels)
         largest = single.fill(h_single)
         half = 0.5 * largest
         *ends, is_certain = single.ends(half - tolerance, half + tolerance)
@@ -46,7 +43,7 @@ def widths_finder(M):
                 M.builder.store(end.value, slot)
             return ir.Constant(ir.IntType(1), 0)
 
-        M.repeat_while(again, M.any(M.good & ~(is_certain & (largest > _LEAST))))
+        M.repeat_while(again, M.any(M.good & ~(is_certain & (largest > LEAST))))
         return tuple(M.value_of(slot) for slot in slots)
 
     return find
@@ -114,7 +111,8 @@ class _Columns:
         first, last = self._ends_above("largest", M.index(0), self._n_chunks, level)
         first, _ = self._ends_above("scratch", M.product(first, CHUNK), CHUNK, level)
         _, last = self._ends_above("scratch", M.product(last, CHUNK), CHUNK, level)
-        last = self._select("<", last, last_bin, last, last_bin)
+        # Where none is above, or only a bin too many, they are the last bin.
+        first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
         start_first, start_last = M.load_index("first_sample", first), M.load_index("last_sample", last)
         turn = self._int_slot(M.index(0))
 

@@ -3,24 +3,24 @@
 import ctypes
 import hashlib
 from functools import lru_cache
+from threading import Lock
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
 from sunpy_demreg._engines._cache import load_code, save_code
+from sunpy_demreg._engines._difficult import solve_difficult
 from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, NUMBERS, make_module
 from sunpy_demreg._engines._simd_columns import CHUNK
 from sunpy_demreg._engines._tables import Solution, make_plan, make_tables
-from sunpy_demreg._engines._text import DIFFICULT
-from sunpy_demreg._regularization import solve_carefully
 
 __all__ = ["Solver"]
 
 _OPTIMIZATION = 3
 # Per block: two registers, so that one waits while the other works.
 _LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
-_CAREFUL_BLOCK = 256  # lanes that are solved again at once: on plain arrays, which need memory
+_LOCK = Lock()
 
 
 class Solver:
@@ -41,7 +41,8 @@ class Solver:
         is_of_pixels = plan.weighting == "given"
         self._weight = np.ascontiguousarray(weight, dtype=float) if is_of_pixels else None
         arrays = K, dlogt, logt, None if is_of_pixels else weight, functional
-        prepared = _prepared(self._plan, options, *map(_key, arrays))
+        with _LOCK:  # or threads that need the same code would each compile it
+            prepared = _prepared(self._plan, options, *map(_key, arrays))
         self._careful_tables, self._tables, self._addresses, self._invert = prepared
 
     def __call__(self, intensity, uncertainty, status, into, start, stop):
@@ -75,7 +76,7 @@ class Solver:
             for whole, part in zip(into, padded, strict=True):
                 if whole is not None:
                     whole[..., rest] = part[..., :n_rest]
-        self._solve_difficult(intensity, uncertainty, into, start, stop)
+        solve_difficult(intensity, uncertainty, self._careful_tables, self._plan, self._weight, into, start, stop)
 
     def _run(self, intensity, uncertainty, weight, status, into, start, stop):
         m = self._tables["dlogt"].size
@@ -87,18 +88,6 @@ class Solver:
         address |= self._addresses
         pointers = [address[name] for name in ARGUMENTS]
         self._invert(*pointers, status.size, start, stop, m, len(self._tables["functional"]))
-
-    def _solve_difficult(self, intensity, uncertainty, into, start, stop):
-        difficult = start + np.flatnonzero(into.status[start:stop] >= DIFFICULT)
-        for i in range(0, difficult.size, _CAREFUL_BLOCK):
-            lanes = difficult[i : i + _CAREFUL_BLOCK]
-            weight = None if self._weight is None else self._weight[:, lanes]
-            careful = solve_carefully(
-                intensity[:, lanes], uncertainty[:, lanes], self._careful_tables, self._plan, weight
-            )
-            for whole, part in zip(into, careful, strict=True):
-                if whole is not None:
-                    whole[..., lanes] = part
 
 
 def _aligned(size):

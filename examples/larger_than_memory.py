@@ -1,0 +1,60 @@
+"""
+==============================
+A map too big for the memory
+==============================
+
+With Dask arrays nothing is computed until it is written, block by block. Here on a small map, which could as well be a
+full disk, or a year of them.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dask.array as da
+import numpy as np
+
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty
+from ndcube import NDCube
+
+import sunpy_demreg as demreg
+
+cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
+response = demreg.TemperatureResponse.from_aia(cube)
+edges = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
+
+# %%
+# Blocks of 32 × 32 pixels with all channels; for real data some 256 × 256.
+
+chunks = (6, 32, 32)
+lazy_cube = NDCube(
+    da.from_array(cube.data, chunks=chunks),
+    cube.wcs,
+    uncertainty=StdDevUncertainty(da.from_array(cube.uncertainty.array, chunks=chunks)),
+    mask=da.from_array(cube.mask, chunks=chunks),
+    unit=cube.unit,
+    meta=cube.meta,
+)
+result = demreg.invert(lazy_cube, response, edges, positivity="constrain")
+result
+
+# %%
+# That cost nothing yet. Writing computes each block once, for all outputs, and forgets it.
+
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "dem.fits"
+    demreg.write(result, path)
+    print(f"{path.stat().st_size / 1e6:.0f} MB")
+    written = demreg.read(path)
+
+print(f"median chi-squared: {np.nanmedian(written['chi_squared'].data):.2f}")
+
+# %%
+# The answer does not depend on the blocks, to the last bit. A part of it can be computed alone:
+
+part = result[..., 40:60, 40:60]["dem"].data.compute()
+print(np.array_equal(part, written["dem"].data[:, 40:60, 40:60], equal_nan=True))
+
+# %%
+# A name that ends in ``.zarr`` makes a store that is read block by block too; the page on large data tells of series in
+# time and of clusters.

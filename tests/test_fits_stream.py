@@ -1,0 +1,30 @@
+"""Images written into a FITS file block by block."""
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from astropy.io import fits
+
+from sunpy_demreg._fits_stream import append_images
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "chunks"),
+    [
+        ("float64", (3, 8, 7), (3, 4, 3)),
+        ("float32", (3, 5, 7), (3, 5, 2)),
+        ("int32", (9, 7), (4, 3)),
+        # Pieces that begin and end within a word of the checksum.
+        ("uint8", (6, 8, 12), (6, 4, 6)),
+        ("uint8", (6, 13, 11), (6, 5, 7)),
+    ],
+)
+def test_values_and_checksum(tmp_path, kind, shape, chunks):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU()]).writeto(path)
+    array = np.random.default_rng(0).integers(0, 200, shape).astype(kind)
+    append_images(path, [(fits.ImageHDU(array, name="A").header, da.from_array(array, chunks=chunks))])
+    with fits.open(path) as hdus:
+        assert hdus[1].verify_datasum() == 1
+        np.testing.assert_array_equal(hdus[1].data, array)

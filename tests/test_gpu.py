@@ -1,0 +1,361 @@
+"""The GPU engine through a stand-in for CuPy, whose kernels run on the processor at hand: launches, streams, errors."""
+
+import fake_cupy
+import numpy as np
+import pytest
+from synthetic import instrument, pixels
+
+from sunpy_demreg import _execute
+from sunpy_demreg._regularization import Options, solve
+from sunpy_demreg._status import Status
+
+
+@pytest.fixture
+def device(monkeypatch):
+    with fake_cupy.installed(monkeypatch) as state:
+        yield state
+
+
+@pytest.fixture
+def batches(device, monkeypatch):
+    """Small ones; so many pixels are in each that is launched."""
+    from sunpy_demreg._engines import _streams
+
+    monkeypatch.setattr(_streams, "_MOST_PIXELS", 400)
+    monkeypatch.setattr(_streams, "_LEAST_PIXELS", 64)
+    return _streams
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Pixels, some of them bad and some difficult, and their answer on the CPU."""
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 3000)
+    g[1, ::7], sigma[2, 5::11], g[0, 3::13] = -1, np.nan, np.inf
+    sigma[2, 1::50] *= 1e-6
+    sigma[:, 2::40] = 1e3 * np.abs(g[:, 2::40])
+    g, sigma = (a.reshape(4, 30, 100) for a in (g, sigma))
+    with np.errstate(all="ignore"):
+        status = _execute.classify(g, sigma)
+        return g, sigma, status, K, dlogt, logt, Options()
+
+
+def assert_close(ours, truth, tolerance=1e-9):
+    np.testing.assert_array_equal(ours.status, truth.status)
+    for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+            scale = np.nanmax(np.abs(b), axis=tuple(range(b.ndim - 2)), initial=1e-3)
+            difference = np.abs(a - b) / scale
+            if name == "temperature_resolution":
+                assert np.nanmean(difference > 1e-9) < 1e-3
+            else:
+                assert np.nanmax(difference) < tolerance, name
+
+
+def test_host_arrays_go_through_in_batches(batches, device, problem):
+    before = [a.copy() for a in problem[:3]]
+    ours = _execute.run(*problem, backend="cupy")
+    assert_close(ours, _execute.run(*problem, backend="cpu"))
+    for array, copy in zip(problem, before, strict=False):
+        np.testing.assert_array_equal(array, copy)
+    assert {int(bit) for bit in (Status.NOT_POSITIVE, Status.NO_SIGNAL)} <= set(ours.status.ravel().tolist())
+    launches, streams = zip(*device.log, strict=True)
+    assert len(launches) == 8  # of 400 pixels and the rest
+    assert set(streams[::2]).isdisjoint(streams[1::2])  # on two streams in turn
+    assert len(set(streams)) == 2
+    assert device.default_stream not in streams
+
+
+def test_memory_is_bounded_by_what_is_free(batches, device, problem):
+    device.total = 300_000
+    ours = _execute.run(*problem, backend="cupy")
+    assert_close(ours, _execute.run(*problem, backend="cpu"))
+    assert len(device.log) > 10
+    assert device.largest_use < 300_000
+
+
+def test_batch_that_finds_no_memory_is_halved(batches, device, problem, monkeypatch):
+    """Memory that others have taken since it was looked at; once some batches are done already."""
+    monkeypatch.setattr(fake_cupy.Device, "mem_info", (2**30, 2**30))
+    device.total = 300_000
+    ours = _execute.run(*problem, backend="cupy")
+    assert_close(ours, _execute.run(*problem, backend="cpu"))
+    assert {-(-400 // 128)} != {grid[0] for grid, _ in device.log}
+
+
+def test_out_of_memory_at_the_smallest_batch_is_told(batches, device, problem):
+    device.total = 20_000
+    before = [a.copy() for a in problem[:2]]
+    with pytest.raises(MemoryError, match=r"no memory for a batch of 64 pixels.*`outputs`; the input is as it was"):
+        _execute.run(*problem, backend="cupy")
+    for array, copy in zip(problem, before, strict=False):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_error_leaves_nothing_in_flight(batches, device, problem):
+    """Of a consumer: what is queued on the streams is waited for, before its memory goes back."""
+    from sunpy_demreg._engines import gpu
+
+    g, sigma, status, *rest = problem
+    solver = gpu.Solver(*rest)
+    arrays = g.reshape(4, -1), sigma.reshape(4, -1), status.reshape(-1)
+    into = _execute._empty_solution(arrays[0], (*rest, None, None), "float64")
+    blocks = batches.stream(solver, *arrays, into)
+    assert next(blocks) == slice(0, 400)
+    streams = [stream for _, stream in device.log]
+    assert any(stream.queue for stream in streams)
+    blocks.close()
+    assert not any(stream.queue for stream in streams)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_device_arrays_stay_there(device, problem, dtype):
+    import cupy
+
+    there = tuple(cupy.asarray(a) for a in problem[:3])
+    ours = _execute.run(*there, *problem[3:], backend="cupy", dtype=dtype)
+    assert all(a is None or isinstance(a, cupy.ndarray) for a in ours)
+    ours = type(ours)(*(None if a is None else a.get() for a in ours))
+    assert_close(ours, _execute.run(*problem, backend="cpu", dtype=dtype), 1e-9 if dtype == "float64" else 1e-6)
+    for a, b in zip(there, problem, strict=False):
+        np.testing.assert_array_equal(a.get(), b)
+    [(_, stream)] = device.log
+    assert stream is device.default_stream
+
+
+def test_stream_of_the_user_is_respected(device, problem):
+    import cupy
+
+    there = [cupy.asarray(a) for a in problem[:3]]
+    with cupy.cuda.Stream() as stream:
+        _execute.run(*there, *problem[3:], backend="cupy")
+    assert [used for _, used in device.log] == [stream]
+
+
+def test_status_is_classified_on_the_device(device, problem):
+    import cupy
+
+    mask = np.random.default_rng(0).random(problem[0].shape) < 0.1
+    saturated = mask & (np.random.default_rng(1).random(mask.shape) < 0.5)
+    there = _execute.classify(*(cupy.asarray(a) for a in (*problem[:2], mask, saturated)))
+    np.testing.assert_array_equal(there.get(), _execute.classify(*problem[:2], mask, saturated))
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weighting": "given"},
+        {"weighting": "given", "is_squared": True},
+        {"weighting": "em_loci", "loci": (0, 1, 2, 3)},
+        {"weighting": "uniform"},
+        {"n_refinements": 1},
+        {"outputs": ("dem", "emission_measure", "emission_measure_uncertainty")},
+        {"outputs": ("covariance", "resolution_matrix")},
+        {"outputs": ()},
+    ],
+    ids=str,
+)
+def test_every_option_and_output(batches, device, problem, where, options):
+    import cupy
+
+    g, sigma, status, K, dlogt, logt, _ = problem
+    g, sigma, status = g[:, :8], sigma[:, :8], status[:8]
+    weight = None
+    if options.get("weighting") == "given":
+        weight = np.random.default_rng(0).uniform(0.1, 1, (12, *status.shape))
+    functional = np.random.default_rng(1).random((2, 12))
+    rest = (K, dlogt, logt, Options(**options))
+    truth = _execute.run(g, sigma, status, *rest, weight=weight, functional=functional)
+    if where == "device":
+        g, sigma, status, weight = (None if a is None else cupy.asarray(a) for a in (g, sigma, status, weight))
+    ours = _execute.run(g, sigma, status, *rest, weight=weight, functional=functional, backend="cupy")
+    if where == "device":
+        ours = type(ours)(*(None if a is None else a.get() for a in ours))
+    for name, a, b in zip(truth._fields, ours, truth, strict=True):
+        if b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * np.nanmax(np.abs(b), initial=0), err_msg=name)
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+@pytest.mark.parametrize("why", ["more channels than bins", "many channels", "little shared memory"])
+def test_what_the_kernel_lacks_is_left_to_plain_arrays(batches, device, where, why):
+    import cupy
+
+    K, dlogt, logt = instrument(*{"more channels than bins": (6, 4), "many channels": (13, 14)}.get(why, (3, 12)))
+    if why == "little shared memory":
+        device.shared_optin = 1000
+    g, sigma = pixels(K, logt, 90)
+    g[0, ::9] = np.nan
+    status = _execute.classify(g, sigma)
+    rest = K, dlogt, logt, Options()
+    truth = _execute.run(g, sigma, status, *rest, backend="numpy")
+    if where == "device":
+        g, sigma, status = (cupy.asarray(a) for a in (g, sigma, status))
+    ours = _execute.run(g, sigma, status, *rest, backend="cupy")
+    if where == "device":
+        ours = type(ours)(*(None if a is None else a.get() for a in ours))
+    assert not device.log
+    np.testing.assert_array_equal(ours.status, truth.status)
+    np.testing.assert_allclose(ours.dem, truth.dem, rtol=1e-6, atol=1e-9 * np.nanmax(truth.dem))
+
+
+def test_no_pixels(device, problem):
+    g, sigma, status, *rest = problem
+    answer = _execute.run(g[:, :0], sigma[:, :0], status[:0], *rest, backend="cupy")
+    assert answer.dem.shape == (12, 0, 100)
+
+
+def test_few_pixels_share_out_the_bins(device):
+    """The answer is the same, to the last bit, whoever computes it."""
+    import cupy
+
+    K, dlogt, logt = instrument(3, 50)
+    g, sigma = pixels(K, logt, 20)
+    arrays = [cupy.asarray(a) for a in (g, sigma, np.zeros(20, np.int32))]
+    answers = []
+    for n_multiprocessors in (1, 100):
+        device.n_multiprocessors = 0 if n_multiprocessors == 1 else n_multiprocessors
+        answers.append(_execute.run(*arrays, K, dlogt, logt, Options(), backend="cupy"))
+    assert [grid[1] for grid, _ in device.log] == [1, 6]
+    for one, shared in zip(*answers, strict=True):
+        if one is not None:
+            np.testing.assert_array_equal(one.get(), shared.get())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error", "words"),
+    [
+        ({"n_devices": 0}, RuntimeError, r"finds no GPU that CuPy can use \(cudaErrorNoDevice.*backend='cpu'"),
+        (
+            {"capability": "35"},
+            RuntimeError,
+            r"needs a GPU of compute capability 6.0 or more.* 3.5: pass backend='cpu'",
+        ),
+        (
+            {"compile_error": "bad"},
+            RuntimeError,
+            r"cannot compile for this GPU, of compute capability 9.0.*show_config",
+        ),
+    ],
+)
+def test_device_that_cannot_be_used_is_told(device, problem, trouble, error, words):
+    vars(device).update(trouble)
+    with pytest.raises(error, match=words):
+        _execute.run(*problem, backend="cupy")
+
+
+def test_missing_cupy_is_told(monkeypatch, problem):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    fake_cupy.forget_engine(monkeypatch)
+    with pytest.raises(ImportError, match=r"needs CuPy: install 'sunpy-demreg\[cuda12\]' or 'sunpy-demreg\[cuda13\]'"):
+        _execute.run(*problem, backend="cupy")
+
+
+def test_mixed_arrays_are_told(device, problem):
+    import cupy
+
+    g, sigma, status, *rest = problem
+    with pytest.raises(
+        TypeError, match=r"`data`, `status` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"
+    ):
+        _execute.run(cupy.asarray(g), sigma, cupy.asarray(status), *rest, backend="cupy")
+    with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
+        _execute.run(*(cupy.asarray(a) for a in (g, sigma, status)), *rest, backend="cpu")
+
+
+def test_answer_that_does_not_fit_is_told(device, problem):
+    import cupy
+
+    there = [cupy.asarray(a) for a in problem[:3]]
+    device.total = device.used + 1000
+    with pytest.raises(MemoryError, match=r"`outputs` of 3000 pixels take 0.00 GiB, more than are free.*'float32'"):
+        _execute.run(*there, *problem[3:], backend="cupy")
+
+
+def test_plain_solution_is_the_truth_of_these_tests(problem):
+    """Not only the CPU's compiled engine."""
+    g, sigma, status, *rest = problem
+    good = status.reshape(-1) == 0
+    with np.errstate(all="ignore"):
+        truth = solve(g.reshape(4, -1)[:, good], sigma.reshape(4, -1)[:, good], *rest)
+    compiled = _execute.run(*problem)
+    solved = (truth.status & int(Status.UNSOLVED)) == 0
+    dem = compiled.dem.reshape(12, -1)[:, good]
+    np.testing.assert_allclose(dem[:, solved], truth.dem[:, solved], rtol=1e-6, atol=1e-9 * np.nanmax(truth.dem))
+
+
+@pytest.fixture
+def there(device, small):
+    """A corner of the bundled maps on the device; one value is NaN."""
+    import cupy
+
+    from astropy.nddata import StdDevUncertainty
+    from ndcube import NDCube
+
+    data = small.data.copy()
+    data[2, 1, 1] = np.nan
+    arrays = data, small.uncertainty.array, small.mask
+
+    def cube(home):
+        data, sigma, mask = (home(a) for a in arrays)
+        uncertainty = StdDevUncertainty(sigma, copy=False)
+        return NDCube(data, small.wcs, uncertainty=uncertainty, mask=mask, unit=small.unit, meta=small.meta)
+
+    return cube(cupy.asarray), cube(np.asarray)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"method": "l2"}, {"positivity": "constrain", "dtype": "float32"}], ids=str)
+@pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
+def test_cube_on_the_device_gives_cubes_on_the_device(there, response, edges, kwargs):
+    import cupy
+
+    from sunpy_demreg import invert
+
+    ours, truth = (invert(cube, response, edges, **kwargs) for cube in there)
+    assert list(ours) == list(truth)
+    part = ours[..., 1:4, 2:5]
+    for key, cube in truth.items():
+        mine = ours[key]
+        assert isinstance(mine.data, cupy.ndarray)
+        assert mine.data.dtype == cube.data.dtype
+        np.testing.assert_allclose(mine.data.get(), cube.data, rtol=1e-5, atol=1e-9 * np.nanmax(np.abs(cube.data)))
+        if cube.mask is not None:
+            np.testing.assert_array_equal(mine.mask.get(), cube.mask)
+        np.testing.assert_array_equal(part[key].data.get(), mine.data.get()[..., 1:4, 2:5])
+    error = ours["dem"].uncertainty.array
+    assert isinstance(error, cupy.ndarray)
+    np.testing.assert_allclose(error.get(), truth["dem"].uncertainty.array, rtol=1e-5)
+    assert ours["status"].data.get()[1, 1] == Status.NOT_FINITE
+
+
+@pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
+def test_host_cube_through_the_gpu(there, response, edges):
+    """Real pixels: all outputs are those of the CPU."""
+    from sunpy_demreg import invert
+
+    ours, truth = (invert(there[1], response, edges, backend=backend) for backend in ("cupy", "cpu"))
+    for key, cube in truth.items():
+        scale = np.nan_to_num(np.abs(cube.data)).max(axis=0) if cube.data.ndim > 2 else 1.0
+        assert np.nanmax(np.abs(ours[key].data - cube.data) / scale) < 1e-9, key
+
+
+def test_cubes_that_are_here_and_there_are_told(there, response, edges):
+    from astropy.nddata import StdDevUncertainty
+    from ndcube import NDCube
+
+    from sunpy_demreg import invert
+
+    cube, on_host = there
+    mixed = NDCube(cube.data, cube.wcs, uncertainty=StdDevUncertainty(on_host.uncertainty.array), unit=cube.unit)
+    with pytest.raises(TypeError, match=r"`data` is on the GPU \(CuPy\) but `uncertainty` on the host"):
+        invert(mixed, response, edges)
+    with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
+        invert(cube, response, edges, backend="cpu")
+    with pytest.raises(TypeError, match=r"`data` is on the GPU.*but `weighting` on the host"):
+        invert(cube, response, edges, weighting=np.ones((36, *cube.shape[1:])))
