@@ -290,8 +290,8 @@ def tables(report):
         "dask_scaling": note
         + f"1024 × 1024 pixels, {EDGES.size - 1} bins, all outputs, in memory ({machine}):\n\n"
         + list_table(("", *head), chunks)
-        + f"\nIn chunks of 256 × 256 Dask takes {100 * overhead:+.0f} % of the processor's time, the joining of the blocks to "
-        "whole arrays included.\n\n"
+        + f"\nIn chunks of 256 × 256 Dask takes {100 * overhead:+.0f} % of the processor's time, with the "
+        "joining of the blocks to whole arrays.\n\n"
         + "Images of several sizes, in chunks of 256 × 256, float32:\n\n"
         + list_table(("pixels", *head), sizes)
         + "\n1024 × 1024 pixels into a Zarr store, float32; of processes the seconds include their start:\n\n"
