@@ -17,6 +17,7 @@ _MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
 _MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
 _NUMPY_THREADS = 1  # measured: more wait for each other more than they work side by side
 _MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
+_UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
 _CPU_BLOCK = 2048  # a few milliseconds: fine enough to share the work out evenly, and to stop at once
 
 
@@ -37,21 +38,30 @@ def classify(intensity, uncertainty, mask=None, saturated=None):
         Bits of `Status`; zero where the pixel can be solved.
     """
     with np.errstate(invalid="ignore"):
+        good = (intensity > 0) & (intensity < np.inf) & (uncertainty > 0) & (uncertainty < np.inf)
+    if mask is not None:
+        good &= ~mask
+    bad = ~good.all(axis=0)
+    status = np.zeros(intensity.shape[1:], dtype=np.int32, like=intensity)
+    if bad.any():  # why is asked of those only: most are good
+        status[bad] = _causes(*(None if a is None else a[:, bad] for a in (intensity, uncertainty, mask, saturated)))
+    return status
+
+
+def _causes(intensity, uncertainty, mask, saturated):
+    with np.errstate(invalid="ignore"):
         not_finite = ~np.isfinite(intensity)
         causes = {
             Status.NOT_FINITE: not_finite,
             Status.BAD_UNCERTAINTY: ~(np.isfinite(uncertainty) & (uncertainty > 0)) & ~not_finite,
-            Status.NOT_POSITIVE: (intensity <= 0) & np.isfinite(intensity),
+            Status.NOT_POSITIVE: (intensity <= 0) & ~not_finite,
         }
     if mask is not None:
         saturated = np.zeros_like(mask) if saturated is None else saturated & mask
         # Of a value that is not finite, nothing else needs to be said.
         causes[Status.SATURATED] = saturated & ~not_finite
         causes[Status.MASKED] = mask & ~saturated & ~not_finite
-    status = np.zeros(intensity.shape[1:], dtype=np.int32, like=intensity)
-    for bit, found in causes.items():
-        status |= np.where(found.any(axis=0), np.int32(bit), np.int32(0))
-    return status
+    return sum(int(bit) * found.any(axis=0).astype(np.int32) for bit, found in causes.items())
 
 
 def run(
@@ -122,7 +132,7 @@ def run(
             workers,
             progress,
             memory_budget,
-            int(Status.UNSOLVED & ~Status.NO_SIGNAL if keep_no_signal else Status.UNSOLVED),
+            _UNSOLVED_ALWAYS if keep_no_signal else _UNSOLVED,
         )
 
 
@@ -140,10 +150,11 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
 
     def work(start):
         block = slice(start, min(start + size, n_pixels))
-        bad = status[block] != 0
-        if not bad.all():
-            solver(intensity, uncertainty, status, flat, block.start, block.stop)
-        unsolved = bad | ((flat.status[block] & withheld) != 0)
+        if status[block].all():
+            flat.status[block] = withheld
+        else:
+            solve_range(block.start, block.stop)
+        unsolved = (flat.status[block] & withheld) != 0
         if unsolved.any():
             for output in flat[:-1]:
                 if output is not None:
@@ -153,14 +164,15 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
     if backend == "cupy":
         done = _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, flat, workers)
     else:
-        solver, size, workers = _solver(backend, problem, dtype, workers, memory_budget)
+        arrays = intensity, uncertainty, status, flat
+        solve_range, size, workers = _solver(arrays, problem, dtype, backend, workers, memory_budget)
         done = _on_threads(work, range(0, n_pixels, size), workers)
     _finish(done, n_pixels if progress else None)
     status = np.where(status != 0, status, flat.status)
     # Remarks on a solution that is not given would only confuse.
-    status = np.where((status & withheld) != 0, status & int(Status.UNSOLVED), status)
-    flat = flat._replace(status=status)
-    return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in flat))
+    status = np.where((status & withheld) != 0, status & _UNSOLVED, status)
+    arrays = *flat[:-1], status
+    return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in arrays))
 
 
 def _contiguous(array, dtype):
@@ -218,8 +230,12 @@ def _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, into, work
         yield from stream(solver, *arrays, workers or available_cores())
 
 
-def _solver(backend, problem, dtype, workers, memory_budget):
-    """A function that solves a range of pixels, how many it should get at a time, and on how many threads."""
+def _solver(arrays, problem, dtype, backend, workers, memory_budget):
+    """
+    A function that solves a range of pixels, how many it should get at a time, and on how many threads.
+
+    It gives bad pixels NaN.
+    """
     K, dlogt, logt, options, weight, functional = problem
     n, m = K.shape
     # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
@@ -228,9 +244,11 @@ def _solver(backend, problem, dtype, workers, memory_budget):
             from sunpy_demreg._engines.cpu import Solver
         except ImportError as err:
             raise ImportError("backend='cpu' needs llvmlite: install it, or pass backend='numpy'") from err
-        return Solver(*problem, dtype), _CPU_BLOCK, workers or available_cores()
+        return Solver(*problem, dtype).on(*arrays), _CPU_BLOCK, workers or available_cores()
 
-    def solve_block(intensity, uncertainty, status, into, start, stop):
+    intensity, uncertainty, status, into = arrays
+
+    def solve_range(start, stop):
         block = slice(start, stop)
         bad = status[block] != 0
         # A bad pixel keeps its lane, as data of zero with an error of one: the others stay where they are.
@@ -247,13 +265,16 @@ def _solver(backend, problem, dtype, workers, memory_budget):
         for whole, part in zip(into, solution, strict=True):
             if whole is not None:
                 whole[..., block] = part
+        for whole in into[:-1] if bad.any() else ():
+            if whole is not None:
+                whole[..., block][..., bad] = np.nan
 
     # Measured, rounded up.
     values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
     values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
     budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
     workers = workers or _NUMPY_THREADS
-    return solve_block, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
+    return solve_range, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
 
 
 def _on_threads(work, starts, workers):

@@ -1,6 +1,7 @@
 """The array function of the Python DEMREG, on the solver of this package: for scripts that call it by its name."""
 
 import warnings
+from functools import lru_cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,6 +12,7 @@ from sunpy_demreg._status import Status
 
 __all__ = ["dn2dem_pos"]
 
+_ZERO = int(Status.NOT_FINITE | Status.FAILED)  # in all outputs
 _FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 
@@ -134,29 +136,28 @@ def dn2dem_pos(
     """
     dn, edn = _checked_counts(dn_in, edn_in)
     pixel_shape, n_channels = dn.shape[:-1], dn.shape[-1]
-    log_edges = _checked_log_edges(temps)
-    dlogt, logt = np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1])
-    response = _response_at(logt, tresp, tresp_logt, n_channels)
-    options = _checked_options(
-        reg_tweak, 1 if non_pos else max_iter, rgt_fact, nmu, _checked_loci(gloci, n_channels), dn.ndim == 1
-    )._replace(is_squared=bool(l_emd or emd_int))
+    tables = [_floats(*of) for of in (("temps", temps), ("tresp", tresp), ("tresp_logt", tresp_logt))]
+    tables = [(table.shape, table.tobytes()) for table in tables]
+    dlogt, logt, emission_per_dem, response = _tabulated(n_channels, *tables)
+    max_iter, loci = 1 if non_pos else max_iter, _checked_loci(gloci, n_channels)
+    options = _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, l_emd or emd_int, dn.ndim == 1)
     _check_engine(backend, workers)
 
     # Pixels last, as the numerics have them.
     dn, edn = dn.reshape(-1, n_channels).T, edn.reshape(-1, n_channels).T
-    is_bad = ~np.all(np.isfinite(dn) & (dn >= 0) & np.isfinite(edn) & (edn > 0), axis=0)
+    is_bad = ~np.all((dn >= 0) & (dn < np.inf) & (edn > 0) & (edn < np.inf), axis=0)
     weight, has_weight = _checked_weight(dem_norm0, dlogt.size, pixel_shape, is_bad)
     if options.loci:  # the loci of no counts at all weigh nothing
         is_bad |= ~has_weight & ~np.any(dn[list(options.loci)], axis=0)
 
-    emission_per_dem = 10**logt * np.log(10) * dlogt
     K = response if emd_int else response * emission_per_dem
     engine = {"backend": backend, "workers": workers, "progress": progress}
     solution = _solve_kinds(dn, edn, is_bad, weight, has_weight, (K, dlogt, logt), options, engine)
     dem, edem, width, chisq, dn_reg, *_ = solution
-    is_zero = (solution.status & int(Status.NOT_FINITE | Status.FAILED)) != 0
-    for array in (dem, edem, width, chisq, dn_reg):
-        array[..., is_zero] = 0.0
+    is_zero = (solution.status & _ZERO) != 0
+    if is_zero.any():
+        for array in (dem, edem, width, chisq, dn_reg):
+            array[..., is_zero] = 0.0
     if bool(emd_int) != bool(emd_ret):
         factor = emission_per_dem if emd_ret else 1 / emission_per_dem
         dem *= factor[:, None]
@@ -166,8 +167,7 @@ def dn2dem_pos(
 
     _warn_of(is_zero, is_bad, solution.status, warn and not non_pos, options)
     dem, edem, elogt, dn_reg = (
-        np.moveaxis(array.reshape(len(array), *pixel_shape), 0, -1)
-        for array in (dem, edem, width / (2 * _FWHM_PER_SIGMA), dn_reg)
+        array.T.reshape(*pixel_shape, len(array)) for array in (dem, edem, width / (2 * _FWHM_PER_SIGMA), dn_reg)
     )
     return dem, edem, elogt, chisq.reshape(pixel_shape)[()], dn_reg
 
@@ -177,13 +177,10 @@ def _solve_kinds(dn, edn, is_bad, weight, has_weight, problem, options, engine):
     # Without counts any lam fits as well as any other. The reference takes its first sample: that of a target which
     # is too low for all of them.
     is_empty = ~np.any(dn, axis=0)
-    kinds = [
-        (~is_bad & (has_weight == is_given) & (is_empty == is_dark), is_given, is_dark)
-        for is_given in (False, True)
-        for is_dark in (False, True)
-    ]
+    kind_of_pixel = np.where(is_bad, -1, 2 * has_weight + is_empty)
     whole = None
-    for lanes, is_given, is_dark in [kind for kind in kinds if kind[0].any()] or kinds[:1]:
+    for kind in [kind for kind in range(4) if kind in kind_of_pixel] or [0]:
+        lanes, is_given, is_dark = kind_of_pixel == kind, kind >= 2, kind % 2 == 1
         # The first kind is solved where it lies, and makes room for the others.
         chosen = slice(None) if whole is None else lanes
         of_kind = options._replace(
@@ -228,8 +225,16 @@ def _checked_counts(dn_in, edn_in):
     return dn, edn
 
 
+@lru_cache(maxsize=16)
+def _tabulated(n_channels, *tables):
+    """Of the bins: width, center, emission measure per DEM, response. Made once for who calls pixel by pixel."""
+    temps, tresp, tresp_logt = (np.frombuffer(buffer).reshape(shape) for shape, buffer in tables)
+    log_edges = _checked_log_edges(temps)
+    dlogt, logt = np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1])
+    return dlogt, logt, 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
+
+
 def _checked_log_edges(temps):
-    temps = _floats("temps", temps)
     if temps.ndim != 1 or temps.size < 4:
         raise ValueError(f"`temps` must be four edges or more of at least three bins, but has the shape {temps.shape}")
     if not (np.all(np.isfinite(temps)) and np.all(temps > 0) and np.all(np.diff(temps) > 0)):
@@ -239,7 +244,6 @@ def _checked_log_edges(temps):
 
 def _response_at(logt, tresp, tresp_logt, n_channels):
     """The response at the centers of the bins, (nf, nt): linear in its logarithm, constant beyond the table."""
-    tresp, tresp_logt = _floats("tresp", tresp), _floats("tresp_logt", tresp_logt)
     if tresp_logt.ndim != 1 or not (np.all(np.isfinite(tresp_logt)) and np.all(np.diff(tresp_logt) > 0)):
         raise ValueError(
             "`tresp_logt` must be one axis of finite, strictly ascending log10 of the temperature: sort it"
@@ -264,9 +268,9 @@ def _response_at(logt, tresp, tresp_logt, n_channels):
     return np.array([10 ** np.interp(logt, tresp_logt, np.log10(column)) for column in tresp.T])
 
 
-def _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_single):
+def _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_single):
     for name, value in (("reg_tweak", reg_tweak), ("rgt_fact", rgt_fact)):
-        if not (isinstance(value, Real | np.ndarray) and np.ndim(value) == 0 and 0 <= value < np.inf):
+        if not (isinstance(value, (Real, np.ndarray)) and np.ndim(value) == 0 and 0 <= value < np.inf):
             raise ValueError(f"`{name}` must be a finite number, zero or more, but is {value!r}")
     for name, value, least, most in (("max_iter", max_iter, 1, 1000), ("nmu", nmu, 0, 10**6)):
         if isinstance(value, bool) or not (isinstance(value, Real) and least <= value <= most and value == int(value)):
@@ -279,11 +283,14 @@ def _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_single):
         n_samples=int(nmu) if nmu > 40 else 500 if is_single else 42,
         weighting="em_loci" if loci else "self",
         loci=loci,
+        is_squared=bool(is_squared),
     )
 
 
 def _checked_loci(gloci, n_channels):
     """The channels whose EM loci make the weight; none for the weight of a first solution."""
+    if isinstance(gloci, int) and gloci == 0:
+        return ()
     mask = _floats("gloci", gloci)
     if mask.shape not in ((), (n_channels,)) or not np.all((mask == 0) | (mask == 1)):
         raise ValueError(f"`gloci` must be 0, 1, or a 0 or 1 for each of the {n_channels} channels, but is {gloci!r}")
@@ -325,6 +332,8 @@ def _check_engine(backend, workers):
 
 def _floats(name, value):
     """As plain float64; masked values become NaN."""
+    if type(value) is np.ndarray and value.dtype == float:
+        return value
     if hasattr(value, "unit"):
         raise TypeError(f"`{name}` must be a plain array, but is a {type(value).__name__}: pass its `value`")
     if np.iscomplexobj(value):
@@ -344,8 +353,8 @@ def _warn_of(is_zero, is_bad, status, is_wanted, options):
     remarks = []
     if is_wanted and options.target_growth <= 1:
         remarks.append(f"`rgt_fact` is {options.target_growth:g}, so the chi-squared target does not grow: pass 1.5")
-    n_negative = np.count_nonzero(((status & int(Status.NEGATIVE_DEM)) != 0) & ~is_zero)
-    if is_wanted and n_negative:
+    n_negative = np.count_nonzero(((status & int(Status.NEGATIVE_DEM)) != 0) & ~is_zero) if is_wanted else 0
+    if n_negative:
         remarks.append(
             f"{n_negative} of {is_zero.size} DEMs are negative in some bins after {options.max_iterations} solutions: "
             "raise `max_iter` or `rgt_fact`"

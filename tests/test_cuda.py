@@ -19,7 +19,7 @@ except importlib.metadata.PackageNotFoundError:
 
 
 def source(n_channels, n_bins, options, n_functionals=0, dtype="float64"):
-    plan = make_plan(n_channels, options, None)._replace(dtype=dtype)
+    plan = make_plan(n_channels, options, dtype=dtype)
     return make_source(plan, n_bins, n_functionals, 128)
 
 

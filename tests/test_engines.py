@@ -45,7 +45,7 @@ def run(request, monkeypatch):
 def run_on_cpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
     status = np.zeros(g.shape[1], np.int32) if status is None else status
     into = empty_solution(g, K, options, functional)
-    cpu.Solver(K, dlogt, logt, options, weight, functional)(g, sigma, status, into, 0, g.shape[1])
+    cpu.Solver(K, dlogt, logt, options, weight, functional).on(g, sigma, status, into)(0, g.shape[1])
     return into
 
 
@@ -225,7 +225,7 @@ def test_lanes_without_an_answer_read_no_memory_of_others():
         },
         status=np.empty(g.shape[1], np.int32),
     )
-    solver(g, sigma, status, into, 0, g.shape[1])
+    solver.on(g, sigma, status, into)(0, g.shape[1])
     assert np.isfinite(into.temperature_resolution[:, cpu._LANES :]).all()
 
 

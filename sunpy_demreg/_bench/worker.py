@@ -15,6 +15,7 @@ import traceback
 import warnings
 
 _FWHM_PER_SIGMA = 2.3548200450309493
+_PAUSE = 0.5  # seconds, in which the threads of BLAS and the like, busy waiting for more to check, fall asleep
 _problems = {}
 
 
@@ -83,6 +84,7 @@ def run(code, key, n_cores, options, kept=()):
 
     problem = _problems[key]
     call, read = _CODES[code](problem, n_cores, options)
+    time.sleep(_PAUSE)
     start = time.perf_counter()
     answer = call()
     seconds = time.perf_counter() - start

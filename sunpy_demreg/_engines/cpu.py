@@ -13,7 +13,7 @@ from sunpy_demreg._engines._cache import load_code, save_code
 from sunpy_demreg._engines._difficult import solve_difficult
 from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, NUMBERS, make_module
 from sunpy_demreg._engines._simd_columns import CHUNK
-from sunpy_demreg._engines._tables import Solution, make_plan, make_tables
+from sunpy_demreg._engines._tables import make_plan, make_tables
 
 __all__ = ["Solver"]
 
@@ -36,18 +36,17 @@ class Solver:
     """
 
     def __init__(self, K, dlogt, logt, options, weight=None, functional=None, dtype="float64"):
-        plan = make_plan(len(K), options, weight)
-        self._plan = plan._replace(dtype=dtype)
-        is_of_pixels = plan.weighting == "given"
+        is_of_pixels = weight is not None and weight.ndim > 1
+        self._plan = make_plan(len(K), options, is_of_pixels, dtype)
         self._weight = np.ascontiguousarray(weight, dtype=float) if is_of_pixels else None
         arrays = K, dlogt, logt, None if is_of_pixels else weight, functional
         with _LOCK:  # or threads that need the same code would each compile it
             prepared = _prepared(self._plan, options, *map(_key, arrays))
         self._careful_tables, self._tables, self._addresses, self._invert = prepared
 
-    def __call__(self, intensity, uncertainty, status, into, start, stop):
+    def on(self, intensity, uncertainty, status, into):
         """
-        Solve the pixels `start` to `stop`.
+        Make a function of two numbers that solves the pixels from the first to before the second.
 
         Parameters
         ----------
@@ -56,44 +55,61 @@ class Solver:
             Not zero where a pixel is bad.
         into : `Solution`
             C-contiguous arrays (..., N) that get the answer; None what is not asked for.
-        start, stop : int
-        """
-        n_full = (stop - start) // _LANES * _LANES
-        if n_full:
-            self._run(intensity, uncertainty, self._weight, status, into, start, start + n_full)
-        if start + n_full < stop:
-            # The last block is filled up with bad pixels, beside the arrays.
-            rest = slice(start + n_full, stop)
-            n_rest = rest.stop - rest.start
-            padded = Solution(*(None if a is None else np.empty((*a.shape[:-1], _LANES), a.dtype) for a in into))
-            bad = np.ones(_LANES, dtype=np.int32)
-            bad[:n_rest] = status[rest]
-            given = [None if a is None else np.ones((len(a), _LANES)) for a in (intensity, uncertainty, self._weight)]
-            for part, whole in zip(given, (intensity, uncertainty, self._weight), strict=True):
-                if part is not None:
-                    part[:, :n_rest] = whole[:, rest]
-            self._run(*given, bad, padded, 0, _LANES)
-            for whole, part in zip(into, padded, strict=True):
-                if whole is not None:
-                    whole[..., rest] = part[..., :n_rest]
-        solve_difficult(intensity, uncertainty, self._careful_tables, self._plan, self._weight, into, start, stop)
 
-    def _run(self, intensity, uncertainty, weight, status, into, start, stop):
+        Returns
+        -------
+        callable
+        """
+        given = {"intensity": intensity, "sigma": uncertainty, "given_weight": self._weight, "status_in": status}
+        # Of a few pixels, those beside the arrays are enough.
+        addresses = {n: _address(a) for n, a in (given | into._asdict()).items()} if status.size >= _LANES else {}
+
+        def solve_range(start, stop):
+            n_full = (stop - start) // _LANES * _LANES
+            if n_full:
+                self._run(addresses, status.size, start, start + n_full)
+            if start + n_full < stop:
+                self._run_beside(given, into, slice(start + n_full, stop))
+            solve_difficult(intensity, uncertainty, self._careful_tables, self._plan, self._weight, into, start, stop)
+
+        return solve_range
+
+    def _run_beside(self, given, into, rest):
+        """Solve less than a block of pixels: one is filled up with bad pixels, beside the arrays."""
+        arrays = given | into._asdict()
+        offsets, size = {}, 0
+        for name, array in arrays.items():
+            if array is not None:
+                offsets[name] = size
+                size += -(-array.nbytes // array.shape[-1] * _LANES // 64) * 64
+        memory, address = _aligned(size // 8)
+        padded = {
+            name: np.ndarray((*arrays[name].shape[:-1], _LANES), arrays[name].dtype, memory, offset)
+            for name, offset in offsets.items()
+        }
+        n_rest = rest.stop - rest.start
+        padded["status_in"][n_rest:] = 1
+        for name in given.keys() & padded.keys():
+            padded[name][..., :n_rest] = given[name][..., rest]
+        self._run({name: address + offset for name, offset in offsets.items()}, _LANES, 0, _LANES)
+        for name in padded.keys() - given.keys():
+            arrays[name][..., rest] = padded[name][..., :n_rest]
+
+    def _run(self, addresses, stride, start, stop):
         m = self._tables["dlogt"].size
         size = _padded(m) * _LANES
-        memory = _aligned(len(BUFFERS) * size)
-        given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        address = {name: _address(array) for name, array in (given | into._asdict()).items()}
-        address |= {name: _address(memory) + 8 * i * size for i, name in enumerate(BUFFERS)}
-        address |= self._addresses
-        pointers = [address[name] for name in ARGUMENTS]
-        self._invert(*pointers, status.size, start, stop, m, len(self._tables["functional"]))
+        _memory, address = _aligned(len(BUFFERS) * size)  # kept by its name until the call returns
+        addresses = addresses | self._addresses | {name: address + 8 * i * size for i, name in enumerate(BUFFERS)}
+        pointers = [addresses.get(name) for name in ARGUMENTS]
+        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]))
 
 
 def _aligned(size):
-    """Memory of zeros on a boundary of 64 bytes, which registers are loaded from at once."""
+    """Zeros on a boundary of 64 bytes, which registers are loaded from at once, and their address."""
     memory = np.zeros(size + 8)
-    return memory[(-memory.ctypes.data // 8) % 8 :][:size]
+    address = _address(memory)
+    skipped = -address // 8 % 8
+    return memory[skipped:], address + 8 * skipped
 
 
 def _address(array):
