@@ -56,6 +56,7 @@ def batch_invert(
     *,
     tolerance=12 * u.s,
     prepare_options=None,
+    response_options=None,
     workers=None,
     scheduler=None,
     on_step=None,
@@ -75,6 +76,9 @@ def batch_invert(
         As for `invert`.
     prepare_options : `dict`, optional
         Options of `prepare`.
+    response_options : `dict`, optional
+        Options of `TemperatureResponse.from_aia`, but for ``obstime`` and ``degradation``: the response is that of the
+        date of each step, degraded where the data are not corrected for it.
     workers : `int`, optional
         Start so many processes of a local cluster. By default everything is done on threads of this process.
     scheduler : `str`, optional
@@ -82,7 +86,7 @@ def batch_invert(
     on_step : callable, optional
         Called with the number of steps and each `Step` as it is finished.
     **options
-        Options of `invert`. The response is that of AIA at the date of each step.
+        Options of `invert`.
 
     Returns
     -------
@@ -110,15 +114,29 @@ def batch_invert(
         raise ValueError("`workers` start a cluster and `scheduler` names one that runs: pass only one of them")
     if workers is not None and not (isinstance(workers, Integral) and workers >= 1):
         raise ValueError(f"`workers` must be a whole number of processes, at least 1, but is {workers!r}")
+    own = {"obstime", "degradation"}.intersection(response_options or {})
+    if own:
+        raise ValueError(
+            f"`response_options` has {sorted(own)[0]!r}, which follows from each step: leave it out; to correct the "
+            "data, pass `prepare_options={'correct_degradation': True}`"
+        )
     client = None if scheduler is None else _client(scheduler)
     sets, left_over = series_sets(maps, tolerance)
     times = Time([Time([image.map.date for image in each]).tai.mean().utc for each in sets])
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
-    make = partial(_result, edges=temperature_bin_edges, prepare_options=prepare_options or {}, options=options)
+    prepare_options, response_options = prepare_options or {}, response_options or {}
+    make = partial(
+        _result,
+        edges=temperature_bin_edges,
+        prepare_options=prepare_options,
+        response_options=response_options,
+        options=options,
+    )
     settings = {
         "temperature_bin_edges": temperature_bin_edges,
         "tolerance": tolerance,
-        **(prepare_options or {}),
+        **prepare_options,
+        **{f"response {name}": value for name, value in response_options.items()},
         **options,
     }
     settings.pop("memory_limit", None)  # which changes no value
@@ -162,11 +180,12 @@ def _reason(err):
     return f"{type(err).__name__}: {str(err).partition('\n')[0]}"
 
 
-def _result(images, *, edges, prepare_options, options):
+def _result(images, *, edges, prepare_options, response_options, options):
     """The lazy result of one time step."""
     cube = prepare_lazily({image.name: image.map for image in images}, prepare_options)
     is_degraded = not cube.meta["degradation_corrected"]
-    return invert(cube, TemperatureResponse.from_aia(cube, degradation=is_degraded), edges, **options)
+    response = TemperatureResponse.from_aia(cube, degradation=is_degraded, **response_options)
+    return invert(cube, response, edges, **options)
 
 
 def _first(make, sets, problems):

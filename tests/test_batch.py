@@ -57,6 +57,20 @@ def test_every_step_is_as_by_hand(series_folder, store):
         assert np.all(result.meta["observation"]["exposure_time"][:, k] == cube.meta["exposure_time"])
 
 
+def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path):
+    files = sorted(map(str, series_folder.glob("step1_*")))
+    options = {"eve": False, "crosstalk": False}
+    path = tmp_path / "other.zarr"
+    batch_invert(files, path, BINS, response_options=options, **OPTIONS)
+    cube = prepare(files, n_sample=16)
+    expected = invert(cube, TemperatureResponse.from_aia(cube, **options), BINS, dtype="float32")
+    np.testing.assert_array_equal(read(path)[0]["dem"].data.compute(), expected["dem"].data)
+    with pytest.raises(ValueError, match="response crosstalk is false there and not set now"):
+        batch_invert(files, path, BINS, **OPTIONS)
+    with pytest.raises(ValueError, match="`response_options` has 'degradation', which follows from each step"):
+        batch_invert(files, path, BINS, response_options={"degradation": False}, **OPTIONS)
+
+
 def test_interrupted_batch_goes_on(series_folder, store, tmp_path, monkeypatch):
     def interrupt(n_steps, step):
         raise KeyboardInterrupt
