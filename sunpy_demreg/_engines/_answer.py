@@ -90,7 +90,7 @@ def _put_errors(problem, row):
     that the data of a unit DEM in bin k alone give; both matrices are only stored where they are asked for.
     """
     M, outputs, w = problem.M, problem.plan.outputs, problem.inverse_sigma
-    find_half_maximum = M.half_maximum_finder() if "temperature_resolution" in outputs else None
+    find_half_maxima = M.half_maximum_finder() if "temperature_resolution" in outputs else None
 
     def put_column(name, k, element):
         def put_element(j):
@@ -100,6 +100,7 @@ def _put_errors(problem, row):
         M.over_bins(put_element, ())
 
     def put_bin(k):
+        """All but the width; what makes the column."""
         row_k, v = row(k), M.get("weight", k)
         if "dem_uncertainty" in outputs:
             M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * M.scalar("scale"))
@@ -109,10 +110,15 @@ def _put_errors(problem, row):
         h = [w_i * r_i for w_i, r_i in zip(w, row_k, strict=True)]
         if "resolution_matrix" in outputs:
             put_column("resolution_matrix", k, lambda j: M.project(h, j))
-        if "temperature_resolution" in outputs:
-            M.put_output("temperature_resolution", k, _width(M, k, *find_half_maximum(h)))
+        return h
 
-    M.each_bin(put_bin)
+    def put_bins(*bins):
+        columns = [put_bin(k) for k in bins]
+        if find_half_maxima is not None:
+            for k, (first, last) in zip(bins, find_half_maxima(*columns), strict=True):
+                M.put_output("temperature_resolution", k, _width(M, k, first, last))
+
+    M.each_bins(put_bins)
 
 
 def _width(M, k, first, last):

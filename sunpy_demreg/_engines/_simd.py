@@ -12,7 +12,16 @@ from sunpy_demreg._engines._text import invert_lanes
 __all__ = ["ARGUMENTS", "BUFFERS", "NUMBERS", "make_module"]
 
 #: Storage of one value per bin and lane.
-BUFFERS = ("scratch", "weight", "scratch_single", "weight_single", "largest", "largest_single")
+BUFFERS = (
+    "scratch",
+    "weight",
+    "largest",
+    "scratch_single",
+    "weight_single",
+    "largest_single",
+    "scratch_single_1",
+    "largest_single_1",
+)
 #: The arguments of the function: pointers, then numbers.
 ARGUMENTS = (
     "intensity",
@@ -164,8 +173,15 @@ class _SimdMachine(Recorder):
     def over_bins(self, body, reductions):
         return self.reduce(0, self.argument["n_bins"], body, reductions)
 
-    def each_bin(self, body):
-        self.loop(0, self.argument["n_bins"], body)
+    def each_bins(self, body):
+        """Two at a time: the columns of two share what is loaded. The last bin may come twice."""
+        last = self.builder.sub(self.argument["n_bins"], self.index(1))
+
+        def pair(j):
+            after = self.sum(j, 1)
+            body(j, self.builder.select(self.builder.icmp_signed("<", after, last), after, last))
+
+        self.loop(0, self.argument["n_bins"], pair, step=2)
 
     def each_functional(self, body):
         self.loop(0, self.argument["n_functionals"], body)

@@ -23,35 +23,39 @@ def widths_finder(M):
     # Relative to the largest weight and response, single precision has the range.
     (largest_weight,) = M.over_bins(lambda j: (M.get("weight", j),), ("maximum",))
     unit = 1.0 / largest_weight
-    M.each_bin(lambda j: single.put("weight", j, M.to_single(M.get("weight", j) * unit)))
+    M.loop(0, M.argument["n_bins"], lambda j: single.put("weight", j, M.to_single(M.get("weight", j) * unit)))
     factor = largest_weight * M.scalar("largest_response")
     bounds = single.largest_terms()
 
-    def find(h):
-        h_single = [M.to_single(h_i * factor) for h_i in h]
-        tolerance = dot(bounds, [M.abs(h_i) for h_i in h_single]) * roundoff(M.n_channels)
-        largest = single.fill(h_single)
-        half = 0.5 * largest
-        *ends, is_certain = single.ends(half - tolerance, half + tolerance)
-        slots = [M.slot(M.vector) for _ in ends]
-        for slot, end in zip(slots, ends, strict=True):
-            M.builder.store(M.to_double(end).value, slot)
+    def find(*columns):
+        singles = [[M.to_single(h_i * factor) for h_i in h] for h in columns]
+        tolerances = [dot(bounds, [M.abs(h_i) for h_i in h]) * roundoff(M.n_channels) for h in singles]
+        largest = single.fill(singles)
+        levels = [0.5 * each - tolerance for each, tolerance in zip(largest, tolerances, strict=True)]
+        certainly = [0.5 * each + tolerance for each, tolerance in zip(largest, tolerances, strict=True)]
+        found = single.ends(levels, certainly)
+        answers = []
+        for h, (*ends, is_certain), most in zip(columns, found, largest, strict=True):
+            slots = [M.slot(M.vector) for _ in ends]
+            for slot, end in zip(slots, ends, strict=True):
+                M.builder.store(M.to_double(end).value, slot)
 
-        def again():
-            half = 0.5 * double.fill(h)
-            for slot, end in zip(slots, double.ends(half, half), strict=False):
-                M.builder.store(end.value, slot)
-            return ir.Constant(ir.IntType(1), 0)
+            def again(h=h, slots=slots):
+                half = [0.5 * each for each in double.fill([h])]
+                for slot, end in zip(slots, double.ends(half, half)[0], strict=False):
+                    M.builder.store(end.value, slot)
+                return ir.Constant(ir.IntType(1), 0)
 
-        M.repeat_while(again, M.any(M.good & ~(is_certain & (largest > LEAST))))
-        return tuple(M.value_of(slot) for slot in slots)
+            M.repeat_while(again, M.any(M.good & ~(is_certain & (most > LEAST))))
+            answers.append(tuple(M.value_of(slot) for slot in slots))
+        return answers
 
     return find
 
 
 class _Columns:
     """
-    A column of ``v K^T h`` at a time, in one precision.
+    Columns of ``v K^T h``, one or several at a time, in one precision.
 
     The memory of the bins is a whole number of chunks, and the response and the weight of the bins too many are zero.
     """
@@ -62,11 +66,14 @@ class _Columns:
         n_bins = M.argument["n_bins"]
         self._n_chunks = M.builder.sdiv(M.sum(n_bins, CHUNK - 1), M.index(CHUNK))
 
-    def get(self, name, j):
-        return self._M.load(name + self._suffix, self._M.product(j, self._M.n_lanes), self._vector, 32)
+    def get(self, name, j, column=0):
+        return self._M.load(self._name(name, column), self._M.product(j, self._M.n_lanes), self._vector, 32)
 
-    def put(self, name, j, value):
-        self._M.store(name + self._suffix, self._M.product(j, self._M.n_lanes), value, 32)
+    def put(self, name, j, value, column=0):
+        self._M.store(self._name(name, column), self._M.product(j, self._M.n_lanes), value, 32)
+
+    def _name(self, name, column):
+        return f"{name}{self._suffix}{f'_{column}' if column else ''}"
 
     def _response(self, j):
         M = self._M
@@ -83,84 +90,101 @@ class _Columns:
 
         return M.reduce(0, M.argument["n_bins"], terms, ("maximum",) * M.n_channels, self._vector)
 
-    def fill(self, h):
-        """Make a column: its largest element."""
+    def fill(self, columns):
+        """Make columns: the largest element of each."""
         M = self._M
 
         def chunk(c):
-            first, largest = M.product(c, CHUNK), None
+            first, largest = M.product(c, CHUNK), [None] * len(columns)
             for r in range(CHUNK):
                 j = M.sum(first, r)
-                value = self.get("weight", j) * dot(self._response(j), h)
-                self.put("scratch", j, value)
-                largest = value if largest is None else M.maximum(largest, value)
-            self.put("largest", c, largest)
-            return (largest,)
+                response, weight = self._response(j), self.get("weight", j)
+                for q, h in enumerate(columns):
+                    value = weight * dot(response, h)
+                    self.put("scratch", j, value, q)
+                    largest[q] = value if largest[q] is None else M.maximum(largest[q], value)
+            for q, value in enumerate(largest):
+                self.put("largest", c, value, q)
+            return largest
 
-        return M.reduce(0, self._n_chunks, chunk, ("maximum",), self._vector)[0]
+        return M.reduce(0, self._n_chunks, chunk, ("maximum",) * len(columns), self._vector)
 
-    def ends(self, level, certainly):
+    def ends(self, levels, certainly):
         """
-        The numbers of the first and the last sample above a level, and whether both are certainly so.
+        Of each column the numbers of the first and the last sample above its level, and whether both certainly are.
 
         Where none is above, they are far on the other side, and that is not certain. No step waits for a branch but
         the last ones, from sample to sample, which are few.
         """
         M = self._M
         last_bin = M.sum(M.argument["n_bins"], -1)
-        first, last = self._ends_above("largest", M.index(0), self._n_chunks, level)
-        first, _ = self._ends_above("scratch", M.product(first, CHUNK), CHUNK, level)
-        _, last = self._ends_above("scratch", M.product(last, CHUNK), CHUNK, level)
-        # Where none is above, or only a bin too many, they are the last bin.
-        first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
-        start_first, start_last = M.load_index("first_sample", first), M.load_index("last_sample", last)
+        starts = []
+        chunks = self._ends_above("largest", M.index(0), self._n_chunks, dict(enumerate(levels)))
+        for q, (level, (first, last)) in enumerate(zip(levels, chunks, strict=True)):
+            ((first, _),) = self._ends_above("scratch", M.product(first, CHUNK), CHUNK, {q: level})
+            ((_, last),) = self._ends_above("scratch", M.product(last, CHUNK), CHUNK, {q: level})
+            # Where none is above, or only a bin too many, they are the last bin.
+            first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
+            starts.append((M.load_index("first_sample", first), M.load_index("last_sample", last)))
         turn = self._int_slot(M.index(0))
 
-        def look(first, first_value, last, last_value):
+        def look(*state):
             count = M.builder.load(turn, typ=INT)
             M.builder.store(M.sum(count, 1), turn)
-            after, before = M.sum(start_first, count), M.builder.sub(start_last, count)
-            after = self._select("<", after, M.index(N_SAMPLES), after, M.index(N_SAMPLES - 1))
-            before = self._select(">", before, M.index(0), before, M.index(0))
-            first, first_value = self._take(after, level, first > N_SAMPLES - 0.5, first, first_value)
-            last, last_value = self._take(before, level, last < -0.5, last, last_value)
-            return (first > N_SAMPLES - 0.5) | (last < -0.5), (first, first_value, last, last_value)
+            pending, new = None, []
+            for q, (level, (start_first, start_last)) in enumerate(zip(levels, starts, strict=True)):
+                first, first_value, last, last_value = state[4 * q : 4 * q + 4]
+                after, before = M.sum(start_first, count), M.builder.sub(start_last, count)
+                after = self._select("<", after, M.index(N_SAMPLES), after, M.index(N_SAMPLES - 1))
+                before = self._select(">", before, M.index(0), before, M.index(0))
+                first, first_value = self._take(q, after, level, first > N_SAMPLES - 0.5, first, first_value)
+                last, last_value = self._take(q, before, level, last < -0.5, last, last_value)
+                new += first, first_value, last, last_value
+                is_sought = (first > N_SAMPLES - 0.5) | (last < -0.5)
+                pending = is_sought if pending is None else pending | is_sought
+            return pending, tuple(new)
 
         none = M.number(float("-inf"), self._kind)
         state = M.number(N_SAMPLES, self._kind), none, M.number(-1, self._kind), none
-        first, first_value, last, last_value = M.iterate(look, state, N_SAMPLES)
-        return first, last, (first_value >= certainly) & (last_value >= certainly)
+        found = M.iterate(look, state * len(levels), N_SAMPLES)
+        return [
+            (first, last, (first_value >= least) & (last_value >= least))
+            for least, first, first_value, last, last_value in zip(
+                certainly, found[::4], found[1::4], found[2::4], found[3::4], strict=True
+            )
+        ]
 
-    def _take(self, sample, level, is_sought, number, value):
+    def _take(self, column, sample, level, is_sought, number, value):
         """The number and the value of a sample, in the lanes that seek one and where it is above the level."""
         M = self._M
         left = M.load_index("left", sample)
-        lower, upper = self.get("scratch", left), self.get("scratch", M.sum(left, 1))
+        lower, upper = self.get("scratch", left, column), self.get("scratch", M.sum(left, 1), column)
         fraction = M.broadcast("fraction", sample)
         there = lower + (M.to_single(fraction) if self._kind is SINGLE else fraction) * (upper - lower)
         is_here = is_sought & (there >= level)
         here = M.everywhere(M.builder.sitofp(sample, self._kind))
         return M.where(is_here, here, number), M.where(is_here, there, value)
 
-    def _ends_above(self, name, start, count, level):
-        """Of the positions from a start on, the first and the last that are above in any lane."""
+    def _ends_above(self, name, start, count, levels):
+        """Of the positions from a start on, the first and the last that are above in any lane; of each column."""
         M = self._M
         end = M.sum(start, count)
-        first, last = self._int_slot(M.sum(end, -1)), self._int_slot(start)
+        slots = {q: (self._int_slot(M.sum(end, -1)), self._int_slot(start)) for q in levels}
 
         def look(at):
-            is_above = M.any(self.get(name, at) >= level)
-            for slot, how in ((first, "<"), (last, ">")):
-                known = M.builder.load(slot, typ=INT)
-                is_new = M.builder.and_(is_above, M.builder.icmp_signed(how, at, known))
-                M.builder.store(M.builder.select(is_new, at, known), slot)
+            for q, level in levels.items():
+                is_above = M.any(self.get(name, at, q) >= level)
+                for slot, how in zip(slots[q], "<>", strict=True):
+                    known = M.builder.load(slot, typ=INT)
+                    is_new = M.builder.and_(is_above, M.builder.icmp_signed(how, at, known))
+                    M.builder.store(M.builder.select(is_new, at, known), slot)
 
         if isinstance(count, int):
             for r in range(count):
                 look(M.sum(start, r))
         else:
             M.loop(start, end, look)
-        return tuple(M.builder.load(slot, typ=INT) for slot in (first, last))
+        return [tuple(M.builder.load(slot, typ=INT) for slot in pair) for pair in slots.values()]
 
     def _select(self, how, a, b, if_true, if_false):
         builder = self._M.builder
