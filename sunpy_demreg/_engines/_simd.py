@@ -9,7 +9,7 @@ from sunpy_demreg._engines._simd_columns import widths_finder
 from sunpy_demreg._engines._tables import FLOAT_TABLES, INTEGER_TABLES, OUTPUTS, SCALARS
 from sunpy_demreg._engines._text import invert_lanes
 
-__all__ = ["ARGUMENTS", "BUFFERS", "NUMBERS", "make_module"]
+__all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "make_module"]
 
 #: Storage of one value per bin and lane.
 BUFFERS = (
@@ -17,11 +17,12 @@ BUFFERS = (
     "weight",
     "largest",
     "scratch_single",
-    "weight_single",
     "largest_single",
     "scratch_single_1",
     "largest_single_1",
 )
+#: Storage of one value per bin, channel and lane.
+CHANNEL_BUFFERS = ("weighted_single",)
 #: The arguments of the function: pointers, then numbers.
 ARGUMENTS = (
     "intensity",
@@ -32,6 +33,7 @@ ARGUMENTS = (
     "response_single",
     *INTEGER_TABLES,
     *BUFFERS,
+    *CHANNEL_BUFFERS,
     *OUTPUTS,
     "status",
 )
@@ -45,6 +47,8 @@ def make_module(plan, n_lanes):
     module = ir.Module("sunpy_demreg")
     arguments = [ir.PointerType()] * len(ARGUMENTS) + [INT] * len(NUMBERS)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "invert")
+    function.attributes.add("nounwind")
+    function.attributes.alignstack = 64
     for argument in function.args[: len(ARGUMENTS)]:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block())
@@ -153,7 +157,9 @@ class _SimdMachine(Recorder):
             value = self.where(self.good, value, float("nan"))
             if self._plan.dtype == "float32":
                 value = self.to_single(value)
-            self.store(name, self.sum(self.product(j, self.argument["stride"]), self._pixel), value, 4)
+            position = self.sum(self.product(j, self.argument["stride"]), self._pixel)
+            self.store(name, position, value, 4)
+            self.prefetch(name, self.sum(position, self.n_lanes), value.value.type.element)
 
     def put_element(self, name, j, k, value):
         self.put_output(name, self.sum(self.product(j, self.argument["n_bins"]), k), value)

@@ -23,7 +23,7 @@ def widths_finder(M):
     # Relative to the largest weight and response, single precision has the range.
     (largest_weight,) = M.over_bins(lambda j: (M.get("weight", j),), ("maximum",))
     unit = 1.0 / largest_weight
-    M.loop(0, M.argument["n_bins"], lambda j: single.put("weight", j, M.to_single(M.get("weight", j) * unit)))
+    single.keep_weighted(lambda j: M.to_single(M.get("weight", j) * unit))
     factor = largest_weight * M.scalar("largest_response")
     bounds = single.largest_terms()
 
@@ -75,34 +75,51 @@ class _Columns:
     def _name(self, name, column):
         return f"{name}{self._suffix}{f'_{column}' if column else ''}"
 
+    def keep_weighted(self, weight):
+        """Keep ``v K_i`` of each bin: that they are made once pays where there are many columns."""
+        M = self._M
+
+        def keep(j):
+            v = weight(j)
+            for i, k in enumerate(self._response(j)):
+                self.put("weighted", self._position(i, j), v * k)
+
+        M.loop(0, M.argument["n_bins"], keep)
+
+    def _position(self, i, j):
+        return self._M.sum(self._M.product(j, self._M.n_channels), i)
+
     def _response(self, j):
         M = self._M
-        first = M.product(j, M.n_channels)
-        return [M.broadcast("response" + self._suffix, M.sum(first, i), self._kind) for i in range(M.n_channels)]
+        return [M.broadcast("response" + self._suffix, self._position(i, j), self._kind) for i in range(M.n_channels)]
+
+    def _weighted(self, j):
+        M = self._M
+        if self._kind is SINGLE:
+            return [self.get("weighted", self._position(i, j)) for i in range(M.n_channels)]
+        v = M.get("weight", j)
+        return [v * k for k in self._response(j)]
 
     def largest_terms(self):
         """Of ``v K_i``, over the bins."""
         M = self._M
-
-        def terms(j):
-            v = self.get("weight", j)
-            return [v * k for k in self._response(j)]
-
-        return M.reduce(0, M.argument["n_bins"], terms, ("maximum",) * M.n_channels, self._vector)
+        return M.reduce(0, M.argument["n_bins"], self._weighted, ("maximum",) * M.n_channels, self._vector)
 
     def fill(self, columns):
         """Make columns: the largest element of each."""
         M = self._M
 
         def chunk(c):
-            first, largest = M.product(c, CHUNK), [None] * len(columns)
-            for r in range(CHUNK):
-                j = M.sum(first, r)
-                response, weight = self._response(j), self.get("weight", j)
-                for q, h in enumerate(columns):
-                    value = weight * dot(response, h)
+            first = M.product(c, CHUNK)
+
+            def bin_(j):
+                weighted = self._weighted(j)
+                values = [dot(weighted, h) for h in columns]
+                for q, value in enumerate(values):
                     self.put("scratch", j, value, q)
-                    largest[q] = value if largest[q] is None else M.maximum(largest[q], value)
+                return values
+
+            largest = M.reduce(first, M.sum(first, CHUNK), bin_, ("maximum",) * len(columns), self._vector)
             for q, value in enumerate(largest):
                 self.put("largest", c, value, q)
             return largest

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 from functools import lru_cache
+from itertools import accumulate
 from threading import Lock
 
 import llvmlite
@@ -11,7 +12,7 @@ import numpy as np
 
 from sunpy_demreg._engines._cache import load_code, save_code
 from sunpy_demreg._engines._difficult import solve_difficult
-from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, NUMBERS, make_module
+from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, CHANNEL_BUFFERS, NUMBERS, make_module
 from sunpy_demreg._engines._simd_columns import CHUNK
 from sunpy_demreg._engines._tables import make_plan, make_tables
 
@@ -97,9 +98,13 @@ class Solver:
 
     def _run(self, addresses, stride, start, stop):
         m = self._tables["dlogt"].size
-        size = _padded(m) * _LANES
-        _memory, address = _aligned(len(BUFFERS) * size)  # kept by its name until the call returns
-        addresses = addresses | self._addresses | {name: address + 8 * i * size for i, name in enumerate(BUFFERS)}
+        n_each = [1] * len(BUFFERS) + [self._plan.n_channels] * len(CHANNEL_BUFFERS)
+        *offsets, size = accumulate((8 * _LANES * _padded(m) * n for n in n_each), initial=0)
+        _memory, address = _aligned(size // 8)  # kept by its name until the call returns
+        buffers = {
+            name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)
+        }
+        addresses = addresses | self._addresses | buffers
         pointers = [addresses.get(name) for name in ARGUMENTS]
         self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]))
 
@@ -155,6 +160,7 @@ def _compiled(plan):
     module = llvm.parse_assembly(text)
     if kept is None:
         tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)
+        tuning.loop_unrolling = False
         builder = llvm.create_pass_builder(machine, tuning)
         builder.getModulePassManager().run(module, builder)
     engine = llvm.create_mcjit_compiler(module, machine)
