@@ -262,10 +262,11 @@ def invert(
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
     observed = None
     if "intensity" in options.outputs:  # copies: the caller may use the memory of the input again
-        observed = pixels.intensity, pixels.uncertainty, pixels.mask
-        if lazy:
-            observed = tuple(None if array is None else as_lazy(array) for array in observed)
-        observed = tuple(None if array is None else array.copy() for array in observed)
+        observed = pixels.intensity, pixels.uncertainty
+        # Side by side: the system gives large memory far faster than small.
+        observed = map(as_lazy, observed) if lazy else np.stack(observed)
+        mask = pixels.mask
+        observed = *observed, None if mask is None else as_lazy(mask) if lazy else mask.copy()
     return _wrap(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
 
 

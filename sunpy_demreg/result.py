@@ -166,7 +166,9 @@ def _rewrap(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
 
 
 def _mask(unsolved, shape):
-    return np.broadcast_to(unsolved, shape).copy()
+    if is_lazy(unsolved) or unsolved.any():
+        return np.broadcast_to(unsolved, shape).copy()
+    return np.zeros(shape, dtype=bool, like=unsolved)  # takes no memory before it is written to
 
 
 def _unsolved(status):

@@ -7,7 +7,7 @@ might change an answer: there, the column is made again in double precision. So 
 
 from llvmlite import ir
 
-from sunpy_demreg._engines._lanes import dot
+from sunpy_demreg._engines._lanes import dot, total
 from sunpy_demreg._engines._registers import DOUBLE, INT, SINGLE
 from sunpy_demreg._engines._single import LEAST, roundoff
 from sunpy_demreg._engines._tables import N_SAMPLES
@@ -114,7 +114,7 @@ class _Columns:
 
             def bin_(j):
                 weighted = self._weighted(j)
-                values = [dot(weighted, h) for h in columns]
+                values = [_dot(weighted, h) for h in columns]
                 for q, value in enumerate(values):
                     self.put("scratch", j, value, q)
                 return values
@@ -211,3 +211,10 @@ class _Columns:
         slot = self._M.slot(INT)
         self._M.builder.store(value, slot)
         return slot
+
+
+def _dot(a, b):
+    """In two halves, which do not wait for each other."""
+    middle = (len(a) + 1) // 2
+    parts = [dot(a[part], b[part]) for part in (slice(middle), slice(middle, None)) if a[part]]
+    return total(parts)
