@@ -18,7 +18,8 @@ _MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not fa
 _NUMPY_THREADS = 1  # measured: more wait for each other more than they work side by side
 _MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
-_CPU_BLOCK = 2048  # a few milliseconds: fine enough to share the work out evenly, and to stop at once
+_CPU_BLOCK = 8192  # ten milliseconds: it can be stopped at once
+_LEAST_BLOCK = 1024  # pixels; what is less costs more than it shares out
 
 
 def classify(intensity, uncertainty, mask=None, saturated=None):
@@ -148,8 +149,7 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
     problem = K, *rest, weight, functional
     flat = _empty_solution(intensity, problem, dtype)
 
-    def work(start):
-        block = slice(start, min(start + size, n_pixels))
+    def work(block):
         if status[block].all():
             flat.status[block] = withheld
         else:
@@ -166,7 +166,7 @@ def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progr
     else:
         arrays = intensity, uncertainty, status, flat
         solve_range, size, workers = _solver(arrays, problem, dtype, backend, workers, memory_budget)
-        done = _on_threads(work, range(0, n_pixels, size), workers)
+        done = _on_threads(work, list(_shared_out(n_pixels, size, workers)), workers)
     _finish(done, n_pixels if progress else None)
     status = np.where(status != 0, status, flat.status)
     # Remarks on a solution that is not given would only confuse.
@@ -277,14 +277,24 @@ def _solver(arrays, problem, dtype, backend, workers, memory_budget):
     return solve_range, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
 
 
-def _on_threads(work, starts, workers):
+def _shared_out(n_pixels, size, workers):
+    """Blocks of at most a size, the last ones smaller: so all threads end at the same time."""
+    start = 0
+    while start < n_pixels:
+        share = (n_pixels - start) // (2 * workers) // _LEAST_BLOCK * _LEAST_BLOCK
+        stop = min(start + min(size, max(share, _LEAST_BLOCK) if workers > 1 else size), n_pixels)
+        yield slice(start, stop)
+        start = stop
+
+
+def _on_threads(work, blocks, workers):
     """Blocks of pixels as they are done; an error or Ctrl-C stops after those in hand."""
-    if len(starts) == 1:  # threads cost more than a pixel
-        yield work(starts[0])
+    if len(blocks) == 1:  # threads cost more than a pixel
+        yield work(blocks[0])
         return
     pool = ThreadPoolExecutor(workers)
     try:
-        for future in as_completed([pool.submit(work, start) for start in starts]):
+        for future in as_completed([pool.submit(work, block) for block in blocks]):
             yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
