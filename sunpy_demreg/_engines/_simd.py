@@ -11,6 +11,8 @@ from sunpy_demreg._engines._text import invert_lanes
 
 __all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "make_module"]
 
+#: Tables that are there in single precision too.
+SINGLE_TABLES = ("response_single", "fraction_single")
 #: Storage of one value per bin and lane.
 BUFFERS = (
     "scratch",
@@ -30,7 +32,7 @@ ARGUMENTS = (
     "given_weight",
     "status_in",
     *FLOAT_TABLES,
-    "response_single",
+    *SINGLE_TABLES,
     *INTEGER_TABLES,
     *BUFFERS,
     *CHANNEL_BUFFERS,

@@ -5,6 +5,9 @@ They are the dearest output: m^2 n operations. Single precision halves that, and
 might change an answer: there, the column is made again in double precision. So the answer is that of double precision.
 """
 
+from functools import reduce
+from operator import or_
+
 from llvmlite import ir
 
 from sunpy_demreg._engines._lanes import dot, total
@@ -130,30 +133,28 @@ class _Columns:
         """
         Of each column the numbers of the first and the last sample above its level, and whether both certainly are.
 
-        Where none is above, they are far on the other side, and that is not certain. No step waits for a branch but
-        the last ones, from sample to sample, which are few.
+        Where none is above, they are far on the other side, and that is not certain. Neighboring columns are alike, so
+        they are searched together. No step waits for a branch but the last ones, from sample to sample, which are few.
         """
         M = self._M
         last_bin = M.sum(M.argument["n_bins"], -1)
-        starts = []
-        chunks = self._ends_above("largest", M.index(0), self._n_chunks, dict(enumerate(levels)))
-        for q, (level, (first, last)) in enumerate(zip(levels, chunks, strict=True)):
-            ((first, _),) = self._ends_above("scratch", M.product(first, CHUNK), CHUNK, {q: level})
-            ((_, last),) = self._ends_above("scratch", M.product(last, CHUNK), CHUNK, {q: level})
-            # Where none is above, or only a bin too many, they are the last bin.
-            first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
-            starts.append((M.load_index("first_sample", first), M.load_index("last_sample", last)))
+        first_chunk, last_chunk = self._ends_above("largest", M.index(0), self._n_chunks, levels)
+        first, _ = self._ends_above("scratch", M.product(first_chunk, CHUNK), CHUNK, levels)
+        _, last = self._ends_above("scratch", M.product(last_chunk, CHUNK), CHUNK, levels)
+        # Where none is above, or only a bin too many, they are the last bin.
+        first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
+        start_first, start_last = M.load_index("first_sample", first), M.load_index("last_sample", last)
         turn = self._int_slot(M.index(0))
 
         def look(*state):
             count = M.builder.load(turn, typ=INT)
             M.builder.store(M.sum(count, 1), turn)
+            after, before = M.sum(start_first, count), M.builder.sub(start_last, count)
+            after = self._sample(self._select("<", after, M.index(N_SAMPLES), after, M.index(N_SAMPLES - 1)))
+            before = self._sample(self._select(">", before, M.index(0), before, M.index(0)))
             pending, new = None, []
-            for q, (level, (start_first, start_last)) in enumerate(zip(levels, starts, strict=True)):
+            for q, level in enumerate(levels):
                 first, first_value, last, last_value = state[4 * q : 4 * q + 4]
-                after, before = M.sum(start_first, count), M.builder.sub(start_last, count)
-                after = self._select("<", after, M.index(N_SAMPLES), after, M.index(N_SAMPLES - 1))
-                before = self._select(">", before, M.index(0), before, M.index(0))
                 first, first_value = self._take(q, after, level, first > N_SAMPLES - 0.5, first, first_value)
                 last, last_value = self._take(q, before, level, last < -0.5, last, last_value)
                 new += first, first_value, last, last_value
@@ -171,37 +172,38 @@ class _Columns:
             )
         ]
 
+    def _sample(self, sample):
+        """Its number, the bins beside it, and where it is between them."""
+        M = self._M
+        left = M.load_index("left", sample)
+        fraction = M.broadcast("fraction" + self._suffix, sample, self._kind)
+        return M.everywhere(M.builder.sitofp(sample, self._kind)), left, M.sum(left, 1), fraction
+
     def _take(self, column, sample, level, is_sought, number, value):
         """The number and the value of a sample, in the lanes that seek one and where it is above the level."""
         M = self._M
-        left = M.load_index("left", sample)
-        lower, upper = self.get("scratch", left, column), self.get("scratch", M.sum(left, 1), column)
-        fraction = M.broadcast("fraction", sample)
-        there = lower + (M.to_single(fraction) if self._kind is SINGLE else fraction) * (upper - lower)
+        here, left, right, fraction = sample
+        lower, upper = self.get("scratch", left, column), self.get("scratch", right, column)
+        there = lower + fraction * (upper - lower)
         is_here = is_sought & (there >= level)
-        here = M.everywhere(M.builder.sitofp(sample, self._kind))
         return M.where(is_here, here, number), M.where(is_here, there, value)
 
     def _ends_above(self, name, start, count, levels):
-        """Of the positions from a start on, the first and the last that are above in any lane; of each column."""
+        """Of the positions from a start on, the first and the last where any column is above its level in any lane."""
         M = self._M
         end = M.sum(start, count)
-        slots = {q: (self._int_slot(M.sum(end, -1)), self._int_slot(start)) for q in levels}
+        slots = self._int_slot(M.sum(end, -1)), self._int_slot(start)
 
         def look(at):
-            for q, level in levels.items():
-                is_above = M.any(self.get(name, at, q) >= level)
-                for slot, how in zip(slots[q], "<>", strict=True):
-                    known = M.builder.load(slot, typ=INT)
-                    is_new = M.builder.and_(is_above, M.builder.icmp_signed(how, at, known))
-                    M.builder.store(M.builder.select(is_new, at, known), slot)
+            above = [self.get(name, at, q) >= level for q, level in enumerate(levels)]
+            is_above = M.any(reduce(or_, above))
+            for slot, how in zip(slots, "<>", strict=True):
+                known = M.builder.load(slot, typ=INT)
+                is_new = M.builder.and_(is_above, M.builder.icmp_signed(how, at, known))
+                M.builder.store(M.builder.select(is_new, at, known), slot)
 
-        if isinstance(count, int):
-            for r in range(count):
-                look(M.sum(start, r))
-        else:
-            M.loop(start, end, look)
-        return [tuple(M.builder.load(slot, typ=INT) for slot in pair) for pair in slots.values()]
+        M.loop(start, end, look)
+        return tuple(M.builder.load(slot, typ=INT) for slot in slots)
 
     def _select(self, how, a, b, if_true, if_false):
         builder = self._M.builder

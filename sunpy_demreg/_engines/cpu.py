@@ -12,7 +12,7 @@ import numpy as np
 
 from sunpy_demreg._engines._cache import load_code, save_code
 from sunpy_demreg._engines._difficult import solve_difficult
-from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, CHANNEL_BUFFERS, NUMBERS, make_module
+from sunpy_demreg._engines._simd import ARGUMENTS, BUFFERS, CHANNEL_BUFFERS, NUMBERS, SINGLE_TABLES, make_module
 from sunpy_demreg._engines._simd_columns import CHUNK
 from sunpy_demreg._engines._tables import make_plan, make_tables
 
@@ -136,7 +136,8 @@ def _prepared(plan, options, *keys):
     tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
     response = tables["response"]
     response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
-    tables |= {"response": response, "response_single": (response / response.max()).astype(np.float32)}
+    single = response / response.max(), tables["fraction"]
+    tables |= {"response": response, **{name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, single)}}
     return careful_tables, tables, {name: _address(table) for name, table in tables.items()}, _compiled(plan)
 
 
