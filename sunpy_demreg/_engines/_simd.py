@@ -41,6 +41,7 @@ ARGUMENTS = (
 )
 NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals")
 
+_ROWS_AHEAD = 4  # of an output, that are brought into the cache
 _SUMS_AT_ONCE = 6  # of two registers each: so that they, and what goes into them, fit into 16 registers
 
 
@@ -127,7 +128,10 @@ class _SimdMachine(Recorder):
         return self.broadcast("functional", self.sum(self.product(q, self.argument["n_bins"]), j))
 
     def _pixels(self, name, i):
-        return self.load(name, self.sum(self.product(i, self.argument["stride"]), self._pixel), self.vector, 8)
+        return self.load(name, self._position(i), self.vector, 8)
+
+    def _position(self, row):
+        return self.sum(self.product(row, self.argument["stride"]), self._pixel)
 
     # --- storage
 
@@ -159,9 +163,8 @@ class _SimdMachine(Recorder):
             value = self.where(self.good, value, float("nan"))
             if self._plan.dtype == "float32":
                 value = self.to_single(value)
-            position = self.sum(self.product(j, self.argument["stride"]), self._pixel)
-            self.store(name, position, value, 4)
-            self.prefetch(name, self.sum(position, self.n_lanes), value.value.type.element)
+            self.store(name, self._position(j), value, 4)
+            self.prefetch(name, self._position(self.sum(j, _ROWS_AHEAD)), value.value.type.element)
 
     def put_element(self, name, j, k, value):
         self.put_output(name, self.sum(self.product(j, self.argument["n_bins"]), k), value)

@@ -136,8 +136,9 @@ def _prepared(plan, options, *keys):
     tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
     response = tables["response"]
     response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
-    single = response / response.max(), tables["fraction"]
-    tables |= {"response": response, **{name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, single)}}
+    tables["response"] = response
+    singles = response / response.max(), tables["fraction"]
+    tables |= {name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, singles, strict=True)}
     return careful_tables, tables, {name: _address(table) for name, table in tables.items()}, _compiled(plan)
 
 
