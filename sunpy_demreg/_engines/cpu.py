@@ -101,9 +101,7 @@ class Solver:
         n_each = [1] * len(BUFFERS) + [self._plan.n_channels] * len(CHANNEL_BUFFERS)
         *offsets, size = accumulate((8 * _LANES * _padded(m) * n for n in n_each), initial=0)
         _memory, address = _aligned(size // 8)  # kept by its name until the call returns
-        buffers = {
-            name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)
-        }
+        buffers = {name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)}
         addresses = addresses | self._addresses | buffers
         pointers = [addresses.get(name) for name in ARGUMENTS]
         self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]))
