@@ -1,12 +1,15 @@
 """The Zarr store of a batch: which steps it has, which of them are done, and with which settings it was made."""
 
+import hashlib
 import os
 import secrets
 import shutil
+from io import StringIO
 
 import numpy as np
 
 import astropy.units as u
+from astropy.table import Table
 from astropy.time import Time
 from astropy.wcs import WCS
 
@@ -16,6 +19,7 @@ from sunpy_demreg._wcs import _MAX_SHIFT, _grid_shift
 
 __all__ = ["open_archive"]
 
+_LONG, _START = 1000, 60  # characters of a setting: that is kept by its digest, and what is kept of it
 _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 
 
@@ -42,7 +46,7 @@ def open_archive(path, result, times, settings):
     ValueError
         If the store is of another kind, was made with other settings, or the new times do not come after the old.
     """
-    settings = {key: to_text(value)[0] for key, value in settings.items()}
+    settings = {key: _setting(value) for key, value in settings.items()}
     settings["channels"] = ", ".join(result.meta["channels"])
     settings["shape of the images"] = str(result["status"].data.shape)
     settings["outputs and their type"] = f"{', '.join(result)} in {result['dem'].data.dtype}"
@@ -51,6 +55,20 @@ def open_archive(path, result, times, settings):
     archive = Archive(path, settings)
     archive.extend(times)
     return archive
+
+
+def _setting(value):
+    """The text of a value if it is short; else its start, and a digest of all of it."""
+    if isinstance(value, Table):  # whose text is cut to the size of the terminal
+        buffer = StringIO()
+        value.write(buffer, format="ascii.ecsv")
+        return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
+    text = to_text(value)[0]
+    return text if len(text) <= _LONG else f"{text[:_START]}... (sha256 {_digest(text)})"
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _create(path, result, times, settings):

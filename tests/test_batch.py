@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.resources import as_file
+from importlib.resources import files as resources
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,14 @@ import pytest
 import zarr
 
 import astropy.units as u
+from aiapy.calibrate.utils import get_correction_table
 from sunpy.map import Map
 
 from sunpy_demreg import TemperatureResponse, _zarr, batch, batch_invert, invert, prepare, read
 from sunpy_demreg.cli import main
+from sunpy_demreg.response._emissivity import load_emissivity
 
+V8_TABLE = resources("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
@@ -69,6 +74,35 @@ def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path
         batch_invert(files, path, BINS, **OPTIONS)
     with pytest.raises(ValueError, match="`response_options` has 'degradation', which follows from each step"):
         batch_invert(files, path, BINS, response_options={"degradation": False}, **OPTIONS)
+
+
+def test_tables_and_spectra_among_the_options(series_folder, tmp_path):
+    files = sorted(map(str, series_folder.glob("step1_*")))
+    path = tmp_path / "given.zarr"
+    with as_file(V8_TABLE) as file:
+        table = get_correction_table(file)
+    bundled = load_emissivity()
+    spectra = bundled.temperature[::2], bundled.wavelength, bundled.spectrum[::2]
+    given = {"correction_table": table, "emissivity": spectra}
+    options = OPTIONS | {"prepare_options": {"n_sample": 16, "correct_degradation": True}}
+    report = batch_invert(files, path, BINS, response_options=given, **options)
+    assert report.is_complete
+    cube = prepare(files, n_sample=16, correct_degradation=True)
+    response = TemperatureResponse.from_aia(cube, degradation=False, **given)
+    expected = invert(cube, response, BINS, dtype="float32")
+    np.testing.assert_array_equal(read(path)[0]["dem"].data.compute(), expected["dem"].data)
+    # The same again is known to be the same, and what differs somewhere in the middle is known to differ.
+    same = {"correction_table": table.copy(), "emissivity": tuple(each.copy() for each in spectra)}
+    again = batch_invert(files, path, BINS, response_options=same, **options)
+    assert [step.outcome for step in again.steps] == ["kept"]
+    other = table.copy()
+    other["EFF_AREA"][len(other) // 2] *= 1.01
+    brighter = spectra[2].copy()
+    brighter[20, 2000] *= 1.01
+    for name, value in {"correction_table": other, "emissivity": (*spectra[:2], brighter)}.items():
+        with pytest.raises(ValueError, match=f"response {name} is .* there and .* now") as caught:
+            batch_invert(files, path, BINS, response_options=same | {name: value}, **options)
+        assert len(str(caught.value)) < 600
 
 
 def test_interrupted_batch_goes_on(series_folder, store, tmp_path, monkeypatch):

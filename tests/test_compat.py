@@ -417,6 +417,18 @@ def test_warnings_are_only_given_when_wanted_and_nothing_is_printed(aia, capsys)
     assert "DEM inversion" in capsys.readouterr().err
 
 
+def test_tables_may_change_between_calls_and_lie_anyhow(aia):
+    data = first(aia, 30)
+    tresp, tresp_logt, temps = (np.array(a) for a in data.args)
+    before = dn2dem_pos(data.dn, data.edn, tresp, tresp_logt, temps)
+    tresp *= 2
+    after = dn2dem_pos(data.dn, data.edn, tresp, tresp_logt, temps)
+    assert np.all(after[0] < 0.6 * before[0])
+    strided = np.asfortranarray(tresp), np.repeat(tresp_logt, 2)[::2], temps[::-1].copy()[::-1]
+    for array, other in zip(after, dn2dem_pos(data.dn, data.edn, *strided), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
 def test_lists_are_taken_and_nothing_of_the_caller_is_changed(aia):
     data = first(aia, 30)
     weight = weights(data, "mixed")

@@ -67,6 +67,38 @@ def test_batch_of_bad_pixels_costs_nothing(monkeypatch):
     assert np.all(np.isfinite(solution.dem[:, 2048:]))
 
 
+@pytest.mark.parametrize("keep_no_signal", [False, True])
+def test_compiled_blocks_of_bad_pixels(keep_no_signal):
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 300)
+    g, sigma = np.tile(g, 100), np.tile(sigma, 100)
+    g[0, :20000] = np.nan
+    status, kwargs = _execute.classify(g, sigma), {"workers": 2, "keep_no_signal": keep_no_signal}
+    solution = _execute.run(g, sigma, status, K, dlogt, logt, Options(), **kwargs)
+    good = _execute.run(g[:, 20000:], sigma[:, 20000:], status[20000:], K, dlogt, logt, Options(), **kwargs)
+    for whole, part in zip(solution, good, strict=True):
+        if whole is not None:
+            np.testing.assert_array_equal(whole[..., 20000:], part)
+    assert np.all(solution.status[:20000] == Status.NOT_FINITE)
+    for output in solution[:-1]:
+        assert output is None or np.all(np.isnan(output[..., :20000]))
+
+
+@pytest.mark.parametrize("size", [1, 700, 8192])
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("n_pixels", [1, 1023, 8193, 100000])
+def test_blocks_cover_all_pixels_once_and_get_no_larger(n_pixels, size, workers):
+    blocks = list(_execute._shared_out(n_pixels, size, workers))
+    assert [block.start for block in blocks] == [0, *(block.stop for block in blocks[:-1])]
+    assert blocks[-1].stop == n_pixels
+    sizes = [block.stop - block.start for block in blocks]
+    assert min(sizes) > 0
+    assert max(sizes) <= size
+    assert sizes == sorted(sizes, reverse=True)
+    # No thread can have to wait for long.
+    assert workers == 1 or sizes[-1] <= min(size, 1024)
+
+
 def test_reasons_of_one_value_are_not_mixed():
     values = np.array([[np.nan, np.inf, 1.0, -1.0, 1.0, 1.0]])
     sigma = np.array([[np.nan, np.nan, 0.0, 1.0, 1.0, 1.0]])
