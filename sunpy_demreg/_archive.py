@@ -4,9 +4,11 @@ import hashlib
 import os
 import secrets
 import shutil
+import warnings
 from io import StringIO
 
 import numpy as np
+from erfa import ErfaWarning
 
 import astropy.units as u
 from astropy.table import Table
@@ -61,7 +63,9 @@ def _setting(value):
     """The text of a value if it is short; else its start, and a digest of all of it."""
     if isinstance(value, Table):  # whose text is cut to the size of the terminal
         buffer = StringIO()
-        value.write(buffer, format="ascii.ecsv")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ErfaWarning)  # that dates are far off, as the ends of such tables are
+            value.write(buffer, format="ascii.ecsv")
         return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
     text = to_text(value)[0]
     return text if len(text) <= _LONG else f"{text[:_START]}... (sha256 {_digest(text)})"
