@@ -97,7 +97,7 @@ def test_chianti_10_of_xrtpy(plain):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda t, w, s: "chianti", TypeError, "`emissivity` must be a tuple .* or 'xrtpy', but is 'chianti'"),
+        (lambda t, w, s: "chianti", TypeError, "`emissivity` must be .*'fiasco' or 'xrtpy', but is 'chianti'"),
         (lambda t, w, s: (t, w), TypeError, "`emissivity` must be a tuple"),
         (lambda t, w, s: (t.value, w, s), TypeError, "`emissivity`: its temperature must be a Quantity"),
         (lambda t, w, s: (t, w, s.value), TypeError, "`emissivity`: its spectrum must be a Quantity"),
@@ -222,21 +222,22 @@ def test_wrong_instruments(call, error, words):
 
 
 @pytest.mark.parametrize(
-    ("module", "call"),
+    ("module", "extra", "call"),
     [
-        ("xrtpy", lambda: TemperatureResponse.from_xrt("Be-thin", "2014-01-01")),
-        ("sunkit_instruments", lambda: TemperatureResponse.from_suvi([171] * u.AA)),
-        ("xrtpy", lambda: TemperatureResponse.from_aia(SIX, emissivity="xrtpy")),
+        ("xrtpy", "instruments", lambda: TemperatureResponse.from_xrt("Be-thin", "2014-01-01")),
+        ("sunkit_instruments", "instruments", lambda: TemperatureResponse.from_suvi([171] * u.AA)),
+        ("xrtpy", "instruments", lambda: TemperatureResponse.from_aia(SIX, emissivity="xrtpy")),
+        ("fiasco", "fiasco", lambda: TemperatureResponse.from_aia(SIX, emissivity="fiasco")),
     ],
 )
-def test_missing_packages_are_named_with_the_cure(monkeypatch, module, call):
+def test_missing_packages_are_named_with_the_cure(monkeypatch, module, extra, call):
     import sys
 
     for name in list(sys.modules):
         if name.partition(".")[0] == module:
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"pip install 'sunpy-demreg\[instruments\]'"):
+    with pytest.raises(ImportError, match=rf"pip install 'sunpy-demreg\[{extra}\]'"):
         call()
 
 
