@@ -5,6 +5,7 @@ import pytest
 
 import astropy.constants as const
 import astropy.units as u
+from astropy.wcs import WCS
 from ndcube import NDCube
 from sunpy.map import GenericMap
 from sunpy.util.exceptions import SunpyUserWarning
@@ -217,6 +218,11 @@ BAD_CALLS = {
     "outside pixel": (lambda r, _: demreg.covariance(r, (3, 99)), IndexError, "`pixel`.*outside"),
     "words": (lambda r, _: demreg.resolution_matrix(r, "center"), TypeError, "`pixel` must be whole numbers"),
     "map of an array": (lambda r, _: demreg.to_map(r["dem"].data), TypeError, "`cube` must be an NDCube"),
+    "map without a sky": (
+        lambda r, _: demreg.to_map(NDCube(np.ones((4, 5)), WCS(naxis=2))),
+        ValueError,
+        "`cube` has no coordinates on the sky",
+    ),
     "map of a row": (lambda r, _: demreg.to_map(r["chi_squared"][2]), ValueError, "`cube` must be an image"),
     "dataset": (lambda r, _: demreg.to_xarray({}), TypeError, "`result` must be"),
 }

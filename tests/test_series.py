@@ -262,5 +262,9 @@ def test_each_time_has_its_date(series, result):
     """In the headers of maps and files: their coordinates depend on it."""
     for step, time in enumerate(series.axis_world_coords(1)[0]):
         one = to_map(result[step]["chi_squared"])
+        planes = to_map(result[step]["dem"])
+        assert len(planes) == result["dem"].shape[0]
+        assert planes[2].date == one.date
+        np.testing.assert_array_equal(planes[2].data, result["dem"].data[2, step])
         assert abs(one.date - time) < 1 * u.ms
         assert "date-avg" not in one.meta

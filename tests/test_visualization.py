@@ -15,7 +15,7 @@ from astropy.visualization.wcsaxes import WCSAxes
 from ndcube import NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, em_loci, emission_measure, invert, mean_temperature, visualization
+from sunpy_demreg import Status, em_loci, emission_measure, invert, mean_temperature, read, visualization, write
 from sunpy_demreg.visualization import _map_panel, _summary_page
 
 mpl.use("agg")
@@ -536,3 +536,36 @@ def test_other_bad_calls_are_refused(result, draw, error, words):
     with pytest.raises(error, match=words):
         draw(result)
     assert not plt.get_fignums()
+
+
+def draw_everything(result):
+    for draw in (
+        lambda result: visualization.plot_dem(result, (2, 3)),
+        lambda result: visualization.plot_dem(result, (2, 3), em_loci=True),
+        lambda result: visualization.plot_intensity(result, (2, 3)),
+        lambda result: visualization.plot_emission_measure(result, [1, 2] * u.MK),
+        lambda result: visualization.plot_residual(result, "AIA 171"),
+        visualization.plot_emission_measure_grid,
+        visualization.plot_composite,
+        visualization.plot_summary,
+        visualization.explore,
+        visualization.plot_chi_squared,
+        visualization.plot_mean_temperature,
+    ):
+        plt.figure()
+        draw(result)
+
+
+def test_results_of_a_store_are_drawn_like_those_in_memory(result, tmp_path):
+    write(result, tmp_path / "a.zarr")
+    pictures = []
+    for each in (result, read(tmp_path / "a.zarr")):
+        draw_everything(each)
+        figures = [plt.figure(number) for number in plt.get_fignums()]
+        for figure in figures:
+            figure.canvas.draw()
+        pictures.append([np.asarray(figure.canvas.buffer_rgba()).copy() for figure in figures])
+        plt.close("all")
+    assert len(pictures[0]) > 8
+    for one, other in zip(*pictures, strict=True):
+        np.testing.assert_array_equal(one, other)

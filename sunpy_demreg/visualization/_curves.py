@@ -60,11 +60,11 @@ def plot_dem(result, pixel, *, em_loci=False, axes=None, **kwargs):
     here = (slice(None), *pixel)
     edges = bin_edges(result)
     center = np.sqrt(edges[1:] * edges[:-1])
-    half_width = result["temperature_resolution"].data[here] / 2
-    error = dem.uncertainty.array[here]
-    value = np.where(dem.data[here] > 0, dem.data[here], np.nan)
+    half_width = np.asarray(result["temperature_resolution"].data[here]) / 2
+    error, value = np.asarray(dem.uncertainty.array[here]), np.asarray(dem.data[here])
+    value = np.where(value > 0, value, np.nan)
     place = ", ".join(map(str, pixel))
-    label = rf"pixel ({place}), $\chi^2$ = {result['chi_squared'].data[pixel]:.2f}"
+    label = rf"pixel ({place}), $\chi^2$ = {float(result['chi_squared'].data[pixel]):.2f}"
     axes = _own_axes(axes)
     style = {"color": "black", "zorder": 3} if em_loci else {}
     artist = axes.errorbar(
@@ -115,8 +115,8 @@ def plot_intensity(result, pixel, *, axes=None):
     check_result(result, "intensity", "predicted_intensity", "status")
     pixel = checked_pixel(result, pixel)
     here = (slice(None), *pixel)
-    observed, predicted = (np.asarray(result[key].data)[here] for key in ("intensity", "predicted_intensity"))
-    error = np.asarray(result["intensity"].uncertainty.array)[here]
+    observed, predicted = (np.asarray(result[key].data[here]) for key in ("intensity", "predicted_intensity"))
+    error = np.asarray(result["intensity"].uncertainty.array[here])
     axes = _own_axes(axes)
     place = np.arange(len(observed))
     points = axes.errorbar(

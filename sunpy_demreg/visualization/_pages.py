@@ -145,7 +145,7 @@ def plot_emission_measure_grid(result, temperature_edges=None, *, figure=None, *
 def _draw_curves(result, pixels, axes):
     """The DEMs of the pixels that are marked on the maps."""
     for name, pixel, color, marker in zip(_summary_page.NAMES, pixels, COLORS, _summary_page.MARKERS, strict=False):
-        label = rf"{name}  ($\chi^2$ = {result['chi_squared'].data[pixel]:.1f})"
+        label = rf"{name}  ($\chi^2$ = {float(result['chi_squared'].data[pixel]):.1f})"
         curve = plot_dem(result, pixel, axes=axes, color=color, fmt=marker, label=label)
         # Where there are three, the long horizontal bars must not hide the rest.
         curve.lines[2][0].set_alpha(0.5)
