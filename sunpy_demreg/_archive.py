@@ -21,7 +21,7 @@ from sunpy_demreg._wcs import _MAX_SHIFT, _grid_shift
 
 __all__ = ["open_archive"]
 
-_LONG, _START = 1000, 60  # characters of a setting: that is kept by its digest, and what is kept of it
+_LONG, _START = 200, 60  # characters of a setting: that is kept by its digest, and what is kept of it
 _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 
 
@@ -68,6 +68,9 @@ def _setting(value):
             value.write(buffer, format="ascii.ecsv")
         return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
     text = to_text(value)[0]
+    if isinstance(value, np.ndarray) and value.size > 1 and value.dtype.kind in "iuf":
+        ends = " to ".join(f"{end:.6g}" for end in (value.min(), value.max()))
+        return f"{value.size} values from {ends} (sha256 {_digest(text)})"
     return text if len(text) <= _LONG else f"{text[:_START]}... (sha256 {_digest(text)})"
 
 

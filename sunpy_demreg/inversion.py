@@ -70,7 +70,7 @@ def invert(
     uncertainty : `astropy.units.Quantity`, optional
         One standard deviation of ``data``, of its shape, where the data carry none. (demreg: ``edn_in``)
     mask : array of bool, optional
-        True where a value must not be used, of the shape of ``data``, where the data carry none.
+        True where a value must not be used, of the shape of ``data`` or of its pixels, where the data carry none.
     channels : sequence of `str`, optional
         The channels of a bare array in their order: it is then checked that they are those of ``response``.
     method : {"demreg", "l2"}, optional

@@ -254,6 +254,19 @@ def test_several_reasons_are_all_told(small, response, edges):
     assert result["status"].data[1, 1] == Status.NOT_FINITE | Status.NOT_POSITIVE | Status.BAD_UNCERTAINTY
 
 
+@pytest.mark.filterwarnings("ignore:3 of 42 pixels were not solved")
+def test_mask_of_the_pixels_is_one_of_all_channels(small, response, edges):
+    data, sigma = small.data * small.unit, small.uncertainty.array * small.unit
+    mask = np.zeros((6, 7), bool)
+    mask[1:4, 2] = True
+    result = invert(data, response, edges, uncertainty=sigma, mask=mask)
+    same = invert(data, response, edges, uncertainty=sigma, mask=np.array([mask] * 6))
+    for key, cube in result.items():
+        np.testing.assert_array_equal(cube.data, same[key].data)
+    assert np.all((result["status"].data == Status.MASKED) == mask)
+    assert np.all(result["intensity"].mask == mask)
+
+
 def test_pixel_without_significant_signal_is_masked(small, response, edges):
     sigma = small.uncertainty.array.copy()
     sigma[:, 1, 1] = 2 * small.data[:, 1, 1]
@@ -310,13 +323,18 @@ BAD_CALLS = {
     "uncertainty in another unit": (lambda d, s: {"uncertainty": s * u.s}, "`uncertainty` has the unit"),
     "uncertainty of other channels": (
         lambda d, s: {"uncertainty": s[:5]},
-        "`uncertainty` has 5 channels but `data` has 6",
+        r"`uncertainty` has the shape \(5, .* but `data` has \(6, .* channels first",
     ),
     "uncertainty of another shape": (
         lambda d, s: {"uncertainty": s[:, :2]},
         r"`uncertainty` has the shape \(6, 2, 7\)",
     ),
     "mask of another shape": (lambda d, s: {"mask": np.zeros((6, 2, 7), bool)}, "`mask` has the shape"),
+    "mask of more pixels": (lambda d, s: {"mask": np.zeros((4, 9), bool)}, "mask of the pixels without channels"),
+    "edges in keV": (
+        lambda d, s: {"temperature_bin_edges": [0.1, 0.2, 0.3, 0.4] * u.keV},
+        "must be a Quantity in kelvin.*but has the unit keV",
+    ),
     "all masked": (lambda d, s: {"mask": np.ones(d.shape, bool)}, "every value of `data` is masked"),
     "scalar": (lambda d, s: {"data": d[0, 0, 0]}, "`data` must have the channel axis first, but is a scalar"),
     "edges without unit": (lambda d, s: {"temperature_bin_edges": E}, "`temperature_bin_edges` must be a Quantity"),
