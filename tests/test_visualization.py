@@ -569,3 +569,13 @@ def test_results_of_a_store_are_drawn_like_those_in_memory(result, tmp_path):
     assert len(pictures[0]) > 8
     for one, other in zip(*pictures, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_summary_tells_the_date_and_how_many_pixels_fit_badly(result):
+    figure = visualization.plot_summary(result)
+    chi_squared = result["chi_squared"].data
+    share = 100 * np.mean(chi_squared[np.isfinite(chi_squared)] > 3)
+    assert figure.get_suptitle() == "AIA 2014-01-01T00:00:05"
+    assert any(f"in {share:.2g} % of the pixels" in text.get_text() for text in figure.texts)
+    assert visualization.plot_summary(result, title="").get_suptitle() == ""
+    plt.close("all")
