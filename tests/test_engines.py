@@ -208,6 +208,27 @@ def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, o
     np.testing.assert_array_equal(*widths)
 
 
+def test_the_bound_of_single_precision_is_needed_and_enough(monkeypatch):
+    """Of weights over twenty decades, columns have many samples near half their maximum."""
+    K, dlogt, logt = instrument(2, 7)
+    g, sigma = pixels(K, logt, 40000)
+    weight = 10 ** np.random.default_rng(3).uniform(-20, 0, (7, g.shape[1]))
+    options = Options(weighting="given", is_squared=True, outputs=("dem", "temperature_resolution"))
+    bound, widths = _simd_columns.roundoff, {}
+    for name, least, roundoff in (
+        ("as is", _simd_columns.LEAST, bound),
+        ("double", np.inf, bound),
+        ("unbounded", _simd_columns.LEAST, lambda n_channels: 0.0),
+    ):
+        monkeypatch.setattr(_simd_columns, "LEAST", least)
+        monkeypatch.setattr(_simd_columns, "roundoff", roundoff)
+        forget()
+        widths[name] = run_on_cpu(g, sigma, K, dlogt, logt, options, weight=weight).temperature_resolution
+    forget()
+    np.testing.assert_array_equal(widths["as is"], widths["double"])
+    assert np.any(widths["unbounded"] != widths["double"])
+
+
 def test_lanes_without_an_answer_read_no_memory_of_others():
     """A register of bad pixels beside one of good ones, of bins that are no whole number of chunks."""
     K, dlogt, logt = instrument(4, 33)

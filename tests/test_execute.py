@@ -96,7 +96,8 @@ def test_blocks_cover_all_pixels_once_and_get_no_larger(n_pixels, size, workers)
     assert max(sizes) <= size
     assert sizes == sorted(sizes, reverse=True)
     # No thread can have to wait for long.
-    assert workers == 1 or sizes[-1] <= min(size, 1024)
+    for block in blocks if workers > 1 else ():
+        assert block.stop - block.start <= max(1024, (n_pixels - block.start) // (2 * workers))
 
 
 def test_reasons_of_one_value_are_not_mixed():

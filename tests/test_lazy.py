@@ -163,6 +163,14 @@ def test_workers_bound_the_blocks_in_hand(part, response, edges, monkeypatch):
     assert 1 <= most[0] <= 2
 
 
+def test_the_result_keeps_its_own_mask(part, response, edges):
+    lazy = lazily(part, (6, 5, 5))
+    result = invert(lazy, response, edges)
+    lazy.mask[:], lazy.data[:] = True, 1e9
+    np.testing.assert_array_equal(result["intensity"].mask.compute(), part.mask)
+    np.testing.assert_array_equal(result["intensity"].data.compute(), part.data)
+
+
 def test_weights_of_pixels(part, response, edges):
     weight = np.random.default_rng(1).uniform(1, 2, (12, *part.shape[1:]))
     eager = invert(part, response, edges, weighting=weight)
