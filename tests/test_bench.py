@@ -6,6 +6,7 @@ import ctypes
 import json
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from sunpy_demreg._bench.operations import with_counters
 from sunpy_demreg._bench.processes import HERE, Process
 from sunpy_demreg._bench.rst import number
 from sunpy_demreg.cli import main
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def test_quick_run_of_everything(tmp_path):
@@ -257,3 +260,24 @@ def test_numbers_have_no_exponents():
         "3.01",
         "0.0256",
     ]
+
+
+def test_table_of_the_gpu_page_is_that_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_table
+
+    report = json.loads(gpu_table.RESULTS.read_text(encoding="utf-8"))
+    text = gpu_table.table(report)
+    assert gpu_table.TABLE.read_text(encoding="utf-8") == text
+    assert f"one {report['environment']['device']}, {report['environment']['date']}" in text
+    assert text.count("   * - ") == len(report["cases"]) + len(report["peers"]) + 2
+
+
+def test_gpu_benchmark_says_what_it_lacks(monkeypatch):
+    """A node without array-api-compat, of which SciPy no longer has a copy in one place."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None if name == "array_api_compat" else name)
+    with pytest.raises(SystemExit, match=r"needs array-api-compat: install it with pip.* PYTHONPATH"):
+        gpu.check_requirements()
