@@ -269,7 +269,7 @@ def test_table_of_the_gpu_page_is_that_of_the_results(monkeypatch):
     text = gpu_table.table(report)
     assert gpu_table.TABLE.read_text(encoding="utf-8") == text
     assert f"one {report['environment']['device']}, {report['environment']['date']}" in text
-    assert text.count("   * - ") == len(report["cases"]) + len(report["peers"]) + 2
+    assert text.count("   * -") == len(report["cases"]) + len(report["peers"]) + 2
 
 
 def test_gpu_benchmark_says_what_it_lacks(monkeypatch):
