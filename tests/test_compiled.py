@@ -27,6 +27,10 @@ def _nothing_said(monkeypatch):
     monkeypatch.setattr(_warn_once, "_said", {})
 
 
+def told_that_code_is_not_kept():
+    return pytest.warns(SunpyUserWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE")
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A folder of the test's own, and nothing compiled in this process."""
@@ -106,7 +110,7 @@ def test_cache_that_cannot_be_used_is_no_error(cache, monkeypatch, trouble):
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     else:
         monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError("read-only")))
-    told = pytest.warns(SunpyUserWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE")
+    told = told_that_code_is_not_kept()
     with nullcontext() if trouble == "no home" else told:
         assert np.all(np.isfinite(small_run().dem))
     assert not cache.is_dir() or list(cache.iterdir()) == []
@@ -132,7 +136,7 @@ def test_what_is_no_file_is_not_waited_for(cache, monkeypatch, what):
         path.symlink_to("/dev/zero" if what == "device" else "nowhere")
     forget()
     with (
-        pytest.warns(SunpyUserWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE")
+        told_that_code_is_not_kept()
         if what == "folder"
         else nullcontext()
     ):
@@ -164,7 +168,7 @@ def test_working_directory_that_is_gone(tmp_path, monkeypatch, chosen):
     if chosen:
         monkeypatch.setenv("SUNPY_DEMREG_CACHE", chosen)
     forget()
-    with pytest.warns(SunpyUserWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE") if chosen else nullcontext():
+    with told_that_code_is_not_kept() if chosen else nullcontext():
         assert np.all(np.isfinite(small_run().dem))
     forget()
 
