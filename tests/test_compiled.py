@@ -135,11 +135,7 @@ def test_what_is_no_file_is_not_waited_for(cache, monkeypatch, what):
     else:
         path.symlink_to("/dev/zero" if what == "device" else "nowhere")
     forget()
-    with (
-        told_that_code_is_not_kept()
-        if what == "folder"
-        else nullcontext()
-    ):
+    with told_that_code_is_not_kept() if what == "folder" else nullcontext():
         assert_identical(before, small_run())
     assert list(cache.iterdir()) == [path]
     assert path.is_dir() if what == "folder" else path.is_file()
