@@ -14,10 +14,8 @@ import pytest
 from synthetic import instrument, pixels
 from test_engines import assert_identical, forget, run_on_cpu
 
-from sunpy.util.exceptions import SunpyUserWarning
-
 import sunpy_demreg
-from sunpy_demreg import _execute
+from sunpy_demreg import EngineWarning, _execute
 from sunpy_demreg._engines import _self_test, _warn_once, cpu
 from sunpy_demreg._regularization import Options
 
@@ -28,7 +26,7 @@ def _nothing_said(monkeypatch):
 
 
 def told_that_code_is_not_kept():
-    return pytest.warns(SunpyUserWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE")
+    return pytest.warns(EngineWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE")
 
 
 @pytest.fixture
@@ -93,7 +91,7 @@ def test_machine_code_that_others_could_write_is_not_run(cache, monkeypatch, wha
     (path if what == "file" else cache).chmod(0o777)
     calls = count_compilations(monkeypatch)
     cure = rf"chmod go-w '{cache}'.*SUNPY_DEMREG_CACHE"
-    for told in (nullcontext() if what == "file" else pytest.warns(SunpyUserWarning, match=cure), nullcontext()):
+    for told in (nullcontext() if what == "file" else pytest.warns(EngineWarning, match=cure), nullcontext()):
         forget()
         with told:
             assert_identical(before, small_run())
@@ -183,7 +181,7 @@ def solve_three_times(options, backend="cpu", dtype="float64"):
 
 def assert_plain_arrays_solve(options, match, dtype="float64"):
     expected = solve_three_times(options, "numpy", dtype)[0]
-    with pytest.warns(SunpyUserWarning, match=match) as record:
+    with pytest.warns(EngineWarning, match=match) as record:
         answers = solve_three_times(options, dtype=dtype)
     assert len(record) == 1
     assert record[0].filename == __file__

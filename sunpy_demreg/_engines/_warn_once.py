@@ -15,5 +15,5 @@ def warn_once(kind, message):
     mine = object()
     if _said.setdefault(kind, mine) is not mine:  # of several threads, one is the first
         return
-    sunpy = sys.modules.get("sunpy.util.exceptions")  # not there on a bare node
-    warnings.warn(message, getattr(sunpy, "SunpyUserWarning", UserWarning), skip_file_prefixes=(_PACKAGE,))
+    module = sys.modules.get("sunpy_demreg._warnings")  # whose classes are sunpy's, which a bare node has not
+    warnings.warn(message, getattr(module, "EngineWarning", UserWarning), skip_file_prefixes=(_PACKAGE,))
