@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import fake_cupy
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from synthetic import instrument, pixels
 
 from sunpy_demreg import _execute
-from sunpy_demreg._regularization import Options, solve
+from sunpy_demreg._regularization import Options, Solution, solve
 from sunpy_demreg._status import Status
 
 
@@ -18,6 +19,16 @@ from sunpy_demreg._status import Status
 def device(monkeypatch):
     with fake_cupy.installed(monkeypatch) as state:
         yield state
+
+
+@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def anywhere(request, monkeypatch):
+    """What needs to know nothing of the stand-in is tested on a real device too, where there is one."""
+    if request.param == "device":
+        yield
+    else:
+        with fake_cupy.installed(monkeypatch):
+            yield
 
 
 @pytest.fixture
@@ -220,7 +231,7 @@ def test_stream_of_the_user_is_respected(device, problem):
     assert {used for *_, used in device.log} == {stream}
 
 
-def test_status_is_classified_on_the_device(device, problem):
+def test_status_is_classified_on_the_device(anywhere, problem):
     import cupy
 
     mask = np.random.default_rng(0).random(problem[0].shape) < 0.1
@@ -244,7 +255,7 @@ def test_status_is_classified_on_the_device(device, problem):
     ],
     ids=str,
 )
-def test_every_option_and_output(batches, device, problem, where, options):
+def test_every_option_and_output(anywhere, problem, where, options):
     import cupy
 
     g, sigma, status, K, dlogt, logt, _ = problem
@@ -288,7 +299,7 @@ def test_what_the_kernel_lacks_is_left_to_plain_arrays(batches, device, where, w
     np.testing.assert_allclose(ours.dem, truth.dem, rtol=1e-6, atol=1e-9 * np.nanmax(truth.dem))
 
 
-def test_no_pixels(device, problem):
+def test_no_pixels(anywhere, problem):
     g, sigma, status, *rest = problem
     answer = _execute.run(g[:, :0], sigma[:, :0], status[:0], *rest, backend="cupy")
     assert answer.dem.shape == (12, 0, 100)
@@ -343,7 +354,7 @@ def test_missing_cupy_is_told(monkeypatch, problem):
         _execute.run(*problem, backend="cupy")
 
 
-def test_mixed_arrays_are_told(device, problem):
+def test_mixed_arrays_are_told(anywhere, problem):
     import cupy
 
     g, sigma, status, *rest = problem
@@ -377,7 +388,7 @@ def test_plain_solution_is_the_truth_of_these_tests(problem):
 
 
 @pytest.fixture
-def there(device, small):
+def there(anywhere, small):
     """A corner of the bundled maps on the device; one value is NaN."""
     import cupy
 
@@ -445,3 +456,55 @@ def test_cubes_that_are_here_and_there_are_told(there, response, edges):
         invert(cube, response, edges, backend="cpu")
     with pytest.raises(TypeError, match=r"`data` is on the GPU.*but `weighting` on the host"):
         invert(cube, response, edges, weighting=np.ones((36, *cube.shape[1:])))
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+@pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
+def test_blocks_of_dask(there, response, edges, scheduler):
+    """Each goes through the GPU by itself; on threads, several at once."""
+    import dask
+    import dask.array as da
+
+    from astropy.nddata import StdDevUncertainty
+    from ndcube import NDCube
+
+    from sunpy_demreg import invert
+
+    cube = there[1]
+    data, sigma, mask = (da.from_array(a, chunks=(6, 3, 4)) for a in (cube.data, cube.uncertainty.array, cube.mask))
+    uncertainty = StdDevUncertainty(sigma, copy=False)
+    lazy = NDCube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
+    ours, truth = (invert(c, response, edges, backend=b) for c, b in ((lazy, "cupy"), (cube, "cpu")))
+    with dask.config.set(scheduler=scheduler):
+        for key in ("dem", "temperature_resolution", "status"):
+            np.testing.assert_allclose(ours[key].data.compute(), truth[key].data, rtol=1e-5, err_msg=key)
+
+
+def test_two_streams_at_once(anywhere, problem):
+    """From two threads, each with arrays and a problem of its own: each has its own memory on the way."""
+    import cupy
+
+    problems = [(*problem[:3], *instrument(4, m), Options()) for m in (12, 20)]
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in problems]
+
+    def solve_on(stream, problem):
+        with stream:
+            there = [cupy.asarray(a) for a in problem[:3]]
+            answers = [_execute.run(*there, *problem[3:], backend="cupy") for _ in range(5)]
+            return [Solution(*(None if a is None else a.get() for a in answer)) for answer in answers]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(solve_on, streams, problems))
+    for answers, one in zip(found, problems, strict=True):
+        truth = _execute.run(*one, backend="cpu")
+        for answer in answers:
+            assert_close(answer, truth)
+
+
+def test_memory_of_an_earlier_answer(anywhere, problem):
+    """Is where the next one is put."""
+    g, *rest = problem
+    first = _execute.run(*problem, backend="cupy")
+    second = _execute.run(2 * g, *rest, backend="cupy", out=first)
+    assert all(np.shares_memory(a, b) for a, b in zip(first, second, strict=True) if a is not None)
+    assert_close(second, _execute.run(2 * g, *rest, backend="cpu"))
