@@ -72,7 +72,7 @@ def test_batches_are_halved_when_memory_runs_out(problem, truth, fill, monkeypat
     assert_same(_execute.run(*problem, backend="cupy"), truth)
 
 
-def test_full_device_is_told_and_leaves_nothing_behind(problem, truth, fill):
+def test_full_device_is_told(problem, truth, fill):
     import cupy
 
     g, sigma, status, *rest = problem
@@ -82,7 +82,6 @@ def test_full_device_is_told_and_leaves_nothing_behind(problem, truth, fill):
         _execute.run(*problem, backend="cupy")
     with pytest.raises(MemoryError):
         _execute.run(*there, *rest, backend="cupy")
-    assert_same(_execute.run(*problem[:3], *rest, backend="cpu"), _execute.run(*problem[:3], *rest, backend="cpu"))
 
 
 def test_after_a_full_device_all_is_well(problem, truth):
