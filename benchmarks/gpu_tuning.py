@@ -29,17 +29,16 @@ CASES = [
             False,
             [
                 {},
-                *({"_BLOCKS_TO_SOLVE": k} for k in (2, 4, 5)),
+                *({"_BLOCKS_TO_SOLVE": k} for k in (3, 4, 5)),
                 *({"_BLOCKS_OF_STATIC": k} for k in (2, 4)),
                 *({"_UNROLLED": k} for k in (1, 2, 8)),
-                {"_BLOCKS_TO_SOLVE": 2, "_UNROLLED": 2},
-                {"_BLOCKS_TO_SOLVE": 4, "_UNROLLED": 2},
+                {"_BLOCKS_TO_SOLVE": 3, "_UNROLLED": 2},
             ],
         ),
-        (41, 2**20, True, [{}, {"_BLOCKS_TO_SOLVE": 2}, {"_BLOCKS_TO_SOLVE": 4}]),
-        (81, 2**20, False, [{}, {"_BLOCKS_TO_SOLVE": 2}, {"_BLOCKS_OF_STATIC": 2}, {"_MOST_STATIC_BINS": 0}]),
+        (41, 2**20, True, [{}, {"_BLOCKS_TO_SOLVE": 3}, {"_BLOCKS_TO_SOLVE": 4}]),
+        (81, 2**20, False, [{}, {"_BLOCKS_TO_SOLVE": 3}, {"_BLOCKS_OF_STATIC": 2}, {"_MOST_STATIC_BINS": 0}]),
         (128, 2**18, False, [{}, {"_BLOCKS_OF_STATIC": 2}, {"_MOST_STATIC_BINS": 0}]),
-        (400, 5000, False, [{}, {"_BLOCKS_TO_SOLVE": 2}, {"_BLOCKS_OF_WIDE": 3}]),
+        (400, 5000, False, [{}, {"_BLOCKS_TO_SOLVE": 3}, {"_BLOCKS_OF_WIDE": 3}]),
     )
     for shape in shapes
 ]

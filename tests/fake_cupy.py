@@ -21,6 +21,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 import sunpy_demreg._engines  # noqa: F401 - from which `gpu` is forgotten
 
 _DEFAULT_SHARED = 48 * 1024
+_ONE_AFTER_THE_OTHER = threading.Lock()  # of kernels, which know one block at a time
 _ENGINE = ("gpu", "_streams", "_page_locked")  # which know the CuPy that they were imported with
 
 
@@ -258,7 +259,8 @@ class RawKernel:
 
         def run(args=args):  # which live until then
             pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-            assert launch(*grid, block[0], pointers, shared_mem), "more shared memory was used than asked for"
+            with _ONE_AFTER_THE_OTHER:
+                assert launch(*grid, block[0], pointers, shared_mem), "more shared memory was used than asked for"
 
         state.log.append((self.name, grid, stream))
         _on_stream(run)

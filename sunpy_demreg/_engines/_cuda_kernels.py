@@ -12,8 +12,8 @@ from sunpy_demreg._engines._text import DIFFICULT, invert_lanes
 __all__ = ["BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables"]
 
 BLOCK_SIZE = 128  # threads that share the tables
-#: Blocks that a multiprocessor is to hold at once: so many registers a thread gets. Measured.
-_BLOCKS_TO_SOLVE, _BLOCKS_OF_STATIC, _BLOCKS_OF_WIDE = 3, 3, 4
+#: Blocks that a multiprocessor is to hold at once: so many registers a thread gets. Measured, on prototypes.
+_BLOCKS_TO_SOLVE, _BLOCKS_OF_STATIC, _BLOCKS_OF_WIDE = 2, 3, 4
 #: Bins up to which a thread keeps a whole column in its registers. That is faster at 81 and cannot be at 400, as was
 #: measured; what is between is a guess.
 _MOST_STATIC_BINS = 128
