@@ -6,7 +6,10 @@ import numpy as np
 
 import astropy.units as u
 from sunpy.time import is_time
-from sunpy.util.exceptions import warn_user
+
+from sunpy_demreg._errors import wrong
+from sunpy_demreg._maps import wrong_map
+from sunpy_demreg._warnings import DataWarning, warn
 
 __all__ = [
     "check_n_sample",
@@ -53,18 +56,18 @@ def checked_times(exposure_times):
     """In s, by channel."""
     if exposure_times is None:
         return {}
-    rule = "`exposure_times` must be a dict of a time for each channel, such as {94: 2.9 * u.s}"
+    name, rule = "exposure_times", "must be a dict of a time for each channel, such as {94: 2.9 * u.s}"
     if not isinstance(exposure_times, Mapping):
-        raise TypeError(f"{rule}, got {exposure_times!r}")
+        raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}")
     try:
         times = {
             round(u.Quantity(key, u.AA).value): float(u.Quantity(value, u.s).value)
             for key, value in exposure_times.items()
         }
     except (TypeError, ValueError) as err:
-        raise TypeError(f"{rule}, got {exposure_times!r}") from err
+        raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}") from err
     if not all(0 < time < np.inf for time in times.values()):
-        raise ValueError(f"{rule}, all positive, got {exposure_times!r}")
+        raise wrong(ValueError, name, f"{rule}, all positive, got {exposure_times!r}")
     return times
 
 
@@ -78,13 +81,15 @@ def check_quality(images, accept_flagged):
     if bad and not accept_flagged:
         name, reasons = next(iter(bad.items()))
         more = f" (and {len(bad) - 1} more of `maps` likewise)" if len(bad) > 1 else ""
-        raise ValueError(
-            f"{name} is flagged by its header: {'; '.join(reasons)}{more}. Take an image of another time, or pass "
-            "`accept_flagged=True`"
+        raise wrong_map(
+            ValueError,
+            name,
+            f"is flagged by its header: {'; '.join(reasons)}{more}. Take an image of another time, or pass "
+            "`accept_flagged=True`",
         )
     told = [f"{name}: {'; '.join(reasons)}" for name, reasons in (bad | minor).items()]
     if told:
-        warn_user(f"{len(told)} of `maps` are flagged by their headers: {', '.join(told)}")
+        warn(DataWarning, f": {len(told)} are flagged by their headers: {', '.join(told)}", "maps")
 
 
 def _flags(smap):
@@ -114,10 +119,11 @@ def default_n_sample(smap):
     factor = _pixel_size(smap)
     if factor > 1.5:
         n_averaged = round(factor) ** 2
-        warn_user(
-            f"`maps` have pixels {factor:.1f} times the size of AIA's: if they are averages of {n_averaged} pixels, as "
-            f"in the synoptic series, call `sunpy_demreg.prepare(maps, n_sample={n_averaged})`; if not, pass "
-            f"`n_sample=1`, which is used now. {_NO_SUMS}"
+        warn(
+            DataWarning,
+            f"is taken as 1, but the pixels of `maps` are {factor:.1f} times the size of AIA's: if they are averages "
+            f"of {n_averaged} pixels, as in the synoptic series, pass {n_averaged}; if not, pass 1. {_NO_SUMS}",
+            "n_sample",
         )
     return 1
 
@@ -127,18 +133,22 @@ def check_n_sample(images, n_sample):
     for image in images:
         room = _pixel_size(image.map) ** 2
         if n_sample > max(1, 1.3 * room):
-            raise ValueError(
-                f"`n_sample` is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in "
-                f"area, and cannot be averages of so many: pass `n_sample={max(1, round(room))}`, or none"
+            raise wrong(
+                ValueError,
+                "n_sample",
+                f"is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in area, and "
+                f"cannot be averages of so many: pass {max(1, round(room))}, or none",
             )
 
 
 def warn_of_sums(names):
     """Of maps that look like sums."""
     if names:
-        warn_user(
-            f"{', '.join(names)} {'holds' if len(names) == 1 else 'hold'} whole numbers only, as sums of pixels do and "
-            f"averages do not. {_NO_SUMS}"
+        warn(
+            DataWarning,
+            f": {', '.join(names)} {'holds' if len(names) == 1 else 'hold'} whole numbers only, as sums of pixels do "
+            f"and averages do not. {_NO_SUMS}",
+            "maps",
         )
 
 
@@ -161,4 +171,4 @@ def may_be_sums(image, counts, n_sample):
         stated_shape = tuple(image.map.meta.get(f"naxis{axis}", counts.shape[2 - axis]) for axis in (2, 1))
         is_judged = n_sample > 1 and not image.is_rate and counts.size >= _FEW and stated_shape == counts.shape
         return is_judged and highest > 1 and np.array_equal(counts, np.round(counts))
-    raise ValueError(f"{image.name} holds sums of pixels, not averages: {why}. {_NO_SUMS}")
+    raise wrong_map(ValueError, image.name, f"holds sums of pixels, not averages: {why}. {_NO_SUMS}")
