@@ -89,7 +89,7 @@ def check_quality(images, accept_flagged):
         )
     told = [f"{name}: {'; '.join(reasons)}" for name, reasons in (bad | minor).items()]
     if told:
-        warn(DataWarning, f": {len(told)} are flagged by their headers: {', '.join(told)}", "maps")
+        warn(DataWarning, f"contain {len(told)} that are flagged by their headers: {', '.join(told)}", "maps")
 
 
 def _flags(smap):
@@ -146,8 +146,8 @@ def warn_of_sums(names):
     if names:
         warn(
             DataWarning,
-            f": {', '.join(names)} {'holds' if len(names) == 1 else 'hold'} whole numbers only, as sums of pixels do "
-            f"and averages do not. {_NO_SUMS}",
+            f"may be sums: {', '.join(names)} {'holds' if len(names) == 1 else 'hold'} whole numbers only, as sums of "
+            f"pixels do and averages do not. {_NO_SUMS}",
             "maps",
         )
 

@@ -13,7 +13,9 @@ import numpy as np
 
 import astropy.units as u
 from astropy.time import Time
-from sunpy.util.exceptions import warn_user
+
+from sunpy_demreg._errors import wrong
+from sunpy_demreg._warnings import ResponseWarning, warn
 
 __all__ = ["HARMLESS", "Provenance", "check_pair", "sensitivity_change"]
 
@@ -59,7 +61,7 @@ class Provenance:
                 cls(
                     channel,
                     part("instrument", i),
-                    None if date is None else _time(date, "`data`: `meta['date']`"),
+                    None if date is None else _time(date, "data", "date"),
                     None if corrected is None else not corrected,
                     part("exposure_time", i),
                     part("n_sample", i),
@@ -80,7 +82,7 @@ class Provenance:
             date, factor = known["obstime"], known["degradation"]
             is_told = "degradation" in response.meta or date is not None
             has_degradation = (date is not None or factor is not None) if is_told else None
-            date = None if date is None else _time(date, "`response`: `meta['obstime']`")
+            date = None if date is None else _time(date, "response", "obstime")
             facts.append(cls(channel, known["instrument"], date, has_degradation))
         return facts
 
@@ -113,10 +115,12 @@ def check_pair(channels, meta, response):
     pairs = [(data, table) for data, table in pairs if data.wavelength is not None]
     twice = [data.channel for data, table in pairs if data.has_degradation is False and table.has_degradation]
     if twice:
-        raise ValueError(
-            f"`data` are corrected for degradation, and `response` has that of its date too ({', '.join(twice)}): make "
-            "it with `TemperatureResponse.from_aia(cube)`, which leaves it out of corrected data. Correct the data or "
-            "date the response, never both"
+        raise wrong(
+            ValueError,
+            "response",
+            f"has the degradation of its date, but `data` are corrected for degradation ({', '.join(twice)}): make it "
+            "with `TemperatureResponse.from_aia(cube)`, which leaves it out of corrected data. Correct the data or "
+            "date the response, never both",
         )
     worst, error = None, HARMLESS
     for data, table in pairs:
@@ -136,8 +140,8 @@ def check_pair(channels, meta, response):
         return
     text = _words(data, table, error)
     if is_certain and error > _LARGE:
-        raise ValueError(text)
-    warn_user(text, stacklevel=3)
+        raise wrong(ValueError, "response", text)
+    warn(ResponseWarning, text, "response")
 
 
 def sensitivity_change(channels, dates, correction_table=None):
@@ -182,13 +186,14 @@ def _sensitivities(wavelength, dates, correction_table=None):
         return np.array([np.nan])
 
 
-def _time(value, name):
+def _time(value, name, key):
     from sunpy.time import parse_time
 
     try:
         return parse_time(value).ravel()
     except (TypeError, ValueError) as err:
-        raise ValueError(f"{name} must be a date, such as '2014-01-01T00:00:00', but is {value!r}") from err
+        problem = f": `meta[{key!r}]` must be a date, such as '2014-01-01T00:00:00', but is {value!r}"
+        raise wrong(ValueError, name, problem) from err
 
 
 def _words(data, table, error):
@@ -197,15 +202,13 @@ def _words(data, table, error):
     of_data = first if first == last else f"{first} to {last}"
     size = "an unknown factor" if np.isnan(error) else f"{error:.0%}" if error < 1 else f"a factor of {1 + error:.1f}"
     if table.has_degradation:
-        what = f"`response` is that of {table.dates[0].utc.isot[:10]}, but `data` are of {of_data}"
+        what = f"is that of {table.dates[0].utc.isot[:10]}, but `data` are of {of_data}"
     elif table.has_degradation is None:
-        what = (
-            f"nothing is known of the date of `response`, and `data`, of {of_data}, are not corrected for degradation"
-        )
+        what = f"is of no known date, and `data`, of {of_data}, are not corrected for degradation"
     elif data.has_degradation is None:
-        what = f"`response` is that of the launch, and nothing is said of degradation in `data`, of {of_data}"
+        what = f"is that of the launch, and nothing is said of degradation in `data`, of {of_data}"
     else:
-        what = f"`response` is that of the launch, but `data`, of {of_data}, are not corrected for degradation"
+        what = f"is that of the launch, but `data`, of {of_data}, are not corrected for degradation"
     cures = ["make it with `TemperatureResponse.from_aia(cube)`, at the date of the data"]
     if first != last and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
         cures = []

@@ -78,7 +78,11 @@ def test_bare_arrays_are_silent():
 BAD_PAIRS = {
     "another year": (observed("2020-01-01"), dated("2011-02-15"), r"is that of 2011-02-15, but `data` are of 2020-01-"),
     "no date, not corrected": (observed(), dated(), r"that of the launch, but `data`.*not corrected.*from_aia\(cube\)"),
-    "corrected and dated": (observed(corrected=True), dated("2014-01-01"), "corrected for degradation.*never both"),
+    "corrected and dated": (
+        observed(corrected=True),
+        dated("2014-01-01"),
+        r"has the degradation of its date, but `data` are corrected.*never both",
+    ),
     "a table of another year": (observed(), tabulated(obstime="2011-02-15"), "is that of 2011-02-15"),
     "no date": (observed(), tabulated(obstime="soon"), r"`meta\['obstime'\]` must be a date"),
     "no date of data": (of_no_date(), dated("2014-01-01"), r"`meta\['date'\]` must be a date"),
@@ -93,7 +97,7 @@ def test_what_certainly_does_not_is_refused(data, response, words):
 
 LIKELY = {
     "some months": (observed(), dated("2014-04-01"), r"differs by [2-9]%.*from_aia\(cube\)"),
-    "unknown response": (observed(), tabulated(), r"nothing is known of the date of `response`.*meta\['obstime'\] ="),
+    "unknown response": (observed(), tabulated(), r"`response` is of no known date.*meta\['obstime'\] ="),
     "unknown data, other year": (observed(corrected=None), dated("2020-01-01"), r"say so, `cube\.meta\['degrad"),
     "unknown data, no date": (observed(corrected=None), dated(), "nothing is said of degradation in `data`"),
     "beyond the table": (observed("2010-03-01"), dated("2020-01-01"), "differs by an unknown factor"),
@@ -211,14 +215,16 @@ def test_good_quality_is_silent(maps, quality):
 
 def test_minor_flags_draw_one_warning(maps):
     flagged = [changed(m, quality=1 << 30 | 1 << 8) for m in maps[:2]]
-    with pytest.warns(SunpyUserWarning, match=r"2 of `maps` are flagged.*MISSVALS keyword is nonzero") as caught:
+    with pytest.warns(
+        SunpyUserWarning, match=r"`maps` contain 2 that are flagged.*MISSVALS keyword is nonzero"
+    ) as caught:
         prepare([*flagged, *maps[2:]], n_sample=16)
     assert len(caught) == 1
 
 
 def test_flagged_images_may_be_accepted(maps):
     flagged = changed(maps[0], quality=1 << 17)
-    with pytest.warns(SunpyUserWarning, match=r"1 of `maps` are flagged.*loop is open"):
+    with pytest.warns(SunpyUserWarning, match=r"`maps` contain 1 that are flagged.*loop is open"):
         cube = prepare([flagged, *maps[1:]], n_sample=16, accept_flagged=True)
     np.testing.assert_array_equal(cube.data, prepare(maps, n_sample=16).data)
 
@@ -253,9 +259,9 @@ def test_bad_exposure_times(maps, given, error, words):
 
 def test_more_pixels_than_there_is_room_for(maps):
     small = [changed(m, cdelt1=0.6, cdelt2=0.6) for m in maps]
-    with pytest.raises(ValueError, match=r"`n_sample` is 16, but .* cannot be averages of so many: .*`n_sample=1`"):
+    with pytest.raises(ValueError, match=r"`n_sample` is 16, but .* cannot be averages of so many: .*pass 1, or none"):
         prepare(small, n_sample=16)
-    with pytest.raises(ValueError, match=r"`n_sample` is 64, .*pass `n_sample=16`"):
+    with pytest.raises(ValueError, match=r"`n_sample` is 64, .*pass 16, or none"):
         prepare(maps, n_sample=64)
     assert prepare(maps, n_sample=4).meta["n_sample"] == 4  # of averages that were thinned out
 
