@@ -1,5 +1,6 @@
 """NDCube and NDMeta as all our cubes are: they slice like arrays, are pickled, and are reprojected, whole."""
 
+from copy import copy
 from operator import index
 
 import numpy as np
@@ -30,7 +31,7 @@ class Cube(NDCube):
         for name in ("_extra_coords", "_global_coords"):
             coords = getattr(self, name)
             own = type(coords).__new__(type(coords))
-            own.__dict__.update(coords.__dict__)
+            own.__dict__.update({k: copy(v) if isinstance(v, list | dict) else v for k, v in coords.__dict__.items()})
             setattr(other, name, own)
         return other
 

@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -115,9 +116,10 @@ def assert_same(one, other):
         arrays = [(c.data, None if c.uncertainty is None else c.uncertainty.array, c.mask) for c in (one, other)]
         for a, b in zip(*arrays, strict=True):
             assert type(a) is type(b)
-            if is_lazy(a):
-                assert a.chunks == b.chunks
-            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+            if is_lazy(a):  # Dask names an array by what it is made of
+                assert (a.name, a.chunks, a.dtype) == (b.name, b.chunks, b.dtype)
+            else:
+                np.testing.assert_array_equal(a, b)
         assert one.unit == other.unit
         assert type(one.uncertainty) is type(other.uncertainty)
         assert to_text(one.meta) == to_text(other.meta)
@@ -171,6 +173,18 @@ def test_copied(objects, kind, function):
     assert other is not objects[kind]
     assert_same(objects[kind], other)
     assert_usable(other)
+
+
+@pytest.mark.parametrize("kind", ["lazy maps", "series", "lazy result"])
+def test_what_is_lazy_computes_the_same_afterwards(objects, kind):
+    parts = [
+        thing["dem"] if isinstance(thing, NDCollection) else thing[:, ..., :5, :5]
+        for thing in (objects[kind], pickle.loads(pickle.dumps(objects[kind])))
+    ]
+    one, other = dask.compute(*(_arrays(part) for part in parts))
+    assert np.isfinite(one[0]).any()
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def _arrays(thing):
@@ -314,7 +328,7 @@ def test_an_index_means_what_it_means_to_an_array(objects, kind, index):
             np.testing.assert_array_equal(part[key].data, cube.data[here])
         return
     part, rows = thing[index], index[0] if isinstance(index, tuple) and index else index
-    rows = slice(None) if rows in ((), Ellipsis) else rows
+    rows = slice(None) if rows is Ellipsis or isinstance(rows, tuple) else rows
     np.testing.assert_array_equal(part.data, thing.data[index])
     np.testing.assert_array_equal(part.uncertainty.array, thing.uncertainty.array[index])
     np.testing.assert_array_equal(part.mask, thing.mask[index])
@@ -340,7 +354,7 @@ BAD_INDICES = {
     "two ellipses": ((Ellipsis, Ellipsis), r"one ellipsis \(\.\.\.\) only, but got 2"),
     "too large": (100, "index 100 lies outside axis 0"),
     "too small": (-101, "index -101 lies outside axis 0"),
-    "too many": ((0, 0, 0, slice(None)), "but got 4 indices"),
+    "too many": ((0, 0, 0, 0, slice(None)), "but got 5 indices"),
 }
 
 
@@ -408,9 +422,9 @@ def test_arithmetic(objects, response, kind, change, factor):
     assert_same(pickle.loads(pickle.dumps(changed)), changed)
 
 
-@pytest.mark.parametrize("change", [lambda c: c * (2 * u.s), lambda c: c / (2 * u.s), lambda c: c**2])
+@pytest.mark.parametrize("change", [lambda c: c * (2 * u.s), lambda c: c / (2 * u.s)])
 def test_arithmetic_that_leaves_no_intensity(patch, response, change):
-    with pytest.raises(ValueError, match=r"`data` has the unit|`uncertainty` is missing"):
+    with pytest.raises(ValueError, match="`data` has the unit"):
         invert(change(patch), response, BINS)
 
 
@@ -585,7 +599,7 @@ def test_responses_are_compared_by_their_numbers(response):
     assert doubled != response
     assert response != "response"
     with pytest.raises(ValueError, match="read-only"):
-        copy.deepcopy(response).response[0, 0] = 1
+        copy.deepcopy(response).response[0, 0] = response.response[0, 0]
 
 
 def test_plots_leave_a_cube_fit_for_travel(patch):
