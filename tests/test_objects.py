@@ -13,7 +13,7 @@ import pytest
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from astropy.time import Time
-from ndcube import NDCollection, NDCube, NDCubeSequence, NDMeta
+from ndcube import NDCollection, NDCubeSequence, NDMeta
 from sunpy.map import Map
 
 from sunpy_demreg import (
@@ -256,7 +256,7 @@ def test_pickling_what_is_lazy_computes_nothing(patch, response):
 def worked_on(thing):
     """Something of each kind of object, done where it arrives; and the object, sent back."""
     if isinstance(thing, TemperatureResponse):
-        return thing, thing.at(BINS[1:-1])
+        return thing, thing.select(thing.channels[1:3])
     if isinstance(thing, NDCollection):
         return thing, thing[..., 1:3]["dem"]
     return thing, thing[-1:]
@@ -267,7 +267,7 @@ def assert_came_back(thing, answer):
     expected = worked_on(thing)[1]
     assert_same(thing, back)
     assert_usable(back)
-    assert_same(expected, work) if isinstance(work, NDCube) else np.testing.assert_array_equal(work, expected)
+    assert_same(expected, work)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -560,7 +560,7 @@ def test_cubes_are_added_to_a_result(objects):
 
 
 @pytest.mark.parametrize(
-    ("key", "cube", "error", "words"),
+    ("key", "change", "error", "words"),
     [
         ("em", lambda cube: cube.data, TypeError, r"a result holds cubes, but `result\['em'\]` would be a ndarray"),
         ("em", lambda cube: cube[1:], ValueError, r"must have the pixels of the result, \(20, 24\).*\(19, 24\)"),
@@ -568,11 +568,11 @@ def test_cubes_are_added_to_a_result(objects):
         (3, lambda cube: cube, TypeError, "names of cubes in a result are strings, but got 3"),
     ],
 )
-def test_what_a_result_cannot_hold(objects, key, cube, error, words):
+def test_what_a_result_cannot_hold(objects, key, change, error, words):
     result = objects["result"].copy()
     for add in (lambda k, c: result.__setitem__(k, c), lambda k, c: result.update({k: c})):
         with pytest.raises(error, match=words):
-            add(key, cube(objects["emission measure"]))
+            add(key, change(objects["emission measure"]))
     assert list(result) == list(objects["result"])
 
 
