@@ -9,6 +9,8 @@ Writes ``docs/_tables/gpu_measured.rst`` from ``benchmarks/results/gpu.json``.
 import json
 from pathlib import Path
 
+from reporting import list_table
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
 TABLE = ROOT / "docs" / "_tables" / "gpu_measured.rst"
@@ -17,42 +19,30 @@ TABLE = ROOT / "docs" / "_tables" / "gpu_measured.rst"
 def table(report):
     """In reStructuredText."""
     where = report["environment"]
-    lines = [
-        f".. list-table:: Measured on one {where['device']}, {where['date']}, CuPy {where['cupy']}",
-        "   :header-rows: 1",
-        "",
-        *_row("pixels", "bins", "options", "output", "kernel, ms", "million DEMs/s", "host to host, ms"),
-    ]
-    for case in report["cases"]:
-        milliseconds = 1e3 * case["kernel_seconds"]
-        lines += _row(
+    measured = [
+        (
             case["n_pixels"],
             case["n_bins"],
             f"``{case['method']}``" if "=" in case["method"] else case["method"],
             case["dtype"],
-            number(milliseconds),
-            number(1e-3 * case["n_pixels"] / milliseconds),
+            number(1e3 * case["kernel_seconds"]),
+            number(1e-6 * case["n_pixels"] / case["kernel_seconds"]),
             number(1e3 * case["host_to_host_seconds"]),
         )
-    lines += [
-        "",
-        f".. list-table:: All standard outputs in 41 bins otherwise, on that machine with its {where['device']}",
-        "   :header-rows: 1",
-        "",
-        *_row("", "pixels", "million DEMs/s"),
+        for case in report["cases"]
     ]
-    for peer in report["peers"]:
-        lines += _row(peer["name"], peer["n_pixels"], number(1e-6 / peer["seconds_per_pixel"]))
+    head = ("pixels", "bins", "options", "output", "kernel, ms", "million DEMs/s", "host to host, ms")
+    title = f"Measured on one {where['device']}, {where['date']}, CuPy {where['cupy']}"
+    lines = [*list_table(head, measured, title=title), ""]
+    peers = [(peer["name"], peer["n_pixels"], number(1e-6 / peer["seconds_per_pixel"])) for peer in report["peers"]]
+    title = f"All standard outputs in 41 bins otherwise, on that machine with its {where['device']}"
+    lines += list_table(("", "pixels", "million DEMs/s"), peers, title=title)
     return "\n".join(lines) + "\n"
 
 
 def number(value):
     """Three digits."""
     return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
-
-
-def _row(first, *rest):
-    return [f"   * - {first}", *(f"     - {cell}" for cell in rest)]
 
 
 def main():
