@@ -23,6 +23,14 @@ class Cube(NDCube):
         item = checked_index(item, self.shape)
         return NDCube.__getitem__(self.__copy__(), item)  # whose metadata it takes away meanwhile
 
+    def rebin(self, *args, **kwargs):
+        # Where it propagates uncertainties, ndcube writes to the arrays, for bins of some shapes.
+        other = self.__copy__()
+        other.data = self.data.copy()
+        if self.uncertainty is not None:
+            other.uncertainty = type(self.uncertainty)(self.uncertainty.array.copy(), unit=self.uncertainty.unit)
+        return NDCube.rebin(other, *args, **kwargs)
+
     def __copy__(self):
         """One that shares the arrays, but neither the way back from the uncertainty nor that from the coordinates."""
         other = type(self).__new__(type(self))

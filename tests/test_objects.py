@@ -448,6 +448,15 @@ def test_rebinned(objects, response, kind):
     assert_same(pickle.loads(pickle.dumps(result)), result)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 1), (1, 2, 2), (1, 20, 24), (6, 20, 24), (1, 1, 1)])
+def test_rebinning_leaves_the_original_alone(patch, shape):
+    cube = copy.deepcopy(patch)
+    cube.mask[:2, 3, 4] = True
+    before = copy.deepcopy(cube)
+    cube.rebin(shape, propagate_uncertainties=True)
+    assert_same(before, cube)
+
+
 def test_rebinned_along_the_channels(patch, response):
     with pytest.raises(ValueError, match="6 channels but `data` has 3"):
         invert(patch.rebin((2, 1, 1), propagate_uncertainties=True), response, BINS)
