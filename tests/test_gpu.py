@@ -358,9 +358,7 @@ def test_mixed_arrays_are_told(anywhere, problem):
     import cupy
 
     g, sigma, status, *rest = problem
-    with pytest.raises(
-        TypeError, match=r"`data`, `status` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"
-    ):
+    with pytest.raises(TypeError, match=r"`data` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"):
         _execute.run(cupy.asarray(g), sigma, cupy.asarray(status), *rest, backend="cupy")
     with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
         _execute.run(*(cupy.asarray(a) for a in (g, sigma, status)), *rest, backend="cpu")
