@@ -74,11 +74,12 @@ def test_kernels_compile(n_channels, n_bins, options):
 
 
 def test_outputs_in_single_precision_are_rounded_when_they_are_stored():
-    """And nothing else: the arithmetic is the same text."""
+    """And looked at, whether they fit; nothing else: the arithmetic is the same text."""
     double, single = (kernels(6, 41, Options(outputs=STANDARD_OUTPUTS), dtype=d) for d in ("float64", "float32"))
     for name, kernel in double.items():
-        assert kernel.source != single[name].source
-        assert kernel.source == single[name].source.replace("float *__restrict__", "double *__restrict__")
+        lines = [line for line in single[name].source.splitlines() if not line.startswith("is_broken |=")]
+        assert len(lines) < len(single[name].source.splitlines())
+        assert kernel.source.splitlines() == [line.replace("float *__r", "double *__r") for line in lines]
 
 
 def test_error_of_the_compiler_is_an_error():

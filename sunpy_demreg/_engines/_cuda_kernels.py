@@ -56,6 +56,13 @@ __device__ __forceinline__ double root(double x)
     s = fma(fma(-s, s, x), h, s);
     return x == 0.0 ? 0.0 : s;
 }
+
+// Of pixels where an output does not, whether it matters is told elsewhere.
+__device__ __forceinline__ bool fits_single(double x, bool may_vanish)
+{
+    const double size = fabs(x);
+    return size < 3.4028235677973366e38 && (size >= 1.1754943508222875e-38 || size == 0.0 || may_vanish);
+}
 """
 
 _TABLES_OF_A_BLOCK = """\
@@ -207,7 +214,7 @@ def _errors(plan, machine, head, wide, left):
             + ("response_single, table + N_PACKED + N_PACKED % 2);" if wide else "single);"),
         ]
     lines += [f"const double {name} = live[{i} * n_lanes + lane];" for i, name in enumerate(machine.live)]
-    lines += machine.errors.lines
+    lines += ["bool is_broken = false;", *machine.errors.lines, f"if (is_broken) status[pixel] = {DIFFICULT};"]
     by_value = ("single",) if has_columns and not wide else ()
     blocks = _BLOCKS_OF_WIDE if wide else _BLOCKS_OF_STATIC
     signature, arguments = _signature("errors", plan, pointers, blocks, by_value)
@@ -226,10 +233,9 @@ def _no_answer(plan, machine, outputs, start, step):
 def _signature(name, plan, pointers, n_blocks, by_value=()):
     """Of a kernel, and the names of its arguments."""
     real = "float" if plan.dtype == "float32" else "double"
-    kinds = dict.fromkeys(plan.outputs, f"{real} *") | {"status_in": "const int *", "status": "const int *"}
-    kinds |= {"weights": "const double *", "live": "const double *"}
+    kinds = dict.fromkeys(plan.outputs, f"{real} *") | {"status_in": "const int *", "status": "int *"}
     if name == "solve":
-        kinds |= {"status": "int *", "weights": "double *", "live": "double *"}
+        kinds |= {"weights": "double *", "live": "double *"}
     numbers = ("n_pixels", "first", "n_lanes", "withheld")
     parameters = [f"{kinds.get(pointer, 'const double *')}__restrict__ {pointer}" for pointer in pointers]
     parameters += [f"const long long {number}" for number in numbers] + [f"const Single {value}" for value in by_value]
