@@ -506,3 +506,28 @@ def test_memory_of_an_earlier_answer(anywhere, problem):
     second = _execute.run(2 * g, *rest, backend="cupy", out=first)
     assert all(np.shares_memory(a, b) for a, b in zip(first, second, strict=True) if a is not None)
     assert_close(second, _execute.run(2 * g, *rest, backend="cpu"))
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_what_does_not_fit_into_single_precision_is_flagged(anywhere, problem, where):
+    """As on the CPU: too large, and too small for all digits."""
+    import cupy
+
+    g, sigma, status = (a[..., :3, :] for a in problem[:3])
+    K, *rest = problem[3:]
+    factor = 10.0 ** np.where(np.arange(100) % 7 == 0, 20, np.where(np.arange(100) % 7 == 1, -60, 0))
+    arrays = g * factor, sigma * factor, status
+    rest = K * (1e-17 / K.max()), *rest
+    truth = _execute.run(*arrays, *rest, dtype="float32")
+    assert np.count_nonzero(truth.status & Status.FAILED) > 20
+    assert np.count_nonzero(truth.status & Status.UNSOLVED == 0) > 100
+    if where == "device":
+        arrays = [cupy.asarray(a) for a in arrays]
+    ours = _execute.run(*arrays, *rest, dtype="float32", backend="cupy")
+    if where == "device":
+        ours = Solution(*(None if a is None else a.get() for a in ours))
+    np.testing.assert_array_equal(ours.status, truth.status)
+    for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
+        if b is not None:
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.nanmax(b[..., 2::7]), err_msg=name)

@@ -9,6 +9,8 @@ import numpy as np
 
 __all__ = ["PageLocked"]
 
+_PORTABLE = 1  # cudaHostRegisterPortable: for all devices
+
 
 class PageLocked:
     """
@@ -39,7 +41,7 @@ class PageLocked:
             pass
         # Where the system does not let so much be locked, the copies are only slower.
         with suppress(cupy.cuda.runtime.CUDARuntimeError):
-            cupy.cuda.runtime.hostRegister(piece.ctypes.data, n_bytes, 0)
+            cupy.cuda.runtime.hostRegister(piece.ctypes.data, n_bytes, _PORTABLE)
             weakref.finalize(piece, _unregister, piece.ctypes.data)
         return piece
 
