@@ -54,6 +54,9 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     part = home / f".{token}.part{target.suffix}"
     try:
         part.mkdir() if is_folder else part.touch(exist_ok=False)
+    except OSError as err:
+        raise _named(err, path, part) from err
+    try:
         yield part
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,17 +65,26 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
         else:
             _move_file(part, target, path, overwrite)
     except OSError as err:
-        if err.errno in _NO_ROOM:
-            message = f"{err.strerror}: nothing is written, and what was there before is kept"
-            raise OSError(err.errno, message, str(path)) from err
-        if err.errno and str(err.filename).startswith(str(part)):
-            raise OSError(err.errno, err.strerror, str(path)) from err  # whose name says more to the user
-        raise
+        if (named := _named(err, path, part)) is err:
+            raise
+        raise named from err
     finally:
         if is_folder:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+def _named(err, path, part):
+    """The error with the name that the user gave, if it is about what is written."""
+    if err.errno in _NO_ROOM:
+        message = f"{err.strerror}: nothing is written, and what was there before is kept"
+        return OSError(err.errno, message, str(path))
+    if type(err) is OSError and not err.errno:  # NumPy's, of a file that became shorter than its array
+        return OSError(f"{str(path)!r} cannot be written: {err}")
+    if err.errno and str(err.filename).startswith(str(part)):
+        return OSError(err.errno, err.strerror, str(path))
+    return err
 
 
 def _check(path, target, overwrite, foreign, parents):
