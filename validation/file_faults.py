@@ -1,10 +1,10 @@
 """
 Random faults of files: nothing that was there is lost, and nothing wrong is read.
 
-    python validation/faults.py [--number 300] [--seed 0]
+    python validation/file_faults.py [--number 300] [--seed 0]
 
 Prints what became of so many faults, each of a random kind at a random place of a FITS, ASDF or Zarr file (or while it
-is written), and ends with an error at the first that did harm. `tests/faults.py` says what the faults are.
+is written), and ends with an error at the first that did harm. `tests/file_faults.py` says what the faults are.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import astropy.units as u
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from faults import Faults, small_results  # noqa: E402
+from file_faults import Faults, small_results  # noqa: E402
 
 import sunpy_demreg  # noqa: E402
 

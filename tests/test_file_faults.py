@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from faults import Faults, content, file_size, small_results, snapshot
+from file_faults import Faults, content, file_size, small_results, snapshot
 
 import asdf
 import astropy.units as u
@@ -37,7 +37,7 @@ def result(results):
 
 @posix
 def test_random_faults(results, tmp_path):
-    """What `validation/faults.py` does in hundreds."""
+    """What `validation/file_faults.py` does in hundreds."""
     faults = Faults(tmp_path, *results, np.random.default_rng(1))
     outcomes = [faults.one() for _ in range(40)]
     assert {kind for kind, _, _ in outcomes} >= {"flipped_bit", "cut_file", "full_disk", "foreign_folder"}
