@@ -22,7 +22,7 @@ help:
 	@echo 'make lint    check the style only'
 	@echo 'make docs    build the documentation in docs/_build/html (without network)'
 	@echo 'make bench   measure the speed of the inversion, next to its peers, for the performance page; minutes on a quiet'
-	@echo '             machine; BENCH_ARGS="--baseline DIR" passes options to sunpy-demreg bench'
+	@echo '             machine; BENCH_ARGS="--baseline DIR" passes options to python -m benchmarks'
 	@echo 'make clean   remove what these commands made, but for .venv'
 	@echo 'Each builds .venv first where it is missing or out of date; PYTHON=... chooses its Python (>= 3.12).'
 
@@ -46,7 +46,7 @@ docs: .venv/.installed-docs
 	@echo 'The documentation is in docs/_build/html/index.html'
 
 bench: .venv/.installed-bench
-	.venv/bin/sunpy-demreg bench --output benchmarks/results $(BENCH_ARGS)
+	.venv/bin/python -m benchmarks --output benchmarks/results $(BENCH_ARGS)
 
 bench-gpu: .venv/.installed-tests
 	.venv/bin/python benchmarks/gpu.py

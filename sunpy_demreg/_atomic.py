@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sunpy.util.exceptions import warn_user
 
+from sunpy_demreg._errors import wrong
+
 __all__ = ["replaced"]
 
 #: No room is left: on the disk, of a quota, or for so large a file.
@@ -88,26 +90,36 @@ def _named(err, path, part):
 
 
 def _check(path, target, overwrite, foreign, parents):
-    name = f"`path` {str(path)!r}"
+    name = repr(str(path))
     if not parents and not target.parent.is_dir():
-        raise FileNotFoundError(f"`path` names the folder {str(target.parent)!r}, which does not exist: make it first")
+        raise wrong(
+            FileNotFoundError, "path", f"names the folder {str(target.parent)!r}, which does not exist: make it first"
+        )
     if foreign is None and target.is_dir():
-        raise IsADirectoryError(f"{name} is a folder: name a file in it")
+        raise wrong(IsADirectoryError, "path", f"{name} is a folder: name a file in it")
     if not os.path.lexists(target):
         return
     if not overwrite:
-        raise FileExistsError(f"{name} exists: choose another name, or pass overwrite=True")
+        raise wrong(FileExistsError, "path", f"{name} exists: choose another name, or pass overwrite=True")
     if foreign is None and not target.is_file():
-        raise FileExistsError(f"{name} is not a file that could be replaced, but a device or the like: name another")
+        raise wrong(
+            FileExistsError,
+            "path",
+            f"{name} is not a file that could be replaced, but a device or the like: name another",
+        )
     if foreign is not None:
         if not target.is_dir():
-            raise NotADirectoryError(f"{name} is a file, and no folder takes its place: name another, or remove it")
+            raise wrong(
+                NotADirectoryError,
+                "path",
+                f"{name} is a file, and no folder takes its place: name another, or remove it",
+            )
         _check_ours(name, target, foreign)
 
 
 def _check_ours(name, folder, foreign):
     if reason := foreign(folder):
-        raise FileExistsError(f"{name} is kept: {reason}; name another, or remove it yourself")
+        raise wrong(FileExistsError, "path", f"{name} is kept: {reason}; name another, or remove it yourself")
 
 
 def _move_file(part, target, path, overwrite):
@@ -120,7 +132,7 @@ def _move_file(part, target, path, overwrite):
         try:
             target.touch(exist_ok=False)  # claims the name
         except FileExistsError as err:
-            raise FileExistsError(f"`path` {str(path)!r} exists by now: another program was faster") from err
+            raise wrong(FileExistsError, "path", f"{str(path)!r} exists by now: another program was faster") from err
         try:
             os.replace(part, target)
         except BaseException:
@@ -141,7 +153,7 @@ def _move_folder(part, target, path, overwrite, foreign, token):
     os.rename(target, old)
     try:
         # Looked at once more, now that no other program can put something else in its place.
-        _check_ours(f"`path` {str(path)!r}", old, foreign)
+        _check_ours(repr(str(path)), old, foreign)
         os.rename(part, target)
     except BaseException:
         os.rename(old, target)

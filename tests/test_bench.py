@@ -6,23 +6,25 @@ import ctypes
 import json
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sunpy_demreg._bench import problems, running, worker
-from sunpy_demreg._bench.checks import WrongAnswer, check_chi_squared, check_same
-from sunpy_demreg._bench.command import PARTS
-from sunpy_demreg._bench.operations import with_counters
-from sunpy_demreg._bench.processes import HERE, Process
-from sunpy_demreg._bench.rst import number
-from sunpy_demreg.cli import main
+from benchmarks import problems, running, worker
+from benchmarks.checks import WrongAnswer, check_chi_squared, check_same
+from benchmarks.command import PARTS, main
+from benchmarks.operations import with_counters
+from benchmarks.processes import HERE, Process
+from benchmarks.reporting import number
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def test_quick_run_of_everything(tmp_path):
     """One test, so that it is run once by any number of testing processes. The baseline is this very version."""
     folder = tmp_path / "new"
-    assert main(["bench", "--quick", "--repeats", "1", "--baseline", str(HERE), "--output", str(folder)]) == 0
+    assert main(["--quick", "--repeats", "1", "--baseline", str(HERE), "--output", str(folder)]) == 0
     for part in PARTS:
         check_files(folder, part)
     for check in (check_peers, check_sweep, check_profile, check_startup, check_full_disk, check_baseline):
@@ -118,7 +120,7 @@ def test_wrong_answer_stops_it(tmp_path, monkeypatch, capsys):
         return reply
 
     monkeypatch.setattr(Process, "run", wrong)
-    assert main(["bench", "sweep", "--quick", "--output", str(tmp_path)]) == 1
+    assert main(["sweep", "--quick", "--output", str(tmp_path)]) == 1
     assert "the answers differ by 1.00e-08" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -212,7 +214,7 @@ def test_failures_in_a_process_are_told():
 
 def test_missing_reference_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(running, "find_spec", lambda name: None)
-    assert main(["bench", "peers", "--quick", "--output", str(tmp_path)]) == 1
+    assert main(["peers", "--quick", "--output", str(tmp_path)]) == 1
     assert "pip install 'sunpy-demreg[bench]'" in capsys.readouterr().err
 
 
@@ -226,7 +228,7 @@ def test_missing_reference_is_told(tmp_path, monkeypatch, capsys):
 )
 def test_bad_command_says_why(tmp_path, capsys, arguments, words):
     output = tmp_path / "new"
-    assert main(["bench", *arguments, "--output", str(output)]) == 1
+    assert main([*arguments, "--output", str(output)]) == 1
     assert words in capsys.readouterr().err
     assert not output.exists()
 
@@ -234,7 +236,7 @@ def test_bad_command_says_why(tmp_path, capsys, arguments, words):
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
 def test_repeats_must_be_a_number(capsys, value):
     with pytest.raises(SystemExit, match="2"):
-        main(["bench", "--repeats", value])
+        main(["--repeats", value])
     assert "--repeats" in capsys.readouterr().err
 
 
@@ -244,7 +246,7 @@ def test_another_version_must_be_the_one_in_its_folder(tmp_path, monkeypatch, ca
     (tmp_path / "sunpy_demreg" / "__init__.py").touch()
     start = Process.__init__
     monkeypatch.setattr(Process, "__init__", lambda self, n_cores, folder: start(self, n_cores, HERE))
-    assert main(["bench", "baseline", "--quick", "--baseline", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+    assert main(["baseline", "--quick", "--baseline", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
     assert "was imported" in capsys.readouterr().err
 
 
@@ -257,3 +259,24 @@ def test_numbers_have_no_exponents():
         "3.01",
         "0.0256",
     ]
+
+
+def test_table_of_the_gpu_page_is_that_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_table
+
+    report = json.loads(gpu_table.RESULTS.read_text(encoding="utf-8"))
+    text = gpu_table.table(report)
+    assert gpu_table.TABLE.read_text(encoding="utf-8") == text
+    assert f"one {report['environment']['device']}, {report['environment']['date']}" in text
+    assert text.count("   * -") == len(report["cases"]) + len(report["peers"]) + 2
+
+
+def test_gpu_benchmark_says_what_it_lacks(monkeypatch):
+    """A node without array-api-compat, of which SciPy no longer has a copy in one place."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None if name == "array_api_compat" else name)
+    with pytest.raises(SystemExit, match=r"needs array-api-compat: install it with pip.* PYTHONPATH"):
+        gpu.check_requirements()

@@ -122,7 +122,7 @@ def test_bad_uncertainties_stay_bad_without_a_word(planes, kind, values, expecte
 def test_unknown_uncertainty_is_refused(marked):
     cube = replaced(marked, uncertainty=UnknownUncertainty(marked.uncertainty.array))
     with pytest.raises(
-        TypeError, match=r"`uncertainty` of a cube in `data` is a UnknownUncertainty.*StdDevUncertainty"
+        TypeError, match=r"`data` holds a cube whose `uncertainty` is a UnknownUncertainty.*StdDevUncertainty"
     ):
         as_channel_data(cube, RATE)
 

@@ -119,7 +119,8 @@ def test_module_runs_and_warns_once(tmp_path, small_files):
     assert ended.returncode == 0
     [line] = ended.stderr.splitlines()
     assert line.startswith("sunpy-demreg: warning: ")
-    assert "`--n-sample 16`" in line
+    assert line.endswith("pass 16; if not, pass 1")
+    assert "`--n-sample` is taken as 1" in line
     assert "n_sample" not in line
     assert "masked because  3 NOT_POSITIVE\n" in ended.stdout
     assert (tmp_path / "dem.fits").exists()

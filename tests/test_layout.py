@@ -11,6 +11,7 @@ import sunpy_demreg
 
 PACKAGE = Path(sunpy_demreg.__file__).parent
 NUMERICS = [
+    "_errors.py",
     "_regularization.py",
     "_execute.py",
     "_status.py",

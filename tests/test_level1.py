@@ -426,7 +426,7 @@ def test_relative_floor(flare, prepared):
         expected = np.fmax(prepared.uncertainty.array[i], floor * np.abs(prepared.data[i]))
         np.testing.assert_array_equal(floored.uncertainty.array[i], expected)
     assert (floored.uncertainty.array[2] > prepared.uncertainty.array[2]).any()
-    assert floored.meta["relative_floor"] == [0, 0, 0.2, 0, 0, 0.1]
+    assert floored.meta["relative_floor"].tolist() == [0, 0, 0.2, 0, 0, 0.1]
 
 
 # ---- nothing twice

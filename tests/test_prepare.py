@@ -16,9 +16,8 @@ from astropy.wcs import WCS
 from ndcube import NDCube, NDMeta
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy.map import Map
-from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import TemperatureResponse, _uncertainty, prepare, sample
+from sunpy_demreg import DataWarning, TemperatureResponse, _uncertainty, prepare, sample
 from sunpy_demreg._wcs import _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
 from sunpy_demreg.response._aia import _calibration, _read_correction_table
 
@@ -92,12 +91,12 @@ def test_the_order_and_kind_of_input_do_not_matter(prepared, maps, tmp_path):
 
 def test_fewer_channels_draw_a_warning(prepared, maps):
     lacking = r"`maps` lack AIA 94, AIA 131, AIA 211, AIA 335: a DEM from fewer than six channels is poorly"
-    with pytest.warns(SunpyUserWarning, match=lacking) as caught:
+    with pytest.warns(DataWarning, match=lacking) as caught:
         two = prepare(maps[2:4], n_sample=16)
     assert len(caught) == 1
-    with pytest.warns(SunpyUserWarning, match=lacking):
+    with pytest.warns(DataWarning, match=lacking):
         assert_same(two, prepare([maps[3], maps[2]], n_sample=16))
-    with pytest.warns(SunpyUserWarning, match="`maps` lack AIA 94, AIA 131, AIA 193"):
+    with pytest.warns(DataWarning, match="`maps` lack AIA 94, AIA 131, AIA 193"):
         one = prepare(maps[2], n_sample=16)
     assert one.meta["channels"].tolist() == ["AIA 171"]
     np.testing.assert_array_equal(one.data[0], prepared.data[2])
@@ -304,9 +303,7 @@ def test_dask_maps(maps):
 
 
 def test_maps_that_look_averaged_draw_a_warning(prepared, maps):
-    with pytest.warns(
-        SunpyUserWarning, match=r"pixels 4\.0 times.*`sunpy_demreg\.prepare\(maps, n_sample=16\)`"
-    ) as caught:
+    with pytest.warns(DataWarning, match=r"`n_sample` is taken as 1.*4\.0 times.*pass 16; if not, pass 1") as caught:
         cube = prepare(maps)
     assert len(caught) == 1
     assert cube.meta["n_sample"] == 1
@@ -322,7 +319,7 @@ def test_maps_far_apart_in_time_draw_a_warning(maps, second, warns):
     minute, second = divmod(int(second), 60)
     given = replaced(maps, 2, **{"date-obs": f"2014-01-01T00:{minute:02d}:{second:02d}"})
     if warns:
-        with pytest.warns(SunpyUserWarning, match=r"`maps` span 95 s.*at most a minute apart"):
+        with pytest.warns(DataWarning, match=r"`maps` span 95 s.*at most a minute apart"):
             prepare(given, n_sample=16)
     else:
         assert prepare(given, n_sample=16).meta["date"][2].isot.endswith(f"{second:02d}.000")

@@ -1,8 +1,9 @@
 """The tables of the validation page, as reStructuredText."""
 
+from benchmarks.reporting import file_with_table, percent, power, signed, written_by
+from validation import SCRIPT
 from validation.choice import N_SAMPLES
 from validation.parity import APART, OUTPUTS
-from validation.rst import WRITTEN, list_table, percent, power, signed
 from validation.tables_accuracy import accuracy_tables, gain_sentence
 
 __all__ = ["all_tables"]
@@ -57,7 +58,7 @@ def _parity(parity):
         f"Largest difference over {parity['pixels']} pixels of the bundled sample, relative to the pixel's own peak of "
         f"that output; demregpy {parity['demregpy']}. Pixels apart differ by more than {APART:g} in some output."
     )
-    return list_table(header, rows, note, [4] + [2] * 10)
+    return file_with_table(SCRIPT, header, rows, note, [4] + [2] * 10)
 
 
 def _spread(of, digits=2):
@@ -91,7 +92,7 @@ def _choice(choice):
         f"{choice['exact_chi_squared_off_target']:.0e} at most. The DEM is off by its largest difference from the "
         "exact one in any bin, over the pixel's peak."
     )
-    return list_table(header, rows, note)
+    return file_with_table(SCRIPT, header, rows, note)
 
 
 def _units(units):
@@ -106,7 +107,9 @@ def _units(units):
         for scale in units["rules"]["grid"]
         for rule, row in ((rule, of[scale]) for rule, of in units["rules"].items())
     ]
-    return list_table(header, rows, f"{units['pixels']} pixels of the bundled sample, ``positivity=None``.")
+    return file_with_table(
+        SCRIPT, header, rows, f"{units['pixels']} pixels of the bundled sample, ``positivity=None``."
+    )
 
 
 def _off(of):
@@ -132,7 +135,7 @@ def _fixed(report):
         f"{draws} draws of Gaussian noise; the ratio of an exact error would scatter by {100 / (2 * draws) ** 0.5:.1f} "
         "% from bin to bin. Differences are over the largest value."
     )
-    return list_table(header, rows, note)
+    return file_with_table(SCRIPT, header, rows, note)
 
 
 def _calibration(report):
@@ -166,7 +169,7 @@ def _calibration(report):
         f"{draws} observations of each plasma; bins of more than 1 % of the peak. Largest departure of a channel's "
         f"intensity, in standard deviations, that comes from plasma outside the bins and from their width: {model}."
     )
-    return list_table(header, rows, note)
+    return file_with_table(SCRIPT, header, rows, note)
 
 
 def _ranges(report):
@@ -181,7 +184,7 @@ def _ranges(report):
         "Reported error over spread; and, in reported errors, how far the mean answer is from the truth. A range whose "
         "true emission measure is nil has the mean answer in 10\\ :sup:`27` cm\\ :sup:`-5` instead."
     )
-    return list_table(header, rows, note)
+    return file_with_table(SCRIPT, header, rows, note)
 
 
 def _in_range(part):
@@ -227,4 +230,4 @@ def _summary(results):
         f"{percent(max(r['within_1_of_truth'] for r in methods))} of the bins: the error is that of the noise, not "
         "that of the answer.",
     ]
-    return WRITTEN + "\n".join(f"* {line}" for line in lines) + "\n"
+    return written_by(SCRIPT) + "\n".join(f"* {line}" for line in lines) + "\n"

@@ -1,7 +1,8 @@
 """The tables of the accuracy on known truths."""
 
+from benchmarks.reporting import file_with_table, percent, signed
+from validation import SCRIPT
 from validation.accuracy import MAIN, METHODS
-from validation.rst import list_table, percent, signed
 
 __all__ = ["accuracy_tables", "gain_sentence"]
 
@@ -23,7 +24,7 @@ def _medians(summaries, key, methods):
     first = {family: next(iter(of.values())) for family, of in summaries.items()}
     cases = "; ".join(f"{family} {of['cases']} ({percent(of['solved'], 1)})" for family, of in first.items())
     note = f"Cases, and how many of them have counts in all channels, so that they can be inverted: {cases}."
-    return list_table(("method", *summaries), rows, note, [3] + [1] * len(summaries))
+    return file_with_table(SCRIPT, ("method", *summaries), rows, note, [3] + [1] * len(summaries))
 
 
 def _details(summaries):
@@ -53,7 +54,7 @@ def _details(summaries):
         for family, of in summaries.items()
         for method in MAIN
     ]
-    return list_table(header, rows)
+    return file_with_table(SCRIPT, header, rows)
 
 
 def _gain(gain):
@@ -85,7 +86,7 @@ def _gain(gain):
             )
         )
     note = "E is that of the emission measure per bin but in one column. Errors: resampling of the cases."
-    return list_table(header, rows, note)
+    return file_with_table(SCRIPT, header, rows, note)
 
 
 def _lower(row):
@@ -111,4 +112,4 @@ def _components(components):
         for n, of in components.items()
     ]
     cases = next(iter(components.values()))["constrain"]["cases"]
-    return list_table(header, rows, f"Median E of {cases} random sums each.")
+    return file_with_table(SCRIPT, header, rows, f"Median E of {cases} random sums each.")
