@@ -7,9 +7,8 @@ import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sunpy.util.exceptions import warn_user
-
 from sunpy_demreg._errors import wrong
+from sunpy_demreg._warnings import DemregWarning, warn
 
 __all__ = ["replaced"]
 
@@ -105,14 +104,14 @@ def _check(path, target, overwrite, foreign, parents):
         raise wrong(
             FileExistsError,
             "path",
-            f"{name} is not a file that could be replaced, but a device or the like: name another",
+            f"{name} is not a file that could be replaced: name another",
         )
     if foreign is not None:
         if not target.is_dir():
             raise wrong(
                 NotADirectoryError,
                 "path",
-                f"{name} is a file, and no folder takes its place: name another, or remove it",
+                f"{name} is a file, not a folder: name another, or remove it",
             )
         _check_ours(name, target, foreign)
 
@@ -162,7 +161,8 @@ def _move_folder(part, target, path, overwrite, foreign, token):
     try:
         shutil.rmtree(old)
     except OSError as err:
-        warn_user(f"{str(path)!r} is replaced, but what it was cannot be removed ({err}): remove {str(old)!r}")
+        problem = f"{str(path)!r} is replaced, but what it was cannot be removed ({err}): remove {str(old)!r}"
+        warn(DemregWarning, problem, "path")
 
 
 def _sync(path):

@@ -69,7 +69,7 @@ def test_only_our_stores_are_replaced(result, tmp_path):
 def test_no_folder_takes_the_place_of_a_file(result, tmp_path):
     path = tmp_path / "a.zarr"
     path.write_text("precious")
-    with pytest.raises(NotADirectoryError, match=r"`path` .*a.zarr' is a file, and no folder takes its place"):
+    with pytest.raises(NotADirectoryError, match=r"`path` .*a.zarr' is a file, not a folder"):
         write(result, path, overwrite=True)
     with pytest.raises(FileExistsError):
         write(result, path)
