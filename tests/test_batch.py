@@ -221,7 +221,7 @@ def test_what_is_lost_of_a_done_step_is_missed_and_can_be_done_again(series_fold
     assert result["chi_squared"].data[0].compute().shape == (20, 22)
     # Whether it is done is not known of this step any more: it is done again.
     (path / "step_done" / "c" / "1").unlink()
-    with pytest.raises(ValueError, match=r"`path` .*, or is damaged .*c/1"):
+    with pytest.raises(ValueError, match=r"(?s)`path` .*, or is damaged .*c/1"):
         read(path)
     report = batch_invert(series_folder, path, BINS, **OPTIONS)
     assert [step.outcome for step in report.steps] == ["kept", "done", "kept"]
@@ -256,13 +256,9 @@ def test_store_can_be_read_wherever_it_ended_while_steps_were_added(
     np.testing.assert_array_equal(read(path)["dem"].data, read(store)["dem"].data)
 
 
-@pytest.mark.parametrize("outputs", [("chi_squared",), ("status",), ("temperature_resolution", "predicted_intensity")])
+@pytest.mark.parametrize("outputs", [("chi_squared",), ("temperature_resolution", "predicted_intensity")])
 def test_outputs_without_a_dem(series_folder, store, tmp_path, outputs):
     path = tmp_path / "a.zarr"
-    if outputs == ("status",):
-        with pytest.raises(ValueError, match="`outputs`"):
-            batch_invert(series_folder, path, BINS, outputs=outputs, **OPTIONS)
-        return
     for outcome in ("done", "kept"):
         report = batch_invert(series_folder, path, BINS, outputs=outputs, **OPTIONS)
         assert [step.outcome for step in report.steps] == 3 * [outcome]
