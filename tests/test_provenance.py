@@ -2,18 +2,20 @@
 
 import warnings
 
+import dask.array as da
 import numpy as np
 import pytest
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from astropy.time import Time
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from ndcube import NDCube, NDCubeSequence, NDMeta
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import TemperatureResponse, invert, prepare, sample
+from sunpy_demreg import Status, TemperatureResponse, invert, prepare, sample
 from sunpy_demreg._provenance import Provenance, sensitivity_change
 
 CHANNELS = [94, 131, 171, 193, 211, 335] * u.AA
@@ -303,3 +305,74 @@ def test_maps_of_zeros_are_no_sums(maps):
 
 
 # ---- masks, and what can be counts
+
+
+HIDDEN = np.arange(12).reshape(6, 2) == 7
+
+
+def lazy(array):
+    return da.from_array(array, chunks=(6, 1))
+
+
+MASKED = {
+    "NumPy's, in a cube": lambda d, s: (np.ma.array(d, mask=HIDDEN), s),
+    "astropy's, in a cube": lambda d, s: (Masked(d, mask=HIDDEN), s),
+    "Dask's, in a cube": lambda d, s: (lazy(np.ma.array(d, mask=HIDDEN)), s),
+}
+
+
+@pytest.mark.parametrize("make", MASKED.values(), ids=MASKED.keys())
+def test_masks_of_arrays_are_honored(make):
+    cube = observed(None, None)
+    data, sigma = make(cube.data, cube.uncertainty.array)
+    given = NDCube(data, cube.wcs, unit=RATE, uncertainty=StdDevUncertainty(sigma), meta={"channels": LABELS})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SunpyUserWarning)  # that a pixel is masked
+        status = np.asarray(invert(given, dated(), EDGES)["status"].data)
+    assert (status & int(Status.MASKED) != 0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_masks_of_quantities_are_honored(which):
+    cube = observed()
+    pair = [cube.data * RATE, cube.uncertainty.array * RATE]
+    pair[which] = Masked(pair[which], mask=HIDDEN)
+    with pytest.warns(SunpyUserWarning, match="MASKED 1"):
+        status = invert(pair[0], dated(), EDGES, uncertainty=pair[1])["status"].data
+    assert (status & int(Status.MASKED) != 0).tolist() == [False, True]
+
+
+def test_masks_of_maps_are_honored(maps):
+    hidden = maps[0].data > 50
+    for data in (np.ma.array(maps[0].data, mask=hidden), da.from_array(np.ma.array(maps[0].data, mask=hidden))):
+        cube = prepare([changed(maps[0], data), *maps[1:]], n_sample=16)
+        np.testing.assert_array_equal(cube.mask[0], hidden)
+
+
+REFUSED = {
+    "complex": (lambda d: d * 1j, "`data` must hold real numbers, but is of the type complex128"),
+    "truth": (lambda d: d > 3, "`data` must hold real numbers, but is of the type bool"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_counts_is_refused(change, words):
+    cube = observed()
+    given = NDCube(change(cube.data), cube.wcs, unit=RATE, uncertainty=cube.uncertainty, meta=cube.meta)
+    with pytest.raises(TypeError, match=words):
+        invert(given, dated("2014-01-01"), EDGES)
+
+
+def test_radiance_is_refused():
+    cube = observed()
+    unit = u.W / u.m**2 / u.sr
+    with pytest.raises(ValueError, match=r"`data` has the unit W / \(sr m2\)"):
+        invert(cube.data * unit, dated(), EDGES, uncertainty=cube.data * unit)
+
+
+def test_masked_weights_and_masks_are_refused():
+    cube = observed()
+    options = {"uncertainty": cube.uncertainty.array * RATE}
+    masked = np.ma.array(np.zeros((6, 2), dtype=bool), mask=HIDDEN)
+    with pytest.raises(TypeError, match="`mask` is an array with a mask of its own"):
+        invert(cube.data * RATE, dated(), EDGES, mask=masked, **options)
