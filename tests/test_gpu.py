@@ -531,3 +531,40 @@ def test_what_does_not_fit_into_single_precision_is_flagged(anywhere, problem, w
         if b is not None:
             np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.nanmax(b[..., 2::7]), err_msg=name)
+
+
+def test_fast_quotients_and_roots(anywhere):
+    """To rounding; and where they are not, it is noticed."""
+    import cupy
+
+    from sunpy_demreg._engines._cuda_kernels import ARITHMETIC
+
+    values = np.random.default_rng(0).uniform(1, 2, 1000) * 2.0 ** np.linspace(-1000, 1000, 1000)
+    breaking = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1.7e308])
+    x = np.concatenate([values, -values, breaking])
+    source = (
+        ARITHMETIC
+        + """
+extern "C" __global__ void __launch_bounds__(128, 1)
+try_out(const double *x, double *inverse, double *square_root, int *broken, long long n)
+{
+    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    bool is_broken = false;
+    inverse[i] = reciprocal(x[i], is_broken);
+    square_root[i] = root(x[i]);
+    broken[i] = is_broken;
+}
+"""
+    )
+    there = [cupy.asarray(a) for a in (x, np.empty(x.size), np.empty(x.size), np.empty(x.size, np.int32))]
+    kernel = cupy.RawKernel(source, "try_out", ("--std=c++14",))
+    kernel((-(-x.size // 128), 1), (128,), (*there, x.size), shared_mem=0)
+    inverse, square_root, broken = (a.get() for a in there[1:])
+    good = slice(0, 2 * values.size)
+    np.testing.assert_array_equal(broken, [0] * 2 * values.size + [1] * breaking.size)
+    np.testing.assert_allclose(inverse[good], 1 / x[good], rtol=2.0**-52)
+    np.testing.assert_allclose(square_root[: values.size], np.sqrt(values), rtol=2.0**-52)
+    assert np.isnan(square_root[values.size : 2 * values.size]).all()  # of what is negative
+    np.testing.assert_array_equal(square_root[good.stop :][:2], 0.0)
+    assert not np.isfinite(square_root[good.stop :][2:7]).any()

@@ -9,7 +9,7 @@ from sunpy_demreg._engines._cuda_columns import columns
 from sunpy_demreg._engines._tables import INTEGER_TABLES, N_SAMPLES, Solution
 from sunpy_demreg._engines._text import DIFFICULT, invert_lanes
 
-__all__ = ["BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables"]
+__all__ = ["ARITHMETIC", "BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables"]
 
 BLOCK_SIZE = 128  # threads that share the tables
 #: Blocks that a multiprocessor is to hold at once: so many registers a thread gets. Measured, on prototypes.
@@ -23,7 +23,7 @@ _WIDE_AT_ONCE = 2  # bins of a thread
 #: needed: that is cheaper than to read them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 
-_ARITHMETIC = """\
+ARITHMETIC = """\
 #define INFINITE __longlong_as_double(0x7ff0000000000000LL)
 #define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000LL)
 #ifdef __CUDACC__
@@ -33,17 +33,17 @@ __device__ __forceinline__ double approximate_reciprocal_root(double x)
 { double r; asm("rsqrt.approx.ftz.f64 %0, %1;" : "=d"(r) : "d"(x)); return r; }
 #endif
 
-// To rounding, by Newton's method. Of zero, infinity and what is nearly so it is not a number; then it is broken.
+// To rounding, by Newton's method. Of zero, infinity and what is nearly so it is zero or not a number: it is broken.
 __device__ __forceinline__ double reciprocal(double x, bool &is_broken)
 {
     double r = approximate_reciprocal(x);
     r = fma(r, fma(-x, r, 1.0), r);
     r = fma(r, fma(-x, r, 1.0), r);
-    is_broken |= !(r == r);
+    is_broken |= !(fabs(r) > 0.0);
     return r;
 }
 
-// To rounding; of what is negative, infinite or nearly zero it is not a number.
+// To rounding; of what is negative, infinite or nearly zero it is not finite.
 __device__ __forceinline__ double root(double x)
 {
     const double y = approximate_reciprocal_root(x);
@@ -142,7 +142,7 @@ def make_kernels(plan, n_bins, n_functionals, left):
         "N_PACKED": machine.n_packed,
         "AT_ONCE": at_once,
     }
-    head = f"enum {{ {', '.join(f'{name} = {size}' for name, size in sizes.items())} }};\n" + _ARITHMETIC
+    head = f"enum {{ {', '.join(f'{name} = {size}' for name, size in sizes.items())} }};\n" + ARITHMETIC
     kernels = [_solve(plan, machine, head)]
     if machine.errors.outputs:
         kernels.append(_errors(plan, machine, head, wide, left))
