@@ -550,10 +550,10 @@ try_out(const double *x, double *inverse, double *square_root, int *broken, long
 {
     const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
-    bool is_broken = false;
+    bool is_broken = false, is_broken_too = false;
     inverse[i] = reciprocal(x[i], is_broken);
-    square_root[i] = root(x[i]);
-    broken[i] = is_broken;
+    square_root[i] = root(x[i], is_broken_too);
+    broken[i] = is_broken + 2 * is_broken_too;
 }
 """
     )
@@ -562,7 +562,7 @@ try_out(const double *x, double *inverse, double *square_root, int *broken, long
     kernel((-(-x.size // 128), 1), (128,), (*there, x.size), shared_mem=0)
     inverse, square_root, broken = (a.get() for a in there[1:])
     good = slice(0, 2 * values.size)
-    np.testing.assert_array_equal(broken, [0] * 2 * values.size + [1] * breaking.size)
+    np.testing.assert_array_equal(broken, [0] * values.size + [2] * values.size + [1, 1, *[3] * 5, 1])
     np.testing.assert_allclose(inverse[good], 1 / x[good], rtol=2.0**-52)
     np.testing.assert_allclose(square_root[: values.size], np.sqrt(values), rtol=2.0**-52)
     assert np.isnan(square_root[values.size : 2 * values.size]).all()  # of what is negative

@@ -43,8 +43,8 @@ __device__ __forceinline__ double reciprocal(double x, bool &is_broken)
     return r;
 }
 
-// To rounding; of what is negative, infinite or nearly zero it is not finite.
-__device__ __forceinline__ double root(double x)
+// To rounding; of what is negative, infinite or nearly zero it is not finite: then it is broken.
+__device__ __forceinline__ double root(double x, bool &is_broken)
 {
     const double y = approximate_reciprocal_root(x);
     double s = x * y, h = 0.5 * y, e = fma(-s, h, 0.5);
@@ -54,7 +54,9 @@ __device__ __forceinline__ double root(double x)
     h = fma(h, e, h);
     s = fma(s, e, s);
     s = fma(fma(-s, s, x), h, s);
-    return x == 0.0 ? 0.0 : s;
+    s = x == 0.0 ? 0.0 : s;
+    is_broken |= !(s < INFINITE);
+    return s;
 }
 
 // Of pixels where an output does not, whether it matters is told elsewhere.
