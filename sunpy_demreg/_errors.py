@@ -26,6 +26,10 @@ class ArgumentError(Exception):
         self.argument = name.partition("[")[0]
         self.problem = problem
 
+    def renamed(self, name):
+        """The same error, of the argument of another function through which this one came."""
+        return type(self)(self._name.replace(self.argument, name, 1), self.problem)
+
     def __reduce__(self):
         return type(self), (self._name, self.problem)
 
