@@ -5,7 +5,15 @@ from pathlib import Path
 
 from sunpy.util.exceptions import SunpyUserWarning
 
-__all__ = ["DataWarning", "DemregWarning", "MetadataWarning", "ResponseWarning", "UnsolvedWarning", "warn"]
+__all__ = [
+    "DataWarning",
+    "DemregWarning",
+    "EngineWarning",
+    "MetadataWarning",
+    "ResponseWarning",
+    "UnsolvedWarning",
+    "warn",
+]
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -30,6 +38,10 @@ class UnsolvedWarning(DemregWarning):
 
 class MetadataWarning(DemregWarning):
     """Of metadata that a file cannot hold as they are."""
+
+
+class EngineWarning(DemregWarning):
+    """Of an engine that is slower than it might be: without compiled code, or a place to keep it."""
 
 
 def warn(kind, message, argument=None):

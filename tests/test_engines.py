@@ -1,8 +1,6 @@
 """The compiled engines against the mathematics on plain arrays, and the machinery around them."""
 
 import itertools
-import os
-from pathlib import Path
 
 import fake_cupy
 import numpy as np
@@ -184,10 +182,15 @@ def test_faint_pixels(run, excess, careful):
         assert_equal(ours, truth)
 
 
+def assert_identical(before, after):
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
+
+
 def forget():
     """What was made in this process."""
-    cpu._prepared.cache_clear()
-    cpu._compiled.cache_clear()
+    cpu._tabulated.cache_clear()
+    cpu._tested.cache_clear()
 
 
 @pytest.mark.parametrize("options", [Options(), Options(positivity="constrain"), Options(weighting="uniform")])
@@ -248,87 +251,3 @@ def test_lanes_without_an_answer_read_no_memory_of_others():
     )
     solver.on(g, sigma, status, into)(0, g.shape[1])
     assert np.isfinite(into.temperature_resolution[:, cpu._LANES :]).all()
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A folder of the test's own, and nothing compiled in this process."""
-    monkeypatch.setenv("SUNPY_DEMREG_CACHE", str(tmp_path / "cache"))
-    forget()
-    yield tmp_path / "cache"
-    forget()
-
-
-def small_run():
-    K, dlogt, logt = instrument(2, 6)
-    return run_on_cpu(*pixels(K, logt, 20), K, dlogt, logt, Options())
-
-
-def count_compilations(monkeypatch):
-    calls = []
-    make = cpu.llvm.create_pass_builder
-    monkeypatch.setattr(cpu.llvm, "create_pass_builder", lambda *a: calls.append(a) or make(*a))
-    return calls
-
-
-def assert_identical(before, after):
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_array_equal(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
-
-
-def test_machine_code_is_kept_on_disk(cache, monkeypatch):
-    calls = count_compilations(monkeypatch)
-    before = small_run()
-    assert len(list(cache.iterdir())) == len(calls) == 1
-    forget()
-    assert_identical(before, small_run())
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda code: b"",
-        lambda code: code[:100],
-        lambda code: b"\0" * len(code),
-        lambda code: code[:2000] + bytes([code[2000] ^ 1]) + code[2001:],
-    ],
-    ids=["empty", "truncated", "zeros", "one bit"],
-)
-def test_damaged_machine_code_is_compiled_again(cache, monkeypatch, damage):
-    before = small_run()
-    [path] = cache.iterdir()
-    path.write_bytes(damage(path.read_bytes()))
-    forget()
-    calls = count_compilations(monkeypatch)
-    assert_identical(before, small_run())
-    assert len(calls) == 1
-    forget()
-    small_run()
-    assert len(calls) == 1, "the damaged file was not replaced"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-@pytest.mark.parametrize("what", ["file", "folder"])
-def test_machine_code_that_others_could_write_is_not_run(cache, monkeypatch, what):
-    before = small_run()
-    [path] = cache.iterdir()
-    (path if what == "file" else cache).chmod(0o777)
-    forget()
-    calls = count_compilations(monkeypatch)
-    assert_identical(before, small_run())
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize("trouble", ["file in the way", "no home", "not to be replaced"])
-def test_cache_that_cannot_be_used_is_no_error(cache, monkeypatch, trouble):
-    if trouble == "file in the way":
-        cache.write_text("in the way")
-    elif trouble == "no home":
-        monkeypatch.delenv("SUNPY_DEMREG_CACHE")
-        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    else:
-        monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError("read-only")))
-    assert np.all(np.isfinite(small_run().dem))
-    assert not cache.is_dir() or list(cache.iterdir()) == []

@@ -151,15 +151,3 @@ def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
     with pytest.raises(error):
         _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options(), backend=backend, workers=2)
     assert len(started) < 400
-
-
-def test_missing_compiler_is_told(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "llvmlite", None)
-    for name in [name for name in sys.modules if name.startswith("sunpy_demreg._engines")]:
-        monkeypatch.delitem(sys.modules, name)
-    K, dlogt, logt = instrument(4, 12)
-    g, sigma = pixels(K, logt, 4)
-    with pytest.raises(ImportError, match=r"needs llvmlite.*backend='numpy'"):
-        _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options())
