@@ -13,12 +13,14 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 # Two installations at once into one environment would break it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-gpu lint docs bench bench-gpu clean
+.PHONY: help demo test test-gpu test-oldest test-wheel lint docs bench bench-gpu clean
 
 help:
 	@echo 'make demo    invert the bundled AIA sample; the picture and the DEM cube go to demo-output/'
 	@echo 'make test    check the style and run the tests; PYTEST_ARGS="-k NAME" passes options to pytest'
 	@echo 'make test-gpu, make bench-gpu   test and measure the GPU engine, where CuPy and a GPU are'
+	@echo 'make test-oldest   run a part of the tests on the oldest versions that pyproject.toml admits'
+	@echo 'make test-wheel    build a wheel and run the demo from what is in it'
 	@echo 'make lint    check the style only'
 	@echo 'make docs    build the documentation in docs/_build/html (without network)'
 	@echo 'make bench   measure the speed of the inversion, next to its peers, for the performance page; minutes on a quiet'
@@ -36,6 +38,20 @@ test: lint
 test-gpu: .venv/.installed-tests
 	.venv/bin/python -m pytest -m gpu $(PYTEST_ARGS)
 
+# The environment is described in setup.cfg.
+test-oldest: .venv/.installed
+	@$(PIP) install 'tox>=4.24' 'tox-uv>=1.25'
+	.venv/bin/python -m tox run -e oldest
+
+# Beside the packages of .venv, and from another folder, so that nothing of the checkout can be found.
+test-wheel: .venv/.installed
+	@rm -rf build/wheel build/bdist* build/lib
+	$(PIP) wheel --no-deps --wheel-dir build/wheel .
+	$(PIP) install --no-deps --target build/wheel/installed build/wheel/*.whl
+	cd build/wheel && PYTHONPATH=$(CURDIR)/build/wheel/installed $(CURDIR)/.venv/bin/python -P -c \
+		'import sunpy_demreg; assert "build/wheel/installed" in sunpy_demreg.__file__, sunpy_demreg.__file__'
+	cd build/wheel && PYTHONPATH=$(CURDIR)/build/wheel/installed $(CURDIR)/.venv/bin/python -P -m sunpy_demreg demo --output demo
+
 lint: .venv/.installed-tests
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
@@ -52,7 +68,7 @@ bench-gpu: .venv/.installed-tests
 	.venv/bin/python benchmarks/gpu.py
 
 clean:
-	rm -rf build dist bench-output demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist .tox bench-output demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
 	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment knows where it was built and with which Python: after a move, or without that Python, it is

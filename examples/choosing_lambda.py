@@ -18,7 +18,7 @@ import sunpy_demreg as demreg
 
 cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
 response = demreg.TemperatureResponse.from_aia(cube)
-edges = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
+edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 
 CHOICES = {
     "default": {},

@@ -21,7 +21,7 @@ import sunpy_demreg as demreg
 maps = demreg.sample.aia_maps()
 cube = demreg.prepare(maps, n_sample=16)
 response = demreg.TemperatureResponse.from_aia(cube)
-temperature_bin_edges = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
+temperature_bin_edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 result = demreg.invert(cube, response, temperature_bin_edges)
 result
 

@@ -13,7 +13,7 @@ import astropy.units as u
 
 import sunpy_demreg as demreg
 
-edges = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
+edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 
 # %%
 # Quiet Sun and active region

@@ -57,7 +57,7 @@ def folder(series_folder, tmp_path):
 def test_every_step_is_as_by_hand(series_folder, store):
     result = read(store)
     for k in range(3):
-        cube = prepare(sorted(map(str, series_folder.glob(f"step{k}_*"))), n_sample=16)
+        cube = prepare(sorted(map(str, series_folder.glob(f"step{k}_*"))), n_sample=16, correct_degradation=True)
         expected = invert(cube, TemperatureResponse.from_aia(cube), BINS, dtype="float32")
         for key, each in expected.items():
             np.testing.assert_array_equal(result[k][key].data.compute(), each.data)
@@ -71,7 +71,7 @@ def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path
     options = {"eve": False, "crosstalk": False}
     path = tmp_path / "other.zarr"
     batch_invert(files, path, BINS, response_options=options, **OPTIONS)
-    cube = prepare(files, n_sample=16)
+    cube = prepare(files, n_sample=16, correct_degradation=True)
     expected = invert(cube, TemperatureResponse.from_aia(cube, **options), BINS, dtype="float32")
     np.testing.assert_array_equal(read(path)[0]["dem"].data.compute(), expected["dem"].data)
     with pytest.raises(ValueError, match="response crosstalk is false there and not set now"):
@@ -91,8 +91,8 @@ def test_tables_and_spectra_among_the_options(series_folder, tmp_path):
     options = OPTIONS | {"prepare_options": {"n_sample": 16, "correct_degradation": True}}
     report = batch_invert(files, path, BINS, response_options=given, **options)
     assert report.is_complete
-    cube = prepare(files, n_sample=16, correct_degradation=True)
-    response = TemperatureResponse.from_aia(cube, degradation=False, **given)
+    cube = prepare(files, n_sample=16, correct_degradation=True, correction_table=table)
+    response = TemperatureResponse.from_aia(cube, **given)
     expected = invert(cube, response, BINS, dtype="float32")
     np.testing.assert_array_equal(read(path)[0]["dem"].data.compute(), expected["dem"].data)
     # The same again is known to be the same, and what differs somewhere in the middle is known to differ.
@@ -300,8 +300,13 @@ def test_other_stores_are_refused(series_folder, store, tmp_path):
     assert _zarr.open_store(path).attrs["settings"]["n_sample"] == "16"
 
 
-def test_data_corrected_for_degradation_get_a_response_without(series_folder, tmp_path):
-    options = OPTIONS | {"prepare_options": {"n_sample": 16, "correct_degradation": True}}
+def test_data_are_corrected_for_degradation_and_one_response_serves_all(series_folder, store, tmp_path):
+    assert read(store).meta["response"]["degradation"] is None
+    assert read(store).meta["observation"]["degradation_corrected"] is True
+    options = OPTIONS | {"prepare_options": {"n_sample": 16, "correct_degradation": False}}
+    with pytest.raises(ValueError, match=r"`prepare_options` has 'correct_degradation' False, but .* one response"):
+        batch_invert(series_folder, tmp_path / "a.zarr", BINS, **options)
+    options = OPTIONS | {"prepare_options": {"n_sample": 16, "degradation_corrected": True}}
     report = batch_invert(series_folder, tmp_path / "a.zarr", BINS, **options)
     assert [step.reason for step in report.steps] == [None] * 3
     with pytest.raises(ValueError, match="tolerance"):

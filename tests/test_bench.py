@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from benchmarks import problems, running, worker
+from benchmarks.__main__ import main
 from benchmarks.checks import WrongAnswer, check_chi_squared, check_same
-from benchmarks.command import PARTS, main
+from benchmarks.command import PARTS
 from benchmarks.operations import with_counters
 from benchmarks.processes import HERE, Process
 from benchmarks.reporting import number

@@ -49,7 +49,7 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     result = read(out / "dem.fits")
-    assert result["dem"].data.shape[0] == 36
+    assert result["dem"].data.shape[0] == 37
     assert (out / "dem.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in out.iterdir()) == ["dem.fits", "dem.png"]
     status = result["status"].data

@@ -391,6 +391,24 @@ def test_more_channels_than_bins(aia):
     np.testing.assert_allclose(chisq, np.mean(((data.dn - dn_reg) / data.edn) ** 2, axis=1), rtol=1e-9)
 
 
+@pytest.mark.parametrize("factor", [1e-14, 1e-12, 1e-10, 1.0])
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+def test_response_of_which_all_samples_are_too_low(factor, backend):
+    """
+    Two channels, seven bins: a DEM that gives the counts, as the original's.
+
+    It is the same one (measured: 6e-8, 6e-10, 6e-12) as long as demregpy's pseudo-inverse drops nothing.
+    """
+    tresp = factor * np.random.default_rng(0).uniform(1, 14, (21, 2))
+    dn, edn = np.array([[1.0, 2.0]] * 3), np.array([[0.1, 0.2], [1.0, 2.0], [0.1, 2.0]])
+    data = make_data(dn, edn, tresp, np.linspace(5.5, 7.5, 21), 10 ** np.linspace(5.6, 7.4, 8))
+    ours = dn2dem_pos(dn, edn, *data.args, backend=backend)
+    np.testing.assert_allclose(ours[0] @ (data.at_centers * data.per_dem).T, dn, rtol=1e-9)
+    np.testing.assert_allclose(ours[4], dn, rtol=1e-9)
+    truth = dense_solution(data, {}).outputs if factor == 1 else theirs(data, {})
+    assert differences(ours, truth, data)[[0, 1]].max() < (1e-3 if factor == 1 else 1e-6)
+
+
 def test_response_that_is_not_positive(aia):
     """Replaced by the least positive value of the channel; beyond its ends the table is constant."""
     tresp = aia.tresp.copy()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import invert
+from sunpy_demreg import Status, invert
 
 
 class Tags(HTMLParser):
@@ -51,6 +51,12 @@ def test_html_tells_shape_unit_range_and_mask(result):
     text = result._repr_html_()
     tags = Tags(text)
     assert "42 pixels, of which 1 have no DEM" in text
+    n_relaxed = int(np.count_nonzero(result["status"].data & int(Status.RELAXED)))
+    assert f"status: 1 NOT_POSITIVE, {n_relaxed} RELAXED" in text
+    counts = {"pixels": 42, "NOT_POSITIVE": 1, "RELAXED": n_relaxed}
+    assert result.meta["status_counts"].items() >= counts.items()
+    assert f"Status: 42 pixels, 1 NOT_POSITIVE, {n_relaxed} RELAXED" in repr(result)
+    assert "Status: 7 pixels" in repr(result[2])
     assert "log T = 5.60 to 7.40" in text
     for key, cube in result.items():
         at = tags.cells.index(key)

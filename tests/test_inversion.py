@@ -88,7 +88,9 @@ def test_reported_chi_squared_is_that_of_the_dem(result, small, response, edges)
 
 @pytest.mark.parametrize("factor", [1e12, 1e-12])
 def test_unit_of_response_changes_the_dem_alone(small, response, edges, result, factor):
-    scaled = TemperatureResponse.from_arrays(response.channels, response.temperature, factor * response.response)
+    scaled = TemperatureResponse.from_arrays(
+        response.channels, response.temperature, factor * response.response, response.meta
+    )
     other = invert(small, scaled, edges)
     peak = np.abs(result["dem"].data).max(axis=0)
     assert np.max(np.abs(other["dem"].data * factor - result["dem"].data) / peak) < 1e-9

@@ -426,7 +426,7 @@ def test_relative_floor(flare, prepared):
         expected = np.fmax(prepared.uncertainty.array[i], floor * np.abs(prepared.data[i]))
         np.testing.assert_array_equal(floored.uncertainty.array[i], expected)
     assert (floored.uncertainty.array[2] > prepared.uncertainty.array[2]).any()
-    assert floored.meta["relative_floor"] == [0, 0, 0.2, 0, 0, 0.1]
+    assert floored.meta["relative_floor"].tolist() == [0, 0, 0.2, 0, 0, 0.1]
 
 
 # ---- nothing twice
@@ -441,9 +441,9 @@ def test_degradation_is_corrected_in_data_or_response_never_both(flare, prepared
     )
     assert corrected.meta["steps"][-1] == "degradation"
     with pytest.raises(ValueError, match=r"already corrected for degradation.*never both"):
-        TemperatureResponse.from_aia(corrected)
-    undated = TemperatureResponse.from_aia(corrected, degradation=False)
-    assert undated.meta["degradation"] is None
+        TemperatureResponse.from_aia(corrected, degradation=True)
+    for options in ({}, {"degradation": False}):
+        assert TemperatureResponse.from_aia(corrected, **options).meta["degradation"] is None
 
 
 def test_extrapolated_degradation_of_data_warns(flare):

@@ -235,7 +235,8 @@ def test_maps_corrected_for_degradation_have_the_errors_of_raw_counts(maps, is_r
     np.testing.assert_array_equal(cube.mask, raw.mask)
     assert cube.meta["degradation_corrected"] is True
     with pytest.raises(ValueError, match=r"already corrected for degradation.*never both"):
-        TemperatureResponse.from_aia(cube)
+        TemperatureResponse.from_aia(cube, degradation=True)
+    assert TemperatureResponse.from_aia(cube).meta["degradation"] is None
 
 
 def test_metadata_is_sliced_with_the_cube(prepared, maps):

@@ -20,7 +20,7 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(code, README.name, "exec"), names)
-    assert names["result"]["dem"].data.shape == (36, 128, 128)
+    assert names["result"]["dem"].data.shape == (37, 128, 128)
     assert (tmp_path / "dem.fits").exists()
 
 

@@ -177,11 +177,14 @@ def test_how_far_the_older_table_is_off(date, expected):
 
 def test_corrected_data_never_meet_a_dated_response():
     cube = aia_cube(degradation_corrected=True)
-    for obstime in (None, "2014-01-01"):
-        with pytest.raises(ValueError, match=r"corrected for degradation.*`degradation=False`.*never both"):
-            TemperatureResponse.from_aia(cube, obstime)
-    response = TemperatureResponse.from_aia(cube, degradation=False)
-    assert response.meta["degradation"] is None
+    for options in ({"degradation": True}, {"obstime": "2014-01-01"}):
+        with pytest.raises(ValueError, match=rf"corrected for degradation.*leave out `{next(iter(options))}`.*both"):
+            TemperatureResponse.from_aia(cube, **options)
+    for options in ({}, {"degradation": False}):
+        assert TemperatureResponse.from_aia(cube, **options).meta["degradation"] is None
+    some = aia_cube(degradation_corrected=np.array([True, False]))
+    with pytest.raises(ValueError, match="some channels corrected for degradation and some not"):
+        TemperatureResponse.from_aia(some)
 
 
 def test_extrapolated_degradation_warns_once():
@@ -357,6 +360,7 @@ def test_wrong_selection(channels, error, words):
             ValueError,
             "`degradation=False` leaves out: pass only one",
         ),
+        (171 * u.AA, {"degradation": "yes"}, TypeError, "`degradation` must be None, True or False"),
         (171 * u.AA, {"obstime": "yesterday"}, ValueError, "`obstime` must be a date.*'yesterday'"),
         (171 * u.AA, {"obstime": ["2014-01-01", "2014-01-02"]}, ValueError, "`obstime` must be one date, but has 2"),
         (171 * u.AA, {"obstime": "2009-01-01"}, ValueError, "`obstime` must lie in .* from 2010-03-24 to 2030-05-01"),

@@ -14,6 +14,7 @@ from ndcube import NDCube
 import sunpy_demreg as demreg
 from sunpy_demreg._resample import block_mean
 from sunpy_demreg._sums import contract
+from sunpy_demreg.compat import _rescale
 from sunpy_demreg.response._emissivity import fold, load_emissivity
 from sunpy_demreg.visualization._maps import emission_measure_image
 
@@ -262,17 +263,31 @@ def test_response_of_a_temperature_alone():
         np.testing.assert_array_equal(fold(one, wavelength, response), whole[i : i + 1])
 
 
+def test_rescaling_of_many_channels():
+    rng = np.random.default_rng(3)
+    dn, edn, dn_reg = rng.uniform(1, 2, (3, 11, 200))
+    whole_dem = np.ones((4, 200))
+    chi_squared = _rescale(dn, edn, whole_dem, whole_dem.copy(), dn_reg.copy(), np.ones(200, bool))
+    np.testing.assert_allclose(whole_dem[0], np.mean(dn / dn_reg, axis=0), rtol=1e-14)
+    for i in range(200):
+        here, dem = np.s_[:, i : i + 1], np.ones((4, 1))
+        one = _rescale(dn[here], edn[here], dem, dem.copy(), dn_reg[here].copy(), np.ones(1, bool))
+        assert one[0] == chi_squared[i]
+        np.testing.assert_array_equal(dem, whole_dem[here])
+
+
 # ---- by construction
 
 MODULES = (
-    "products.py", "result.py", "convert.py", "sunkit.py", "_sums.py", "_recompute.py", "_pixel_products.py",
-    "_checks.py", "_html.py", "_resample.py", "response/_emissivity.py", "visualization/*.py",
+    "products.py", "result.py", "convert.py", "sunkit.py", "compat.py", "_sums.py", "_recompute.py",
+    "_pixel_products.py", "_checks.py", "_html.py", "_resample.py", "response/_emissivity.py", "visualization/*.py",
 )  # fmt: skip
 BLAS = {"dot", "vdot", "inner", "outer", "matmul", "tensordot", "einsum", "kron", "linalg", "convolve", "correlate"}
 SUMS = {"sum", "mean", "average", "std", "var", "cumsum", "prod", "nansum", "nanmean", "trapezoid", "median", "reduce"}
 ALLOWED = {
     # Sums of arrays in Python's own order, elementwise.
     ("_resample.py", "block_mean", "sum"),
+    ("compat.py", "_rescale", "sum"),
     # SciPy's sparse product, which takes the few terms of a row in their order, for each column alone.
     ("_resample.py", "resample", "@"),
     ("_resample.py", "resample", "sum"),

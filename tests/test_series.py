@@ -268,3 +268,93 @@ def test_each_time_has_its_date(series, result):
         np.testing.assert_array_equal(planes[2].data, result["dem"].data[2, step])
         assert abs(one.date - time) < 1 * u.ms
         assert "date-avg" not in one.meta
+
+
+# ---- years
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory):
+    """Files of one plasma at four dates over eight years, as AIA would have measured it with what was left of it."""
+    folder = tmp_path_factory.mktemp("years")
+    launch = TemperatureResponse.from_aia([94, 131, 171, 193, 211, 335] * u.AA)
+    edges = 10 ** np.arange(5.575, 7.43, 0.15) * u.K
+    log_t = np.log10(np.sqrt(edges[1:] * edges[:-1]).value)
+    dem = 1e22 * np.exp(-0.5 * ((log_t - 6.3) / 0.15) ** 2) / (u.cm**5 * u.K)
+    widths = np.sqrt(edges[1:] * edges[:-1]) * np.log(10) * 0.15
+    intensity = (launch.at(np.sqrt(edges[1:] * edges[:-1])) @ (dem * widths)).to_value("DN / (pix s)")
+    brightness = np.linspace(0.5, 1.5, 48).reshape(6, 8)
+    for year in (2012, 2014, 2017, 2020):
+        date = f"{year}-03-01T00:00:00"
+        left = TemperatureResponse.from_aia([94, 131, 171, 193, 211, 335] * u.AA, date)
+        for smap, value, factor in zip(
+            sunpy_demreg.sample.aia_maps(), intensity, left.meta["degradation"].values(), strict=True
+        ):
+            header = {key: value for key, value in smap.meta.items() if key not in ("t_obs", "bitpix", "keycomments")}
+            data = value * factor * smap.exposure_time.value * brightness
+            Map(data, header | {"date-obs": date}).save(folder / f"{year}_{header['wavelnth']:03d}.fits")
+    return folder, edges
+
+
+def test_a_series_over_years_is_as_with_the_response_of_each_date(years):
+    folder, edges = years
+    series = prepare_series(folder, n_sample=16)
+    assert series.meta["degradation_corrected"] is True
+    response = TemperatureResponse.from_aia(series)
+    result = invert(series, response, edges)
+    dem = result["dem"].data.compute()
+    energy = sunpy_demreg.emission_measure(result[1:3], [1, 3] * u.MK)
+    for k, year in enumerate((2012, 2014, 2017, 2020)):
+        cube = prepare(sorted(map(str, folder.glob(f"{year}_*"))), n_sample=16)
+        assert cube.meta["degradation_corrected"] is False
+        own = invert(cube, TemperatureResponse.from_aia(cube), edges)
+        np.testing.assert_allclose(dem[:, k], own["dem"].data, rtol=1e-7, atol=1e-9 * dem.max())
+        np.testing.assert_allclose(result[k]["chi_squared"].data, own["chi_squared"].data, rtol=1e-7)
+        if 0 < k < 3:
+            expected = sunpy_demreg.emission_measure(own, [1, 3] * u.MK)
+            np.testing.assert_allclose(energy.data[k - 1], expected.data, rtol=1e-7)
+            np.testing.assert_allclose(energy.uncertainty.array[k - 1], expected.uncertainty.array, rtol=1e-6)
+    total = np.sum(dem[:, :, 3, 4] * np.diff(edges.value)[:, None], axis=0)
+    np.testing.assert_allclose(total, total[0], rtol=0.05)  # it was 0.70 to 1.55 with one date for all
+
+
+def test_one_date_for_years_is_refused(years):
+    folder, edges = years
+    series = prepare_series(folder, n_sample=16, correct_degradation=False)
+    with pytest.raises(ValueError, match=r"`data` are of 2012-03-01 to 2020-03-01.*`correct_degradation=True`"):
+        invert(series, TemperatureResponse.from_aia(series), edges)
+    one = invert(series[:, 1], TemperatureResponse.from_aia(series[:, 1]), edges)  # each alone is right
+    assert np.isfinite(one["dem"].data.compute()).all()
+
+
+def test_a_batch_over_years_has_one_response(years, tmp_path):
+    folder, edges = years
+    report = sunpy_demreg.batch_invert(folder, tmp_path / "a.zarr", edges, prepare_options={"n_sample": 16})
+    assert report.is_complete
+    result = read(tmp_path / "a.zarr")
+    cube = prepare(sorted(map(str, folder.glob("2020_*"))), n_sample=16)
+    own = invert(cube, TemperatureResponse.from_aia(cube), edges)
+    got, expected = (sunpy_demreg.emission_measure(each, [1, 3] * u.MK) for each in (result[3], own))
+    np.testing.assert_allclose(got.data, expected.data, rtol=1e-7)
+    np.testing.assert_allclose(got.uncertainty.array, expected.uncertainty.array, rtol=1e-6)
+
+
+def test_flagged_and_dateless_images_of_a_series_are_named(series_folder, tmp_path):
+    files = sorted(series_folder.glob("*.fits"))
+    flagged = Map(files[0])
+    flagged.meta["quality"] = 1 << 13
+    Map(flagged.data, flagged.meta).save(tmp_path / "flagged.fits")
+    with fits.open(files[7]) as hdus:
+        header = hdus[0].header
+        del header["DATE-OBS"]
+        fits.writeto(tmp_path / "dateless.fits", hdus[0].data, header)
+    with pytest.raises(ValueError, match=r"flagged\.fits.* is flagged by its header: Spacecraft eclipse"):
+        prepare_series([tmp_path / "flagged.fits", *files[1:6]], n_sample=16)
+    with pytest.warns(SunpyUserWarning, match=r"dateless\.fits \(has no date, keyword DATE-OBS\)"):
+        prepare_series([*files[:6], tmp_path / "dateless.fits"], n_sample=16)
+    report = sunpy_demreg.batch_invert(
+        [tmp_path / "flagged.fits", *files[1:12]], tmp_path / "a.zarr", 10 ** np.arange(5.575, 7.43, 0.15) * u.K,
+        prepare_options={"n_sample": 16},
+    )  # fmt: skip
+    assert [step.outcome for step in report.steps] == ["failed", "done"]
+    assert "flagged by its header" in report.steps[0].reason

@@ -1,0 +1,84 @@
+"""A hundred thousand random faults: no pixel is wrong without a word, in either engine and kind of numbers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import BACKENDS, instrument, pixels
+
+from sunpy_demreg import _execute
+from sunpy_demreg._engines._tables import OUTPUTS
+from sunpy_demreg._regularization import Options
+from sunpy_demreg._status import Status
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from validation import faults
+
+#: So that each engine and kind of numbers gets twenty thousand; searches on plain arrays are dear.
+NUMBERS = {"default": 14000, "grid": 3000, "gcv": 600, "l2": 1400, "em_loci": 1000, "constrain": 60}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_none_is_silent(name):
+    options, rng = faults.OPTIONS[name], np.random.default_rng(5)
+    n_solved = 0
+    for kind in faults.INSTRUMENTS:
+        counts, wrong = faults.inspect(options, kind, NUMBERS[name] // len(faults.INSTRUMENTS), rng)
+        assert not wrong, f"{kind}: {wrong}"
+        n_solved += min(solved for solved, _ in counts.values())
+    assert n_solved > 0.1 * NUMBERS[name]
+
+
+def test_what_is_silent_would_be_found():
+    """Of each reason, one."""
+    K, dlogt, logt = faults.instrument("plain")
+    g, sigma = pixels(K * 1e-3, logt, 40)
+    status = _execute.classify(g, sigma)
+
+    def reasons(spoil):
+        answer = _execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
+        spoil(answer)
+        return {
+            reason: np.flatnonzero(p).tolist() for reason, p in faults.silent(g, sigma, K, Options(), answer).items()
+        }
+
+    def set_to(name, value, row=...):
+        def spoil(answer):
+            getattr(answer, name)[..., 3] = value
+
+        return spoil
+
+    assert reasons(lambda answer: None) == {}
+    assert reasons(set_to("chi_squared", np.inf))["chi_squared not finite"] == [3]
+    assert reasons(set_to("chi_squared", 0.9))["chi_squared"] == [3]
+    assert reasons(set_to("predicted_intensity", 0.0))["predicted_intensity"] == [3]
+    assert reasons(set_to("dem", 0.0)).keys() >= {"no DEM", "chi_squared"}
+    assert reasons(set_to("dem", -1.0))["negative"] == [3]
+    assert reasons(set_to("regularization_parameter", 0.0))["no lambda"] == [3]
+    assert reasons(set_to("status", Status.FAILED))["dem of an unsolved pixel"] == [3]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("factor", [1e-70, 1e-45, 1e-39, 1.0, 1e21, 1e30, 1e70])
+def test_outputs_that_leave_single_precision_are_told(factor, backend):
+    """Also while NumPy is to raise; and what fits beside them is that of double precision."""
+    K, dlogt, logt = instrument(3, 14)
+    g, sigma = pixels(K, logt, 20)
+    K = K / K.max()
+    g[:, 1::2], sigma[:, 1::2] = g[:, 1::2] * factor, sigma[:, 1::2] * factor
+    problem = g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options(outputs=OUTPUTS)
+    functional = np.ones((1, 14))
+    with np.errstate(all="raise"):
+        double, single = (
+            _execute.run(*problem, functional=functional, dtype=d, backend=backend) for d in ("float64", "float32")
+        )
+    fits = np.isin(np.arange(20) % 2, 0 if factor != 1.0 else (0, 1))
+    np.testing.assert_array_equal((single.status & Status.FAILED) == 0, fits)
+    np.testing.assert_array_equal(single.status[fits], double.status[fits])
+    assert not np.any(double.status & Status.FAILED)
+    for name in OUTPUTS:
+        ours, truth = getattr(single, name), getattr(double, name)
+        assert np.all(np.isnan(ours[..., ~fits]))
+        np.testing.assert_array_equal(ours[..., fits], truth[..., fits].astype(np.float32))

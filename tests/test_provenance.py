@@ -1,0 +1,378 @@
+"""What is known of data and response is used: pairs that do not belong together are told, and good ones are not."""
+
+import warnings
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty
+from astropy.time import Time
+from astropy.utils.masked import Masked
+from astropy.wcs import WCS
+from ndcube import NDCube, NDCubeSequence, NDMeta
+from sunpy.map import Map
+from sunpy.util.exceptions import SunpyUserWarning
+
+from sunpy_demreg import Status, TemperatureResponse, invert, prepare, sample
+from sunpy_demreg._provenance import Provenance, sensitivity_change
+
+CHANNELS = [94, 131, 171, 193, 211, 335] * u.AA
+LABELS = np.array([f"AIA {c:.0f}" for c in CHANNELS.value])
+RATE = u.DN / u.pix / u.s
+LEVEL = np.array([2.0, 8.0, 200.0, 250.0, 90.0, 3.0])
+EDGES = 10 ** np.arange(5.575, 7.43, 0.15) * u.K
+
+
+def observed(date="2014-01-01", corrected=False, **more):
+    """A cube of two pixels with what its maker says of it; None for what is not said."""
+    data = LEVEL[:, None] * [1, 2]
+    meta = {"channels": LABELS, "date": None if date is None else Time([date] * 6), "degradation_corrected": corrected}
+    meta = {key: value for key, value in (meta | more).items() if value is not None}
+    axes = {key: 0 for key in ("channels", "date") if key in meta}
+    meta = NDMeta(meta, axes=axes, data_shape=data.shape)
+    return NDCube(data, WCS(naxis=2), unit=RATE, uncertainty=StdDevUncertainty(0.1 * data), meta=meta)
+
+
+def dated(date=None, **options):
+    return TemperatureResponse.from_aia(CHANNELS, date, **options)
+
+
+def tabulated(**meta):
+    """A response of which nothing is known but what is said here."""
+    one = dated("2014-01-01")
+    return TemperatureResponse.from_arrays(one.channels, one.temperature, one.response, meta)
+
+
+def of_no_date():
+    cube = observed(None)
+    cube.meta["date"] = "soon"
+    return cube
+
+
+GOOD_PAIRS = {
+    "dated as the data": (observed(), dated("2014-01-01")),
+    "of the same month": (observed(), dated("2014-01-10")),
+    "of the cube": (observed(), TemperatureResponse.from_aia(observed())),
+    "corrected data, no date": (observed(corrected=True), dated()),
+    "of the corrected cube": (observed(corrected=True), TemperatureResponse.from_aia(observed(corrected=True))),
+    "corrected data, unknown response": (observed(corrected=True), tabulated()),
+    "a table that says its date": (observed(), tabulated(obstime="2014-01-01")),
+    "near the launch, no date": (observed("2010-03-25"), dated()),
+    "data without metadata": (observed(None, None), dated()),
+    "data without metadata, dated": (observed(None, None), dated("2020-01-01")),
+    "nothing said of degradation, dated": (observed(corrected=None), dated("2014-01-01")),
+    "nothing said of either": (observed(None, None), tabulated()),
+}
+
+
+@pytest.mark.parametrize(("data", "response"), GOOD_PAIRS.values(), ids=GOOD_PAIRS.keys())
+def test_what_belongs_together_is_silent(data, response):
+    assert np.isfinite(invert(data, response, EDGES)["dem"].data).all()
+
+
+def test_bare_arrays_are_silent():
+    cube = observed()
+    invert(cube.data * cube.unit, dated("2020-01-01"), EDGES, uncertainty=cube.uncertainty.array * cube.unit)
+
+
+BAD_PAIRS = {
+    "another year": (observed("2020-01-01"), dated("2011-02-15"), r"is that of 2011-02-15, but `data` are of 2020-01-"),
+    "no date, not corrected": (observed(), dated(), r"that of the launch, but `data`.*not corrected.*from_aia\(cube\)"),
+    "corrected and dated": (
+        observed(corrected=True),
+        dated("2014-01-01"),
+        r"has the degradation of its date, but `data` are corrected.*never both",
+    ),
+    "a table of another year": (observed(), tabulated(obstime="2011-02-15"), "is that of 2011-02-15"),
+    "no date": (observed(), tabulated(obstime="soon"), r"`meta\['obstime'\]` must be a date"),
+    "no date of data": (of_no_date(), dated("2014-01-01"), r"`meta\['date'\]` must be a date"),
+}
+
+
+@pytest.mark.parametrize(("data", "response", "words"), BAD_PAIRS.values(), ids=BAD_PAIRS.keys())
+def test_what_certainly_does_not_is_refused(data, response, words):
+    with pytest.raises(ValueError, match=words):
+        invert(data, response, EDGES)
+
+
+LIKELY = {
+    "some months": (observed(), dated("2014-04-01"), r"differs by [2-9]%.*from_aia\(cube\)"),
+    "unknown response": (observed(), tabulated(), r"`response` is of no known date.*meta\['obstime'\] ="),
+    "unknown data, other year": (observed(corrected=None), dated("2020-01-01"), r"say so, `cube\.meta\['degrad"),
+    "unknown data, no date": (observed(corrected=None), dated(), "nothing is said of degradation in `data`"),
+    "beyond the table": (observed("2010-03-01"), dated("2020-01-01"), "differs by an unknown factor"),
+}
+
+
+@pytest.mark.parametrize(("data", "response", "words"), LIKELY.values(), ids=LIKELY.keys())
+def test_what_is_likely_wrong_draws_one_warning_with_the_cure(data, response, words):
+    with pytest.warns(SunpyUserWarning, match=words) as caught:
+        invert(data, response, EDGES)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_the_factor_is_that_of_the_worst_channel():
+    with pytest.raises(ValueError, match=r"the sensitivity of AIA 335 differs by a factor of 4\.2"):
+        invert(observed("2020-01-01"), dated("2011-02-15"), EDGES)
+
+
+def test_channels_of_other_instruments_are_left_alone():
+    aia = dated("2011-02-15").select(["AIA 94", "AIA 131"])
+    other = TemperatureResponse.from_arrays(["XRT A", "XRT B"], aia.temperature, aia.response)
+    cube = observed("2020-01-01")[:2]
+    meta = dict(cube.meta) | {"channels": np.array(other.channels)}
+    renamed = NDCube(cube.data, cube.wcs, unit=RATE, uncertainty=cube.uncertainty, meta=meta)
+    assert np.isfinite(invert(renamed, other, EDGES)["dem"].data).all()
+
+
+def test_steps_over_years_do_not_share_a_response():
+    def step(date):
+        cube = observed(date, exposure_time=np.full(6, 2.0) * u.s)
+        plane = NDCube(
+            cube.data[:, :, None], WCS(naxis=3), unit=RATE,
+            uncertainty=StdDevUncertainty(cube.uncertainty.array[:, :, None]), meta=dict(cube.meta),
+        )  # fmt: skip
+        return plane
+
+    steps = NDCubeSequence([step("2012-01-01"), step("2020-01-01")])
+    with pytest.raises(ValueError, match=r"`data` are of 2012-01-01 to 2020-01-01.*`correct_degradation=True`"):
+        invert(steps, dated("2016-01-01"), EDGES)
+
+
+def test_what_is_known_of_a_channel():
+    cube = observed(exposure_time=np.arange(1.0, 7) * u.s, n_sample=16, instrument="AIA")
+    facts = Provenance.of_data(tuple(LABELS), dict(cube.meta))
+    assert [each.wavelength for each in facts] == [94, 131, 171, 193, 211, 335]
+    assert facts[2].exposure_time == 3 * u.s
+    assert (facts[2].n_sample, facts[2].instrument, facts[2].has_degradation) == (16, "AIA", True)
+    both = TemperatureResponse.concatenate([dated("2014-01-01").select(["AIA 94"]), dated().select(["AIA 171"])])
+    first, second = Provenance.of_response(both)
+    assert (first.has_degradation, second.has_degradation) == (True, False)
+    assert first.dates[0].isot[:10] == "2014-01-01"
+    assert second.dates is None
+
+
+def test_change_of_sensitivity():
+    dates = Time(["2012-01-01", "2020-01-01"])
+    assert sensitivity_change(["AIA 335", "XRT A"], np.stack([dates, dates])) > 1
+    assert sensitivity_change(["AIA 335"], Time([["2012-01-01T00:00:00", "2012-01-01T12:00:00"]])) == 0
+
+
+# ---- maps
+
+
+def changed(smap, data=None, **keywords):
+    header = {key: value for key, value in {**smap.meta, **keywords}.items() if value is not None}
+    return Map(smap.data.copy() if data is None else data, header)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return sample.aia_maps()
+
+
+def no_date(smap, **more):
+    """As files are of which a script kept little."""
+    return changed(smap, **(dict.fromkeys(("date-obs", "date_obs", "date-beg", "date-avg", "date-end")) | more))
+
+
+def normalized(smap):
+    return changed(smap, smap.data / smap.exposure_time.value, exptime=1.0)
+
+
+def summed(smap, **more):
+    return changed(smap, 16 * smap.data, **more)
+
+
+BAD_MAPS = {
+    "no date": (no_date, "has no date, for which sunpy takes today's: set its keyword DATE-OBS"),
+    "a date that is none": (lambda m: no_date(m, **{"date-obs": "soon"}), "has no date"),
+    "exposure of 1 s": (normalized, r"exactly 1 s, which AIA never has.*`exposure_times=\{94: 2\.9 \* u\.s\}`"),
+    "eclipse": (lambda m: changed(m, quality=1 << 13), "flagged by its header: Spacecraft eclipse.*`accept_flagged="),
+    "maneuver": (lambda m: changed(m, quality=str(1 << 12)), "flagged by its header: Spacecraft is not in science"),
+    "no image": (lambda m: changed(m, quality=-(1 << 31)), "Image is not available"),
+    "eclipse by its keyword": (lambda m: changed(m, acs_eclp="YES"), "ACS_ECLP is YES"),
+    "dark": (lambda m: changed(m, img_type="DARK"), "IMG_TYPE is DARK"),
+    "sums beyond the detector": (lambda m: changed(m, m.data + 20000), "sums of pixels, not averages: .*func=np.mean"),
+    "sums beyond the header": (lambda m: summed(m, datamax=1203), "is above the 1203 DN of its header"),
+    "complex": (lambda m: changed(m, m.data * 1j), "must hold counts, which are real numbers, but holds complex128"),
+    "flags": (lambda m: changed(m, m.data > 0), "must hold counts, which are real numbers, but holds bool"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Missing metadata for observation time")
+@pytest.mark.parametrize(("change", "words"), BAD_MAPS.values(), ids=BAD_MAPS.keys())
+def test_bad_maps(maps, change, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        prepare([change(maps[0]), *maps[1:]], n_sample=16)
+
+
+@pytest.mark.parametrize("quality", [0, 1 << 30, None, "unknown"])
+def test_good_quality_is_silent(maps, quality):
+    assert prepare([changed(m, quality=quality) for m in maps], n_sample=16).shape == (6, 128, 128)
+
+
+def test_minor_flags_draw_one_warning(maps):
+    flagged = [changed(m, quality=1 << 30 | 1 << 8) for m in maps[:2]]
+    with pytest.warns(
+        SunpyUserWarning, match=r"`maps` contain 2 that are flagged.*MISSVALS keyword is nonzero"
+    ) as caught:
+        prepare([*flagged, *maps[2:]], n_sample=16)
+    assert len(caught) == 1
+
+
+def test_flagged_images_may_be_accepted(maps):
+    flagged = changed(maps[0], quality=1 << 17)
+    with pytest.warns(SunpyUserWarning, match=r"`maps` contain 1 that are flagged.*loop is open"):
+        cube = prepare([flagged, *maps[1:]], n_sample=16, accept_flagged=True)
+    np.testing.assert_array_equal(cube.data, prepare(maps, n_sample=16).data)
+
+
+def test_true_exposure_times_of_normalized_maps_give_the_same(maps):
+    expected = prepare(maps, n_sample=16, saturation=5000)
+    times = {m.wavelength: m.exposure_time for m in maps[:3]} | {
+        int(m.wavelength.value): m.exposure_time.value for m in maps[3:]
+    }
+    cube = prepare([normalized(m) for m in maps], n_sample=16, saturation=5000, exposure_times=times)
+    np.testing.assert_allclose(cube.data, expected.data, rtol=1e-12)
+    np.testing.assert_allclose(cube.uncertainty.array, expected.uncertainty.array, rtol=1e-9)
+    np.testing.assert_array_equal(cube.mask, expected.mask)
+    assert np.all(cube.meta["exposure_time"] == expected.meta["exposure_time"])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (2.9, TypeError, "`exposure_times` must be a dict"),
+        ({94: "long"}, TypeError, "`exposure_times` must be a dict"),
+        ({94: 2.9 * u.m}, TypeError, "`exposure_times` must be a dict"),
+        ({94: -1}, ValueError, "`exposure_times` must .*all positive"),
+        ({95: 2.9}, ValueError, "`exposure_times` names 95 Å, of which there is no map"),
+        ({94: 2.9}, ValueError, r"`exposure_times` has one for 94 Å, but .* has its own, 2\.90082 s: leave it out"),
+    ],
+)
+def test_bad_exposure_times(maps, given, error, words):
+    with pytest.raises(error, match=words):
+        prepare(maps, n_sample=16, exposure_times=given)
+
+
+def test_more_pixels_than_there_is_room_for(maps):
+    small = [changed(m, cdelt1=0.6, cdelt2=0.6) for m in maps]
+    with pytest.raises(ValueError, match=r"`n_sample` is 16, but .* cannot be averages of so many: .*pass 1, or none"):
+        prepare(small, n_sample=16)
+    with pytest.raises(ValueError, match=r"`n_sample` is 64, .*pass 16, or none"):
+        prepare(maps, n_sample=64)
+    assert prepare(maps, n_sample=4).meta["n_sample"] == 4  # of averages that were thinned out
+
+
+@pytest.fixture(scope="module")
+def full(maps):
+    """Maps of whole counts in pixels of AIA's size."""
+    rng = np.random.default_rng(0)
+    return [changed(m, rng.poisson(m.data).astype(float), cdelt1=0.6, cdelt2=0.6) for m in maps]
+
+
+def test_sums_of_superpixels_are_told_and_averages_are_not(full):
+    squares = [4, 4] * u.pix
+    averages = [m.superpixel(squares, func=np.mean) for m in full]
+    assert prepare(averages, n_sample=16).shape == (6, 32, 32)
+    with pytest.raises(ValueError, match=r"holds sums of pixels, not averages.*`superpixel\(..., func=np\.mean\)`"):
+        prepare([m.superpixel(squares) for m in full], n_sample=16)
+    faint = [changed(m, np.floor(m.data / 50)).superpixel(squares) for m in full]
+    with pytest.warns(SunpyUserWarning, match="whole numbers only, as sums of pixels do") as caught:
+        prepare(faint, n_sample=16)
+    assert len(caught) == 1
+
+
+def test_sums_of_the_whole_disk_are_told_by_their_mean(maps):
+    """Whose mean the header has."""
+    size = 64
+    scale = 0.6 * 4096 / size
+    header = {"cdelt1": scale, "cdelt2": scale, "datamean": 3.3}
+    average = [changed(m, np.full((size, size), 3.4), **header) for m in maps]
+    assert prepare(average, n_sample=16).shape == (6, size, size)
+    with pytest.raises(ValueError, match=r"its mean, 13926\.4 DN, is far above the 3\.3 DN of its header"):
+        prepare([changed(m, m.data * 4096) for m in average], n_sample=16)
+
+
+def test_maps_of_zeros_are_no_sums(maps):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare([changed(m, np.zeros((16, 16))) for m in maps], n_sample=16)
+
+
+# ---- masks, and what can be counts
+
+
+HIDDEN = np.arange(12).reshape(6, 2) == 7
+
+
+def lazy(array):
+    return da.from_array(array, chunks=(6, 1))
+
+
+MASKED = {
+    "NumPy's, in a cube": lambda d, s: (np.ma.array(d, mask=HIDDEN), s),
+    "astropy's, in a cube": lambda d, s: (Masked(d, mask=HIDDEN), s),
+    "Dask's, in a cube": lambda d, s: (lazy(np.ma.array(d, mask=HIDDEN)), s),
+}
+
+
+@pytest.mark.parametrize("make", MASKED.values(), ids=MASKED.keys())
+def test_masks_of_arrays_are_honored(make):
+    cube = observed(None, None)
+    data, sigma = make(cube.data, cube.uncertainty.array)
+    given = NDCube(data, cube.wcs, unit=RATE, uncertainty=StdDevUncertainty(sigma), meta={"channels": LABELS})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SunpyUserWarning)  # that a pixel is masked
+        status = np.asarray(invert(given, dated(), EDGES)["status"].data)
+    assert (status & int(Status.MASKED) != 0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_masks_of_quantities_are_honored(which):
+    cube = observed()
+    pair = [cube.data * RATE, cube.uncertainty.array * RATE]
+    pair[which] = Masked(pair[which], mask=HIDDEN)
+    with pytest.warns(SunpyUserWarning, match="MASKED 1"):
+        status = invert(pair[0], dated(), EDGES, uncertainty=pair[1])["status"].data
+    assert (status & int(Status.MASKED) != 0).tolist() == [False, True]
+
+
+def test_masks_of_maps_are_honored(maps):
+    hidden = maps[0].data > 50
+    for data in (np.ma.array(maps[0].data, mask=hidden), da.from_array(np.ma.array(maps[0].data, mask=hidden))):
+        cube = prepare([changed(maps[0], data), *maps[1:]], n_sample=16)
+        np.testing.assert_array_equal(cube.mask[0], hidden)
+
+
+REFUSED = {
+    "complex": (lambda d: d * 1j, "`data` must hold real numbers, but is of the type complex128"),
+    "truth": (lambda d: d > 3, "`data` must hold real numbers, but is of the type bool"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_counts_is_refused(change, words):
+    cube = observed()
+    given = NDCube(change(cube.data), cube.wcs, unit=RATE, uncertainty=cube.uncertainty, meta=cube.meta)
+    with pytest.raises(TypeError, match=words):
+        invert(given, dated("2014-01-01"), EDGES)
+
+
+def test_radiance_is_refused():
+    cube = observed()
+    unit = u.W / u.m**2 / u.sr
+    with pytest.raises(ValueError, match=r"`data` has the unit W / \(sr m2\)"):
+        invert(cube.data * unit, dated(), EDGES, uncertainty=cube.data * unit)
+
+
+def test_masked_weights_and_masks_are_refused():
+    cube = observed()
+    options = {"uncertainty": cube.uncertainty.array * RATE}
+    masked = np.ma.array(np.zeros((6, 2), dtype=bool), mask=HIDDEN)
+    with pytest.raises(TypeError, match="`mask` is an array with a mask of its own"):
+        invert(cube.data * RATE, dated(), EDGES, mask=masked, **options)

@@ -1,0 +1,211 @@
+"""
+Random faults of pixels: each is solved, and its chi-squared is that of its DEM, or it is told why not.
+
+    nice python validation/faults.py [--number 1000000] [--seed 0]
+
+Makes so many faults for each of "cpu" and "numpy" in float64 and float32, each set over the instruments and options
+below, and prints the numbers of pixels that were solved and told, and of those that were neither: zero, or the
+command fails.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from sunpy_demreg import Status, _execute
+from sunpy_demreg._engines._tables import STANDARD_OUTPUTS
+from sunpy_demreg._regularization import Options
+
+BACKENDS, DTYPES = ("cpu", "numpy"), ("float64", "float32")
+OPTIONS = {
+    "default": Options(),
+    "constrain": Options(positivity="constrain"),
+    "grid": Options(parameter_choice="grid"),
+    "gcv": Options(parameter_choice="gcv", positivity=None),
+    "l2": Options(weighting="uniform", positivity=None),
+    "em_loci": Options(weighting="em_loci", loci=(0, 1, 2, 3)),
+}
+#: How many of a million faults: searches for the constraint on plain arrays take longest.
+SHARES = {"default": 0.5, "constrain": 0.01, "grid": 0.21, "gcv": 0.08, "l2": 0.1, "em_loci": 0.1}
+INSTRUMENTS = ("plain", "a channel that sees nothing", "a channel that sees hardly anything", "two that see the same")
+VALUES = (
+    0.0,
+    -1.0,
+    np.nan,
+    np.inf,
+    -np.inf,
+    5e-324,
+    1e-310,
+    *(10.0**e for e in (-300, -150, -70, -38, 38, 70, 150, 300)),
+)
+FACTORS = tuple(10.0**power for power in (-70, -30, -10, -5, -2, 2, 5, 10, 30, 70))
+_UNSOLVED = int(Status.UNSOLVED)
+
+
+def instrument(kind, n=4, m=12):
+    """Response matrix, widths and centers of the bins."""
+    edges = np.linspace(5.6, 7.4, m + 1)
+    dlogt, logt = np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
+    peaks = np.linspace(5.75, 7.2, n)[:, None]
+    K = 1e-18 * dlogt * (np.exp(-0.5 * ((logt - peaks) / 0.15) ** 2) + 0.02)
+    if kind == INSTRUMENTS[1]:
+        K[1] = 0.0
+    elif kind == INSTRUMENTS[2]:
+        K[1] *= 1e-290
+    elif kind == INSTRUMENTS[3]:
+        K[1] = K[2] * (1.0 + 1e-9 * np.sin(np.arange(m)))
+    return K, dlogt, logt
+
+
+def faulty_pixels(K, logt, n_pixels, rng):
+    """Intensities and uncertainties with one to three faults in each pixel."""
+    n = len(K)
+    centers = rng.uniform(5.8, 7.2, n_pixels)
+    dem = 10 ** rng.uniform(19, 22, n_pixels) * np.exp(-0.5 * ((logt[:, None] - centers) / 0.2) ** 2)
+    clean = K @ dem
+    sigma = (0.05 * clean + 0.01) * 10 ** rng.uniform(-1, 1, n_pixels)
+    given = np.stack([np.abs(clean + sigma * rng.standard_normal(clean.shape)), sigma])
+    pixel = np.arange(n_pixels)
+    with np.errstate(all="ignore"):
+        for turn in range(3):
+            kind = rng.integers(8, size=n_pixels) if turn == 0 else rng.integers(24, size=n_pixels)
+            which, channel = rng.integers(2, size=n_pixels), rng.integers(n, size=n_pixels)
+            here = which, channel, pixel
+            value, factor = rng.choice(VALUES, n_pixels), rng.choice(FACTORS, n_pixels)
+            given[here] = np.where(kind == 0, value, np.where(kind <= 2, given[here] * factor, given[here]))
+            given[which, :, pixel] = np.where((kind == 3)[:, None], value[:, None], given[which, :, pixel])
+            given[which, :, pixel] *= np.where(kind == 4, factor, 1.0)[:, None]
+            given *= np.where(kind == 5, factor, np.where(kind == 6, 10 ** rng.uniform(-300, 300, n_pixels), 1.0))
+            scale = np.where(kind == 7, 10 ** rng.uniform(-20, 20, n_pixels), 1.0)
+            given[which, :, pixel] *= scale[:, None]
+    return given[0], given[1]
+
+
+def silent(g, sigma, K, options, answer):
+    """
+    Why pixels are wrong without a word.
+
+    Returns
+    -------
+    dict of array of bool
+        For each reason, the pixels.
+    """
+    status = answer.status
+    is_solved = (status & _UNSOLVED) == 0
+    wrong = {"bad data solved": is_solved & (_execute.classify(g, sigma) != 0)}
+    for name in STANDARD_OUTPUTS:
+        values = np.atleast_2d(getattr(answer, name))
+        is_there = np.isfinite(values).all(axis=0)
+        wrong[f"{name} not finite"] = is_solved & ~is_there
+        wrong[f"{name} of an unsolved pixel"] = ~is_solved & ~np.isnan(values).all(axis=0)
+    wrong["no DEM"] = is_solved & ~np.any(answer.dem, axis=0)
+    wrong["no lambda"] = is_solved & ~(answer.regularization_parameter > 0)
+    is_negative = (status & Status.NEGATIVE_DEM) != 0
+    wrong["negative"] = is_solved & (np.any(answer.dem < 0, axis=0) != is_negative)
+
+    # What the DEM gives, with a wider range and more digits than that of the numbers that go in.
+    wide, single = np.longdouble, answer.dem.dtype == np.float32
+    lanes = np.flatnonzero(is_solved)
+    g, sigma, dem = (a[:, lanes].astype(wide) for a in (g, sigma, answer.dem))
+    digits = wide(2.0**-23 if single else 2.0**-52)
+    predicted = np.einsum("ij,jp->ip", K.astype(wide), dem)
+    terms = np.einsum("ij,jp->ip", K.astype(wide), np.abs(dem) + (1.5e-38 if single else 1e-307))
+    residual = (g - predicted) / sigma
+    chi_squared = np.mean(residual**2, axis=0)
+    rounding = (4.0 if single else 0.0) * digits * (g + terms) / sigma
+    rounding += 4 * wide(2.0**-52) * (g + K.shape[1] * terms) / sigma
+    tolerance = np.mean((2 * np.abs(residual) + rounding) * rounding, axis=0) + (4 * digits + 1e-12) * chi_squared
+    reported = answer.chi_squared[lanes].astype(wide)
+    tiny = np.finfo(answer.dem.dtype).tiny
+    wrong["chi_squared"] = _at(lanes, is_solved, ~(np.abs(reported - chi_squared) <= tolerance + tiny))
+    ours = answer.predicted_intensity[:, lanes].astype(wide)
+    off = np.abs(ours - predicted) > 4 * K.shape[1] * digits * terms + tiny
+    wrong["predicted_intensity"] = _at(lanes, is_solved, off.any(axis=0))
+    if options.parameter_choice == "discrepancy":
+        goal = options.chi_squared_target
+        told = (status[lanes] & int(Status.RELAXED | Status.TARGET_NOT_REACHED)) != 0
+        off = ~(np.abs(chi_squared - goal) <= tolerance + 1e-2 * goal)
+        wrong["target"] = _at(lanes, is_solved, off & ~told)
+    return {reason: pixels for reason, pixels in wrong.items() if pixels.any()}
+
+
+def _at(lanes, like, values):
+    whole = np.zeros_like(like)
+    whole[lanes] = values
+    return whole
+
+
+def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS):
+    """
+    Solve faulty pixels in all ways.
+
+    Returns
+    -------
+    counts : dict
+        Of each way: the pixels solved, and told.
+    wrong : dict
+        Of each way and reason: what was silent, as pairs of intensities and uncertainties.
+    """
+    K, dlogt, logt = instrument(kind)
+    g, sigma = faulty_pixels(K, logt, n_pixels, rng)
+    counts, wrong = {}, {}
+    for dtype in dtypes:
+        answers = {}
+        for backend in backends:
+            with np.errstate(all="raise"):
+                status = _execute.classify(g, sigma)
+                answer = _execute.run(g, sigma, status, K, dlogt, logt, options, dtype=dtype, backend=backend)
+            answers[backend] = answer
+            n_solved = int(np.sum((answer.status & _UNSOLVED) == 0))
+            counts[backend, dtype] = np.array([n_solved, n_pixels - n_solved])
+            for reason, pixels in silent(g, sigma, K, options, answer).items():
+                wrong[backend, dtype, reason] = (g[:, pixels].T, sigma[:, pixels].T)
+        if len(answers) == 2:
+            ours, theirs = answers.values()
+            differ = ours.status != theirs.status
+            if differ.any():
+                pairs = np.stack([ours.status[differ], theirs.status[differ]])
+                wrong["both", dtype, "status"] = (g[:, differ].T, sigma[:, differ].T, pairs.T)
+            tolerance = 1e-3 if options.parameter_choice == "gcv" else 1e-5
+            is_solved = ((ours.status | theirs.status) & _UNSOLVED) == 0
+            with np.errstate(all="ignore"):
+                off = np.abs(ours.dem - theirs.dem).max(axis=0) > tolerance * np.abs(theirs.dem).max(axis=0)
+            if (off & is_solved).any():
+                off = off & is_solved
+                wrong["both", dtype, "dem"] = (g[:, off].T, sigma[:, off].T)
+    return counts, wrong
+
+
+def main(arguments=None):
+    """Parse the command line, make faults, print."""
+    parser = argparse.ArgumentParser(description="Random faults of pixels: none may be wrong without a word.")
+    parser.add_argument("--number", type=int, default=10**6, help="of faults, for each engine and type of numbers")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    start, total, n_wrong = time.perf_counter(), {}, 0
+    for name, options in OPTIONS.items():
+        for kind in INSTRUMENTS:
+            rng = np.random.default_rng([chosen.seed, len(total), len(name), INSTRUMENTS.index(kind)])
+            n_pixels = max(int(SHARES[name] * chosen.number) // len(INSTRUMENTS), 1)
+            counts, wrong = inspect(options, kind, n_pixels, rng)
+            for way, numbers in counts.items():
+                total[way] = total.get(way, 0) + numbers
+            for way, pixels in wrong.items():
+                n_wrong += len(pixels[0])
+                print(name, "|", kind, "|", *way, len(pixels[0]), "of", n_pixels)
+                for example in zip(*(p[:3].tolist() for p in pixels), strict=True):
+                    print("   ", *example)
+    for way, (n_solved, n_told) in total.items():
+        print(*way, f"{n_solved} solved, {n_told} told")
+    print(f"{n_wrong} silent or different between the engines; {time.perf_counter() - start:.0f} s")
+    return 1 if n_wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
