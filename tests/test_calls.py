@@ -56,9 +56,11 @@ VALID = {
     ("invert", "target_growth"): {"1e300"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
     ("plot_summary", "title"): {"text", "empty text"},
+    ("prepare", "exposure_times"): {"{}"},
     ("prepare", "relative_floor"): {"0.5", "{}"},
     ("prepare", "saturation"): {"0.5", "inf", "1e300"},
     ("TemperatureResponse", "meta"): {"{}", "{1: 2}"},
+    ("TemperatureResponse.from_aia", "degradation"): {"True"},
     ("TemperatureResponse.from_arrays", "meta"): {"{}", "{1: 2}"},
 }
 
