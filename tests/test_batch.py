@@ -1,6 +1,7 @@
 """Batches: every step as by hand, started again where they ended, and nothing lost to bad files or a full disk."""
 
 import errno
+import inspect
 import os
 import shutil
 import signal
@@ -17,9 +18,10 @@ import zarr
 
 import astropy.units as u
 from aiapy.calibrate.utils import get_correction_table
+from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import TemperatureResponse, _zarr, batch, batch_invert, invert, prepare, read
+from sunpy_demreg import TemperatureResponse, _archive, _zarr, batch, batch_invert, invert, prepare, read
 from sunpy_demreg.cli import main
 from sunpy_demreg.response._emissivity import load_emissivity
 
@@ -74,7 +76,7 @@ def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path
     cube = prepare(files, n_sample=16, correct_degradation=True)
     expected = invert(cube, TemperatureResponse.from_aia(cube, **options), BINS, dtype="float32")
     np.testing.assert_array_equal(read(path)[0]["dem"].data.compute(), expected["dem"].data)
-    with pytest.raises(ValueError, match="response crosstalk is false there and not set now"):
+    with pytest.raises(ValueError, match="response crosstalk is false there and true now"):
         batch_invert(files, path, BINS, **OPTIONS)
     with pytest.raises(ValueError, match="`response_options` has 'degradation', which follows from each step"):
         batch_invert(files, path, BINS, response_options={"degradation": False}, **OPTIONS)
@@ -208,6 +210,131 @@ def test_full_disk_ends_the_batch_and_keeps_what_is_whole(series_folder, store, 
     is_full[0] = False
     batch_invert(series_folder, path, BINS, **OPTIONS)
     assert files_of(path) == files_of(store)
+
+
+def test_what_is_lost_of_a_done_step_is_missed_and_can_be_done_again(series_folder, store, tmp_path):
+    path = Path(shutil.copytree(store, tmp_path / "a.zarr"))
+    (path / "chi_squared" / "c" / "1" / "0" / "0").unlink()
+    result = read(path)
+    with pytest.raises(ValueError, match=r"`path` .* is damaged: chi_squared cannot be read .*'c/1/0/0'"):
+        result["chi_squared"].data.compute()
+    assert result["chi_squared"].data[0].compute().shape == (20, 22)
+    # Whether it is done is not known of this step any more: it is done again.
+    (path / "step_done" / "c" / "1").unlink()
+    with pytest.raises(ValueError, match=r"(?s)`path` .*, or is damaged .*c/1"):
+        read(path)
+    report = batch_invert(series_folder, path, BINS, **OPTIONS)
+    assert [step.outcome for step in report.steps] == ["kept", "done", "kept"]
+    assert files_of(path) == files_of(store)
+    chunk = path / "image_date" / "c" / "0" / "2"
+    chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
+    with pytest.raises(ValueError, match="checksum"):
+        read(path)
+
+
+@pytest.mark.parametrize("n_writes", [0, 3, 12, 13, 14])
+def test_store_can_be_read_wherever_it_ended_while_steps_were_added(
+    series_folder, store, tmp_path, monkeypatch, n_writes
+):
+    path = tmp_path / "a.zarr"
+    steps = [sorted(series_folder.glob(f"step{k}_*")) for k in range(3)]
+    batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
+    set_length, calls = _zarr.set_length, []
+
+    def killed(*arguments):
+        if len(calls) == n_writes:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        set_length(*arguments)
+
+    monkeypatch.setattr(_zarr, "set_length", killed)
+    with pytest.raises(KeyboardInterrupt):
+        batch_invert(steps[2], path, BINS, **OPTIONS, on_step=killed)
+    assert read(path)["dem"].data.compute().shape[1] in (2, 3)
+    monkeypatch.undo()
+    batch_invert(steps[2], path, BINS, **OPTIONS)
+    np.testing.assert_array_equal(read(path)["dem"].data, read(store)["dem"].data)
+
+
+@pytest.mark.parametrize("outputs", [("chi_squared",), ("temperature_resolution", "predicted_intensity")])
+def test_outputs_without_a_dem(series_folder, store, tmp_path, outputs):
+    path = tmp_path / "a.zarr"
+    for outcome in ("done", "kept"):
+        report = batch_invert(series_folder, path, BINS, outputs=outputs, **OPTIONS)
+        assert [step.outcome for step in report.steps] == 3 * [outcome]
+    result = read(path)
+    assert set(result) == {*outputs, "status"}
+    for key in outputs:
+        np.testing.assert_array_equal(result[key].data, read(store)[key].data)
+    with pytest.raises(ValueError, match=rf"outputs is {outputs[0]}.* there and dem, dem_uncertainty, .* now"):
+        batch_invert(series_folder, path, BINS, **OPTIONS)
+
+
+# ---- settings
+
+
+def test_same_settings_in_other_words(series_folder, store, tmp_path):
+    path = Path(shutil.copytree(store, tmp_path / "a.zarr"))
+    prepare_options = {"n_sample": np.int64(16), "saturation": 15000.0, "align": True}
+    same = {
+        "tolerance": 0.2 * u.min,
+        "prepare_options": prepare_options,
+        "response_options": {"eve": True},
+        "positivity": "relax",
+        "chi_squared_target": 0.1 + 0.2 + 0.7,
+        "dtype": "float32",
+        "backend": "numpy",
+        "progress": False,
+        "memory_limit": 1 * u.Gbyte,
+    }
+    bins = np.logspace(5.6, 7.4, 10) * u.K
+    assert not np.array_equal(bins, BINS)
+    report = batch_invert(series_folder, path, bins, **same)
+    assert [step.outcome for step in report.steps] == 3 * ["kept"]
+    assert files_of(path) == files_of(store)
+    for change in ({"tolerance": 12.001 * u.s}, {"chi_squared_target": 1 + 1e-9}, {"n_refinements": 1}):
+        with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
+            batch_invert(series_folder, path, bins, **same | change)
+    with pytest.raises(ValueError, match="other settings: temperature_bin_edges is 10 values from 398107 K to"):
+        batch_invert(series_folder, path, bins * (1 + 1e-9), **same)
+
+
+def test_every_option_either_changes_values_or_does_not():
+    """A new option of these functions has to be put on one side."""
+    options = set(inspect.signature(invert).parameters)
+    no_settings = {"data", "response", "temperature_bin_edges", "backend", "workers", "memory_limit", "progress"}
+    assert options == set(batch._SETTINGS) | no_settings | {"channels", "outputs"}  # which the result tells
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (1.0, 1 + 1e-15, True),
+        (1.0, 1 + 1e-11, False),
+        (0, 1e-300, False),
+        (1, True, False),
+        (1, "1", False),
+        (None, 0, False),
+        ((1, [2.0, "a"]), [1, (2, "a")], True),
+        ({"a": 1.0}, {"a": 1}, True),
+        ({"a": 1.0}, {"b": 1.0}, False),
+        (1 * u.km, 1000 * u.m, True),
+        (1 * u.km, 1000, False),
+        (1 * u.km, 1000 * u.s, False),
+        (np.array([1.0, np.nan]), np.array([1, np.nan]), True),
+        (np.array([1.0, 2]), np.array([1.0]), False),
+        (np.array([True]), np.array([False]), False),
+        (np.array(["a"]), np.array(["a"]), True),
+        (np.array(["a"]), "a", False),
+        (Time("2014-01-01"), Time("2014-01-01"), True),
+        (Time("2014-01-01"), Time("2014-01-02"), False),
+        (np.zeros(30000), np.zeros(30000), True),
+    ],
+)
+def test_what_is_the_same(one, other, is_same):
+    one, other = (_archive._setting("a", value) for value in (one, other))
+    assert _archive._is_same(one, other) == is_same
+    assert _archive._is_same(_archive._shown(one), one)
 
 
 # ---- clusters

@@ -38,9 +38,9 @@ def cache(tmp_path, monkeypatch):
     forget()
 
 
-def small_run():
+def small_run(options=Options()):  # noqa: B008 (it does not change)
     K, dlogt, logt = instrument(2, 6)
-    return run_on_cpu(*pixels(K, logt, 20), K, dlogt, logt, Options())
+    return run_on_cpu(*pixels(K, logt, 20), K, dlogt, logt, options)
 
 
 def count_compilations(monkeypatch):
@@ -50,12 +50,13 @@ def count_compilations(monkeypatch):
     return calls
 
 
-def test_machine_code_is_kept_on_disk(cache, monkeypatch):
+@pytest.mark.parametrize("options", [Options(), Options(outputs=("dem",)), Options(outputs=())])
+def test_machine_code_is_kept_on_disk(cache, monkeypatch, options):
     calls = count_compilations(monkeypatch)
-    before = small_run()
+    before = small_run(options)
     assert len(list(cache.iterdir())) == len(calls) == 1
     forget()
-    assert_identical(before, small_run())
+    assert_identical(before, small_run(options))
     assert len(calls) == 1
 
 

@@ -73,7 +73,8 @@ class SelfTest:
         solution = invert_arrays(
             np.where(good, intensity, 0.0), np.where(good, sigma, 1.0), self._tables, self._plan, weight
         )
-        return np.concatenate([np.reshape(getattr(solution, n), (-1, self._n_pixels)) for n in self._shapes])
+        rows = [np.reshape(getattr(solution, n), (-1, self._n_pixels)) for n in self._shapes]
+        return np.concatenate(rows, dtype=float)  # also where there is the status alone
 
     def find_fault(self, solve, expected):
         """

@@ -1,0 +1,342 @@
+"""No fault of a disk or of a name loses what was there, and none is read as if nothing had happened."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from file_faults import Faults, content, file_size, small_results, snapshot
+
+import asdf
+import astropy.units as u
+from astropy.io import fits
+from sunpy.util.exceptions import SunpyUserWarning
+
+from sunpy_demreg import TemperatureResponse, _fits_stream, invert, read, write
+from sunpy_demreg._atomic import replaced
+
+BINS = 10 ** np.arange(5.6, 7.41, 0.3) * u.K
+posix = pytest.mark.skipif(os.name == "nt", reason="limits, links and permissions are those of POSIX")
+
+
+@pytest.fixture(scope="module")
+def results(small, response):
+    """Of a few pixels, with arrays of NumPy and of Dask."""
+    return small_results(small[:, :4, :5], response, BINS)
+
+
+@pytest.fixture
+def result(results):
+    return results[0]
+
+
+@posix
+def test_random_faults(results, tmp_path):
+    """What `validation/file_faults.py` does in hundreds."""
+    faults = Faults(tmp_path, *results, np.random.default_rng(1))
+    outcomes = [faults.one() for _ in range(40)]
+    assert {kind for kind, _, _ in outcomes} >= {"flipped_bit", "cut_file", "full_disk", "foreign_folder"}
+    assert sum("refused" in outcome for _, _, outcome in outcomes) > 25
+
+
+# ---- what is replaced
+
+
+def test_only_our_stores_are_replaced(result, tmp_path):
+    path = tmp_path / "thesis.zarr"
+    path.mkdir()
+    (path / "chapter.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"`path` .*thesis.zarr' is kept: it is a folder, but not a store that"):
+        write(result, path, overwrite=True)
+    assert [p.name for p in path.iterdir()] == ["chapter.tex"]
+    zarr.create_group(tmp_path / "other.zarr", attributes={"format": "mine"})
+    with pytest.raises(FileExistsError, match="not a store that sunpy_demreg wrote"):
+        write(result, tmp_path / "other.zarr", overwrite=True)
+    write(result, tmp_path / "ours.zarr")
+    (tmp_path / "ours.zarr" / "notes.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"it holds notes\.txt, which sunpy_demreg did not write"):
+        write(result, tmp_path / "ours.zarr", overwrite=True)
+    (tmp_path / "ours.zarr" / "notes.txt").unlink()
+    write(result, tmp_path / "ours.zarr", overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.zarr", "ours.zarr", "thesis.zarr"]
+
+
+def test_no_folder_takes_the_place_of_a_file(result, tmp_path):
+    path = tmp_path / "a.zarr"
+    path.write_text("precious")
+    with pytest.raises(NotADirectoryError, match=r"`path` .*a.zarr' is a file, not a folder"):
+        write(result, path, overwrite=True)
+    with pytest.raises(FileExistsError):
+        write(result, path)
+    assert path.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@posix
+def test_nothing_but_files_is_replaced_by_files(result, tmp_path):
+    os.mkfifo(tmp_path / "pipe.fits")
+    with pytest.raises(FileExistsError, match="not a file that could be replaced"):
+        write(result, tmp_path / "pipe.fits", overwrite=True)
+    (tmp_path / "folder.ecsv").mkdir()
+    curve = TemperatureResponse.from_arrays(["a"], [1, 2] * u.MK, [[1, 2]] * u.Unit("DN cm5 / (pix s)"))
+    with pytest.raises(IsADirectoryError, match=r"`path` .* is a folder: name a file in it"):
+        curve.write(tmp_path / "folder.ecsv", overwrite=True)
+    assert (tmp_path / "pipe.fits").is_fifo()
+
+
+@posix
+@pytest.mark.parametrize("ending", [".fits", ".zarr"])
+def test_links_stay_and_their_targets_are_replaced(result, tmp_path, ending):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / f"real{ending}", tmp_path / f"link{ending}"
+    link.symlink_to(target)
+    for overwrite in (False, True):
+        write(result, link, overwrite=overwrite)
+        assert link.is_symlink()
+        assert content(read(target)) == content(read(link))
+        assert [p.name for p in (tmp_path / "disk").iterdir()] == [target.name]
+
+
+def test_what_a_killed_program_left_is_in_nobodys_way(result, tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda n: "00")
+    (tmp_path / ".00.part.fits").touch()
+    with pytest.raises(FileExistsError):  # even if chance has it
+        write(result, tmp_path / "a.fits")
+    monkeypatch.undo()
+    write(result, tmp_path / "a.fits")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".00.part.fits", "a.fits"]
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_old_store_is_back_if_it_cannot_be_replaced(result, tmp_path, monkeypatch, step):
+    path, rename = tmp_path / "a.zarr", os.rename
+    write(result, path)
+    before, calls = snapshot(path), []
+
+    def fail(source, target):
+        calls.append(source)
+        if len(calls) == step + 1:
+            raise PermissionError(errno.EACCES, "denied", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    if step < 2:
+        with pytest.raises(PermissionError):
+            write(result, path, overwrite=True)
+        assert snapshot(path) == before
+    else:
+        write(result, path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_store_that_becomes_another_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / "precious").touch()
+    answers = iter([None, "it is not ours by now"])
+    with (
+        pytest.raises(FileExistsError, match="not ours by now"),
+        replaced(path, overwrite=True, foreign=lambda folder: next(answers)) as part,
+    ):
+        (part / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["precious"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_cannot_be_removed_is_named(result, tmp_path, monkeypatch):
+    path, rmtree = tmp_path / "a.zarr", shutil.rmtree
+    write(result, path)
+
+    def fail(folder, ignore_errors=False):
+        if ".old" in str(folder):
+            raise PermissionError(errno.EACCES, "denied", str(folder))
+        rmtree(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    with pytest.warns(
+        SunpyUserWarning, match=r"is replaced, but what it was cannot be removed .* remove .*\.old\.zarr'"
+    ):
+        write(result, path, overwrite=True)
+    assert content(read(path)) == content(result) | {"meta": content(read(path))["meta"]}
+
+
+@posix
+def test_response_that_cannot_be_written_keeps_the_old_one(response, tmp_path):
+    path = tmp_path / "a.ecsv"
+    response.write(path)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="nothing is written") as caught, file_size(5000):
+        response.write(path, overwrite=True)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ecsv"]
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        response.write(path)
+    with pytest.raises(FileNotFoundError, match=r"`path` names the folder .*absent', which does not exist"):
+        response.write(tmp_path / "absent" / "a.ecsv")
+
+
+# ---- full disks
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 100 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["eager", "lazy"])
+@pytest.mark.parametrize("ending", [".fits", ".fits.gz", ".asdf", ".zarr"])
+def test_really_full_disk(small, response, small_disk, ending, kind):
+    edges = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
+    result = small_results(small, response, edges)[kind == "lazy"]
+    part = result[:2, :3]
+    path = small_disk / f"a{ending}"
+    (small_disk / "filler").write_bytes(bytes(80_000))
+    with pytest.raises(OSError, match=f"a{ending}"):
+        write(result, path)
+    assert [p.name for p in small_disk.iterdir()] == ["filler"]
+    (small_disk / "filler").unlink()
+    if ending == ".fits.gz":  # what has room is written
+        write(part, path)
+        np.testing.assert_array_equal(read(path)["dem"].data, part["dem"].data)
+
+
+def test_lazy_images_are_given_room_before_anything_is_computed(results, tmp_path, monkeypatch):
+    computed = []
+
+    def full(file, start, n_bytes):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr("dask.array.store", lambda *args, **options: computed.append(1))
+    with pytest.raises(OSError, match=r"No space left on device: nothing is written.*a\.fits") as caught:
+        write(results[1], tmp_path / "a.fits")
+    assert caught.value.errno == errno.ENOSPC
+    assert not computed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lack", ["no such function", "not on this file system"])
+def test_room_is_made_of_zeros_elsewhere(results, tmp_path, monkeypatch, lack):
+    def unable(file, start, n_bytes):
+        raise OSError(errno.EOPNOTSUPP, "unable")
+
+    monkeypatch.setattr(os, "posix_fallocate", unable, raising=False)
+    if lack == "no such function":
+        monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(_fits_stream, "_ZEROS", bytes(1000))
+    write(results[1], tmp_path / "a.fits")
+    np.testing.assert_array_equal(read(tmp_path / "a.fits")["dem"].data, results[0]["dem"].data)
+
+
+# ---- what is verified
+
+
+def test_every_header_of_a_fits_file_has_a_checksum(results, tmp_path):
+    for number, result in enumerate(results):
+        path = tmp_path / f"{number}.fits"
+        write(result, path)
+        with fits.open(path) as hdus:
+            assert {(hdu.verify_checksum(), hdu.verify_datasum()) for hdu in hdus} == {(1, 1)}
+        data = path.read_bytes()
+        # A checksum that is not recognized any more is one that is missing.
+        for place in (data.index(b"CHECKSUM"), data.rindex(b"CHECKSUM")):
+            (tmp_path / "bad.fits").write_bytes(data[:place] + b"CHECKSAM" + data[place + 8 :])
+            with pytest.raises(ValueError, match="has no checksum"):
+                read(tmp_path / "bad.fits")
+
+
+def test_mask_that_is_cut_off_is_missed(results, tmp_path):
+    result = results[1].copy()
+    result["dem"].mask = result["dem"].data < 0
+    path = tmp_path / "a.fits"
+    write(result, path)
+    with fits.open(path) as hdus:
+        assert hdus[-1].name.endswith("MASK")
+        place = hdus.fileinfo(-1)["hdrLoc"]
+    path.write_bytes(path.read_bytes()[:place])
+    with pytest.raises(ValueError, match="MASK"):
+        read(path)
+
+
+def test_text_of_an_asdf_file_is_verified(result, tmp_path):
+    path = tmp_path / "a.asdf"
+    write(result, path)
+    data = path.read_bytes()
+    n_refused = 0
+    for place in np.random.default_rng(0).integers(data.index(b"asdf_library"), data.index(b"\xd3BLK"), 20):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(ValueError, match=r"`path` .* is damaged"):
+            read(path)
+        n_refused += 1
+    assert n_refused == 20
+    # The checksum does not keep others from opening it.
+    path.write_bytes(data)
+    with asdf.open(path) as file:
+        assert file["result"]["dem"].data.shape == result["dem"].data.shape
+
+
+def test_lost_chunk_is_missed(results, tmp_path):
+    path = tmp_path / "a.zarr"
+    write(results[1], path)
+    (path / "dem" / "c" / "0" / "0" / "1").unlink()
+    lazy = read(path)
+    with pytest.raises(ValueError, match=r"`path` .*a\.zarr' is damaged: dem cannot be read .*'c/0/0/1'"):
+        lazy["dem"].data.compute()
+    np.testing.assert_array_equal(lazy["status"].data, results[0]["status"].data)
+    (path / "temperature_edge" / "c" / "0").unlink()
+    with pytest.raises(ValueError, match=r"`path` .* is damaged"):
+        read(path)
+
+
+def test_chunks_of_nothing_but_the_fill_value_are_there(small, response, tmp_path):
+    data = small.data[:, :2, :3].copy()
+    data[:, 0] = np.nan
+    cube = small[:, :2, :3]
+    with pytest.warns(SunpyUserWarning, match="3 of 6"):
+        result = invert(data * small.unit, response, BINS, uncertainty=cube.uncertainty.array * small.unit)
+    write(result, tmp_path / "a.zarr")
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr")["dem"].data, result["dem"].data)
+
+
+@pytest.mark.parametrize("ending", [".fits", ".asdf", ".zarr"])
+def test_all_formats_give_the_same_warning(result, tmp_path, ending):
+    odd = result.copy()
+    odd.meta = result.meta | {"odd": np.array([1j])}
+    with pytest.warns(SunpyUserWarning, match=r"only the text is written: meta\['odd'\]") as record:
+        write(odd, tmp_path / f"a{ending}")
+    assert len(record) == 1
+    assert record[0].filename == __file__
+
+
+@pytest.mark.parametrize("outputs", [("chi_squared",), ("temperature_resolution", "intensity")])
+@pytest.mark.parametrize("ending", [".fits", ".asdf", ".zarr"])
+def test_results_without_a_dem(small, response, tmp_path, outputs, ending):
+    result = invert(small, response, BINS, outputs=outputs)
+    write(result, tmp_path / f"a{ending}")
+    back = read(tmp_path / f"a{ending}")
+    assert set(back) == {*outputs, "status"}
+    for key, cube in result.items():
+        np.testing.assert_array_equal(back[key].data, cube.data)
+
+
+def test_names_without_a_folder(tmp_path):
+    code = "from pathlib import Path; from sunpy_demreg._atomic import replaced\n"
+    code += "with replaced('a.txt') as part: part.write_text('new')\nprint(Path('a.txt').read_text())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout == "new\n"
+    assert [Path(p).name for p in os.listdir(tmp_path)] == ["a.txt"]
