@@ -27,10 +27,29 @@ double table[{_TABLE}];
 #define __global__ static
 #define __device__
 #define __forceinline__
+#define __noinline__
 #define __shared__
-#define __launch_bounds__(n)
+#define __launch_bounds__(threads, blocks)
 #define __syncthreads() _Pragma("omp barrier")
-static inline double __longlong_as_double(long long bits) {{ double x; std::memcpy(&x, &bits, 8); return x; }}
+template <class To, class From> static inline To bits_of(From x) {{ To y; std::memcpy(&y, &x, sizeof y); return y; }}
+static inline double __longlong_as_double(long long bits) {{ return bits_of<double>(bits); }}
+static inline long long __double_as_longlong(double x) {{ return bits_of<long long>(x); }}
+static inline int __float_as_int(float x) {{ return bits_of<int>(x); }}
+static inline unsigned __float_as_uint(float x) {{ return bits_of<unsigned>(x); }}
+static inline unsigned __funnelshift_l(unsigned low, unsigned high, int n) {{ return high << n | low >> (32 - n); }}
+static inline int __clz(unsigned x) {{ return x ? __builtin_clz(x) : 32; }}
+static inline int __ffs(int x) {{ return __builtin_ffs(x); }}
+struct alignas(16) float4 {{ float x, y, z, w; }};
+template <class T> static void atomicMax(T *at, T value)
+{{
+#pragma omp critical
+    *at = *at < value ? value : *at;
+}}
+// As of a device: of the result, the upper half; of what is subnormal, zero.
+static double flushed(double x) {{ return std::fabs(x) < 2.2250738585072014e-308 ? std::copysign(0.0, x) : x; }}
+static double upper_half(double x) {{ return __longlong_as_double(__double_as_longlong(flushed(x)) & ~0xffffffffll); }}
+static double approximate_reciprocal(double x) {{ return upper_half(1.0 / flushed(x)); }}
+static double approximate_reciprocal_root(double x) {{ return upper_half(1.0 / std::sqrt(flushed(x))); }}
 """
 _LAUNCH = """
 template <class... P, std::size_t... I>
@@ -57,7 +76,7 @@ static void launch_all(void (*kernel)(P...), unsigned grid_x, unsigned grid_y, u
 
 extern "C" long launch(unsigned grid_x, unsigned grid_y, unsigned block, void **arguments, long shared)
 {
-    launch_all(invert, grid_x, grid_y, block, arguments);
+    launch_all(KERNEL, grid_x, grid_y, block, arguments);
     long used = sizeof table / sizeof *table;
     while (used && std::isnan(table[used - 1])) --used;
     return used * (long)sizeof *table <= shared;
@@ -65,9 +84,9 @@ extern "C" long launch(unsigned grid_x, unsigned grid_y, unsigned block, void **
 """
 
 
-def _text(source):
+def _text(source, name):
     source = source.replace('extern "C" __global__', "__global__")
-    return SHIM + source + _LAUNCH
+    return SHIM + source + _LAUNCH.replace("KERNEL", name)
 
 
 @cache
@@ -78,14 +97,14 @@ def _folder():
 
 
 @cache
-def compiled(source):
-    """``launch(grid x, grid y, block, arguments, bytes of shared memory)`` tells whether these bytes were enough."""
+def compiled(source, name):
+    """Of a kernel, ``launch(grid x, grid y, block, arguments, bytes of shared memory)``: whether these were enough."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++, to run the text of the GPU's kernel on the processor at hand")
     stem = _folder() / hashlib.sha256(source.encode()).hexdigest()[:16]
     path = stem.with_suffix(".cpp")
-    path.write_text(_text(source), encoding="utf-8")
+    path.write_text(_text(source, name), encoding="utf-8")
     # A product may be fused with the sum that takes it up, as on a device.
     flags = ["-std=c++17", "-O1", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC", "-w"]
     library = stem.with_suffix(".so")

@@ -7,6 +7,7 @@ the stream is waited for, not before; memory is limited; kernels are compiled fr
 
 import ctypes
 import sys
+import threading
 import types
 import weakref
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 import sunpy_demreg._engines  # noqa: F401 - from which `gpu` is forgotten
 
 _DEFAULT_SHARED = 48 * 1024
+_ONE_AFTER_THE_OTHER = threading.Lock()  # of kernels, which know one block at a time
+_ENGINE = ("gpu", "_streams", "_page_locked")  # which know the CuPy that they were imported with
 
 
 class OutOfMemoryError(MemoryError):
@@ -41,9 +44,18 @@ class State:
         self.n_devices, self.capability, self.total = 1, "90", 2**30
         self.used, self.largest_use, self.log = 0, 0, []
         self.shared_optin, self.n_multiprocessors = 227 * 1024, 4
-        self.compile_error = None
+        self.compile_error, self.cannot_register = None, False
         self.default_stream = Stream()
-        self.current = self.default_stream
+        self._of_thread, self.registered = threading.local(), set()
+
+    @property
+    def current(self):
+        """Stream of this thread."""
+        return getattr(self._of_thread, "stream", self.default_stream)
+
+    @current.setter
+    def current(self, stream):
+        self._of_thread.stream = stream
 
     def take(self, size):
         if self.used + size > self.total:
@@ -221,8 +233,7 @@ class RawKernel:
     """The kernel, compiled by the compiler of the host."""
 
     def __init__(self, code, name, options=()):
-        assert name == "invert"
-        self.code = code
+        self.code, self.name = code, name
         self._shared = _DEFAULT_SHARED
 
     @property
@@ -233,7 +244,7 @@ class RawKernel:
     def max_dynamic_shared_size_bytes(self, size):
         if state.compile_error:
             raise CompileException(state.compile_error)
-        compiled(self.code)
+        compiled(self.code, self.name)
         assert size <= state.shared_optin
         self._shared = size
 
@@ -244,13 +255,14 @@ class RawKernel:
         assert 0 < grid[0] < 2**31
         assert 0 < grid[1] < 2**16
         values = [self._argument(arg) for arg in args]
-        launch, stream = compiled(self.code), state.current
+        launch, stream = compiled(self.code, self.name), state.current
 
         def run(args=args):  # which live until then
             pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-            assert launch(*grid, block[0], pointers, shared_mem), "more shared memory was used than asked for"
+            with _ONE_AFTER_THE_OTHER:
+                assert launch(*grid, block[0], pointers, shared_mem), "more shared memory was used than asked for"
 
-        state.log.append((grid, stream))
+        state.log.append((self.name, grid, stream))
         _on_stream(run)
 
     @staticmethod
@@ -258,6 +270,9 @@ class RawKernel:
         if isinstance(arg, ndarray):
             assert arg.flags.c_contiguous
             return ctypes.c_void_p(arg._array.ctypes.data)
+        if isinstance(arg, np.ndarray):  # of one element, which CuPy passes by value
+            assert arg.shape == ()
+            return (ctypes.c_char * arg.nbytes).from_buffer_copy(arg)
         assert type(arg) is int  # which CuPy takes for a long long
         return ctypes.c_longlong(arg)
 
@@ -306,9 +321,14 @@ state = None
 def installed(monkeypatch):
     """As the modules ``cupy`` and ``cupyx``, and what array-api-compat makes of them; with a new device."""
     global state
-    state = types.SimpleNamespace(current=None)
     state = State()
-    runtime = _module("runtime", CUDARuntimeError=CUDARuntimeError, getDeviceCount=_device_count)
+    runtime = _module(
+        "runtime",
+        CUDARuntimeError=CUDARuntimeError,
+        getDeviceCount=_device_count,
+        hostRegister=_register,
+        hostUnregister=_unregister,
+    )
     cuda = _module(
         "cupy.cuda",
         Device=Device,
@@ -328,20 +348,19 @@ def installed(monkeypatch):
         asnumpy=lambda a: a.get(),
         get_default_memory_pool=_Pool,
     )
-    cupyx = _module("cupyx", empty_pinned=lambda shape, dtype=float: np.full(shape, 55, dtype))
-    for name, module in (("cupy", cupy), ("cupyx", cupyx), ("array_api_compat.cupy", _namespace)):
+    for name, module in (("cupy", cupy), ("array_api_compat.cupy", _namespace)):
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(array_api_compat, "cupy", _namespace, raising=False)
     forget_engine(monkeypatch)
     yield state
-    for name in ("gpu", "_streams"):
+    for name in _ENGINE:
         sys.modules.pop(f"sunpy_demreg._engines.{name}", None)
         vars(sys.modules["sunpy_demreg._engines"]).pop(name, None)
 
 
 def forget_engine(monkeypatch):
-    """It knows the CuPy that it was imported with."""
-    for name in ("gpu", "_streams"):
+    """So that it is imported again."""
+    for name in _ENGINE:
         monkeypatch.delitem(sys.modules, f"sunpy_demreg._engines.{name}", raising=False)
         monkeypatch.delattr(sys.modules["sunpy_demreg._engines"], name, raising=False)
 
@@ -350,3 +369,14 @@ def _device_count():
     if not state.n_devices:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
     return state.n_devices
+
+
+def _register(pointer, size, flags):
+    if state.cannot_register:
+        raise CUDARuntimeError("cudaErrorNotSupported: operation not supported")
+    assert pointer not in state.registered
+    state.registered.add(pointer)
+
+
+def _unregister(pointer):
+    state.registered.discard(pointer)

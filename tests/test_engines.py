@@ -55,7 +55,7 @@ def run_on_gpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, func
     status = np.zeros(g.shape[1], np.int32) if status is None else status
     into = Solution(*(None if a is None else cupy.asarray(a) for a in empty_solution(g, K, options, functional)))
     solver = gpu.Solver(K, dlogt, logt, options, weight, functional)
-    assert solver.kernel is not None
+    assert solver.kernels
     there = [None if a is None else cupy.asarray(a) for a in (g, sigma, status, weight)]
     _streams.solve_on_device(solver, *there[:3], into, there[3] if weight is not None and weight.ndim > 1 else None)
     return Solution(*(None if a is None else a.get() for a in into))

@@ -1,12 +1,17 @@
 """The GPU engine through a stand-in for CuPy, whose kernels run on the processor at hand: launches, streams, errors."""
 
+import gc
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import fake_cupy
 import numpy as np
 import pytest
 from synthetic import instrument, pixels
 
 from sunpy_demreg import _execute
-from sunpy_demreg._regularization import Options, solve
+from sunpy_demreg._regularization import Options, Solution, solve
 from sunpy_demreg._status import Status
 
 
@@ -16,12 +21,22 @@ def device(monkeypatch):
         yield state
 
 
+@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def anywhere(request, monkeypatch):
+    """What needs to know nothing of the stand-in is tested on a real device too, where there is one."""
+    if request.param == "device":
+        yield
+    else:
+        with fake_cupy.installed(monkeypatch):
+            yield
+
+
 @pytest.fixture
 def batches(device, monkeypatch):
     """Small ones; so many pixels are in each that is launched."""
     from sunpy_demreg._engines import _streams
 
-    monkeypatch.setattr(_streams, "_MOST_PIXELS", 400)
+    monkeypatch.setattr(_streams, "_SMALL_PART", 400)
     monkeypatch.setattr(_streams, "_LEAST_PIXELS", 64)
     return _streams
 
@@ -38,6 +53,10 @@ def problem():
     with np.errstate(all="ignore"):
         status = _execute.classify(g, sigma)
         return g, sigma, status, K, dlogt, logt, Options()
+
+
+def _grids(device, name):
+    return [grid for kernel, grid, _ in device.log if kernel == name]
 
 
 def assert_close(ours, truth, tolerance=1e-9):
@@ -62,10 +81,10 @@ def test_host_arrays_go_through_in_batches(batches, device, problem):
     for array, copy in zip(problem, before, strict=False):
         np.testing.assert_array_equal(array, copy)
     assert {int(bit) for bit in (Status.NOT_POSITIVE, Status.NO_SIGNAL)} <= set(ours.status.ravel().tolist())
-    launches, streams = zip(*device.log, strict=True)
-    assert len(launches) == 8  # of 400 pixels and the rest
-    assert set(streams[::2]).isdisjoint(streams[1::2])  # on two streams in turn
-    assert len(set(streams)) == 2
+    names, _, streams = zip(*device.log, strict=True)
+    assert names == ("solve", "errors") * 8  # of 400 pixels and the rest
+    assert streams[::2] == streams[1::2]
+    assert [streams[::2].index(stream) for stream in streams[::2]] == [0, 1, 2, 0, 1, 2, 0, 1]  # on three in turn
     assert device.default_stream not in streams
 
 
@@ -73,7 +92,7 @@ def test_memory_is_bounded_by_what_is_free(batches, device, problem):
     device.total = 300_000
     ours = _execute.run(*problem, backend="cupy")
     assert_close(ours, _execute.run(*problem, backend="cpu"))
-    assert len(device.log) > 10
+    assert len(device.log) > 2 * 8
     assert device.largest_use < 300_000
 
 
@@ -83,7 +102,7 @@ def test_batch_that_finds_no_memory_is_halved(batches, device, problem, monkeypa
     device.total = 300_000
     ours = _execute.run(*problem, backend="cupy")
     assert_close(ours, _execute.run(*problem, backend="cpu"))
-    assert {-(-400 // 128)} != {grid[0] for grid, _ in device.log}
+    assert len(_grids(device, "solve")) > 8
 
 
 def test_out_of_memory_at_the_smallest_batch_is_told(batches, device, problem):
@@ -105,10 +124,88 @@ def test_error_leaves_nothing_in_flight(batches, device, problem):
     into = _execute._empty_solution(arrays[0], (*rest, None, None), "float64")
     blocks = batches.stream(solver, *arrays, into)
     assert next(blocks) == slice(0, 400)
-    streams = [stream for _, stream in device.log]
+    deadline = time.monotonic() + 10
+    while len(device.log) < 2 * 4 and time.monotonic() < deadline:
+        time.sleep(0.01)  # until the other thread has filled all batches again
+    streams = [stream for *_, stream in device.log]
     assert any(stream.queue for stream in streams)
     blocks.close()
     assert not any(stream.queue for stream in streams)
+    assert not any(thread.name == "sunpy_demreg-gpu" for thread in threading.enumerate())
+
+
+def test_error_on_the_way_there_is_told(batches, device, problem, monkeypatch):
+    """Of the other thread; and it ends."""
+    from sunpy_demreg._engines import gpu
+
+    def fail(self, *args):
+        raise CompileError("of a kernel")
+
+    class CompileError(Exception):
+        pass
+
+    monkeypatch.setattr(gpu.Solver, "__call__", fail)
+    with pytest.raises(CompileError, match="of a kernel"):
+        _execute.run(*problem, backend="cupy")
+    assert not any(thread.name == "sunpy_demreg-gpu" for thread in threading.enumerate())
+
+
+def test_page_locked_memory_is_used_again(batches, device, problem):
+    truth = _execute.run(*problem, backend="cpu")
+    for _ in range(3):
+        assert_close(_execute.run(*problem, backend="cupy"), truth)
+        assert len(device.registered) == 3
+    device.cannot_register = True
+    batches._page_locked.__init__(0)  # which keeps nothing
+    assert_close(_execute.run(*problem, backend="cupy"), truth)
+    gc.collect()
+    assert not device.registered
+
+
+def test_pixels_are_solved_in_parts_that_the_workspace_holds(device, problem, monkeypatch):
+    """To the last bit the same; and in smaller parts where there is less memory than that."""
+    import cupy
+
+    from sunpy_demreg._engines import gpu
+
+    there = [cupy.asarray(a) for a in problem[:3]]
+    whole = _execute.run(*there, *problem[3:], backend="cupy")
+    monkeypatch.setattr(gpu, "_WORKSPACE", 200_000)
+    parts = _execute.run(*there, *problem[3:], backend="cupy")
+    assert len(_grids(device, "solve")) == 1 + 3
+    device.total = device.used + 3000 * (3 * 12 + 4 + 2) * 8 + 3000 * 4 + 100_000
+    monkeypatch.setattr(gpu, "_LEAST_WORKSPACE", 16)
+    few = _execute.run(*there, *problem[3:], backend="cupy")
+    for a, b, c in zip(whole, parts, few, strict=True):
+        if a is not None:
+            np.testing.assert_array_equal(a.get(), b.get())
+            np.testing.assert_array_equal(a.get(), c.get())
+
+
+def test_no_memory_for_the_workspace_is_told(device, problem):
+    import cupy
+
+    there = [cupy.asarray(a) for a in problem[:3]]
+    device.total = device.used + 3000 * (3 * 12 + 6 + 2) * 8
+    with pytest.raises(MemoryError, match=r"no memory to solve 3000 pixels.*arrays of the host.*as it was"):
+        _execute.run(*there, *problem[3:], backend="cupy")
+
+
+@pytest.mark.parametrize("extreme", [1e-310, 1e-300, 1e300])
+def test_quotients_that_break_are_solved_on_the_host(device, extreme):
+    """Where a fast reciprocal or root is not a number, the answer is still that of the plain arrays."""
+    K, dlogt, logt = instrument(4, 12)
+    g, sigma = pixels(K, logt, 50)
+    g[:, ::5] *= extreme
+    sigma[:, ::5] *= extreme
+    sigma[1, 3] = extreme
+    status = np.zeros(50, np.int32)
+    with np.errstate(all="ignore"):
+        truth, ours = (_execute.run(g, sigma, status, K, dlogt, logt, Options(), backend=b) for b in ("numpy", "cupy"))
+    np.testing.assert_array_equal(ours.status, truth.status)
+    for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9 * np.nanmax(np.abs(b[..., 1])), err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -122,8 +219,7 @@ def test_device_arrays_stay_there(device, problem, dtype):
     assert_close(ours, _execute.run(*problem, backend="cpu", dtype=dtype), 1e-9 if dtype == "float64" else 1e-6)
     for a, b in zip(there, problem, strict=False):
         np.testing.assert_array_equal(a.get(), b)
-    [(_, stream)] = device.log
-    assert stream is device.default_stream
+    assert {stream for *_, stream in device.log} == {device.default_stream}
 
 
 def test_stream_of_the_user_is_respected(device, problem):
@@ -132,10 +228,10 @@ def test_stream_of_the_user_is_respected(device, problem):
     there = [cupy.asarray(a) for a in problem[:3]]
     with cupy.cuda.Stream() as stream:
         _execute.run(*there, *problem[3:], backend="cupy")
-    assert [used for _, used in device.log] == [stream]
+    assert {used for *_, used in device.log} == {stream}
 
 
-def test_status_is_classified_on_the_device(device, problem):
+def test_status_is_classified_on_the_device(anywhere, problem):
     import cupy
 
     mask = np.random.default_rng(0).random(problem[0].shape) < 0.1
@@ -159,7 +255,7 @@ def test_status_is_classified_on_the_device(device, problem):
     ],
     ids=str,
 )
-def test_every_option_and_output(batches, device, problem, where, options):
+def test_every_option_and_output(anywhere, problem, where, options):
     import cupy
 
     g, sigma, status, K, dlogt, logt, _ = problem
@@ -203,7 +299,7 @@ def test_what_the_kernel_lacks_is_left_to_plain_arrays(batches, device, where, w
     np.testing.assert_allclose(ours.dem, truth.dem, rtol=1e-6, atol=1e-9 * np.nanmax(truth.dem))
 
 
-def test_no_pixels(device, problem):
+def test_no_pixels(anywhere, problem):
     g, sigma, status, *rest = problem
     answer = _execute.run(g[:, :0], sigma[:, :0], status[:0], *rest, backend="cupy")
     assert answer.dem.shape == (12, 0, 100)
@@ -220,7 +316,8 @@ def test_few_pixels_share_out_the_bins(device):
     for n_multiprocessors in (1, 100):
         device.n_multiprocessors = 0 if n_multiprocessors == 1 else n_multiprocessors
         answers.append(_execute.run(*arrays, K, dlogt, logt, Options(), backend="cupy"))
-    assert [grid[1] for grid, _ in device.log] == [1, 6]
+    assert [grid[1] for grid in _grids(device, "solve")] == [1, 1]
+    assert [grid[1] for grid in _grids(device, "errors")] == [1, 6]
     for one, shared in zip(*answers, strict=True):
         if one is not None:
             np.testing.assert_array_equal(one.get(), shared.get())
@@ -257,13 +354,11 @@ def test_missing_cupy_is_told(monkeypatch, problem):
         _execute.run(*problem, backend="cupy")
 
 
-def test_mixed_arrays_are_told(device, problem):
+def test_mixed_arrays_are_told(anywhere, problem):
     import cupy
 
     g, sigma, status, *rest = problem
-    with pytest.raises(
-        TypeError, match=r"`data`, `status` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"
-    ):
+    with pytest.raises(TypeError, match=r"`data` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"):
         _execute.run(cupy.asarray(g), sigma, cupy.asarray(status), *rest, backend="cupy")
     with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
         _execute.run(*(cupy.asarray(a) for a in (g, sigma, status)), *rest, backend="cpu")
@@ -291,7 +386,7 @@ def test_plain_solution_is_the_truth_of_these_tests(problem):
 
 
 @pytest.fixture
-def there(device, small):
+def there(anywhere, small):
     """A corner of the bundled maps on the device; one value is NaN."""
     import cupy
 
@@ -359,3 +454,80 @@ def test_cubes_that_are_here_and_there_are_told(there, response, edges):
         invert(cube, response, edges, backend="cpu")
     with pytest.raises(TypeError, match=r"`data` is on the GPU.*but `weighting` on the host"):
         invert(cube, response, edges, weighting=np.ones((36, *cube.shape[1:])))
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+@pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
+def test_blocks_of_dask(there, response, edges, scheduler):
+    """Each goes through the GPU by itself; on threads, several at once."""
+    import dask
+    import dask.array as da
+
+    from astropy.nddata import StdDevUncertainty
+    from ndcube import NDCube
+
+    from sunpy_demreg import invert
+
+    cube = there[1]
+    data, sigma, mask = (da.from_array(a, chunks=(6, 3, 4)) for a in (cube.data, cube.uncertainty.array, cube.mask))
+    uncertainty = StdDevUncertainty(sigma, copy=False)
+    lazy = NDCube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
+    ours, truth = (invert(c, response, edges, backend=b) for c, b in ((lazy, "cupy"), (cube, "cpu")))
+    with dask.config.set(scheduler=scheduler):
+        for key in ("dem", "temperature_resolution", "status"):
+            np.testing.assert_allclose(ours[key].data.compute(), truth[key].data, rtol=1e-5, err_msg=key)
+
+
+def test_two_streams_at_once(anywhere, problem):
+    """From two threads, each with arrays and a problem of its own: each has its own memory on the way."""
+    import cupy
+
+    problems = [(*problem[:3], *instrument(4, m), Options()) for m in (12, 20)]
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in problems]
+
+    def solve_on(stream, problem):
+        with stream:
+            there = [cupy.asarray(a) for a in problem[:3]]
+            answers = [_execute.run(*there, *problem[3:], backend="cupy") for _ in range(5)]
+            return [Solution(*(None if a is None else a.get() for a in answer)) for answer in answers]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(solve_on, streams, problems))
+    for answers, one in zip(found, problems, strict=True):
+        truth = _execute.run(*one, backend="cpu")
+        for answer in answers:
+            assert_close(answer, truth)
+
+
+def test_memory_of_an_earlier_answer(anywhere, problem):
+    """Is where the next one is put."""
+    g, *rest = problem
+    first = _execute.run(*problem, backend="cupy")
+    second = _execute.run(2 * g, *rest, backend="cupy", out=first)
+    assert all(np.shares_memory(a, b) for a, b in zip(first, second, strict=True) if a is not None)
+    assert_close(second, _execute.run(2 * g, *rest, backend="cpu"))
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_what_does_not_fit_into_single_precision_is_flagged(anywhere, problem, where):
+    """As on the CPU: too large, and too small for all digits."""
+    import cupy
+
+    g, sigma, status = (a[..., :3, :] for a in problem[:3])
+    K, *rest = problem[3:]
+    factor = 10.0 ** np.where(np.arange(100) % 7 == 0, 20, np.where(np.arange(100) % 7 == 1, -60, 0))
+    arrays = g * factor, sigma * factor, status
+    rest = K * (1e-17 / K.max()), *rest
+    truth = _execute.run(*arrays, *rest, dtype="float32")
+    assert np.count_nonzero(truth.status & Status.FAILED) > 20
+    assert np.count_nonzero(truth.status & Status.UNSOLVED == 0) > 100
+    if where == "device":
+        arrays = [cupy.asarray(a) for a in arrays]
+    ours = _execute.run(*arrays, *rest, dtype="float32", backend="cupy")
+    if where == "device":
+        ours = Solution(*(None if a is None else a.get() for a in ours))
+    np.testing.assert_array_equal(ours.status, truth.status)
+    for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
+        if b is not None:
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.nanmax(b[..., 2::7]), err_msg=name)

@@ -537,3 +537,43 @@ def test_other_rules_fit_too(small, response, edges, options):
     if "parameter_choice" not in options:
         relaxed = (result["status"].data & int(Status.RELAXED)) != 0
         np.testing.assert_allclose(result["chi_squared"].data[~relaxed], 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+def test_result_in_the_memory_of_an_earlier_one(small, response, edges, backend):
+    brighter = small * 2
+    brighter.data[0, 1, 2] = np.nan
+    with pytest.warns(SunpyUserWarning, match="1 of 42 pixels"):
+        truth = invert(brighter, response, edges, backend=backend)
+    first = invert(small, response, edges, backend=backend)
+    with pytest.warns(SunpyUserWarning, match="1 of 42 pixels"):
+        second = invert(brighter, response, edges, backend=backend, out=first)
+    assert list(second) == list(truth)
+    for key, cube in truth.items():
+        np.testing.assert_array_equal(second[key].data, cube.data)
+        np.testing.assert_array_equal(second[key].mask, cube.mask)
+        assert np.shares_memory(second[key].data, first[key].data) == (key != "intensity")
+    assert np.shares_memory(second["dem"].uncertainty.array, first["dem"].uncertainty.array)
+
+
+def test_memory_of_another_kind_is_told(small, response, edges):
+    import dask.array as da
+
+    result = invert(small, response, edges)
+    for kind, words, kwargs in (
+        (TypeError, "must be a result of `invert`, but is of type ndarray", {"out": result["dem"].data}),
+        (ValueError, r"'dem' has the shape \(36, 3, 3\), not \(36, 6, 7\)", {"out": result[..., :3, :3]}),
+        (ValueError, "'dem' is float64, not float32: pass a whole result", {"out": result, "dtype": "float32"}),
+        (ValueError, "'covariance' is missing", {"out": result, "outputs": ("dem", "covariance")}),
+    ):
+        with pytest.raises(kind, match=words) as caught:
+            invert(small, response, edges, **kwargs)
+        assert caught.value.argument == "out"
+    with pytest.raises(ValueError, match="'dem' is part of another array"):
+        invert(small[:, :, :3], response, edges, out=result[..., :, :3])
+    result["status"].data.flags.writeable = False
+    with pytest.raises(ValueError, match="'status' may not be written to"):
+        invert(small, response, edges, out=result)
+    lazy = NDCube(da.from_array(small.data), small.wcs, uncertainty=small.uncertainty, unit=small.unit, meta=small.meta)
+    with pytest.raises(ValueError, match="`out` is for plain arrays, but those of `data` are Dask's"):
+        invert(lazy, response, edges, out=result)

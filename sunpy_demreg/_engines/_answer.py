@@ -36,7 +36,7 @@ def put_answer(problem, system, lam):
     z = problem.dual(x)
     operator = None
     if _OF_THE_OPERATOR.intersection(outputs):
-        operator = [[w_k * x_k for x_k, w_k in zip(row, w, strict=True)] for row in system.inverse(M, lam)]
+        operator = (_SplitOperator if M.is_split else _Operator)(problem, system.inverse(M, lam))
 
     def put_bin(j):
         v = M.get("weight", j)
@@ -55,7 +55,7 @@ def put_answer(problem, system, lam):
     if "emission_measure" in outputs:
         _put_emission_measures(problem, z, operator)
     if operator:
-        _put_errors(problem, lambda j: [M.project(o_i, j) for o_i in operator])
+        _put_errors(problem, operator)
     full = system.solution(lam)
     return _Answer(misfit, lam * lam * dot(full, full), least)
 
@@ -76,21 +76,57 @@ def _put_emission_measures(problem, z, operator):
         h = M.over_bins(terms, ("sum",) * problem.n)
         M.put_output("emission_measure", q, dot(h, z) * M.scalar("scale"))
         if "emission_measure_uncertainty" in problem.plan.outputs:
-            error = [dot(o_i, h) for o_i in operator]
+            error = operator.row(lambda o_i: dot(o_i, h))
             M.put_output("emission_measure_uncertainty", q, M.sqrt(dot(error, error)) * M.scalar("scale"))
 
     M.each_functional(put_functional)
 
 
-def _put_errors(problem, row):
+class _Operator:
+    """``O = (G + lam)^-1 / sigma``: row j of ``K^dagger``, without v, is ``O K_j``."""
+
+    def __init__(self, problem, inverse):
+        self._w = problem.inverse_sigma
+        self._rows = [[w_k * x_k for x_k, w_k in zip(row, self._w, strict=True)] for row in inverse]
+
+    def row(self, product):
+        """Of ``product(o_i)`` for each row of O."""
+        return [product(o_i) for o_i in self._rows]
+
+    def row_and_dual(self, product):
+        """The same row, and ``h = row / sigma``, what the columns of K multiply."""
+        row = self.row(product)
+        return row, [w_i * r_i for w_i, r_i in zip(self._w, row, strict=True)]
+
+
+class _SplitOperator:
+    """The same by the symmetric ``S = (G + lam)^-1 / (sigma sigma^T)``, half as many numbers: ``h = S K_j``."""
+
+    def __init__(self, problem, inverse):
+        self._M, n, w = problem.M, problem.n, problem.inverse_sigma
+        upper = {(i, k): w[i] * w[k] * inverse[i][k] for i in range(n) for k in range(i, n)}
+        self._rows = [[upper[min(i, k), max(i, k)] for k in range(n)] for i in range(n)]
+
+    def row(self, product):
+        return self.row_and_dual(product)[0]
+
+    def row_and_dual(self, product):
+        dual = [product(s_i) for s_i in self._rows]
+        return [self._M.sigma(i) * h_i for i, h_i in enumerate(dual)], dual
+
+
+def _put_errors(problem, operator):
     """
-    What each ``row(k)`` of ``K^dagger``, without v, gives: the errors of a bin, and how the DEM in it is spread.
+    What each row of ``K^dagger``, without v, gives: the errors of a bin, and how the DEM in it is spread.
 
     The noise has the covariance ``K^dagger K^daggerT``. Column k of the resolution matrix ``R = K^dagger A`` is the DEM
     that the data of a unit DEM in bin k alone give; both matrices are only stored where they are asked for.
     """
-    M, outputs, w = problem.M, problem.plan.outputs, problem.inverse_sigma
+    M, outputs = problem.M, problem.plan.outputs
     find_half_maxima = M.half_maximum_finder() if "temperature_resolution" in outputs else None
+
+    def at(j):
+        return lambda o_i: M.project(o_i, j)
 
     def put_column(name, k, element):
         def put_element(j):
@@ -101,13 +137,12 @@ def _put_errors(problem, row):
 
     def put_bin(k):
         """All but the width; what makes the column."""
-        row_k, v = row(k), M.get("weight", k)
+        (row_k, h), v = operator.row_and_dual(at(k)), M.get("weight", k)
         if "dem_uncertainty" in outputs:
             M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * M.scalar("scale"))
         if "covariance" in outputs:
             factor = v * (M.scalar("scale") * M.scalar("scale"))
-            put_column("covariance", k, lambda j: dot(row(j), row_k) * factor)
-        h = [w_i * r_i for w_i, r_i in zip(w, row_k, strict=True)]
+            put_column("covariance", k, lambda j: dot(operator.row(at(j)), row_k) * factor)
         if "resolution_matrix" in outputs:
             put_column("resolution_matrix", k, lambda j: M.project(h, j))
         return h
