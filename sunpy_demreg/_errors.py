@@ -3,7 +3,7 @@
 from functools import lru_cache
 from importlib import import_module
 
-__all__ = ["ArgumentError", "imported", "wrong"]
+__all__ = ["ArgumentError", "imported", "message_of", "wrong"]
 
 
 class ArgumentError(Exception):
@@ -21,13 +21,22 @@ class ArgumentError(Exception):
     """
 
     def __init__(self, name, problem):
-        super().__init__(f"`{name}`{'' if problem.startswith(':') else ' '}{problem}")
+        super().__init__(message_of(f"`{name}`", problem))
         self._name = name
         self.argument = name.partition("[")[0]
         self.problem = problem
 
+    def renamed(self, name):
+        """The same error, of the argument of another function through which this one came."""
+        return type(self)(self._name.replace(self.argument, name, 1), self.problem)
+
     def __reduce__(self):
         return type(self), (self._name, self.problem)
+
+
+def message_of(name, problem):
+    """The name and what follows it: a sentence about it, or behind a colon."""
+    return f"{name}{'' if problem.startswith(':') else ' '}{problem}"
 
 
 def wrong(kind, name, problem):

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from difflib import get_close_matches
 from numbers import Real
 from os import PathLike
@@ -15,6 +16,7 @@ __all__ = [
     "a_kind",
     "checked_axes",
     "checked_choice",
+    "checked_date",
     "checked_flag",
     "checked_keywords",
     "checked_list",
@@ -98,17 +100,28 @@ def checked_choice(name, value, choices, more=""):
 
 
 def checked_keywords(name, given, function, *, without=()):
-    """Keywords for a function of ours, in a dict; None stands for none."""
+    """
+    Keywords for a function of ours, in a dict; None stands for none.
+
+    Parameters
+    ----------
+    name : `str` or None
+        Of the argument that holds them; None where they were keywords themselves.
+    given : `dict`
+    function : callable
+    without : tuple of `str`, optional
+        Keywords that are not to be given.
+    """
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise wrong(TypeError, name, f"must be a dict of the options of `{function.__name__}`, but is {a_kind(given)}")
+        raise wrong(TypeError, name, f"must be a dict of options of `{function.__name__}`, but is {a_kind(given)}")
     parameters = inspect.signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without]
     for key in given:
         if key not in known:
-            rule = f"must be options of `{function.__name__}`, but {key!r} is none"
-            raise wrong(TypeError, name, f"{rule}{nearest(key, known)}: it has {', '.join(known)}")
+            rest = f"no option of `{function.__name__}`{nearest(key, known)}, which has {', '.join(known)}"
+            raise wrong(TypeError, name or key, f"has {key!r}, which is {rest}" if name else f"is {rest}")
     return given
 
 
@@ -120,7 +133,7 @@ def nearest(word, words):
 
 def checked_list(name, value, of, *, kinds=(list, tuple)):
     """A sequence that is not empty."""
-    if not isinstance(value, kinds):
+    if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
         raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
     if len(value) == 0:
         raise wrong(ValueError, name, f"must be a list {of}, but is empty")
@@ -153,6 +166,24 @@ def checked_path(name, value, of="a file name"):
         return Path(value).expanduser()
     except RuntimeError as err:
         raise wrong(ValueError, name, f"{str(value)!r} cannot be expanded: {err}") from err
+
+
+def checked_date(name, value):
+    """One date, as a Time, of whatever sunpy takes for one."""
+    from erfa import ErfaWarning
+
+    from sunpy.time import parse_time
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ErfaWarning)  # of years whose leap seconds are not known yet
+            date = parse_time(value)
+    except Exception as err:  # it fails in as many ways as there are types
+        rule = "must be a date, such as '2014-01-01T00:00:00' or a Time"
+        raise wrong(ValueError, name, f"{rule}, but is {value!r:.80}") from err
+    if not date.isscalar:
+        raise wrong(ValueError, name, f"must be one date, but has {date.size}")
+    return date
 
 
 def checked_axes(name, value, kind="Axes"):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from sunpy.util.exceptions import SunpyUserWarning
 
+from sunpy_demreg._errors import message_of
+
 __all__ = [
     "DataWarning",
     "DemregWarning",
@@ -57,7 +59,7 @@ def warn(kind, message, argument=None):
     argument : `str`, optional
         Its name.
     """
-    warning = kind(message if argument is None else f"`{argument}` {message}")
+    warning = kind(message if argument is None else message_of(f"`{argument}`", message))
     if argument is not None:
         warning.argument, warning.problem = argument, message
     warnings.warn(warning, stacklevel=2, skip_file_prefixes=(_PACKAGE,))

@@ -144,8 +144,8 @@ def table(patch):
     ("given", "error", "words"),
     [
         (lambda p: p, TypeError, "`cubes` must be a list of channel cubes"),
-        (lambda p: [], TypeError, "`cubes` must be a list of channel cubes"),
-        (lambda p: [p, p.data], TypeError, r"`cubes\[1\]` must be an NDCube, but is a ndarray"),
+        (lambda p: [], ValueError, "`cubes` must be a list of channel cubes"),
+        (lambda p: [p, p.data], TypeError, r"`cubes\[1\]` must be an NDCube, but is of type ndarray"),
         (lambda p: [p, cube_of(image(p), unit=None)], ValueError, r"`cubes\[1\]` must have a unit, an uncertainty"),
         (lambda p: [p, cube_of(image(p), uncertainty=None)], ValueError, r"`cubes\[1\]` must have a unit"),
         (lambda p: [p, cube_of(image(p), meta=None)], ValueError, r"`cubes\[1\]` must have .*`meta\['channels'\]`"),

@@ -412,7 +412,7 @@ def test_response_of_which_all_samples_are_too_low(factor, backend):
 def test_response_that_is_not_positive(aia):
     """Replaced by the least positive value of the channel; beyond its ends the table is constant."""
     tresp = aia.tresp.copy()
-    tresp[20:25, 1], tresp[40, 3], tresp[50, 2] = 0, -1, np.nan
+    tresp[20:25, 1], tresp[40, 3], tresp[50, 2] = 0, -1, -np.inf
     inside = (aia.tresp_logt > 5.8) & (aia.tresp_logt < 7.2)
     data = make_data(aia.dn[:50], aia.edn[:50], tresp[inside], aia.tresp_logt[inside], aia.temps)
     ours = dn2dem_pos(data.dn, data.edn, *data.args)

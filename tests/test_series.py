@@ -84,7 +84,7 @@ def test_left_over_files_are_told(series_folder, tmp_path):
     assert len(cube.meta["left_over"]) == 5 + 2
     messages = [str(w.message) for w in caught if "left over" in str(w.message)]
     assert len(messages) == 1
-    assert messages[0].startswith("7 of `maps` are in no set and left over: ")
+    assert messages[0].startswith("`maps`: 7 are in no set and left over: ")
 
 
 # ---- the cube
@@ -230,7 +230,7 @@ BAD_SERIES = {
         ValueError,
         r"`maps` hold no image of each channel within 0\.1 s of each other \(found: 94 Å 1, .*longer `tolerance`",
     ),
-    "tolerance without unit": (lambda f, t: f, {"tolerance": 12}, TypeError, "`tolerance` must be a time"),
+    "tolerance without unit": (lambda f, t: f, {"tolerance": 12}, TypeError, "`tolerance` must be a Quantity in s"),
     "negative tolerance": (lambda f, t: f, {"tolerance": -1 * u.s}, ValueError, "`tolerance` must be finite"),
 }
 
