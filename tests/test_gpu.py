@@ -36,7 +36,7 @@ def batches(device, monkeypatch):
     """Small ones; so many pixels are in each that is launched."""
     from sunpy_demreg._engines import _streams
 
-    monkeypatch.setattr(_streams, "_SMALL_PART", 400)
+    monkeypatch.setattr(_streams, "_SMALL_PART", 384)
     monkeypatch.setattr(_streams, "_LEAST_PIXELS", 64)
     return _streams
 
@@ -82,7 +82,7 @@ def test_host_arrays_go_through_in_batches(batches, device, problem):
         np.testing.assert_array_equal(array, copy)
     assert {int(bit) for bit in (Status.NOT_POSITIVE, Status.NO_SIGNAL)} <= set(ours.status.ravel().tolist())
     names, _, streams = zip(*device.log, strict=True)
-    assert names == ("solve", "errors") * 8  # of 400 pixels and the rest
+    assert names == ("solve", "errors") * 8  # of 384 pixels and the rest
     assert streams[::2] == streams[1::2]
     assert [streams[::2].index(stream) for stream in streams[::2]] == [0, 1, 2, 0, 1, 2, 0, 1]  # on three in turn
     assert device.default_stream not in streams
@@ -123,7 +123,7 @@ def test_error_leaves_nothing_in_flight(batches, device, problem):
     arrays = g.reshape(4, -1), sigma.reshape(4, -1), status.reshape(-1)
     into = _execute._empty_solution(arrays[0], (*rest, None, None), "float64")
     blocks = batches.stream(solver, *arrays, into)
-    assert next(blocks) == slice(0, 400)
+    assert next(blocks) == slice(0, 384)
     deadline = time.monotonic() + 10
     while len(device.log) < 2 * 4 and time.monotonic() < deadline:
         time.sleep(0.01)  # until the other thread has filled all batches again
