@@ -11,8 +11,8 @@ import numpy as np
 from gpu import check_requirements
 from gpu_pixels import pixels, problem
 
-from sunpy_demreg import _execute
-from sunpy_demreg._engines._tables import OUTPUTS, Options
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import OUTPUTS, Options
 
 STANDARD = Options()
 CASES = [  # bins, pixels, options
@@ -32,11 +32,11 @@ def main():
     for n_bins, n_pixels, options in CASES:
         g, sigma = pixels(n_pixels)
         g[0, ::7] = -1.0
-        status = _execute.classify(g, sigma)
+        status = execute.classify(g, sigma)
         functional = np.ones((1, n_bins))
         there = [cupy.asarray(a) for a in (g, sigma, status)]
-        answer = _execute.run(*there, *problem(n_bins), options, functional=functional, backend="cupy")
-        truth = _execute.run(g, sigma, status, *problem(n_bins), options, functional=functional, backend="numpy")
+        answer = execute.run(*there, *problem(n_bins), options, functional=functional, backend="cupy")
+        truth = execute.run(g, sigma, status, *problem(n_bins), options, functional=functional, backend="numpy")
         np.testing.assert_array_equal(answer.status.get(), truth.status)
         print(n_bins, n_pixels, "solved", flush=True)
 

@@ -15,10 +15,11 @@ import numpy as np
 from gpu import check_requirements, seconds_on_device
 from gpu_pixels import ROOT, pixels, problem
 
-from sunpy_demreg._engines import _cuda, _cuda_kernels
-from sunpy_demreg._engines._tables import Options, Solution
+from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.gpu import kernels, machine
 
-MODULES = {"_UNROLLED": _cuda}  # where a constant is, if not with the kernels
+MODULES = {"_UNROLLED": machine}  # where a constant is, if not with the kernels
 # Bins, pixels, whether neighbors are alike; and the constants to be tried, each with the others as they are.
 CASES = [
     (bins, n_pixels, coherent, shape)
@@ -64,13 +65,13 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
     """Milliseconds of each kernel and of both; `answers` has the present shape's of the case."""
     import cupy
 
-    from sunpy_demreg._engines import gpu
+    from sunpy_demreg._engines.gpu import engine
 
-    modules = {name: MODULES.get(name, _cuda_kernels) for name in shape}
+    modules = {name: MODULES.get(name, kernels) for name in shape}
     before = {name: getattr(module, name) for name, module in modules.items()}
     for name, module in modules.items():
         setattr(module, name, shape[name])
-    gpu._compiled.cache_clear()
+    engine._compiled.cache_clear()
     try:
         key = n_bins, n_pixels, coherent
         if key not in answers:
@@ -80,7 +81,7 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
             into = {k: cupy.empty((*s, n_pixels)) if k in Options().outputs else None for k, s in outputs}
             answers[key] = given, Solution(**into, status=cupy.empty(n_pixels, np.int32)), None
         given, into, truth = answers[key]
-        solver = gpu.Solver(*problem(n_bins), Options())
+        solver = engine.Solver(*problem(n_bins), Options())
         workspace = solver.workspace(n_pixels)
         row = {"bins": n_bins, "pixels": n_pixels, "coherent": coherent, "shape": shape}
         row["both_ms"] = 1e3 * seconds_on_device(cupy, lambda: solver(*given, into, None, workspace))
@@ -99,7 +100,7 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
     finally:
         for name, module in modules.items():
             setattr(module, name, before[name])
-        gpu._compiled.cache_clear()
+        engine._compiled.cache_clear()
 
 
 if __name__ == "__main__":

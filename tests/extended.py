@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import mpmath
 import numpy as np
 
-from sunpy_demreg import _execute
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines import execute
 
 DIGITS = 60
 mp = mpmath.MPContext()
@@ -187,7 +187,7 @@ def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0):
 
 
 def run(backend, g, sigma, K, dlogt, logt, options, **more):
-    return _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, options, backend=backend, **more)
+    return execute.run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, options, backend=backend, **more)
 
 
 def losses(g, sigma, K, dlogt, logt, options, weight=None, functional=None):

@@ -18,11 +18,11 @@ from array_api_compat import numpy as compat
 from cuda_on_host import compiled
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-import sunpy_demreg._engines  # noqa: F401 - from which `gpu` is forgotten
+import sunpy_demreg._engines.gpu  # noqa: F401 - from which `gpu` is forgotten
 
 _DEFAULT_SHARED = 48 * 1024
 _ONE_AFTER_THE_OTHER = threading.Lock()  # of kernels, which know one block at a time
-_ENGINE = ("gpu", "_streams", "_page_locked")  # which know the CuPy that they were imported with
+_ENGINE = ("engine", "batches", "page_locked")  # which know the CuPy that they were imported with
 
 
 class OutOfMemoryError(MemoryError):
@@ -354,15 +354,15 @@ def installed(monkeypatch):
     forget_engine(monkeypatch)
     yield state
     for name in _ENGINE:
-        sys.modules.pop(f"sunpy_demreg._engines.{name}", None)
-        vars(sys.modules["sunpy_demreg._engines"]).pop(name, None)
+        sys.modules.pop(f"sunpy_demreg._engines.gpu.{name}", None)
+        vars(sys.modules["sunpy_demreg._engines.gpu"]).pop(name, None)
 
 
 def forget_engine(monkeypatch):
     """So that it is imported again."""
     for name in _ENGINE:
-        monkeypatch.delitem(sys.modules, f"sunpy_demreg._engines.{name}", raising=False)
-        monkeypatch.delattr(sys.modules["sunpy_demreg._engines"], name, raising=False)
+        monkeypatch.delitem(sys.modules, f"sunpy_demreg._engines.gpu.{name}", raising=False)
+        monkeypatch.delattr(sys.modules["sunpy_demreg._engines.gpu"], name, raising=False)
 
 
 def _device_count():

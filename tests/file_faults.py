@@ -12,7 +12,7 @@ from ndcube import NDCube
 
 import sunpy_demreg
 from sunpy_demreg import read, write
-from sunpy_demreg._metadata import to_text
+from sunpy_demreg._common.metadata import to_text
 
 ENDINGS = (".fits", ".streamed.fits", ".fits.gz", ".asdf", ".zarr")
 

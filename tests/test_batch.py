@@ -21,8 +21,11 @@ from aiapy.calibrate.utils import get_correction_table
 from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import TemperatureResponse, _archive, _zarr, batch, batch_invert, invert, prepare, read
-from sunpy_demreg.cli import main
+from sunpy_demreg import TemperatureResponse, batch_invert, invert, prepare, read
+from sunpy_demreg._batch import batch_invert as batch
+from sunpy_demreg._batch import store as batch_store
+from sunpy_demreg._cli.main import main
+from sunpy_demreg._files import zarr as stores
 from sunpy_demreg.response._emissivity import load_emissivity
 
 V8_TABLE = resources("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
@@ -239,7 +242,7 @@ def test_store_can_be_read_wherever_it_ended_while_steps_were_added(
     path = tmp_path / "a.zarr"
     steps = [sorted(series_folder.glob(f"step{k}_*")) for k in range(3)]
     batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
-    set_length, calls = _zarr.set_length, []
+    set_length, calls = stores.set_length, []
 
     def killed(*arguments):
         if len(calls) == n_writes:
@@ -247,7 +250,7 @@ def test_store_can_be_read_wherever_it_ended_while_steps_were_added(
         calls.append(arguments)
         set_length(*arguments)
 
-    monkeypatch.setattr(_zarr, "set_length", killed)
+    monkeypatch.setattr(stores, "set_length", killed)
     with pytest.raises(KeyboardInterrupt):
         batch_invert(steps[2], path, BINS, **OPTIONS, on_step=killed)
     assert read(path)["dem"].data.compute().shape[1] in (2, 3)
@@ -332,9 +335,9 @@ def test_every_option_either_changes_values_or_does_not():
     ],
 )
 def test_what_is_the_same(one, other, is_same):
-    one, other = (_archive._setting("a", value) for value in (one, other))
-    assert _archive._is_same(one, other) == is_same
-    assert _archive._is_same(_archive._shown(one), one)
+    one, other = (batch_store._setting("a", value) for value in (one, other))
+    assert batch_store._is_same(one, other) == is_same
+    assert batch_store._is_same(batch_store._shown(one), one)
 
 
 # ---- clusters
@@ -424,7 +427,7 @@ def test_other_stores_are_refused(series_folder, store, tmp_path):
     (tmp_path / "b.zarr").mkdir()
     with pytest.raises(ValueError, match="exists but is not the store of a batch"):
         batch_invert(series_folder, tmp_path / "b.zarr", BINS, **OPTIONS)
-    assert _zarr.open_store(path).attrs["settings"]["n_sample"] == "16"
+    assert stores.open_store(path).attrs["settings"]["n_sample"] == "16"
 
 
 def test_data_are_corrected_for_degradation_and_one_response_serves_all(series_folder, store, tmp_path):

@@ -11,7 +11,7 @@ from ndcube import NDCollection, NDCube, NDCubeSequence
 from sunpy.map import Map
 
 from sunpy_demreg import prepare, sample
-from sunpy_demreg._channels import as_channel_data
+from sunpy_demreg._channels.cubes import as_channel_data
 
 RATE = u.DN / u.pix / u.s
 CHANNELS = [94, 131, 171, 193, 211, 335]

@@ -9,8 +9,9 @@ import pytest
 
 from astropy.io import fits
 
-from sunpy_demreg import cli, read, sample, visualization
-from sunpy_demreg.cli import main
+from sunpy_demreg import read, sample, visualization
+from sunpy_demreg._cli import main as cli_main
+from sunpy_demreg._cli.main import main
 
 COARSE = ["--log-t", "5.8", "7.0", "0.2"]
 
@@ -219,7 +220,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_file
                 path.write_text("half a file")
         raise error
 
-    monkeypatch.setattr(cli if place == "_draw" else sunpy_demreg, place, fail)
+    monkeypatch.setattr(cli_main if place == "_draw" else sunpy_demreg, place, fail)
     targets = ["--output", str(tmp_path / "new" / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
     assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == code
     assert capsys.readouterr().err == f"sunpy-demreg: {words}\n"
@@ -230,7 +231,7 @@ def test_failure_keeps_what_was_to_be_replaced(tmp_path, monkeypatch, small_file
     def fail(result, title, path):
         raise ValueError("cannot draw")
 
-    monkeypatch.setattr(cli, "_draw", fail)
+    monkeypatch.setattr(cli_main, "_draw", fail)
     for name in ("dem.fits", "dem.png"):
         (tmp_path / name).write_text("precious")
     before = everything_under(tmp_path)

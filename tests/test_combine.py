@@ -8,7 +8,7 @@ from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 from ndcube import NDCube, NDMeta
 
 from sunpy_demreg import TemperatureResponse, combine, invert, sample
-from sunpy_demreg._wcs import _plane, _prepend_axis
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 
 EDGES = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
 RATE = u.DN / u.pix / u.s
@@ -136,7 +136,7 @@ def cube_of(other, **changes):
 
 
 def table(patch):
-    wcs = _prepend_axis(None, [1, 2, 3] * u.one, "channel", "custom:channel")
+    wcs = prepend_axis(None, [1, 2, 3] * u.one, "channel", "custom:channel")
     return NDCube(np.ones(3), wcs, unit=RATE, uncertainty=StdDevUncertainty(np.ones(3)), meta={"channels": "A"})
 
 
@@ -165,14 +165,14 @@ def test_wrong_cubes(patch, given, error, words):
 
 
 def _linear():
-    from sunpy_demreg._wcs import _pixel_wcs
+    from sunpy_demreg._common.wcs import pixel_wcs
 
-    return _pixel_wcs((30, 30))
+    return pixel_wcs((30, 30))
 
 
 def test_input_is_left_alone(patch):
     other = image(patch)
-    before = other.data.copy(), _plane(other.wcs)
+    before = other.data.copy(), plane_wcs(other.wcs)
     joint = combine([patch, other])
     joint.data[...] = 0
     np.testing.assert_array_equal(other.data, before[0])

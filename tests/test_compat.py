@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 import astropy.units as u
 
-from sunpy_demreg import compat
-from sunpy_demreg.compat import dn2dem_pos
+from sunpy_demreg import dn2dem_pos
+from sunpy_demreg._inversion import dn2dem_pos as compat
 
 NAMES = ("dem", "edem", "elogt", "chisq", "dn_reg")
 LN10 = np.log(10)
@@ -525,7 +525,7 @@ def test_runs_on_a_bare_node():
         for name in ("astropy", "sunpy", "ndcube", "demregpy"):
             sys.modules[name] = None
         import numpy as np
-        from sunpy_demreg.compat import dn2dem_pos
+        from sunpy_demreg import dn2dem_pos
         logt = np.linspace(5, 8, 61)
         tresp = 1e-25 * np.exp(-0.5 * ((logt[:, None] - [5.9, 6.3, 6.7]) / 0.2) ** 2) + 1e-28
         dn = np.array([[90.0, 200.0, 50.0], [-1.0, 1.0, 1.0]])

@@ -15,14 +15,16 @@ from synthetic import instrument, pixels
 from test_engines import assert_identical, forget, run_on_cpu
 
 import sunpy_demreg
-from sunpy_demreg import EngineWarning, _execute
-from sunpy_demreg._engines import _self_test, _warn_once, cpu
-from sunpy_demreg._regularization import Options
+from sunpy_demreg import EngineWarning
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base import warn_once
+from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.cpu import engine, self_test
 
 
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch):
-    monkeypatch.setattr(_warn_once, "_said", {})
+    monkeypatch.setattr(warn_once, "_said", {})
 
 
 def told_that_code_is_not_kept():
@@ -45,8 +47,8 @@ def small_run(options=Options()):  # noqa: B008 (it does not change)
 
 def count_compilations(monkeypatch):
     calls = []
-    make = cpu.llvm.create_pass_builder
-    monkeypatch.setattr(cpu.llvm, "create_pass_builder", lambda *a: calls.append(a) or make(*a))
+    make = engine.llvm.create_pass_builder
+    monkeypatch.setattr(engine.llvm, "create_pass_builder", lambda *a: calls.append(a) or make(*a))
     return calls
 
 
@@ -175,8 +177,8 @@ def solve_three_times(options, backend="cpu", dtype="float64"):
     sigma[1, 3], g[1, 7] = sigma[1, 3] * 1e-7, np.nan
     answers = []
     for _ in range(3):
-        status = _execute.classify(g, sigma)
-        answers.append(_execute.run(g, sigma, status, K, dlogt, logt, options, backend=backend, dtype=dtype, workers=2))
+        status = execute.classify(g, sigma)
+        answers.append(execute.run(g, sigma, status, K, dlogt, logt, options, backend=backend, dtype=dtype, workers=2))
     return answers
 
 
@@ -195,14 +197,14 @@ def assert_plain_arrays_solve(options, match, dtype="float64"):
 @pytest.mark.parametrize("fault", ["value", "value of another lane", "not a number", "status"])
 def test_code_that_is_wrong_is_not_used(cache, monkeypatch, options, dtype, fault):
     """By a part in a million, in one place of one pixel; nor is it kept."""
-    loaded = cpu._loaded
+    loaded = engine._loaded
 
     def spoiled(machine, code):
         program = loaded(machine, code)
 
         def run(*values):
             program(*values)
-            given = dict(zip((*cpu.ARGUMENTS, *cpu.NUMBERS), values, strict=True))
+            given = dict(zip((*engine.ARGUMENTS, *engine.NUMBERS), values, strict=True))
             name = {"not a number": "dem", "status": "status"}.get(fault, "regularization_parameter")
             kind = np.dtype("int32" if name == "status" else dtype)
             lane = given["start"] + (5 if "lane" in fault else 0)
@@ -215,7 +217,7 @@ def test_code_that_is_wrong_is_not_used(cache, monkeypatch, options, dtype, faul
 
         return run
 
-    monkeypatch.setattr(cpu, "_loaded", spoiled)
+    monkeypatch.setattr(engine, "_loaded", spoiled)
     assert_plain_arrays_solve(options, "compiled code is wrong: .*llvmlite.*backend='numpy'", dtype)
     assert not cache.exists()
 
@@ -224,16 +226,16 @@ def test_kept_code_that_became_wrong_is_not_used(cache, monkeypatch):
     """Another processor of the same name, say: the answer is stored with the code."""
     solve_three_times(Options())
     forget()
-    monkeypatch.setattr(_self_test.SelfTest, "expected", lambda self: pytest.fail("computed again"))
+    monkeypatch.setattr(self_test.SelfTest, "expected", lambda self: pytest.fail("computed again"))
     solve_three_times(Options())
     forget()
-    divided = cpu._divided
+    divided = engine._divided
 
     def spoiled(kept):
         code, expected = divided(kept)
         return code, expected * np.r_[np.full(len(expected) - 1, 1 + 1e-6), 1][:, None]  # but for the status
 
-    monkeypatch.setattr(cpu, "_divided", spoiled)
+    monkeypatch.setattr(engine, "_divided", spoiled)
     assert_plain_arrays_solve(Options(), "compiled code is wrong")
 
 
@@ -245,7 +247,7 @@ def test_code_that_cannot_be_compiled(cache, monkeypatch, error):
         tries.append(args)
         raise error
 
-    monkeypatch.setattr(cpu.llvm, "create_pass_builder", fail)
+    monkeypatch.setattr(engine.llvm, "create_pass_builder", fail)
     assert_plain_arrays_solve(Options(), f"cannot be compiled: {type(error).__name__}: {error}")
     assert len(tries) == 1
 
@@ -257,7 +259,7 @@ def test_without_llvmlite(monkeypatch, error):
             if name == "llvmlite" or name.startswith("llvmlite."):
                 raise error
 
-    for name in [n for n in sys.modules if n.split(".")[0] == "llvmlite" or n == "sunpy_demreg._engines.cpu"]:
+    for name in [n for n in sys.modules if n.split(".")[0] == "llvmlite" or n == "sunpy_demreg._engines.cpu.engine"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     assert_plain_arrays_solve(Options(), f"llvmlite cannot be imported: {error}")
@@ -265,7 +267,7 @@ def test_without_llvmlite(monkeypatch, error):
 
 def test_fault_that_is_not_told_apart_from_a_user_error(cache, monkeypatch):
     """Memory that is not there is no reason to be slow in silence."""
-    monkeypatch.setattr(cpu.llvm, "create_pass_builder", lambda *a: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(engine.llvm, "create_pass_builder", lambda *a: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
         solve_three_times(Options())
 
@@ -290,7 +292,7 @@ def test_process_forked_while_a_thread_compiles_does_not_hang(tmp_path):
         import numpy as np
         from synthetic import instrument, pixels
         from sunpy_demreg import _execute
-        from sunpy_demreg._regularization import Options
+        from sunpy_demreg._engines.arrays.engine import Options
 
         K, dlogt, logt = instrument(2, 6)
         g, sigma = pixels(K, logt, 3000)
@@ -317,13 +319,13 @@ def test_process_forked_while_a_thread_compiles_does_not_hang(tmp_path):
 
 
 def test_turns_that_threads_have_taken_are_free_in_a_forked_process():
-    from sunpy_demreg import _blocks
+    from sunpy_demreg._inversion import blocks
 
-    with _blocks._turn(1), warnings.catch_warnings():
+    with blocks._turn(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork() if hasattr(os, "fork") else None
         if child == 0:
-            os._exit(0 if _blocks._turn(1).acquire(timeout=5) else 1)
+            os._exit(0 if blocks._turn(1).acquire(timeout=5) else 1)
     if child is not None:
         assert os.waitpid(child, 0)[1] == 0
 
@@ -338,7 +340,7 @@ def test_interruption_is_heard_while_code_is_made(tmp_path):
         from test_engines import forget
         from sunpy_demreg import _execute
         from sunpy_demreg._engines import cpu
-        from sunpy_demreg._regularization import Options
+        from sunpy_demreg._engines.arrays.engine import Options
 
         K, dlogt, logt = instrument(2, 6)
         g, sigma = pixels(K, logt, 30)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sunpy_demreg._engines._cuda_kernels import is_wide, make_kernels
-from sunpy_demreg._engines._tables import N_SAMPLES, OUTPUTS, STANDARD_OUTPUTS, Options, make_plan
+from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options, make_plan
+from sunpy_demreg._engines.base.tables import N_SAMPLES
+from sunpy_demreg._engines.gpu.kernels import is_wide, make_kernels
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from nvrtc import compile_kernel

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from synthetic import instrument, pixels
 
-from sunpy_demreg._engines import _difficult, _simd_columns, cpu
-from sunpy_demreg._engines._tables import STANDARD_OUTPUTS
-from sunpy_demreg._regularization import Options, Solution, solve
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines.arrays import difficult
+from sunpy_demreg._engines.arrays.engine import solve
+from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.cpu import engine
+from sunpy_demreg._engines.cpu import widths as cpu_widths
 
 CHOICES = [
     Options(parameter_choice=choice, positivity=positivity)
@@ -22,8 +25,8 @@ CHOICES = [
 def careful(monkeypatch):
     """Counts the lanes that an engine leaves to the plain arrays: or those would be compared with themselves."""
     lanes = []
-    solve_carefully = _difficult.solve_carefully
-    monkeypatch.setattr(_difficult, "solve_carefully", lambda g, *a: lanes.append(g.shape[1]) or solve_carefully(g, *a))
+    solve_carefully = difficult.solve_carefully
+    monkeypatch.setattr(difficult, "solve_carefully", lambda g, *a: lanes.append(g.shape[1]) or solve_carefully(g, *a))
     return lanes
 
 
@@ -43,21 +46,22 @@ def run(request, monkeypatch):
 def run_on_cpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
     status = np.zeros(g.shape[1], np.int32) if status is None else status
     into = empty_solution(g, K, options, functional)
-    cpu.Solver(K, dlogt, logt, options, weight, functional).on(g, sigma, status, into)(0, g.shape[1])
+    engine.Solver(K, dlogt, logt, options, weight, functional).on(g, sigma, status, into)(0, g.shape[1])
     return into
 
 
 def run_on_gpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
     import cupy
 
-    from sunpy_demreg._engines import _streams, gpu
+    from sunpy_demreg._engines.gpu import batches
+    from sunpy_demreg._engines.gpu import engine as gpu_engine
 
     status = np.zeros(g.shape[1], np.int32) if status is None else status
     into = Solution(*(None if a is None else cupy.asarray(a) for a in empty_solution(g, K, options, functional)))
-    solver = gpu.Solver(K, dlogt, logt, options, weight, functional)
+    solver = gpu_engine.Solver(K, dlogt, logt, options, weight, functional)
     assert solver.kernels
     there = [None if a is None else cupy.asarray(a) for a in (g, sigma, status, weight)]
-    _streams.solve_on_device(solver, *there[:3], into, there[3] if weight is not None and weight.ndim > 1 else None)
+    batches.solve_on_device(solver, *there[:3], into, there[3] if weight is not None and weight.ndim > 1 else None)
     return Solution(*(None if a is None else a.get() for a in into))
 
 
@@ -189,8 +193,8 @@ def assert_identical(before, after):
 
 def forget():
     """What was made in this process."""
-    cpu._tabulated.cache_clear()
-    cpu._tested.cache_clear()
+    engine._tabulated.cache_clear()
+    engine._tested.cache_clear()
 
 
 @pytest.mark.parametrize("options", [Options(), Options(positivity="constrain"), Options(weighting="uniform")])
@@ -203,8 +207,8 @@ def test_single_precision_changes_no_width(cube, response, edges, monkeypatch, o
     problem = cube.data[:, good], cube.uncertainty.array[:, good], K, np.full(logt.size, 0.05), logt
     options = options._replace(outputs=("dem", "temperature_resolution"))
     widths = []
-    for least in (_simd_columns.LEAST, np.inf):  # with the latter, all columns are made in double precision
-        monkeypatch.setattr(_simd_columns, "LEAST", least)
+    for least in (cpu_widths.LEAST, np.inf):  # with the latter, all columns are made in double precision
+        monkeypatch.setattr(cpu_widths, "LEAST", least)
         forget()
         widths.append(run_on_cpu(*problem, options).temperature_resolution)
     forget()
@@ -217,14 +221,14 @@ def test_the_bound_of_single_precision_is_needed_and_enough(monkeypatch):
     g, sigma = pixels(K, logt, 40000)
     weight = 10 ** np.random.default_rng(3).uniform(-20, 0, (7, g.shape[1]))
     options = Options(weighting="given", is_squared=True, outputs=("dem", "temperature_resolution"))
-    bound, widths = _simd_columns.roundoff, {}
+    bound, widths = cpu_widths.roundoff, {}
     for name, least, roundoff in (
-        ("as is", _simd_columns.LEAST, bound),
+        ("as is", cpu_widths.LEAST, bound),
         ("double", np.inf, bound),
-        ("unbounded", _simd_columns.LEAST, lambda n_channels: 0.0),
+        ("unbounded", cpu_widths.LEAST, lambda n_channels: 0.0),
     ):
-        monkeypatch.setattr(_simd_columns, "LEAST", least)
-        monkeypatch.setattr(_simd_columns, "roundoff", roundoff)
+        monkeypatch.setattr(cpu_widths, "LEAST", least)
+        monkeypatch.setattr(cpu_widths, "roundoff", roundoff)
         forget()
         widths[name] = run_on_cpu(g, sigma, K, dlogt, logt, options, weight=weight).temperature_resolution
     forget()
@@ -235,13 +239,13 @@ def test_the_bound_of_single_precision_is_needed_and_enough(monkeypatch):
 def test_lanes_without_an_answer_read_no_memory_of_others():
     """A register of bad pixels beside one of good ones, of bins that are no whole number of chunks."""
     K, dlogt, logt = instrument(4, 33)
-    g, sigma = pixels(K, logt, 2 * cpu._LANES)
+    g, sigma = pixels(K, logt, 2 * engine._LANES)
     status = np.zeros(g.shape[1], np.int32)
-    status[: cpu._LANES] = 1
-    solver = cpu.Solver(K, dlogt, logt, Options(positivity="constrain"))
+    status[: engine._LANES] = 1
+    solver = engine.Solver(K, dlogt, logt, Options(positivity="constrain"))
     table = solver._tables["first_sample"]
     guarded = np.concatenate([table, np.full(8, -(2**40))])  # an index far away, should it be read
-    solver._addresses = solver._addresses | {"first_sample": cpu._address(guarded)}
+    solver._addresses = solver._addresses | {"first_sample": engine._address(guarded)}
     shapes = Solution.shapes(*K.shape, 0)
     into = Solution(
         **{
@@ -250,4 +254,4 @@ def test_lanes_without_an_answer_read_no_memory_of_others():
         status=np.empty(g.shape[1], np.int32),
     )
     solver.on(g, sigma, status, into)(0, g.shape[1])
-    assert np.isfinite(into.temperature_resolution[:, cpu._LANES :]).all()
+    assert np.isfinite(into.temperature_resolution[:, engine._LANES :]).all()

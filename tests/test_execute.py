@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from synthetic import instrument, pixels
 
-from sunpy_demreg import _execute
-from sunpy_demreg._regularization import Options
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import Options
 
 
 @pytest.mark.parametrize("parameter_choice", ["discrepancy", "grid"])
@@ -18,15 +18,15 @@ def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
     g, sigma = pixels(K, logt, 400)
     g[1, ::7] = -1
     g, sigma = g.reshape(4, 20, 20), sigma.reshape(4, 20, 20)
-    status = _execute.classify(g, sigma)
+    status = execute.classify(g, sigma)
     options = Options(parameter_choice=parameter_choice)
     sizes = []
-    solve = _execute.solve
-    monkeypatch.setattr(_execute, "solve", lambda g, *args: sizes.append(g.shape[1]) or solve(g, *args))
+    solve = execute.solve
+    monkeypatch.setattr(execute, "solve", lambda g, *args: sizes.append(g.shape[1]) or solve(g, *args))
     answers = []
     for budget in (None, 2**20, 2**17, 1):
         sizes.clear()
-        answers.append(_execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", memory_budget=budget))
+        answers.append(execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", memory_budget=budget))
         # A batch of nothing but bad pixels is left out: here, where each has its own.
         assert sum(sizes) == (400 if budget != 1 else np.count_nonzero(status == 0))
         if budget == 2**17:
@@ -42,10 +42,10 @@ def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
 def test_memory_beyond_the_outputs_is_bounded(n, m, workers):
     K, dlogt, logt = instrument(n, m)
     g, sigma = pixels(K, logt, 9000 if m < 100 else 3000)
-    status, options = _execute.classify(g, sigma), Options()
+    status, options = execute.classify(g, sigma), Options()
     tracemalloc.start()
     try:
-        answer = _execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", workers=workers)
+        answer = execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", workers=workers)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -58,10 +58,10 @@ def test_batch_of_bad_pixels_costs_nothing(monkeypatch):
     g, sigma = pixels(K, logt, 3000)
     g[0, :2048] = np.nan
     calls = []
-    solve = _execute.solve
-    monkeypatch.setattr(_execute, "solve", lambda g, *args: calls.append(g.shape) or solve(g, *args))
-    status = _execute.classify(g, sigma)
-    solution = _execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
+    solve = execute.solve
+    monkeypatch.setattr(execute, "solve", lambda g, *args: calls.append(g.shape) or solve(g, *args))
+    status = execute.classify(g, sigma)
+    solution = execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
     assert len(calls) == 1
     assert np.all(solution.status[:2048] == Status.NOT_FINITE)
     assert np.all(np.isfinite(solution.dem[:, 2048:]))
@@ -73,9 +73,9 @@ def test_compiled_blocks_of_bad_pixels(keep_no_signal):
     g, sigma = pixels(K, logt, 300)
     g, sigma = np.tile(g, 100), np.tile(sigma, 100)
     g[0, :20000] = np.nan
-    status, kwargs = _execute.classify(g, sigma), {"workers": 2, "keep_no_signal": keep_no_signal}
-    solution = _execute.run(g, sigma, status, K, dlogt, logt, Options(), **kwargs)
-    good = _execute.run(g[:, 20000:], sigma[:, 20000:], status[20000:], K, dlogt, logt, Options(), **kwargs)
+    status, kwargs = execute.classify(g, sigma), {"workers": 2, "keep_no_signal": keep_no_signal}
+    solution = execute.run(g, sigma, status, K, dlogt, logt, Options(), **kwargs)
+    good = execute.run(g[:, 20000:], sigma[:, 20000:], status[20000:], K, dlogt, logt, Options(), **kwargs)
     for whole, part in zip(solution, good, strict=True):
         if whole is not None:
             np.testing.assert_array_equal(whole[..., 20000:], part)
@@ -88,7 +88,7 @@ def test_compiled_blocks_of_bad_pixels(keep_no_signal):
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("n_pixels", [1, 1023, 8193, 100000])
 def test_blocks_cover_all_pixels_once_and_get_no_larger(n_pixels, size, workers):
-    blocks = list(_execute._shared_out(n_pixels, size, workers))
+    blocks = list(execute._shared_out(n_pixels, size, workers))
     assert [block.start for block in blocks] == [0, *(block.stop for block in blocks[:-1])]
     assert blocks[-1].stop == n_pixels
     sizes = [block.stop - block.start for block in blocks]
@@ -113,20 +113,19 @@ def test_reasons_of_one_value_are_not_mixed():
         Status.MASKED,
         Status.SATURATED,
     ]
-    np.testing.assert_array_equal(_execute.classify(values, sigma, mask, saturated), expected)
+    np.testing.assert_array_equal(execute.classify(values, sigma, mask, saturated), expected)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "numpy"])
 def test_answer_does_not_depend_on_the_number_of_threads(backend, monkeypatch):
-    monkeypatch.setattr(_execute, "_CPU_BLOCK", 37)
-    monkeypatch.setattr(_execute, "_MAX_BLOCK", 37)
+    monkeypatch.setattr(execute, "_CPU_BLOCK", 37)
+    monkeypatch.setattr(execute, "_MAX_BLOCK", 37)
     K, dlogt, logt = instrument(4, 12)
     g, sigma = pixels(K, logt, 500)
     g[1, ::7] = -1
-    status = _execute.classify(g, sigma)
+    status = execute.classify(g, sigma)
     one, several = (
-        _execute.run(g, sigma, status, K, dlogt, logt, Options(), backend=backend, workers=workers)
-        for workers in (1, 5)
+        execute.run(g, sigma, status, K, dlogt, logt, Options(), backend=backend, workers=workers) for workers in (1, 5)
     )
     for a, b in zip(one, several, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -147,7 +146,7 @@ def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
 
         return solve_range, 10, 2
 
-    monkeypatch.setattr(_execute, "_solver", broken)
+    monkeypatch.setattr(execute, "_solver", broken)
     with pytest.raises(error):
-        _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options(), backend=backend, workers=2)
+        execute.run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, Options(), backend=backend, workers=2)
     assert len(started) < 400

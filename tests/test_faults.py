@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from synthetic import BACKENDS, instrument, pixels
 
-from sunpy_demreg import _execute
-from sunpy_demreg._engines._tables import OUTPUTS
-from sunpy_demreg._regularization import Options
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import OUTPUTS, Options
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -35,10 +34,10 @@ def test_what_is_silent_would_be_found():
     """Of each reason, one."""
     K, dlogt, logt = faults.instrument("plain")
     g, sigma = pixels(K * 1e-3, logt, 40)
-    status = _execute.classify(g, sigma)
+    status = execute.classify(g, sigma)
 
     def reasons(spoil):
-        answer = _execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
+        answer = execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
         spoil(answer)
         return {
             reason: np.flatnonzero(p).tolist() for reason, p in faults.silent(g, sigma, K, Options(), answer).items()
@@ -68,11 +67,11 @@ def test_outputs_that_leave_single_precision_are_told(factor, backend):
     g, sigma = pixels(K, logt, 20)
     K = K / K.max()
     g[:, 1::2], sigma[:, 1::2] = g[:, 1::2] * factor, sigma[:, 1::2] * factor
-    problem = g, sigma, _execute.classify(g, sigma), K, dlogt, logt, Options(outputs=OUTPUTS)
+    problem = g, sigma, execute.classify(g, sigma), K, dlogt, logt, Options(outputs=OUTPUTS)
     functional = np.ones((1, 14))
     with np.errstate(all="raise"):
         double, single = (
-            _execute.run(*problem, functional=functional, dtype=d, backend=backend) for d in ("float64", "float32")
+            execute.run(*problem, functional=functional, dtype=d, backend=backend) for d in ("float64", "float32")
         )
     fits = np.isin(np.arange(20) % 2, 0 if factor != 1.0 else (0, 1))
     np.testing.assert_array_equal((single.status & Status.FAILED) == 0, fits)

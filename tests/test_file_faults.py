@@ -17,8 +17,9 @@ import astropy.units as u
 from astropy.io import fits
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import TemperatureResponse, _fits_stream, invert, read, write
-from sunpy_demreg._atomic import replaced
+from sunpy_demreg import TemperatureResponse, invert, read, write
+from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._files import fits_stream
 
 BINS = 10 ** np.arange(5.6, 7.41, 0.3) * u.K
 posix = pytest.mark.skipif(os.name == "nt", reason="limits, links and permissions are those of POSIX")
@@ -238,7 +239,7 @@ def test_room_is_made_of_zeros_elsewhere(results, tmp_path, monkeypatch, lack):
     monkeypatch.setattr(os, "posix_fallocate", unable, raising=False)
     if lack == "no such function":
         monkeypatch.delattr(os, "posix_fallocate")
-    monkeypatch.setattr(_fits_stream, "_ZEROS", bytes(1000))
+    monkeypatch.setattr(fits_stream, "_ZEROS", bytes(1000))
     write(results[1], tmp_path / "a.fits")
     np.testing.assert_array_equal(read(tmp_path / "a.fits")["dem"].data, results[0]["dem"].data)
 
@@ -335,7 +336,7 @@ def test_results_without_a_dem(small, response, tmp_path, outputs, ending):
 
 
 def test_names_without_a_folder(tmp_path):
-    code = "from pathlib import Path; from sunpy_demreg._atomic import replaced\n"
+    code = "from pathlib import Path; from sunpy_demreg._common.atomic import replaced\n"
     code += "with replaced('a.txt') as part: part.write_text('new')\nprint(Path('a.txt').read_text())"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert run.stdout == "new\n"

@@ -6,7 +6,7 @@ import pytest
 
 from astropy.io import fits
 
-from sunpy_demreg._fits_stream import append_images
+from sunpy_demreg._files.fits_stream import append_images
 
 
 @pytest.mark.parametrize(

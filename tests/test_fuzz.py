@@ -7,10 +7,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from synthetic import BACKENDS, instrument, pixels
 
-from sunpy_demreg import _execute
-from sunpy_demreg._engines._tables import OUTPUTS, STANDARD_OUTPUTS
-from sunpy_demreg._regularization import Options
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options
 
 #: With arrays, any number of channels and any options. What is compiled takes a second each: a few are given.
 ENGINES = [
@@ -94,7 +93,7 @@ def test_each_pixel_is_solved_or_told(backend, n, options):
         g, sigma, K, *_ = problem
         answer = run(backend, *problem)
         unsolved = (answer.status & UNSOLVED) != 0
-        assert np.all(unsolved[_execute.classify(g, sigma) != 0])
+        assert np.all(unsolved[execute.classify(g, sigma) != 0])
         for name in STANDARD_OUTPUTS:
             values = getattr(answer, name)
             assert np.all(np.isnan(values[..., unsolved]))
@@ -129,8 +128,8 @@ def test_no_pixel_changes_another(backend, n, options):
         beside = run(backend, spoiled, sigma, *rest)
         assert_identical(whole, [None if a is None else a[..., others] for a in beside], others)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_execute, "_CPU_BLOCK", block)
-            patch.setattr(_execute, "_MAX_BLOCK", block)
+            patch.setattr(execute, "_CPU_BLOCK", block)
+            patch.setattr(execute, "_MAX_BLOCK", block)
             assert_identical(whole, run(backend, *problem, workers=workers))
 
     check()

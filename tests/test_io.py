@@ -23,7 +23,7 @@ from sunpy.util import MetaDict
 from sunpy.util.exceptions import SunpyUserWarning
 
 from sunpy_demreg import Status, __version__, invert, read, write
-from sunpy_demreg._wcs import _plane, _prepend_axis, _TableWCS
+from sunpy_demreg._common.wcs import TableWCS, plane_wcs, prepend_axis
 
 IMAGES = (
     "DEM",
@@ -345,9 +345,9 @@ def test_any_outputs_round_trip(small, response, edges, tmp_path, options, endin
 
 
 def test_coordinates_that_fits_cannot_hold_are_refused(small, response, edges, result, tmp_path):
-    tables = [_TableWCS(np.arange(1, n + 1) * u.arcsec, name, f"custom:{name}") for name, n in (("x", 7), ("y", 6))]
+    tables = [TableWCS(np.arange(1, n + 1) * u.arcsec, name, f"custom:{name}") for name, n in (("x", 7), ("y", 6))]
     channels = np.arange(1, 7) * u.one
-    wcs = _prepend_axis(CompoundLowLevelWCS(*tables), channels, "channel", "custom:channel")
+    wcs = prepend_axis(CompoundLowLevelWCS(*tables), channels, "channel", "custom:channel")
     cube = NDCube(small.data, wcs, uncertainty=small.uncertainty, unit=small.unit)
     distorted = unwrap_wcs_to_fitswcs(result["status"].wcs.low_level_wcs)[0].deepcopy()
     distorted.cpdis1 = DistortionLookupTable(np.zeros((2, 2), np.float32), (1, 1), (1, 1), (6, 6))
@@ -658,12 +658,12 @@ def without_observer(wcs):
 @pytest.mark.parametrize("change", [rotated, without_observer])
 @pytest.mark.parametrize("step", [0.05, None], ids=["even bins", "uneven bins"])
 def test_odd_coordinates_are_right_for_plain_astropy(cube, small, response, tmp_path, change, step, ending):
-    image_wcs = change(unwrap_wcs_to_fitswcs(_plane(small[0].wcs))[0])
+    image_wcs = change(unwrap_wcs_to_fitswcs(plane_wcs(small[0].wcs))[0])
     edges = 10 ** (np.arange(5.6, 7.41, step) if step else np.array([5.6, 5.8, 6.1, 6.5, 7.0])) * u.K
     channels = np.arange(1, 7) * u.one
     data = small.data.copy()
     data[1, 2, 3] = np.nan
-    wcs = _prepend_axis(image_wcs, channels, "channel", "custom:channel")
+    wcs = prepend_axis(image_wcs, channels, "channel", "custom:channel")
     odd = NDCube(data, wcs, uncertainty=small.uncertainty, unit=small.unit)
     with pytest.warns(SunpyUserWarning, match="1 of 42"):
         result = invert(odd, response, edges)

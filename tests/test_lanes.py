@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sunpy_demreg._engines._lanes import (
+from sunpy_demreg._engines.algorithm.linear_algebra import (
     factor,
     inverse_diagonal,
     multiply_tridiagonal,

@@ -15,7 +15,8 @@ from ndcube import NDCollection, NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
-from sunpy_demreg import _execute, invert
+from sunpy_demreg import invert
+from sunpy_demreg._engines import execute
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 
@@ -131,13 +132,13 @@ def test_nothing_is_computed_before_it_is_asked_for(part, response, edges, monke
 
 def test_a_block_is_solved_once_for_all_outputs_on_one_thread(part, response, edges, monkeypatch):
     calls = []
-    run = _execute.run
+    run = execute.run
 
     def counted(*args, workers, **options):
         calls.append(workers)
         return run(*args, workers=workers, **options)
 
-    monkeypatch.setattr(_execute, "run", counted)
+    monkeypatch.setattr(execute, "run", counted)
     result = invert(lazily(part, (6, 5, 9)), response, edges)
     assert not calls
     dask.compute(*(array for _, array in parts_of(result)))
@@ -145,7 +146,7 @@ def test_a_block_is_solved_once_for_all_outputs_on_one_thread(part, response, ed
 
 
 def test_workers_bound_the_blocks_in_hand(part, response, edges, monkeypatch):
-    now, most, lock, run = [0], [0], threading.Lock(), _execute.run
+    now, most, lock, run = [0], [0], threading.Lock(), execute.run
 
     def watched(*args, **options):
         with lock:
@@ -157,7 +158,7 @@ def test_workers_bound_the_blocks_in_hand(part, response, edges, monkeypatch):
             with lock:
                 now[0] -= 1
 
-    monkeypatch.setattr(_execute, "run", watched)
+    monkeypatch.setattr(execute, "run", watched)
     result = invert(lazily(part, (6, 2, 3)), response, edges, workers=2)
     result["dem"].data.compute(scheduler="threads", num_workers=8)
     assert 1 <= most[0] <= 2

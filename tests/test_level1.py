@@ -16,19 +16,10 @@ from astropy.time import Time
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import (
-    CalibrationDataError,
-    Status,
-    TemperatureResponse,
-    _network,
-    _shifts,
-    _uncertainty,
-    invert,
-    prepare,
-    prepare_series,
-    sample,
-)
-from sunpy_demreg._resample import Grid, resample
+from sunpy_demreg import CalibrationDataError, Status, TemperatureResponse, invert, prepare, prepare_series, sample
+from sunpy_demreg._channels import shifts, uncertainty
+from sunpy_demreg._channels.resample import Grid, resample
+from sunpy_demreg._common import network
 
 CHANNELS = (94, 131, 171, 193, 211, 335)
 STILL_SHIFTED = "ignore:`maps` are still shifted"
@@ -241,7 +232,7 @@ def test_shifts_are_found(shift):
     phase = np.exp(2j * np.pi * (frequencies[1] * shift[0] + frequencies[0] * shift[1]))
     moved = np.fft.irfft2(np.fft.rfft2(truth * np.hanning(128)[:, None] * np.hanning(128)) * phase, truth.shape)
     images = np.exp(np.stack([truth * np.hanning(128)[:, None] * np.hanning(128), moved]))
-    found = _shifts.residual_shifts(images, np.zeros(images.shape, dtype=bool))
+    found = shifts.residual_shifts(images, np.zeros(images.shape, dtype=bool))
     np.testing.assert_allclose(found[1], shift, atol=0.1)
 
 
@@ -249,15 +240,15 @@ def test_shifts_of_large_images_are_those_of_their_middle():
     scene = np.random.default_rng(2).uniform(1, 2, (1100, 60))
     scene[:, :] = np.cumsum(scene, axis=0) % 7 + 1
     images = np.stack([scene[:-3], scene[3:]])
-    np.testing.assert_allclose(_shifts.residual_shifts(images, images < 0)[1], [0, 3], atol=0.1)
+    np.testing.assert_allclose(shifts.residual_shifts(images, images < 0)[1], [0, 3], atol=0.1)
 
 
 def test_no_shift_is_made_up():
     noise = np.random.default_rng(1).uniform(1, 2, (2, 64, 64))
-    assert np.isnan(_shifts.residual_shifts(noise, noise < 0)[1]).all()
+    assert np.isnan(shifts.residual_shifts(noise, noise < 0)[1]).all()
     dark = np.zeros((2, 64, 64))
-    assert np.isnan(_shifts.residual_shifts(dark, dark < 0)[1]).all()
-    assert np.isnan(_shifts.residual_shifts(noise[:, :20], noise[:, :20] < 0)).all()
+    assert np.isnan(shifts.residual_shifts(dark, dark < 0)[1]).all()
+    assert np.isnan(shifts.residual_shifts(noise[:, :20], noise[:, :20] < 0)).all()
 
 
 # ---- field and average
@@ -289,7 +280,7 @@ def test_average_has_the_errors_that_aiapy_gives_of_as_many_samples():
     maps = sample.aia_maps()
     binned = prepare(maps, n_sample=16, bin=4)
     counts = maps[2].data.reshape(32, 4, 32, 4).mean(axis=(1, 3)) * u.DN / u.pix
-    table = get_error_table(_uncertainty._ERROR_TABLE)
+    table = get_error_table(uncertainty._ERROR_TABLE)
     expected = estimate_error(counts, 171 * u.AA, n_sample=256, error_table=table) / maps[2].exposure_time
     np.testing.assert_allclose(binned.uncertainty.array[2], expected.value, rtol=1e-12)
 
@@ -370,7 +361,7 @@ def test_deconvolution_comes_first_and_keeps_the_errors(flare):
 
 def drawn(maps, level, rng):
     """Maps of a plane of `level` DN with the noise of the detector, as integers, and their truth in DN / s."""
-    table = get_error_table(_uncertainty._ERROR_TABLE)
+    table = get_error_table(uncertainty._ERROR_TABLE)
     size = 150
     y, x = np.indices((size, size))
     given, truth = [], []
@@ -409,7 +400,7 @@ def test_stated_uncertainty_of_averages_alone(flare):
 
 
 def test_terms_of_the_calibration_do_not_average_out(flare):
-    table = get_error_table(_uncertainty._ERROR_TABLE)
+    table = get_error_table(uncertainty._ERROR_TABLE)
     plain, wide = prepare(flare, bin=3), prepare(flare, bin=3, include_eve=True, include_chianti=True)
     good = ~plain.mask
     added = np.sqrt(wide.uncertainty.array**2 - plain.uncertainty.array**2) / np.abs(plain.data)
@@ -525,15 +516,15 @@ def test_a_silent_server_does_not_hang(flare, monkeypatch, source):
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
         monkeypatch.setattr(socket, "getaddrinfo", here)
-        monkeypatch.setattr(_network, "TIME_LIMIT", 1.0)
+        monkeypatch.setattr(network, "TIME_LIMIT", 1.0)
         with pytest.raises(CalibrationDataError, match=r"no answer within 1 s.*`pointing_table`"):
             prepare(flare, pointing_table=source)
 
 
 def test_what_is_fetched_in_time_is_returned():
-    assert _network.fetched("it", "argument", lambda value: value + 1, 2) == 3
+    assert network.fetched("it", "argument", lambda value: value + 1, 2) == 3
     with pytest.raises(CalibrationDataError, match=r"it could not be fetched \(KeyError.*|'x'"):
-        _network.fetched("it", "argument", {}.__getitem__, "x")
+        network.fetched("it", "argument", {}.__getitem__, "x")
     forever = threading.Event()
     assert issubclass(CalibrationDataError, RuntimeError)
     forever.set()

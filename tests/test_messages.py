@@ -12,9 +12,10 @@ import astropy.units as u
 from ndcube import NDCube
 
 import sunpy_demreg as demreg
-from sunpy_demreg import ArgumentError, DemregWarning, TemperatureResponse, _memory, sample, visualization
-from sunpy_demreg._errors import imported, wrong
-from sunpy_demreg._validators import checked_keywords, checked_whole
+from sunpy_demreg import ArgumentError, DemregWarning, TemperatureResponse, sample, visualization
+from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.validators import checked_keywords, checked_whole
+from sunpy_demreg._inversion import memory
 
 UNIT = u.Unit("DN cm5 / (pix s)")
 
@@ -240,14 +241,14 @@ def groups(tmp_path, monkeypatch, own, **files):
         path = tmp_path / "cgroup" / name.replace("__", "/").replace("_dot_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(_memory, "_OWN", tmp_path / "own")
-    monkeypatch.setattr(_memory, "_CGROUPS", tmp_path / "cgroup")
-    return _memory.available_memory()
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "own")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "cgroup")
+    return memory.available_memory()
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_memory_is_that_of_the_groups_of_the_process(tmp_path, monkeypatch, version):
-    limit, usage, cache = _memory._FILES["memory" if version == 1 else ""]
+    limit, usage, cache = memory._FILES["memory" if version == 1 else ""]
     root = "memory__" if version == 1 else ""
     own = "4:memory:/job/step\n0::/other\n" if version == 1 else "0::/job/step\n"
     unlimited = "9223372036854771712" if version == 1 else "max"
@@ -267,8 +268,8 @@ def test_memory_is_that_of_the_groups_of_the_process(tmp_path, monkeypatch, vers
 
 
 def test_memory_without_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(_memory, "_OWN", tmp_path / "absent")
-    assert _memory.available_memory() > 0
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "absent")
+    assert memory.available_memory() > 0
 
 
 def test_script_without_a_guard(tmp_path, edges, monkeypatch):

@@ -29,10 +29,10 @@ from sunpy_demreg import (
     synthesize,
     thermal_energy_density,
 )
-from sunpy_demreg._cube import Cube, Meta
-from sunpy_demreg._lazy import is_lazy
-from sunpy_demreg._metadata import to_text
-from sunpy_demreg.batch import BatchReport, Step
+from sunpy_demreg._batch.batch_invert import BatchReport, Step
+from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.metadata import to_text
 
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 KINDS = (

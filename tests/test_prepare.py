@@ -17,8 +17,9 @@ from ndcube import NDCube, NDMeta
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy.map import Map
 
-from sunpy_demreg import DataWarning, TemperatureResponse, _uncertainty, prepare, sample
-from sunpy_demreg._wcs import _celestial, _grid_shift, _pixel_wcs, _plane, _prepend_axis
+from sunpy_demreg import DataWarning, TemperatureResponse, prepare, sample
+from sunpy_demreg._channels import uncertainty as channels_uncertainty
+from sunpy_demreg._common.wcs import grid_shift, pixel_wcs, plane_wcs, prepend_axis, sky_wcs
 from sunpy_demreg.response._aia import _calibration, _read_correction_table
 
 CHANNELS = np.array([94, 131, 171, 193, 211, 335])
@@ -138,7 +139,7 @@ def test_maps_divided_by_sunpy_give_the_same(prepared, maps):
 @pytest.mark.parametrize("include_chianti", [False, True])
 def test_uncertainty_is_that_of_aiapy(maps, n_sample, include_chianti):
     cube = prepare(maps, n_sample=n_sample, include_chianti=include_chianti)
-    table = get_error_table(_uncertainty._ERROR_TABLE)
+    table = get_error_table(channels_uncertainty._ERROR_TABLE)
     for m, uncertainty in zip(maps, cube.uncertainty.array, strict=True):
         expected = estimate_error(
             m.data * u.DN / u.pix,
@@ -165,9 +166,9 @@ def test_uncertainty_of_one_pixel_by_hand(maps, n_sample, expected):
 
 
 def test_error_table_is_the_bundled_one_unless_given(prepared, maps, tmp_path):
-    table = get_error_table(_uncertainty._ERROR_TABLE)
+    table = get_error_table(channels_uncertainty._ERROR_TABLE)
     assert_same(prepare(maps, n_sample=16, error_table=table), prepared)
-    assert_same(prepare(maps, n_sample=16, error_table=str(_uncertainty._ERROR_TABLE)), prepared)
+    assert_same(prepare(maps, n_sample=16, error_table=str(channels_uncertainty._ERROR_TABLE)), prepared)
     table["DNPERPHT"] *= 4
     assert np.all(prepare(maps, error_table=table, n_sample=16).uncertainty.array > prepared.uncertainty.array)
     with pytest.raises(ValueError, match="`error_table` must have one row for 94 Å but has 0"):
@@ -471,7 +472,7 @@ def test_bad_arguments(maps, argument, value, error, message):
 
 def temperature_cube(celestial, n=36, shape=(4, 5)):
     centers = 10 ** (5.625 + 0.05 * np.arange(n)) * u.K
-    wcs = _prepend_axis(celestial, centers, "temperature", "phys.temperature")
+    wcs = prepend_axis(celestial, centers, "temperature", "phys.temperature")
     return centers, NDCube(np.zeros((n, *shape)), wcs=wcs)
 
 
@@ -528,7 +529,7 @@ def test_coordinates_survive_pickling(celestial):
 @pytest.mark.parametrize("item", [np.s_[:], np.s_[2:5], np.s_[:, 1:3, 2:], np.s_[:, 1:3, 2], np.s_[2:5, 3]])
 def test_celestial_undoes_prepend_axis(celestial, item):
     cube = temperature_cube(celestial)[1][item]
-    wcs = _celestial(cube.wcs)
+    wcs = sky_wcs(cube.wcs)
     assert wcs.pixel_n_dim == cube.data.ndim - 1
     pixel = np.arange(wcs.pixel_n_dim)
     expected = cube.wcs.low_level_wcs.pixel_to_world_values(*pixel, 0)[:2]
@@ -537,23 +538,23 @@ def test_celestial_undoes_prepend_axis(celestial, item):
 
 
 def test_celestial_of_other_cubes(celestial):
-    assert _celestial(temperature_cube(celestial)[1].wcs) is celestial
-    assert _celestial(temperature_cube(celestial)[1][:, 1, 1].wcs) is None
-    assert _celestial(temperature_cube(celestial)[1][3].wcs).pixel_n_dim == 1
+    assert sky_wcs(temperature_cube(celestial)[1].wcs) is celestial
+    assert sky_wcs(temperature_cube(celestial)[1][:, 1, 1].wcs) is None
+    assert sky_wcs(temperature_cube(celestial)[1][3].wcs).pixel_n_dim == 1
     fits_wcs = WCS(naxis=3)
     fits_wcs.wcs.ctype = ["HPLN-TAN", "HPLT-TAN", "WAVE"]
-    assert _celestial(fits_wcs).world_n_dim == 2
+    assert sky_wcs(fits_wcs).world_n_dim == 2
 
 
 @pytest.mark.parametrize("item", [np.s_[3], np.s_[3, 1:3, 2:], np.s_[3, 1:3, 2]])
 def test_plane_undoes_prepend_axis(celestial, item):
     plane = temperature_cube(celestial)[1][item]
-    wcs = _plane(plane.wcs)
+    wcs = plane_wcs(plane.wcs)
     pixel = np.arange(plane.data.ndim)
     expected = plane.wcs.low_level_wcs.pixel_to_world_values(*pixel)
     np.testing.assert_array_equal(wcs.pixel_to_world_values(*pixel), expected)
     assert unwrap_wcs_to_fitswcs(wcs)[0].to_header()["CTYPE1"] == "HPLN-TAN"
-    assert _plane(celestial) is celestial
+    assert plane_wcs(celestial) is celestial
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -561,12 +562,12 @@ def test_grid_shift_is_in_pixels(celestial, axis):
     other = celestial.deepcopy()
     other.wcs.crpix[axis] += 0.3
     other.wcs.set()
-    assert _grid_shift(celestial, other, (4, 5)) == pytest.approx(0.3)
-    assert _grid_shift(celestial, celestial, (4, 5)) < 1e-9
+    assert grid_shift(celestial, other, (4, 5)) == pytest.approx(0.3)
+    assert grid_shift(celestial, celestial, (4, 5)) < 1e-9
     slits = (
         temperature_cube(wcs)[1][0, :, 2] if axis else temperature_cube(wcs)[1][0, 1] for wcs in (celestial, other)
     )
-    assert _grid_shift(*(slit.wcs for slit in slits), (4 if axis else 5,)) == pytest.approx(0.3)
+    assert grid_shift(*(slit.wcs for slit in slits), (4 if axis else 5,)) == pytest.approx(0.3)
 
 
 def test_grid_shift_is_not_known_off_the_sky():
@@ -578,17 +579,17 @@ def test_grid_shift_is_not_known_off_the_sky():
         return wcs
 
     assert not np.isfinite(whole_sky(45.5).pixel_to_world_values(0, 0)).any()
-    assert _grid_shift(whole_sky(45.5), whole_sky(45.5), (45, 90)) < 1e-9
-    assert not _grid_shift(whole_sky(45.5), whole_sky(45.7), (45, 90)) <= 0.1
+    assert grid_shift(whole_sky(45.5), whole_sky(45.5), (45, 90)) < 1e-9
+    assert not grid_shift(whole_sky(45.5), whole_sky(45.7), (45, 90)) <= 0.1
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (4, 5), (3, 4, 5)])
 def test_pixel_wcs(shape):
-    wcs = _pixel_wcs(shape) if shape else None
+    wcs = pixel_wcs(shape) if shape else None
     centers, cube = temperature_cube(wcs, 6, shape)
     assert np.all(cube.axis_world_coords(0)[0] == centers)
     assert np.all(cube[2:4].axis_world_coords(0)[0] == centers[2:4])
     for axis, length in enumerate(shape):
         assert np.all(cube[0].axis_world_coords(axis)[0] == np.arange(length) * u.one)
-    inner = _celestial(cube.wcs)
+    inner = sky_wcs(cube.wcs)
     assert inner is None if not shape else inner.pixel_n_dim == len(shape)

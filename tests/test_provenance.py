@@ -16,7 +16,7 @@ from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
 from sunpy_demreg import Status, TemperatureResponse, invert, prepare, sample
-from sunpy_demreg._provenance import Provenance, sensitivity_change
+from sunpy_demreg.response._provenance import Provenance, sensitivity_change
 
 CHANNELS = [94, 131, 171, 193, 211, 335] * u.AA
 LABELS = np.array([f"AIA {c:.0f}" for c in CHANNELS.value])

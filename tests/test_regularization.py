@@ -8,9 +8,9 @@ import pytest
 from scipy.optimize import nnls
 from synthetic import instrument, pixels
 
-from sunpy_demreg._engines._tables import STANDARD_OUTPUTS
-from sunpy_demreg._regularization import Options, solve
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines.arrays.engine import solve
+from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
 
 CHOICES = [
     Options(parameter_choice=choice, positivity=positivity)

@@ -19,8 +19,7 @@ from ndcube import NDCube, NDMeta
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import sample
-from sunpy_demreg.response import TemperatureResponse
+from sunpy_demreg import TemperatureResponse, sample
 from sunpy_demreg.response._aia import degradation_factors
 from sunpy_demreg.response._emissivity import load_emissivity
 

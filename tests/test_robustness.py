@@ -11,9 +11,8 @@ import pytest
 from extended import TOLD, losses, run
 from synthetic import BACKENDS, instrument, pixels
 
-from sunpy_demreg._engines._tables import OUTPUTS
-from sunpy_demreg._regularization import Options
-from sunpy_demreg._status import Status
+from sunpy_demreg import Status
+from sunpy_demreg._engines.base.options import OUTPUTS, Options
 
 MODES = (None, "relax", "constrain")
 FREE = Options(positivity=None)

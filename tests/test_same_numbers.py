@@ -12,11 +12,11 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCube
 
 import sunpy_demreg as demreg
-from sunpy_demreg._resample import block_mean
-from sunpy_demreg._sums import contract
-from sunpy_demreg.compat import _rescale
+from sunpy_demreg._channels.resample import block_mean
+from sunpy_demreg._common.sums import contract
+from sunpy_demreg._inversion.dn2dem_pos import _rescale
+from sunpy_demreg._results.images import emission_measure_image
 from sunpy_demreg.response._emissivity import fold, load_emissivity
-from sunpy_demreg.visualization._maps import emission_measure_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 

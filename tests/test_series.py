@@ -12,7 +12,7 @@ from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
 from sunpy_demreg import TemperatureResponse, invert, prepare, prepare_series, read, to_map, write
-from sunpy_demreg._time_sets import Image, time_sets
+from sunpy_demreg._channels.time_sets import Image, time_sets
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 

@@ -10,16 +10,7 @@ import numpy as np
 
 import astropy.units as u
 
-from validation.setting import (
-    BIN_CENTERS,
-    KELVIN,
-    em_in_bins,
-    intensity_of,
-    inverted,
-    observe,
-    only_in_bins,
-    response,
-)
+from validation.setting import BIN_CENTERS, KELVIN, em_in_bins, intensity_of, inverted, observe, only_in_bins, response
 from validation.truths import gaussian, solar
 
 __all__ = ["METHODS", "RANGES", "TRUTHS", "calibration", "fixed_operator", "truth_in_cells"]

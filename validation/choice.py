@@ -8,7 +8,7 @@ import numpy as np
 
 import astropy.units as u
 
-from sunpy_demreg import _regularization
+from sunpy_demreg._engines.arrays import engine
 from validation.setting import BIN_CENTERS, BIN_WIDTH, KELVIN, inverted, response, sample_pixels
 
 __all__ = ["N_SAMPLES", "SCALES", "grid_against_exact", "units"]
@@ -80,10 +80,10 @@ def units(number, scales=SCALES):
     K, dlogt = _response_matrix(), np.full(BIN_CENTERS.size, BIN_WIDTH)
     rules = {}
     for rule in ("discrepancy", "grid"):
-        options = _regularization.Options(parameter_choice=rule, positivity=None, outputs=("dem", "chi_squared"))
+        options = engine.Options(parameter_choice=rule, positivity=None, outputs=("dem", "chi_squared"))
 
         def solved(scale, options=options):
-            solution = _regularization.solve(intensity, sigma, K * scale, dlogt, BIN_CENTERS, options)
+            solution = engine.solve(intensity, sigma, K * scale, dlogt, BIN_CENTERS, options)
             return solution.dem * scale * KELVIN[:, None], solution.chi_squared
 
         em, _ = solved(1.0)

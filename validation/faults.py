@@ -18,9 +18,9 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from sunpy_demreg import Status, _execute
-from sunpy_demreg._engines._tables import STANDARD_OUTPUTS
-from sunpy_demreg._regularization import Options
+from sunpy_demreg import Status
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
 
 BACKENDS, DTYPES = ("cpu", "numpy"), ("float64", "float32")
 OPTIONS = {
@@ -98,7 +98,7 @@ def silent(g, sigma, K, options, answer):
     """
     status = answer.status
     is_solved = (status & _UNSOLVED) == 0
-    wrong = {"bad data solved": is_solved & (_execute.classify(g, sigma) != 0)}
+    wrong = {"bad data solved": is_solved & (execute.classify(g, sigma) != 0)}
     for name in STANDARD_OUTPUTS:
         values = np.atleast_2d(getattr(answer, name))
         is_there = np.isfinite(values).all(axis=0)
@@ -159,8 +159,8 @@ def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS):
         answers = {}
         for backend in backends:
             with np.errstate(all="raise"):
-                status = _execute.classify(g, sigma)
-                answer = _execute.run(g, sigma, status, K, dlogt, logt, options, dtype=dtype, backend=backend)
+                status = execute.classify(g, sigma)
+                answer = execute.run(g, sigma, status, K, dlogt, logt, options, dtype=dtype, backend=backend)
             answers[backend] = answer
             n_solved = int(np.sum((answer.status & _UNSOLVED) == 0))
             counts[backend, dtype] = np.array([n_solved, n_pixels - n_solved])

@@ -11,7 +11,7 @@ from demregpy import dn2dem
 
 import astropy.units as u
 
-from sunpy_demreg.compat import dn2dem_pos
+from sunpy_demreg import dn2dem_pos
 from validation.setting import BIN_CENTERS, EDGES, response, sample_pixels
 
 __all__ = ["APART", "OPTIONS", "OUTPUTS", "ROUNDING", "parity"]

@@ -1,0 +1,1 @@
+"""Many times into one store."""

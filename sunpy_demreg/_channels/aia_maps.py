@@ -1,0 +1,189 @@
+"""The maps of one time: what can be told from each of them alone, and whether they belong together."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+import astropy.units as u
+from astropy.time import Time
+
+from sunpy_demreg._channels.headers import check_quality, checked_times, has_date, number
+from sunpy_demreg._channels.read_maps import named_maps, wrong_map
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.warnings import DataWarning, warn
+from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
+
+__all__ = ["CHANNELS", "Image", "check_one_grid", "checked_images", "common_dates"]
+
+CHANNELS = (94, 131, 171, 193, 211, 335)
+_COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
+_MAX_SPAN = 60 * u.s
+_SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
+_NORMALIZED = 1.0  # s, which the exposure control of AIA never gives
+
+
+class Image(NamedTuple):
+    """A map that passed its own checks, with what `sunpy_demreg.prepare` needs of it."""
+
+    name: str
+    map: object
+    channel: int
+    level: float
+    exposure: float  # s
+    is_rate: bool  # already divided by the exposure time
+
+
+def checked_images(maps, exposure_times=None, accept_flagged=False):
+    """
+    Check maps each for itself, and that they are of different channels and of one level.
+
+    Parameters
+    ----------
+    maps, exposure_times, accept_flagged
+        As of `sunpy_demreg.prepare`.
+
+    Returns
+    -------
+    list of Image
+        Ascending in wavelength.
+    """
+    times = checked_times(exposure_times)
+    images = sorted((_checked(name, each, times) for name, each in named_maps(maps)), key=lambda image: image.channel)
+    unknown = [f"{channel}" for channel in times if channel not in [image.channel for image in images]]
+    if unknown:
+        raise wrong(ValueError, "exposure_times", f"names {', '.join(unknown)} Å, of which there is no map")
+    check_quality(images, accept_flagged)
+    for before, image in pairwise(images):
+        if image.channel == before.channel:
+            problem = f"and {image.name} are both AIA {image.channel} Å: leave one out; {_SEVERAL}"
+            raise wrong_map(ValueError, before.name, problem)
+        if image.level != before.level:
+            raise wrong_map(
+                ValueError,
+                before.name,
+                f"is level {before.level:g} but {image.name} is level {image.level:g}: give maps of one "
+                "level, all before or all after `aiapy.calibrate.register`",
+            )
+    return images
+
+
+def _checked(name, smap, times):
+    """Check what can be told from one map alone."""
+    from sunpy.map.sources import AIAMap
+
+    if not isinstance(smap, AIAMap):
+        cure = "leave it out"
+        if smap.instrument.startswith("AIA"):
+            cure = "it has lost its type; make a new map of it, `sunpy.map.Map(smap.data, smap.meta)`"
+        elif not smap.instrument:
+            cure += ", or if `reproject_to` made it, give the map that it was made of: `prepare` aligns maps itself"
+        kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
+        raise wrong_map(ValueError, name, f"is not a map of SDO/AIA ({kind}): {cure}")
+    channel = number(smap, "wavelnth")
+    if channel == 304:
+        raise wrong_map(
+            ValueError, name, "is AIA 304 Å, which is optically thick: no DEM can describe it, leave it out"
+        )
+    if channel not in CHANNELS:
+        channels = ", ".join(map(str, CHANNELS))
+        raise wrong_map(
+            ValueError,
+            name,
+            f"is AIA {smap.meta.get('wavelnth')} Å, but a DEM needs channels among {channels} Å: leave it out",
+        )
+    level = number(smap, "lvl_num")
+    if level not in (1, 1.5):
+        raise wrong_map(
+            ValueError,
+            name,
+            f"is level {smap.meta.get('lvl_num')}, but `maps` must be level 1 or 1.5: correct its keyword LVL_NUM",
+        )
+    exposure = number(smap, "exptime")
+    if not 0 < exposure < np.inf:
+        value = smap.meta.get("exptime")
+        raise wrong_map(
+            ValueError, name, f"must have a positive exposure time, got {value}: set its keyword EXPTIME, in s"
+        )
+    if not has_date(smap):
+        raise wrong_map(ValueError, name, "has no date, for which sunpy takes today's: set its keyword DATE-OBS")
+    if np.dtype(smap.data.dtype).kind not in "iuf":
+        raise wrong_map(TypeError, name, f"must hold counts, which are real numbers, but holds {smap.data.dtype}")
+    is_rate = _is_rate(name, smap)
+    if exposure == _NORMALIZED:
+        if channel not in times:
+            raise wrong_map(
+                ValueError,
+                name,
+                "has an exposure time of exactly 1 s, which AIA never has: it was divided by the true one, without "
+                f"which errors and saturation are wrong. Pass `exposure_times={{{channel:g}: 2.9 * u.s}}`, the time "
+                "that the header had before (1 s, if it was that), or give the map as it was",
+            )
+        exposure, is_rate = times[int(channel)], True
+    elif channel in times:
+        raise wrong(
+            ValueError,
+            "exposure_times",
+            f"has one for {channel:g} Å, but {name} has its own, {exposure:g} s: leave it out (it is for maps that "
+            "were divided by it and have 1 s in their header)",
+        )
+    return Image(name, smap, int(channel), level, exposure, is_rate)
+
+
+def _is_rate(name, smap):
+    """Whether the unit of a map says that it was divided by its exposure time."""
+    written = smap.meta.get("bunit", smap.meta.get("pixlunit"))
+    # sunpy gives no unit both for a map without the keyword, which is in DN, and for one it cannot parse.
+    unit = u.dimensionless_unscaled if written is None else smap.unit
+    if unit in _COUNTS:
+        return False
+    if unit is not None and unit * u.s in _COUNTS:
+        return True
+    raise wrong_map(
+        ValueError,
+        name,
+        f"is in '{written}', but must be in DN, DN / pix or ct, or one of these per second: "
+        "convert it, or correct its keyword BUNIT",
+    )
+
+
+def common_dates(images):
+    """Dates of the images; warns where they are few, or far apart."""
+    missing = [f"AIA {channel}" for channel in CHANNELS if channel not in {image.channel for image in images}]
+    if missing:
+        warn(
+            DataWarning,
+            f"lack {', '.join(missing)}: a DEM from fewer than six channels is poorly constrained",
+            "maps",
+        )
+    dates = Time([image.map.date for image in images])
+    span = dates.max() - dates.min()
+    if span > _MAX_SPAN:
+        warn(
+            DataWarning,
+            f"span {span.to_value(u.s):.0f} s, but a DEM takes all channels to show the same plasma: "
+            "give maps at most a minute apart",
+            "maps",
+        )
+    return dates
+
+
+def check_one_grid(images):
+    """Check that the images share the pixels of the first."""
+    first = images[0]
+    cure = "put them on one grid with `reference`, such as that of 171 * u.AA"
+    for image in images[1:]:
+        if image.map.data.shape != first.map.data.shape:
+            raise wrong_map(
+                ValueError,
+                first.name,
+                f"has shape {first.map.data.shape} but {image.name} has {image.map.data.shape}: {cure}",
+            )
+        shift = grid_shift(first.map.wcs, image.map.wcs, first.map.data.shape)
+        if not shift <= MAX_SHIFT:
+            raise wrong(
+                ValueError,
+                "maps",
+                f": the grids of {first.name} (AIA {first.channel} Å) and {image.name} (AIA {image.channel} Å) "
+                f"differ by up to {shift:.2f} pixels, more than {MAX_SHIFT}: {cure}",
+            )

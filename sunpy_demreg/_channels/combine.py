@@ -1,0 +1,124 @@
+"""Channel cubes of several instruments, on one grid."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty
+from ndcube import NDCube
+
+from sunpy_demreg._channels.resample import Grid, resample
+from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
+from sunpy_demreg._common.cube import Cube
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import a_kind, checked_list
+from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
+
+__all__ = ["combine"]
+
+_MAX_SEPARATION = 0.1 * u.deg  # seen from the Sun; at the center of the disk it moves a place by 1.7 arcsec
+
+
+def combine(cubes):
+    """
+    Put channel cubes of several instruments, such as AIA and XRT, into one, on the grid of the first.
+
+    Parameters
+    ----------
+    cubes : sequence of `~ndcube.NDCube`
+        Channel cubes, see `prepare`, or single images with ``meta["channels"]`` their label; with unit and
+        uncertainty. The first says which grid: give the coarser one first, averaged if need be (`prepare` has
+        ``bin``), since between pixels the others are interpolated, bilinearly.
+
+    Returns
+    -------
+    `~ndcube.NDCube`
+        For `invert`, with a response of `TemperatureResponse.concatenate`. Channels in the order given; their axis
+        is numbered, or in wavelength where this ascends.
+
+    Raises
+    ------
+    TypeError
+        If something else than cubes was given.
+    ValueError
+        If a cube lacks its label, unit or uncertainty; if units do not convert, coordinates are of other kinds, or
+        the images were taken from places more than 0.1 degrees apart, seen from the Sun.
+
+    Notes
+    -----
+    Intensities per pixel and second stay those of the pixels of their own instrument, whose size is in its response.
+    The variance of an interpolated value is the interpolated one, times the sum of the squared weights. Coordinates
+    are compared as they are written, as by `prepare`.
+    """
+    checked_list("cubes", cubes, "of channel cubes")
+    for i, cube in enumerate(cubes):
+        if not isinstance(cube, NDCube):
+            raise wrong(TypeError, f"cubes[{i}]", f"must be an NDCube, but is {a_kind(cube)}")
+        if cube.unit is None or cube.uncertainty is None or "channels" not in (cube.meta or {}):
+            raise wrong(ValueError, f"cubes[{i}]", "must have a unit, an uncertainty and `meta['channels']`")
+        labels = np.shape(cube.meta["channels"])
+        if labels not in ((), cube.shape[:1]):
+            rule = f"has {cube.shape[0]} planes along its first axis"
+            raise wrong(ValueError, f"cubes[{i}]", f"{rule}, but {np.size(cube.meta['channels'])} `meta['channels']`")
+    planes = [plane for cube in cubes for plane in channel_planes(cube)]
+    first = planes[0]
+    for plane in planes[1:]:
+        _check_comparable(first, plane)
+    planes = [_on_grid(plane, first) for plane in planes]
+    return stacked(planes)
+
+
+def _check_comparable(first, plane):
+    label, other = (str(each.meta["channels"]) for each in (plane, first))
+    if plane.data.ndim != 2:
+        raise wrong(ValueError, "cubes", f": {label} must be an image, but has the shape {plane.shape}")
+    kinds = [
+        (each.wcs.low_level_wcs.world_axis_physical_types, each.wcs.low_level_wcs.world_axis_units)
+        for each in (first, plane)
+    ]
+    if kinds[0] != kinds[1]:
+        raise wrong(ValueError, "cubes", f": the coordinates of {label} and {other} are of different kinds")
+    places = [_observer(each) for each in (first, plane)]
+    if None not in places:
+        separation = np.hypot((places[0].lon - places[1].lon).wrap_at(180 * u.deg), places[0].lat - places[1].lat)
+        if separation > _MAX_SEPARATION:
+            raise wrong(
+                ValueError,
+                "cubes",
+                f": {label} and {other} were taken from places {separation.to_value(u.deg):.2f} degrees apart, "
+                "seen from the Sun: reproject their maps first (`sunpy.map.GenericMap.reproject_to`)",
+            )
+
+
+def _observer(plane):
+    """Where an image was taken, in Stonyhurst coordinates; None if it is not known."""
+    from sunpy.coordinates import HeliographicStonyhurst
+
+    for _, _, keywords in plane.wcs.low_level_wcs.world_axis_object_classes.values():
+        observer = getattr(keywords.get("frame"), "observer", None)
+        if observer is not None and not isinstance(observer, str):
+            return observer.transform_to(HeliographicStonyhurst(obstime=observer.obstime))
+    return None
+
+
+def _on_grid(plane, first):
+    shape = first.shape
+    if plane.shape == shape and grid_shift(first.wcs, plane.wcs, shape) <= MAX_SHIFT:
+        return plane
+    unit = plane.unit
+    sigma, own = standard_deviation(plane)
+    data, sigma = np.asarray(plane.data), np.asarray(sigma) * own.to(unit)
+    bad = ~(np.isfinite(data) & np.isfinite(sigma))
+    if plane.mask is not None:
+        bad |= np.asarray(plane.mask)
+    values = np.where(bad, 0, [data, np.square(sigma)])
+    grid = Grid(first.wcs.low_level_wcs, shape, 1)
+    (value, variance, is_bad), squares = resample(np.stack([*values, bad]), plane.wcs.low_level_wcs, grid)
+    mask = ~(is_bad == 0)  # also where it is not covered, which is NaN
+    return Cube(
+        np.where(mask, np.nan, value),
+        first.wcs,
+        uncertainty=StdDevUncertainty(np.where(mask, np.nan, np.sqrt(variance * squares))),
+        mask=mask,
+        unit=unit,
+        meta=plane.meta,
+    )

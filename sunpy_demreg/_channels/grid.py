@@ -1,0 +1,109 @@
+"""The pixel grid of a cube: that of a map, of level 1.5, or a part of these."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.coordinates import SkyCoord
+
+from sunpy_demreg._channels.resample import Grid
+from sunpy_demreg._common.errors import wrong
+
+__all__ = ["cropped", "own_grid", "reference_grid"]
+
+_SCALE = 0.6 * u.arcsec  # of level 1.5
+
+
+def own_grid(smap):
+    """Grid of a map itself."""
+    return Grid(smap.wcs, smap.data.shape, 1)
+
+
+def reference_grid(images, reference):
+    """
+    Grid that images are interpolated to.
+
+    Parameters
+    ----------
+    images : list of `sunpy_demreg._channels.aia_maps.Image`
+    reference : map, wavelength or None
+        As of `sunpy_demreg.prepare`.
+    """
+    from sunpy.map import GenericMap, contains_full_disk
+
+    if isinstance(reference, GenericMap):
+        return own_grid(reference)
+    if reference is not None:
+        by_channel = {image.channel: image.map for image in images}
+        try:
+            channel = float(u.Quantity(reference).to_value(u.AA))
+        except (TypeError, ValueError, u.UnitsError) as err:
+            raise wrong(
+                TypeError,
+                "reference",
+                f"must be a map, or the wavelength of one, such as 171 * u.AA, got {reference!r:.80}",
+            ) from err
+        if round(channel) not in by_channel or abs(channel - round(channel)) > 0.01:
+            raise wrong(
+                ValueError,
+                "reference",
+                f"must be the wavelength of one of the maps, {', '.join(map(str, by_channel))} Å, got {channel:g} Å",
+            )
+        return own_grid(by_channel[round(channel)])
+    first = images[0].map
+    if all(contains_full_disk(image.map) for image in images):
+        return Grid(_registered(first), first.data.shape, 1)
+    return own_grid(first)
+
+
+def _registered(smap):
+    """WCS of a full-disk map once `aiapy.calibrate.register` is done: north up, centered, with round pixels."""
+    # Of images that were made smaller, a multiple.
+    scale = max(1, round((smap.scale[0] * u.pix / _SCALE).to_value(u.one))) * _SCALE
+    wcs = smap.wcs.deepcopy()
+    wcs.wcs.pc = np.eye(2)
+    wcs.wcs.cdelt = [scale.to_value(unit) for unit in wcs.wcs.cunit]
+    wcs.wcs.crpix = [(length + 1) / 2 for length in smap.data.shape[::-1]]
+    wcs.wcs.set()
+    return wcs
+
+
+def cropped(grid, submap, bin):
+    """
+    Cut a field out of a grid, in whole squares of averaged pixels.
+
+    Returns
+    -------
+    Grid, (int, int)
+        And the row and column where it starts in the one given.
+    """
+    wcs, shape, corner = grid.wcs, grid.shape, (0, 0)
+    if submap is not None:
+        inner = _field(grid, submap)
+        offset = np.round(wcs.wcs.crpix - inner.wcs.wcs.crpix).astype(int)[::-1]
+        corner, shape = tuple(int(start) for start in offset), inner.data.shape
+    if bin > min(shape):
+        raise wrong(ValueError, "bin", f"must not be larger than the field, got {bin} for the shape {shape}")
+    shape = tuple(length // bin * bin for length in shape)
+    wcs = wcs[tuple(slice(start, start + length) for start, length in zip(corner, shape, strict=True))]
+    return Grid(wcs, shape, bin), corner
+
+
+def _field(grid, submap):
+    from sunpy.map import Map
+
+    is_pair = isinstance(submap, tuple | list) and len(submap) == 2 and all(isinstance(c, SkyCoord) for c in submap)
+    if not is_pair:
+        raise wrong(
+            TypeError,
+            "submap",
+            "must be a pair of coordinates, the bottom left and the top right corner, such as "
+            f"(SkyCoord(...), SkyCoord(...)), got a {type(submap).__name__}",
+        )
+    whole = Map(np.broadcast_to(0.0, grid.shape), grid.wcs)
+    try:
+        field = whole.submap(submap[0], top_right=submap[1])
+    except ValueError as err:
+        raise wrong(ValueError, "submap", f"must lie in the images: {str(err).partition(chr(10))[0]}") from err
+    if field.data.size == 0:
+        raise wrong(ValueError, "submap", "must lie in the images, but has no pixel in common with them")
+    return field

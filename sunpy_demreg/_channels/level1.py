@@ -1,0 +1,128 @@
+"""What only level-1 images take: deconvolution with the point spread function, and an update of the pointing."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+import astropy.units as u
+from astropy.table import QTable, Table
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.network import fetched
+
+__all__ = ["deconvolved", "repointed"]
+
+_SOURCES = ("lmsal", "jsoc")
+
+
+def deconvolved(images, psf):
+    """
+    Arrays of the images after `aiapy.psf.deconvolve`.
+
+    Parameters
+    ----------
+    images : list of `sunpy_demreg._channels.aia_maps.Image`
+    psf : dict or "aiapy"
+        As of `sunpy_demreg.prepare`.
+    """
+    from aiapy.psf import calculate_psf, deconvolve
+
+    if psf == "aiapy":
+        functions = {}
+    elif isinstance(psf, Mapping):
+        functions = {round(u.Quantity(key, u.AA).value): np.asarray(value, float) for key, value in psf.items()}
+    else:
+        raise wrong(
+            TypeError, "psf", f"must be 'aiapy', or a dict of an array for each channel, got a {type(psf).__name__}"
+        )
+    values = []
+    for image in images:
+        function = functions.get(image.channel)
+        if functions and function is None:
+            raise wrong(ValueError, "psf", f"has no entry for {image.channel} Å: give one for each map")
+        if function is None:
+            if image.map.data.shape != (4096, 4096):
+                raise wrong(
+                    ValueError,
+                    "psf",
+                    f"'aiapy' is of the whole detector, 4096 × 4096 pixels, but {image.name} has the shape "
+                    f"{image.map.data.shape}: give full images, or a dict of an array of that shape for each channel",
+                )
+            function = np.asarray(calculate_psf(image.channel * u.AA))
+        if function.shape != image.map.data.shape:
+            raise wrong(
+                ValueError,
+                "psf",
+                f"of {image.channel} Å has the shape {function.shape} but {image.name} has "
+                f"{image.map.data.shape}: they must be the same",
+            )
+        if not (np.isfinite(function).all() and np.isclose(function.sum(), 1, rtol=1e-3)):
+            raise wrong(
+                ValueError, "psf", f"of {image.channel} Å must be finite and have the sum 1, not {function.sum():.4g}"
+            )
+        values.append(_deconvolved(image.map, function, deconvolve))
+    return values
+
+
+def _deconvolved(smap, function, deconvolve):
+    # One value that is not finite would spread over the whole image: it counts as dark, and stays masked.
+    data = np.asarray(smap.data, dtype=float)
+    data = np.where(np.isfinite(data), data, 0)
+    # aiapy takes even sides only; the center of the function is then at the pixel of half the side.
+    odd = [length % 2 for length in data.shape]
+    data = np.pad(data, [(0, n) for n in odd], mode="edge")
+    function = np.pad(function, [(n, 0) for n in odd])
+    n_y, n_x = smap.data.shape
+    return deconvolve(smap._new_instance(data, smap.meta), psf=function).data[:n_y, :n_x]
+
+
+def repointed(images, pointing_table):
+    """Update the pointing of images from a table, which may have to be fetched; return them, and where it is from."""
+    from aiapy.calibrate import update_pointing
+
+    table, source = _read_pointing_table(pointing_table, images)
+    updated = []
+    for image in images:
+        try:
+            updated.append(image._replace(map=update_pointing(image.map, pointing_table=table)))
+        except (IndexError, KeyError) as err:
+            raise wrong(ValueError, "pointing_table", f"does not serve {image.name}: {str(err).strip()}") from err
+    return updated, source
+
+
+def _read_pointing_table(table, images):
+    from aiapy.calibrate.utils import get_pointing_table
+
+    if isinstance(table, Table):
+        return QTable(table), "given"
+    if isinstance(table, str) and table.lower() in _SOURCES:
+        dates = [image.map.reference_date for image in images]
+        # Entries are three hours long, but for rare longer ones.
+        span = (min(dates) - 12 * u.hour, max(dates) + 12 * u.hour)
+        arguments = {"source": table.lower(), "time_range": span}
+        return fetched("the pointing table", "pointing_table", get_pointing_table, **arguments), table.lower()
+    if not isinstance(table, str | PathLike):
+        raise wrong(
+            TypeError,
+            "pointing_table",
+            f"must be a table, a file, 'lmsal' or 'jsoc', got a {type(table).__name__}: see "
+            "`aiapy.calibrate.utils.get_pointing_table`",
+        )
+    path = Path(table).expanduser()
+    if not path.is_file():
+        raise wrong(
+            FileNotFoundError,
+            "pointing_table",
+            f": there is no file {path}; to fetch the table, pass 'lmsal' or 'jsoc'",
+        )
+    try:
+        return QTable.read(path), path.name
+    except Exception as err:  # readers fail in as many ways as files do
+        raise wrong(
+            ValueError,
+            "pointing_table",
+            f": {path} cannot be read as a table ({str(err).partition(chr(10))[0]}): write it with "
+            "`get_pointing_table(...).write('pointing.ecsv')`, which keeps the units",
+        ) from err

@@ -1,0 +1,94 @@
+"""Whatever holds maps, or names the files of maps, as one list."""
+
+from pathlib import Path
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.paths import matching_paths
+
+__all__ = ["named_maps", "wrong_map"]
+
+
+def named_maps(maps):
+    """
+    Unwrap the first argument of `sunpy_demreg.prepare`.
+
+    Returns
+    -------
+    `list` of (`str`, `~sunpy.map.GenericMap`)
+        Each map with its name for error messages.
+    """
+    from sunpy.map import GenericMap, MapSequence
+
+    if isinstance(maps, GenericMap | str | Path):
+        items = [("`maps`", maps)]
+    elif isinstance(maps, dict):
+        items = [(f"`maps[{key!r}]`", item) for key, item in maps.items()]
+    elif isinstance(maps, list | tuple | MapSequence):
+        items = [(f"`maps[{i}]`", item) for i, item in enumerate(maps)]
+    else:
+        raise wrong(TypeError, "maps", f"must be a list or dict of maps or file names, got {type(maps).__name__}")
+
+    pairs = []
+    for name, item in items:
+        if isinstance(item, GenericMap):
+            pairs.append((name, item))
+        elif isinstance(item, str | Path):
+            pairs += _read(item)
+        else:
+            raise wrong_map(TypeError, name, f"must be a sunpy map or a file name, got {type(item).__name__}")
+    if not pairs:
+        raise wrong(ValueError, "maps", "is empty: give one map for each channel")
+    return pairs
+
+
+def wrong_map(kind, name, problem):
+    """The error of one of the maps, whose name says which of them it is or which file."""
+    is_item = name.startswith("`maps")
+    return wrong(kind, name.strip("`") if is_item else "maps", problem if is_item else f": {name} {problem}")
+
+
+def _is_result(path):
+    """Whether this package wrote a file."""
+    if path.name.endswith(".asdf"):
+        return True  # maps are not
+    from astropy.io import fits
+
+    try:
+        return str(fits.getval(path, "CREATOR", 0)).startswith("sunpy_demreg")
+    except (OSError, KeyError, ValueError):
+        return False
+
+
+def _read(pattern):
+    """Read the maps in the file, or the files, that a name or a pattern with wildcards stands for."""
+    from sunpy.map import Map
+
+    paths = matching_paths(pattern)
+    if not paths:
+        raise wrong(FileNotFoundError, "maps", f": there is no file {pattern}")
+    pairs = []
+    for path in paths:
+        if path.is_dir() and path.suffix == ".zarr":
+            raise wrong(ValueError, "maps", f": {path} is a Zarr store: read it with `sunpy_demreg.read`")
+        if path.is_dir():
+            files = str(path / "*.fits")
+            raise wrong(
+                ValueError,
+                "maps",
+                f": {str(pattern)!r} is a folder, not a file: name its files, for instance {files!r}",
+            )
+        if _is_result(path):
+            raise wrong(
+                ValueError,
+                "maps",
+                f": {path} is a result that `sunpy_demreg.write` wrote: read it with `sunpy_demreg.read`",
+            )
+        try:
+            loaded = Map(path)
+        except Exception as error:  # readers fail in as many ways as files do
+            reason = str(error).partition("\n")[0]
+            raise wrong(
+                ValueError, "maps", f": cannot read {path} as a map ({reason}): give FITS files of AIA"
+            ) from error
+        pairs += [(str(path), each) for each in (loaded if isinstance(loaded, list) else [loaded])]
+    return pairs

@@ -1,0 +1,168 @@
+"""Maps of many times to one lazy cube of channels and times."""
+
+from pathlib import Path
+
+import numpy as np
+
+import astropy.units as u
+from astropy.time import Time
+
+from sunpy_demreg._channels.fits_maps import lazy_map
+from sunpy_demreg._channels.headers import has_date
+from sunpy_demreg._channels.lazy_prepare import prepare_lazily
+from sunpy_demreg._channels.prepare import prepare
+from sunpy_demreg._channels.stacks import _dates, in_time
+from sunpy_demreg._channels.time_sets import Image, time_sets
+from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._common.validators import checked_keywords, checked_quantity
+from sunpy_demreg._common.warnings import DataWarning, warn
+from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
+
+__all__ = ["prepare_series"]
+
+_CHANNELS = (94, 131, 171, 193, 211, 335)  # Å
+_TOLERANCE = 12 * u.s  # the cadence of AIA
+
+
+def prepare_series(maps, *, tolerance=_TOLERANCE, **options):
+    """
+    Put AIA maps of many times, on one pixel grid, into one lazy cube of channels and times.
+
+    Parameters
+    ----------
+    maps : list of maps or file names, `~sunpy.map.MapSequence`, file name, or folder
+        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken; of files only
+        the headers are read.
+    tolerance : `~astropy.units.Quantity`, optional
+        The automatic exposure control gives channels different times: how far an image may be from that of the
+        channel with the fewest images to belong to the same set. The nearest one is taken, and each only once.
+    **options
+        Those of `prepare`. By default ``correct_degradation`` is True if the sensitivity of a channel changes by more
+        than 1 % over the series (within weeks to months), so that one response serves all times.
+
+    Returns
+    -------
+    `~ndcube.NDCube`
+        As from `prepare`, with Dask arrays and a second axis of times, (wavelength, time, y, x): reading, calibration
+        and inversion are done together, block by block, when something of the result is asked for (but maps of level
+        1, and those of which pixels are moved or averaged, are read and prepared at once). "exposure_time"
+        and "date" in its ``meta`` have both axes; "left_over" has the names of the maps that are in no set, and
+        "degradation_corrected" says whether intensities are those that AIA would have measured at launch.
+
+    Raises
+    ------
+    ValueError
+        If there is no complete set, a file cannot be read or is flagged by its header, or two times differ in their
+        channels or pixel grids.
+    TypeError, FileNotFoundError
+        As `prepare`.
+
+    Warns
+    -----
+    DataWarning
+        If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set.
+    """
+    checked_keywords(None, options, prepare)
+    imported("dask.array", "`prepare_series`", "dask")
+    sets, left_over = series_sets(maps, tolerance)
+    for image in (image for each in sets for image in each):
+        if image.problem:
+            raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
+    if left_over:
+        names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}", "maps")
+    if "correct_degradation" not in options and not options.get("degradation_corrected"):
+        labels = [f"AIA {image.channel}" for image in sets[0]]
+        dates = _dates([Time([image.map.date for image in each]).utc for each in sets])
+        change = sensitivity_change(labels, dates, options.get("correction_table"))
+        options["correct_degradation"] = not change <= HARMLESS
+    if options.get("correct_degradation") or options.get("degradation_corrected"):
+        options["correction_table"] = table_for(sets, options.get("correction_table"))
+    cube = in_time([prepare_lazily({image.name: image.map for image in each}, options) for each in sets])
+    cube.meta["left_over"] = tuple(image.name for image in left_over)
+    return cube
+
+
+def series_sets(maps, tolerance=_TOLERANCE):
+    """
+    Sort maps, or files, into sets of one time.
+
+    Returns
+    -------
+    list of list of `Image`, list of `Image`
+        The sets by time, of at least one, and what is left over. Files whose data are known to be bad have a
+        ``problem``; where their headers are good, they are in a set.
+    """
+    checked_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
+    if not 0 <= tolerance < np.inf:
+        raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
+    images = [_image(name, item) for name, item in _items(maps)]
+    if not images:
+        raise wrong(ValueError, "maps", "is empty: give maps of each channel, their files, or a folder of these")
+    sets, left_over = time_sets([image for image in images if image.channel in _CHANNELS], tolerance.to_value(u.s))
+    left_over += [image for image in images if image.channel not in _CHANNELS]
+    if not sets:
+        counts = {c: sum(image.channel == c for image in images) for c in _CHANNELS}
+        found = ", ".join(f"{channel} Å {count}" for channel, count in counts.items() if count) or "none"
+        raise wrong(
+            ValueError,
+            "maps",
+            f"hold no image of each channel within {tolerance} of each other (found: {found}): give the missing "
+            "ones, or a longer `tolerance`" + "".join(f"; {i.name}: {i.problem}" for i in images if i.problem),
+        )
+    return sets, left_over
+
+
+def table_for(sets, correction_table):
+    """Read the table of the degradation, once for all steps; warns, once, if they are later than it."""
+    from sunpy_demreg.response._aia import read_correction_table
+
+    return read_correction_table(correction_table, max(image.map.date for each in sets for image in each))
+
+
+def _items(maps):
+    """Maps and paths with their names for messages; a folder stands for the FITS files in it."""
+    from sunpy.map import GenericMap, MapSequence
+
+    if isinstance(maps, GenericMap | str | Path):
+        maps = [maps]
+    if not isinstance(maps, list | tuple | MapSequence):
+        raise wrong(TypeError, "maps", f"must be a list of maps or file names, or a folder, got {type(maps).__name__}")
+    for i, item in enumerate(maps):
+        if isinstance(item, GenericMap):
+            yield f"`maps[{i}]`", item
+        elif isinstance(item, str | Path):
+            paths = matching_paths(item)
+            if not paths:
+                raise wrong(FileNotFoundError, "maps", f": there is no file {item}")
+            for path in paths:
+                inside = sorted(path.glob("*.f*ts*")) if path.is_dir() else [path]
+                yield from ((str(each), each) for each in inside)
+        else:
+            raise wrong(TypeError, f"maps[{i}]", f"must be a sunpy map or a file name, got {type(item).__name__}")
+
+
+def _image(name, item):
+    """What a map or a file is to the sorting; a lazy map, whichever it was."""
+    from sunpy.map import Map
+    from sunpy.map.sources import AIAMap
+
+    problem = None
+    if isinstance(item, Path):
+        try:
+            item, problem = lazy_map(item)
+        except Exception as err:  # readers fail in as many ways as files do
+            return Image(name, 0, 0.0, None, f"cannot be read, {type(err).__name__}: {str(err).partition('\n')[0]}")
+    elif not is_lazy(item.data):
+        import dask.array as da
+
+        item = Map(da.from_array(item.data), item.meta, mask=item.mask)
+    channel = round(item.wavelength.to_value(u.AA)) if isinstance(item, AIAMap) else 0
+    if channel not in _CHANNELS:
+        problem = problem or f"{item.instrument or 'unknown instrument'} {item.wavelength} is no channel for a DEM"
+    if not has_date(item):
+        return Image(name, 0, 0.0, None, "has no date, keyword DATE-OBS")
+    return Image(name, channel, item.date.unix_tai, item, problem)

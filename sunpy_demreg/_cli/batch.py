@@ -1,0 +1,91 @@
+"""The command ``sunpy-demreg batch``."""
+
+# As in `cli`, only the standard library is loaded before the work begins.
+import logging
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["add_batch_options", "run_batch"]
+
+
+def add_batch_options(batch):
+    """Add the options that only this command has."""
+    batch.add_argument("files", nargs="+", metavar="FILES-OR-FOLDER", help="FITS files of any times, in any order")
+    batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="made, or gone on with")
+    batch.add_argument(
+        "--tolerance",
+        type=float,
+        default=12.0,
+        metavar="SECONDS",
+        help="how far the channels of one time step may be apart (default: %(default)s)",
+    )
+    where = batch.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, metavar="N", help="processes to start, instead of threads")
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a running Dask scheduler, such as tcp://10.0.0.1:8786"
+    )
+    batch.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="of the values (default: %(default)s)"
+    )
+    batch.add_argument(
+        "--memory-limit", type=float, metavar="GB", help="for blocks in hand, of each process (default: most of it)"
+    )
+    batch.add_argument(
+        "--backend", default="cpu", help="what computes, as in sunpy_demreg.invert (default: %(default)s)"
+    )
+
+
+def run_batch(options, log_edges, prepare_options, choices):
+    """Run it, tell what is done, and return the exit status."""
+    import astropy.units as u
+
+    from sunpy_demreg import batch_invert
+
+    # Which worker came and went is not what was asked.
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    with _progress() as on_step:
+        report = batch_invert(
+            options.files,
+            options.output,
+            10**log_edges * u.K,
+            tolerance=options.tolerance * u.s,
+            prepare_options=prepare_options,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            on_step=on_step,
+            dtype=options.dtype,
+            backend=options.backend,
+            memory_limit=None if options.memory_limit is None else options.memory_limit * u.Gbyte,
+            **choices,
+        )
+    outcomes = [step.outcome for step in report.steps]
+    for outcome, text in (("done", "done"), ("kept", "kept from before"), ("failed", "failed")):
+        print(f"{text:>18}  {outcomes.count(outcome)} of {len(outcomes)} time steps")
+    for step in report.steps:
+        if step.outcome == "failed":
+            print(f"{'':>18}  {step.time.isot}  {step.reason}")
+    if report.left_over:
+        print(f"{'left over':>18}  {len(report.left_over)} files")
+        for name, reason in report.left_over:
+            print(f"{'':>18}  {name}: {reason}")
+    print(f"{'written':>18}  {options.output}")
+    return 0 if report.is_complete else 1
+
+
+@contextmanager
+def _progress():
+    """A bar on a terminal, and a line for each step elsewhere."""
+    from tqdm.auto import tqdm
+
+    with tqdm(desc="DEM inversion", unit="step", disable=not sys.stderr.isatty()) as bar:
+
+        def on_step(n_steps, step):
+            bar.total = n_steps
+            bar.update()
+            if bar.disable:
+                took = f", {step.seconds:.1f} s" if step.outcome == "done" else ""
+                why = f": {step.reason}" if step.reason else ""
+                print(f"sunpy-demreg: {step.time.isot} {step.outcome}{took}{why}", file=sys.stderr, flush=True)
+
+        yield on_step

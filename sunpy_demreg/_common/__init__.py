@@ -1,0 +1,1 @@
+"""What several rooms need, and that needs none of them."""

@@ -1,0 +1,180 @@
+"""The one way in which a file or a folder takes a name: whole, at once, and never in place of what is not ours."""
+
+import errno
+import os
+import secrets
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.warnings import DemregWarning, warn
+
+__all__ = ["replaced"]
+
+#: No room is left: on the disk, of a quota, or for so large a file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def replaced(path, *, overwrite=False, foreign=None, parents=False):
+    """
+    Give a name to write under; what is there in the end takes the name that was asked for, if nothing was raised.
+
+    Whatever goes wrong, what had the name before has it still, and what was written is removed. Of a link the target
+    is replaced. Permissions are kept.
+
+    Parameters
+    ----------
+    path : path-like
+    overwrite : `bool`, optional
+        Whether to replace what exists: of files any, because the user named it; of folders only our own.
+    foreign : callable, optional
+        Only for a folder. Called with that which would be replaced; returns why it is not ours, or None if it is.
+    parents : `bool`, optional
+        Make the folders that it lies in, at the end.
+
+    Yields
+    ------
+    `~pathlib.Path`
+        Of an empty file, or of an empty folder, on the same disk and with the same ending.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError
+        If something has the name that is to be kept or is of another kind, or the folder does not exist.
+    OSError
+        If it cannot be written.
+    """
+    path = Path(path).expanduser()
+    target, is_folder = Path(os.path.realpath(path)), foreign is not None
+    _check(path, target, overwrite, foreign, parents)
+    home = next(parent for parent in target.parents if parent.exists())
+    # By chance, and not by rule: what a program that was killed has left behind is in nobody's way.
+    token = secrets.token_hex(6)
+    part = home / f".{token}.part{target.suffix}"
+    try:
+        part.mkdir() if is_folder else part.touch(exist_ok=False)
+    except OSError as err:
+        raise _named(err, path, part) from err
+    try:
+        yield part
+        if parents:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if is_folder:
+            _move_folder(part, target, path, overwrite, foreign, token)
+        else:
+            _move_file(part, target, path, overwrite)
+    except OSError as err:
+        if (named := _named(err, path, part)) is err:
+            raise
+        raise named from err
+    finally:
+        if is_folder:
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _named(err, path, part):
+    """The error with the name that the user gave, if it is about what is written."""
+    if err.errno in _NO_ROOM:
+        message = f"{err.strerror}: nothing is written, and what was there before is kept"
+        return OSError(err.errno, message, str(path))
+    if type(err) is OSError and not err.errno:  # NumPy's, of a file that became shorter than its array
+        return OSError(f"{str(path)!r} cannot be written: {err}")
+    if err.errno and str(err.filename).startswith(str(part)):
+        return OSError(err.errno, err.strerror, str(path))
+    return err
+
+
+def _check(path, target, overwrite, foreign, parents):
+    name = repr(str(path))
+    if not parents and not target.parent.is_dir():
+        raise wrong(
+            FileNotFoundError, "path", f"names the folder {str(target.parent)!r}, which does not exist: make it first"
+        )
+    if foreign is None and target.is_dir():
+        raise wrong(IsADirectoryError, "path", f"{name} is a folder: name a file in it")
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise wrong(FileExistsError, "path", f"{name} exists: choose another name, or pass overwrite=True")
+    if foreign is None and not target.is_file():
+        raise wrong(
+            FileExistsError,
+            "path",
+            f"{name} is not a file that could be replaced: name another",
+        )
+    if foreign is not None:
+        if not target.is_dir():
+            raise wrong(
+                NotADirectoryError,
+                "path",
+                f"{name} is a file, not a folder: name another, or remove it",
+            )
+        _check_ours(name, target, foreign)
+
+
+def _check_ours(name, folder, foreign):
+    if reason := foreign(folder):
+        raise wrong(FileExistsError, "path", f"{name} is kept: {reason}; name another, or remove it yourself")
+
+
+def _move_file(part, target, path, overwrite):
+    _sync(part)  # which also shows what a disk at the other end of a network could not write
+    if overwrite:
+        with suppress(FileNotFoundError):
+            shutil.copymode(target, part)
+        os.replace(part, target)
+    else:
+        try:
+            target.touch(exist_ok=False)  # claims the name
+        except FileExistsError as err:
+            raise wrong(FileExistsError, "path", f"{str(path)!r} exists by now: another program was faster") from err
+        try:
+            os.replace(part, target)
+        except BaseException:
+            target.unlink()
+            raise
+    _sync_names(target.parent)
+
+
+def _move_folder(part, target, path, overwrite, foreign, token):
+    if not (overwrite and target.exists()):
+        os.rename(part, target)
+        return
+    for folder, _, files in os.walk(part):
+        for file in files:
+            _sync(Path(folder, file))
+    shutil.copymode(target, part)
+    old = target.with_name(f"{target.stem}.{token}.old{target.suffix}")
+    os.rename(target, old)
+    try:
+        # Looked at once more, now that no other program can put something else in its place.
+        _check_ours(repr(str(path)), old, foreign)
+        os.rename(part, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    _sync_names(target.parent)
+    try:
+        shutil.rmtree(old)
+    except OSError as err:
+        problem = f"{str(path)!r} is replaced, but what it was cannot be removed ({err}): remove {str(old)!r}"
+        warn(DemregWarning, problem, "path")
+
+
+def _sync(path):
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_names(folder):
+    """So that the new name is there after a power failure; not every system can, and nothing depends on it."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

@@ -1,0 +1,137 @@
+"""Metadata of a result as text, and back: numbers, text, dates, quantities, arrays, and collections of these."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+
+import numpy as np
+
+import astropy.units as u
+from astropy.io import fits
+from astropy.time import Time
+from astropy.units.function import FunctionQuantity
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.warnings import MetadataWarning, warn
+
+__all__ = ["from_text", "to_text", "unit_name", "warn_of_text"]
+
+_NUMBERS = {"bool", "float32", "float64"} | {f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)}
+
+
+def to_text(meta):
+    """
+    Write metadata as JSON, in ASCII.
+
+    Of subclasses the base is kept: of an `~astropy.coordinates.Angle` the quantity, of a named tuple the tuple.
+
+    Returns
+    -------
+    str, list of str
+        The text, and the names of the values of which only the text could be kept. These are all values that
+        `from_text` could not restore, such as magnitudes, and times that belong to a place.
+
+    Raises
+    ------
+    ValueError
+        If a collection contains itself.
+    """
+    as_text = []
+    try:
+        return json.dumps(_encoded(meta, "meta", as_text), allow_nan=False), as_text
+    except RecursionError:
+        raise wrong(
+            ValueError, "result", "has metadata that contain themselves, or are nested too deeply: remove them"
+        ) from None
+
+
+def warn_of_text(names):
+    """Name the values of which `to_text` could keep only the text."""
+    if names:
+        warn(MetadataWarning, f"has metadata of which only the text is written: {', '.join(names)}", "result")
+
+
+def from_text(text):
+    """Read what `to_text` wrote: a few kinds of values and no other; nothing is run."""
+    return json.loads(text, object_hook=_decoded)
+
+
+def _encoded(value, name, as_text):
+    """`value` in the terms of JSON, for `_decoded`; `as_text` gets the names of values that have no encoding."""
+
+    def each(items):
+        return [_encoded(item, f"{name}[{i}]", as_text) for i, item in enumerate(items)]
+
+    # A mask, or a type such as complex or object, would be lost.
+    is_plain = hasattr(value, "dtype") and (value.dtype.name in _NUMBERS or value.dtype.kind == "U")
+    is_plain = is_plain and not hasattr(value, "mask")
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case np.bool_() | np.integer():
+            return value.item()
+        case float() | np.floating():
+            return float(value) if math.isfinite(value) else {"__float__": str(value)}
+        case PurePath():
+            return str(value)
+        case fits.card.Undefined():
+            return None
+        case list():
+            return each(value)
+        case tuple():
+            return {"__tuple__": each(value)}
+        case fits.Header():
+            remarks = {key: str(value[key]) for key in ("COMMENT", "HISTORY", "") if key in value}
+            return _encoded({key: value[key] for key in value} | remarks, name, as_text)
+        case Mapping() if all(isinstance(key, str) and not key.startswith("__") for key in value):
+            return {key: _encoded(item, f"{name}[{key!r}]", as_text) for key, item in value.items()}
+        case Mapping():
+            return {"__dict__": each(value.items())}
+        case Time() if _is_plain_time(value):
+            dates = Time(value, format="isot", precision=9).value
+            return {"__time__": np.asarray(dates).tolist(), "scale": value.scale}
+        case FunctionQuantity():
+            pass  # `Quantity` refuses these units
+        case u.Quantity() if is_plain and value.unit == u.Unit(str(value.unit), parse_strict="silent"):
+            return {"__quantity__": _encoded(value.value, name, as_text), "unit": str(value.unit)}
+        case np.ndarray() if is_plain and not isinstance(value, u.Quantity):
+            kind = "str" if value.dtype.kind == "U" else value.dtype.name
+            flat = _encoded(value.ravel().tolist(), name, as_text)
+            return {"__array__": flat, "dtype": kind, "shape": list(value.shape)}
+    as_text.append(name)
+    return str(value)
+
+
+def _is_plain_time(time):
+    """Whether a `Time` is nothing but dates that ISO 8601 can write, with years of four digits."""
+    is_plain = time.size and not time.masked and time.location is None
+    return is_plain and np.all((time.jd > 1721060) & (time.jd < 5373484))
+
+
+def _decoded(node):
+    """The inverse of `_encoded` for one JSON object: a few kinds of values, and no other."""
+    match node:
+        case {"__float__": str(text)}:
+            return float(text)
+        case {"__tuple__": list(items)}:
+            return tuple(items)
+        case {"__dict__": list(pairs)}:
+            return dict(pairs)
+        case {"__time__": dates, "scale": scale}:
+            return Time(dates, format="isot", scale=scale)
+        case {"__quantity__": values, "unit": str(unit)}:
+            return u.Quantity(values, unit, dtype=None)
+        case {"__array__": values, "dtype": kind, "shape": shape} if kind == "str" or kind in _NUMBERS:
+            return np.array(values, dtype=kind).reshape(shape)
+    if any(key.startswith("__") for key in node):
+        raise ValueError(f"its metadata have values of an unknown kind: {', '.join(node)}")
+    return node
+
+
+def unit_name(unit):
+    """In the notation of the FITS standard, unless it lacks the unit (as DN and dex): then in astropy's."""
+    try:
+        return unit.to_string("fits")
+    except ValueError:
+        return unit.to_string()

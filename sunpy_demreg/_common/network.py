@@ -1,0 +1,60 @@
+"""Calls that may download: bounded in time, and with one error that names the argument for a local file."""
+
+import threading
+
+from sunpy_demreg._common.errors import ArgumentError
+
+__all__ = ["CalibrationDataError", "fetched"]
+
+TIME_LIMIT = 60.0  # s
+
+
+class CalibrationDataError(ArgumentError, RuntimeError):
+    """Calibration data could not be fetched; the message names the argument that takes them from a local file."""
+
+
+def fetched(what, argument, function, *args, **kwargs):
+    """
+    Call a function that downloads, and wait for it no longer than `TIME_LIMIT`.
+
+    Parameters
+    ----------
+    what : str
+        What it fetches, for the message.
+    argument : str
+        The argument that takes a local file or table instead.
+    function, *args, **kwargs
+        What to call.
+
+    Returns
+    -------
+    object
+        What the function returns.
+
+    Raises
+    ------
+    CalibrationDataError
+        If the function fails, in whatever way, or does not return in time.
+    """
+    outcome = {}
+
+    def call():
+        try:
+            outcome["value"] = function(*args, **kwargs)
+        except BaseException as err:
+            outcome["error"] = err
+
+    # Not every client in use heeds the time limit of a socket, and no call can be stopped from outside:
+    # a server that never answers is left to a thread that does not keep the process alive.
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(TIME_LIMIT)
+    if "value" in outcome:
+        return outcome["value"]
+    error = outcome.get("error")
+    reason = (
+        f"no answer within {TIME_LIMIT:g} s" if error is None else " ".join(str(error).split()) or type(error).__name__
+    )
+    raise CalibrationDataError(
+        argument, f": {what} could not be fetched ({reason}): give a local file or table"
+    ) from error

@@ -1,0 +1,198 @@
+"""What arguments may be: a few checks that all functions share, so that each rule has one wording."""
+
+import inspect
+import math
+import warnings
+from difflib import get_close_matches
+from numbers import Real
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from sunpy_demreg._common.errors import wrong
+
+__all__ = [
+    "a_kind",
+    "checked_axes",
+    "checked_choice",
+    "checked_date",
+    "checked_flag",
+    "checked_keywords",
+    "checked_list",
+    "checked_number",
+    "checked_path",
+    "checked_quantity",
+    "checked_whole",
+    "nearest",
+]
+
+
+def a_kind(value):
+    """A wrong value, or its type where it is long."""
+    text = repr(value) if value is None or isinstance(value, str | Real | complex) else ""
+    return text if 0 < len(text) < 60 else f"of type {type(value).__name__}"
+
+
+def checked_number(name, value, *, above=None, least=None, below=None, most=None, of=""):
+    """
+    A finite number in a range, as a float.
+
+    Parameters
+    ----------
+    name : `str`
+    value
+        A real number, but no bool; also an array of no axes.
+    above, least, below, most : number, optional
+        What it must be above or at least, and below or at most.
+    of : `str`, optional
+        What it counts, for the message: ``"of DN, such as 15000"``.
+    """
+    bounds = {"above": above, "at least": least, "below": below, "at most": most}
+    bounds = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    rule = " ".join(part for part in ("must be a finite number", of, bounds) if part)
+    number = _as_float(value)
+    if number is None:
+        raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
+    is_good = math.isfinite(number)
+    is_good = is_good and (above is None or number > above) and (least is None or number >= least)
+    if not (is_good and (below is None or number < below) and (most is None or number <= most)):
+        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+    return number
+
+
+def checked_whole(name, value, least, most, of=""):
+    """A whole number from `least` to `most`, as an int; 16.0 is one, too."""
+    rule = " ".join(part for part in ("must be a whole number", of, f"from {least} to {most}") if part)
+    number = _as_float(value)
+    if number is None:
+        raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
+    if not (least <= number <= most and number == int(number)):
+        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+    return int(number)
+
+
+def _as_float(value):
+    """None if it is no real number."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and not hasattr(value, "unit"):
+        value = value[()]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # of whole numbers of more than 308 digits
+        return math.inf
+
+
+def checked_flag(name, value):
+    """True or False, as a bool; as scripts have them, also 1 and 0."""
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
+        return bool(value)
+    raise wrong(TypeError, name, f"must be True or False, but is {a_kind(value)}")
+
+
+def checked_choice(name, value, choices, more=""):
+    """One of some words (or None, if that is one of them)."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        words = ", ".join(map(repr, choices))
+        raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
+    return value
+
+
+def checked_keywords(name, given, function, *, without=()):
+    """
+    Keywords for a function of ours, in a dict; None stands for none.
+
+    Parameters
+    ----------
+    name : `str` or None
+        Of the argument that holds them; None where they were keywords themselves.
+    given : `dict`
+    function : callable
+    without : tuple of `str`, optional
+        Keywords that are not to be given.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise wrong(TypeError, name, f"must be a dict of options of `{function.__name__}`, but is {a_kind(given)}")
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without]
+    for key in given:
+        if key not in known:
+            rest = f"no option of `{function.__name__}`{nearest(key, known)}, which has {', '.join(known)}"
+            raise wrong(TypeError, name or key, f"has {key!r}, which is {rest}" if name else f"is {rest}")
+    return given
+
+
+def nearest(word, words):
+    """What may have been meant, as the end of a sentence."""
+    near = get_close_matches(str(word), [each for each in words if isinstance(each, str)], n=1)
+    return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
+
+
+def checked_list(name, value, of, *, kinds=(list, tuple)):
+    """A sequence that is not empty."""
+    if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
+        raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
+    if len(value) == 0:
+        raise wrong(ValueError, name, f"must be a list {of}, but is empty")
+    return value
+
+
+def checked_quantity(name, value, unit, example, *, shape=None):
+    """A Quantity that converts to a unit, of numbers; in its own unit, and unchecked but for its shape."""
+    import astropy.units as u
+
+    rule = f"must be a Quantity in {u.Unit(unit)}, for instance `{example}`"
+    if not isinstance(value, u.Quantity):
+        raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
+    if not value.unit.is_equivalent(unit):
+        raise wrong(ValueError, name, f"{rule}, but has the unit {str(value.unit) or 'of a pure number'!r}")
+    if value.dtype.kind not in "iuf":
+        raise wrong(TypeError, name, f"{rule}, but holds numbers of the type {value.dtype}")
+    if shape is not None and value.shape != shape:
+        raise wrong(ValueError, name, f"{rule}, but has the shape {value.shape}")
+    return value
+
+
+def checked_path(name, value, of="a file name"):
+    """A path, with ``~`` expanded; that of an existing file or not."""
+    if not isinstance(value, str | PathLike) or not str(value):
+        raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
+    if "\0" in str(value):
+        raise wrong(ValueError, name, f"must be {of}, but has a null character in it")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as err:
+        raise wrong(ValueError, name, f"{str(value)!r} cannot be expanded: {err}") from err
+
+
+def checked_date(name, value):
+    """One date, as a Time, of whatever sunpy takes for one."""
+    from erfa import ErfaWarning
+
+    from sunpy.time import parse_time
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ErfaWarning)  # of years whose leap seconds are not known yet
+            date = parse_time(value)
+    except Exception as err:  # it fails in as many ways as there are types
+        rule = "must be a date, such as '2014-01-01T00:00:00' or a Time"
+        raise wrong(ValueError, name, f"{rule}, but is {value!r:.80}") from err
+    if not date.isscalar:
+        raise wrong(ValueError, name, f"must be one date, but has {date.size}")
+    return date
+
+
+def checked_axes(name, value, kind="Axes"):
+    """Axes or a figure of matplotlib, or None."""
+    if value is None:
+        return None
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+    if not isinstance(value, {"Axes": Axes, "Figure": FigureBase}[kind]):
+        raise wrong(TypeError, name, f"must be {kind} of matplotlib, or left out for new ones, but is {a_kind(value)}")
+    return value

@@ -1,0 +1,171 @@
+"""
+The algorithm: the inversion of one pixel, in arithmetic on lane values.
+
+A *lane* is a pixel, and a lane value is whatever holds one number per lane: an array, or a SIMD register. The text
+calls no library: a *machine* (see `sunpy_demreg._engines`) gives its operations a meaning, and so makes of the one
+text the plain arrays of `sunpy_demreg._engines.arrays.engine` and the compiled code of
+`sunpy_demreg._engines.cpu.engine`.
+
+Symbols (of Hannah & Kontar 2012, A&A 539, A146, and of the theory page of the documentation): n channels,
+m temperature bins; g intensity, sigma uncertainty, K response matrix, A = K / sigma, d = g / sigma. The DEM
+xi minimizes ``|A xi - d|^2 + lam |L xi|^2`` with L diagonal. With ``v = L^-2``, ``G = A v A^T`` (n x n) and
+``x = (G + lam)^-1 d`` it is ``xi = v A^T x``, of the misfit ``lam^2 |x|^2``, which rises monotonically with lam.
+G is made tridiagonal, so that each trial of lam costs O(n).
+"""
+
+from sunpy_demreg._engines.algorithm.linear_algebra import total
+from sunpy_demreg._engines.algorithm.outputs import put_answer
+from sunpy_demreg._engines.algorithm.positivity import constrain, relax
+from sunpy_demreg._engines.algorithm.problem import Problem
+from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
+from sunpy_demreg._engines.base.status import Status
+
+__all__ = ["DIFFICULT", "invert_lanes"]
+
+DIFFICULT = 2**20  # a bit of the status: this lane is to be solved with more care
+PEAK_FRACTION = 1e-4  # bins of the first solution below this fraction of its peak carry no information
+FLOOR_FRACTION = 1e-6  # ... and get this fraction of the peak as their weight
+WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
+_FAR = 1e300
+# Relative difference of two ways to the misfit beyond which the lane needs care; and, with care, has failed.
+_DOUBTFUL, _LOST = 1e-8, 1e-3
+# Traces of G and signals beyond it, and below its inverse, need care: their powers may leave the range of the numbers,
+# on one machine before the other.
+_EXTREME = 1e60
+_NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
+
+
+def invert_lanes(M, plan):
+    """Invert the lanes of a machine, and put the outputs into it."""
+    problem = Problem(M, plan)
+    system, is_safe = _weighted_system(problem)
+    for size in (system.trace, problem.signal):
+        is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
+    lam, aimed_at = choose(problem, system, problem.target)
+    goal = aimed_at
+    if plan.positivity == "relax":
+        lam, goal = relax(problem, system, lam, goal)
+    elif plan.positivity == "constrain":
+        system, goal, is_solved = constrain(problem, system, lam, goal)
+        lam, is_safe = discrepancy_root(problem, system, goal), is_safe & is_solved
+    is_safe = is_safe & system.is_safe(M, plan)
+
+    answer = put_answer(problem, system, lam)
+    # The misfit that lam was chosen for, and that of the DEM, part where digits have been lost.
+    difference = M.abs(answer.misfit - answer.expected_misfit)
+    remarks = {
+        Status.NO_SIGNAL: problem.signal <= problem.target,
+        Status.NEGATIVE_DEM: answer.least < 0.0,
+        Status.RELAXED: goal > aimed_at,
+    }
+    if M.is_careful:
+        is_right = difference <= _LOST * answer.expected_misfit
+        if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
+            is_right = is_right | (answer.misfit <= _NOTHING * problem.signal)
+        remarks[Status.FAILED] = ~is_right
+        if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
+            remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > 1.000001 * goal
+    else:
+        is_safe = is_safe & (difference <= _DOUBTFUL * answer.expected_misfit)
+        remarks[DIFFICULT] = ~is_safe
+    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+
+
+def _weighted_system(problem):
+    """Put v into the storage "weight"; the system that follows, and whether it was reached without loss of digits."""
+    M, plan = problem.M, problem.plan
+
+    def weight(j):
+        return M.get("weight", j)
+
+    if plan.weighting == "shared":
+
+        def fill(j):
+            M.put("weight", j, problem.zero + M.shared_weight(j))
+            return ()
+
+        M.over_bins(fill, ())
+        return problem.shared_system(), problem.signal >= 0.0
+    if plan.weighting == "given":
+
+        def take(j):
+            M.put("weight", j, _inverse_square(M, plan, M.given_weight(j), j))
+            return ()
+
+        M.over_bins(take, ())
+        return problem.system("weight"), problem.signal >= 0.0
+    if plan.weighting == "em_loci":
+        _put_weight(problem, lambda j: _least_locus(problem, j), is_dem=False)
+        system, is_safe = problem.system("weight"), problem.signal >= 0.0
+    else:
+        system = problem.shared_system()
+        _put_weight(problem, _dem(problem, system, M.shared_weight))
+        is_safe = system.is_safe(M, plan)
+        system = problem.system("weight")
+    for _ in range(plan.n_refinements):
+        _put_weight(problem, _dem(problem, system, weight))
+        is_safe = is_safe & system.is_safe(M, plan)
+        system = problem.system("weight")
+    return system, is_safe
+
+
+def _dem(problem, system, weight):
+    """The solution at the target, as a function of the bin."""
+    M = problem.M
+    lam, _ = choose(problem, system, problem.target)
+    z = problem.dual(system.solution_in_reach(M, lam))
+    return lambda j: weight(j) * M.project(z, j)
+
+
+def _least_locus(problem, j):
+    """The least of the DEMs in the one bin j that explain a channel each: the EM loci."""
+    M = problem.M
+    least = problem.zero + _FAR
+    for i in problem.plan.loci:
+        K = M.response(i, j)
+        locus = M.where(K > 0.0, problem.g[i] / M.where(K > 0.0, K, 1.0), _FAR)
+        least = M.minimum(least, M.where(locus > 0.0, locus, _FAR))
+    return M.where(least < _FAR, least, 0.0)
+
+
+def _inverse_square(M, plan, w, j):
+    """``v = L^-2`` of the weight w."""
+    return w * w if plan.is_squared else M.abs(w) / M.dlogt(j)
+
+
+def _put_weight(problem, model, *, is_dem=True):
+    """
+    Put ``v = L^-2`` for a model of the DEM as the weight: smoothed over five bins, normalized.
+
+    Of a solution, the bins that it leaves empty are first raised to a floor. The reference's is 1 in its own units;
+    else it is a fraction of each pixel's peak, which no unit can change.
+    """
+    M, plan = problem.M, problem.plan
+
+    def keep(j):
+        value = model(j)
+        M.put("scratch", j, value)
+        return (value,)
+
+    peak = M.maximum(M.over_bins(keep, ("maximum",))[0], 0.0)
+    if is_dem:
+        cut = peak * PEAK_FRACTION
+        floor = 1.0 if plan.parameter_choice == "grid" else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
+
+        def raise_to_floor(j):
+            value = M.get("scratch", j)
+            value = M.where(value > cut, value, floor)
+            M.put("scratch", j, value)
+            return (value,)
+
+        peak = M.over_bins(raise_to_floor, ("maximum",))[0]
+    normalization = 1.0 / (5.0 * peak)
+
+    # The moving mean leaves the two end bins out, as in the reference: where the response is small, the ends of
+    # the first solution are the least certain.
+    def smooth(j):
+        value = M.sum_of_inner_neighbors("scratch", j) * normalization
+        M.put("weight", j, _inverse_square(M, plan, M.maximum(value, WEIGHT_MINIMUM), j))
+        return ()
+
+    M.over_bins(smooth, ())

@@ -1,0 +1,115 @@
+"""
+The problem of one pixel, and the small system that it comes down to.
+
+Symbols as in `sunpy_demreg._engines.algorithm.invert`. Bins and channels may be many and few; here everything becomes n
+x n.
+"""
+
+from typing import NamedTuple
+
+from sunpy_demreg._engines.algorithm.linear_algebra import (
+    dot,
+    extreme_eigenvalue,
+    factor,
+    solve_tridiagonal,
+    total,
+    tridiagonalize,
+)
+from sunpy_demreg._engines.base.precision import EPSILON
+from sunpy_demreg._engines.base.tables import channel_pairs
+
+__all__ = ["Problem", "System"]
+
+_ILL_CONDITIONED = 1e-6  # smallest pivot of T over its trace, below which squaring A costs too many digits
+
+
+class System(NamedTuple):
+    """``(G + lam) x = d`` as ``(T + lam) Q^T x = Q^T d`` with T tridiagonal."""
+
+    T: tuple  # diagonal, off-diagonal
+    y: list  # Q^T d
+    Q: object
+    trace: object
+    is_reached: list | None = None  # where T is diagonal: the directions that some bin can reach
+
+    def solution(self, lam):
+        return self.Q.apply(solve_tridiagonal(factor(self.T, lam), self.y))
+
+    def solution_in_reach(self, M, lam):
+        """Without the directions that no bin can reach, which ``A^T`` annihilates but for rounding."""
+        if self.is_reached is None:
+            return self.solution(lam)
+        x = solve_tridiagonal(factor(self.T, lam), self.y)
+        return self.Q.apply([M.where(r, x_i, 0.0) for r, x_i in zip(self.is_reached, x, strict=True)])
+
+    def inverse(self, M, lam):
+        """``(G + lam)^-1`` (n x n), of the directions in reach."""
+        n = len(self.y)
+        unit = [[0.0 * lam + float(i == k) for i in range(n)] for k in range(n)]
+        columns = [self._replace(y=self.Q.apply_transposed(e)).solution_in_reach(M, lam) for e in unit]
+        return [[columns[k][i] for k in range(n)] for i in range(n)]
+
+    def extreme_eigenvalues(self, M):
+        """The smallest one that is not zero, and the largest."""
+        if self.is_reached is not None:
+            largest, smallest = self.T[0][0], M.where(self.is_reached[0], self.T[0][0], float("inf"))
+            for t, is_reached in zip(self.T[0][1:], self.is_reached[1:], strict=True):
+                largest, smallest = M.maximum(largest, t), M.where(is_reached, M.minimum(smallest, t), smallest)
+            return smallest, largest
+        largest = extreme_eigenvalue(M, self.T, self.trace * (1.0 + 1e-3), largest=True)
+        return extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False), largest
+
+    def is_safe(self, M, plan):
+        """Whether squaring A has left enough digits: false too for what is not finite."""
+        if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
+            smallest = extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False)
+            return smallest > _ILL_CONDITIONED * self.trace
+        reciprocal = factor(self.T, self.trace * EPSILON).reciprocals
+        largest = reciprocal[0]
+        safe = reciprocal[0] > 0.0
+        for r_i in reciprocal[1:]:
+            largest = M.maximum(largest, r_i)
+            safe = safe & (r_i > 0.0)
+        return safe & (largest * self.trace < 1.0 / _ILL_CONDITIONED)
+
+
+class Problem:
+    """What the lanes of a machine are given, and the systems that follow for a weight v."""
+
+    def __init__(self, M, plan):
+        self.M, self.plan, self.n = M, plan, plan.n_channels
+        self.g = [M.intensity(i) for i in range(self.n)]
+        self.inverse_sigma = [1.0 / M.sigma(i) for i in range(self.n)]
+        self.d = [g_i * w_i for g_i, w_i in zip(self.g, self.inverse_sigma, strict=True)]
+        self.signal = dot(self.d, self.d)  # the misfit of no plasma at all
+        self.zero = 0.0 * self.signal
+        self.target = self.zero + M.scalar("target")
+        self._pairs = channel_pairs(self.n)
+
+    def dual(self, x):
+        """What the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
+        return [w_i * x_i for w_i, x_i in zip(self.inverse_sigma, x, strict=True)]
+
+    def shared_system(self):
+        """Of the weight that all pixels share."""
+        return self._system([self.M.shared_gram(p) for p in range(len(self._pairs))], self.M.shared_weight)
+
+    def system(self, name):
+        """Of the weight v in a storage."""
+        return self._system(self.M.gram(name), lambda j: self.M.get(name, j))
+
+    def _system(self, sums, weight):
+        """Of the sums over the bins of ``K_i K_k v``."""
+        if self.M.is_careful:
+
+            def root(i, j):  # of A L^-1
+                return self.M.response(i, j) * self.inverse_sigma[i] * self.M.sqrt(weight(j))
+
+            s2, Q, is_reached = self.M.diagonalize(self.n, root)
+            zeros = [0.0 * s for s in s2[1:]]
+            return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), is_reached)
+        n, w = self.n, self.inverse_sigma
+        of = dict(zip(self._pairs, sums, strict=True))
+        G = [[of[min(i, k), max(i, k)] * (w[i] * w[k]) for k in range(n)] for i in range(n)]
+        T, y, Q = tridiagonalize(self.M, G, self.d)
+        return System(T, y, Q, total(T[0]))

@@ -1,0 +1,173 @@
+"""
+Choosing lam on lane values.
+
+Symbols as in `sunpy_demreg._engines.algorithm.invert`; the theory page has the rules.
+"""
+
+from typing import NamedTuple
+
+from sunpy_demreg._engines.algorithm.linear_algebra import (
+    dot,
+    factor,
+    inverse_diagonal,
+    multiply_tridiagonal,
+    solve_tridiagonal,
+    total,
+)
+from sunpy_demreg._engines.base.precision import EPSILON
+
+__all__ = ["choose", "discrepancy_root", "nearest_grid_sample", "reference_grid"]
+
+_NEAR = 1e-5  # relative: of a step that is the last one
+_GOLDEN = 0.6180339887498949
+_GCV_STEPS = 64.0  # of the search across the spectrum; it is then narrowed to the precision of a minimum
+
+
+def choose(problem, system, goal):
+    """By the rule of the plan: lam, and the misfit aimed at."""
+    rule = problem.plan.parameter_choice
+    if rule == "gcv":
+        lam = least_cross_validation(problem, system)
+        return lam, misfit_at(system, lam)
+    if rule == "grid":
+        return nearest_grid_sample(problem, system, goal, reference_grid(problem, system)), goal
+    return discrepancy_root(problem, system, goal), goal
+
+
+def misfit_at(system, lam):
+    x = solve_tridiagonal(factor(system.T, lam), system.y)
+    return lam * lam * dot(x, x)
+
+
+def discrepancy_root(problem, system, goal, least=0.0, near=None):
+    """
+    Solve ``misfit(lam) = goal`` for lam, to rounding; `least`, in units of the trace of G, where it has no solution.
+
+    Halley's iteration for ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam``, which rises and is concave (Reinsch
+    1971): it needs neither a bracket nor a logarithm. With the residual ``r = lam x`` and ``e = (T + lam)^-1 T r``,
+
+        misfit = r . r,   d misfit / d beta = -2 lam r . e,   d2 misfit / d beta2 = 6 lam^2 e . e
+
+    It starts from a lam that is `near`, or left of the root, at what Jensen's inequality implies: ``misfit >=
+    (lam / (s + lam))^2 |d|^2`` with the mean ``s = d . G d / |d|^2``.
+    """
+    M, T, y = problem.M, system.T, system.y
+    if M.is_careful:
+        least = max(least, (problem.n * EPSILON) ** 2)
+    is_solvable = problem.signal > goal
+    per_root_goal = 1.0 / M.sqrt(goal)
+    if near is None:
+        root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
+        mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
+        start = (root_ratio - 1.0) / mean
+    else:
+        start = 1.0 / near
+    end = 1.0 / (system.trace * least) if least else None
+
+    def step(beta, running):
+        lam = 1.0 / beta
+        factors = factor(T, lam)
+        r = [lam * x_i for x_i in solve_tridiagonal(factors, y)]
+        e = solve_tridiagonal(factors, multiply_tridiagonal(T, r))
+        misfit, slope, curvature = dot(r, r), dot(r, e), dot(e, e)
+        excess = M.sqrt(misfit) * per_root_goal - 1.0
+        # Newton's step is excess * misfit / slope, in units of beta. The curvature lengthens it, at most to twice.
+        square = slope * slope
+        bend = 1.5 * excess * (curvature * misfit - square)
+        newton = excess * misfit * slope
+        change = M.where(square > 0.0, newton / M.maximum(square - bend, 0.5 * square), excess)
+        new = beta + beta * M.maximum(change, -0.5)
+        # What a small step leaves is of the order of its third power.
+        is_far = (M.abs(newton) > _NEAR * square) | (M.abs(bend) > _NEAR * square)
+        go_on = running & is_far & (M.abs(excess) > 4 * EPSILON)
+        if end is not None:
+            new, go_on = M.minimum(new, end), go_on & (beta < end)
+        return go_on, (M.where(running, new, beta), go_on)
+
+    beta, _ = M.iterate(step, (start, is_solvable), 200)
+    return 1.0 / beta
+
+
+class Grid(NamedTuple):
+    """Values of lam, even in the logarithm; in descending order, all of them are the upper end."""
+
+    low: object
+    high: object
+    span: object  # the ratio of two samples, to the power of the largest bit of their numbers
+
+
+def reference_grid(problem, system):
+    """
+    The reference's: ``n_samples`` from ``1e-4 min(s)^2`` to ``max(s)``, of the singular values s.
+
+    The upper end is max(s) where max(s)^2 would have the unit of lam, so the grid depends on the unit of the response.
+    """
+    M = problem.M
+    smallest, largest = system.extreme_eigenvalues(M)
+    low, high = smallest * 1e-4, M.sqrt(largest)
+    step = (M.log(high) - M.log(low)) / (M.scalar("n_samples") - 1.0)
+    return Grid(low, high, M.exp(step * M.scalar("largest_bit")))
+
+
+def nearest_grid_sample(problem, system, goal, grid):
+    """
+    The reference's rule: the sample of the grid of nearest misfit.
+
+    The misfit rises with lam, so it is the last sample not above the goal, found by bisection, or its successor.
+    """
+    M = problem.M
+    last = M.scalar("n_samples") - 1.0
+
+    def bisect(index, lam, bit, power):
+        trial, trial_lam = index + bit, M.minimum(lam * power, grid.high)
+        is_below = (misfit_at(system, trial_lam) <= goal) & (trial <= last)
+        bit = 0.5 * bit
+        state = M.where(is_below, trial, index), M.where(is_below, trial_lam, lam), bit, M.sqrt(power)
+        return bit > 0.75, state
+
+    zero = 0.0 * grid.high
+    start = zero, M.minimum(grid.low, grid.high), zero + M.scalar("largest_bit"), grid.span
+    index, lam, _, root_of_ratio = M.iterate(bisect, start, 64)
+    successor = M.minimum(lam * root_of_ratio * root_of_ratio, grid.high)
+    successor = M.where(index < last, successor, lam)
+    here, there = (M.abs(misfit_at(system, sample) - goal) for sample in (lam, successor))
+    return M.where(there < here, successor, lam)
+
+
+def least_cross_validation(problem, system):
+    """
+    Generalized cross-validation (Golub, Heath & Wahba 1979): the minimum of ``|x|^2 / (tr (G + lam)^-1)^2``.
+
+    It may have several, so lam is searched across the spectrum in even steps of its logarithm, and then narrowed
+    about the lowest by golden sections.
+    """
+    M = problem.M
+    smallest, largest = system.extreme_eigenvalues(M)
+    low = M.log(M.maximum(smallest, largest * EPSILON) * 1e-2)
+    step = (M.log(largest) + 4.0 - low) * (1.0 / _GCV_STEPS)
+
+    def score(logarithm):
+        factors = factor(system.T, M.exp(logarithm))
+        x = solve_tridiagonal(factors, system.y)
+        trace = total(inverse_diagonal(factors))
+        return dot(x, x) / (trace * trace)
+
+    def look(index, best, least):
+        value = score(low + index * step)
+        is_lower = value < least
+        index, best = index + 1.0, M.where(is_lower, index, best)
+        return index <= _GCV_STEPS, (index, best, M.where(is_lower, value, least))
+
+    zero = 0.0 * low
+    _, best, _ = M.iterate(look, (zero, zero, zero + float("inf")), int(_GCV_STEPS) + 1)
+    center = low + best * step
+
+    def narrow(left, width):
+        a, b = left + (1.0 - _GOLDEN) * width, left + _GOLDEN * width
+        is_wide = width > 1e-9  # in each lane by itself
+        left = M.where(is_wide & (score(b) < score(a)), a, left)
+        width = M.where(is_wide, _GOLDEN * width, width)
+        return width > 1e-9, (left, width)
+
+    left, width = M.iterate(narrow, (center - step, 2.0 * step), 64)
+    return M.exp(left + 0.5 * width)

@@ -1,0 +1,1 @@
+"""The engine on plain arrays, of any library that keeps to the Python array API."""

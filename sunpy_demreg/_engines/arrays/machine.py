@@ -1,0 +1,256 @@
+"""A machine whose lane values are arrays (N,), of any library that keeps to the array API: NumPy, CuPy."""
+
+from copy import copy
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+from sunpy_demreg._engines.algorithm.invert import invert_lanes
+from sunpy_demreg._engines.algorithm.linear_algebra import Reflections, total
+from sunpy_demreg._engines.algorithm.problem import Problem
+from sunpy_demreg._engines.arrays.operations import contract, sum_of_rows, with_lanes
+from sunpy_demreg._engines.arrays.widths import widths_finder
+from sunpy_demreg._engines.base.options import OUTPUTS
+from sunpy_demreg._engines.base.precision import EPSILON
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.tables import SCALARS
+
+__all__ = ["invert_arrays"]
+
+
+def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
+    """
+    Run the text on arrays.
+
+    Parameters
+    ----------
+    g, sigma : array, (n, N)
+        Finite, ``sigma > 0``.
+    tables : `sunpy_demreg._engines.base.tables.Tables`
+    plan : `sunpy_demreg._engines.base.options.Plan`
+    weight : array, (m, N), optional
+        For the weighting "given".
+    is_careful : bool
+        Take the singular values of ``A L^-1`` instead of squaring it: for nearly singular systems.
+
+    Returns
+    -------
+    `Solution`
+    """
+    machine = _ArrayMachine(g, sigma, tables, plan, weight, is_careful=is_careful)
+    # Lanes that are done are computed on beside the others, and those of extreme size come back as failed.
+    with np.errstate(all="ignore"):
+        invert_lanes(machine, plan)
+    return Solution(**dict.fromkeys(OUTPUTS) | machine.outputs, status=machine.status)
+
+
+_ALL = slice(None)  # the bin j of a body that is run for all bins at once
+_FEW_BINS = 8  # at a time, where a body makes many values of each
+
+
+class _Basis:
+    """An orthogonal matrix of each lane, (N, n, n)."""
+
+    def __init__(self, U):
+        n = U.shape[1]
+        self._U = [[U[:, i, k] for k in range(n)] for i in range(n)]
+
+    def apply(self, x):
+        return [total([u * x_k for u, x_k in zip(row, x, strict=True)]) for row in self._U]
+
+    def apply_transposed(self, x):
+        return [total([u * x_i for u, x_i in zip(column, x, strict=True)]) for column in zip(*self._U, strict=True)]
+
+
+class _ArrayMachine:
+    """
+    What `sunpy_demreg._engines` lists.
+
+    The body of a loop over bins gets a slice as j, and works on arrays (bins, N); but for `each_bins`, where j is a
+    number.
+    """
+
+    is_split = False
+
+    def __init__(self, g, sigma, tables, plan, weight, *, is_careful):
+        self._xp = xp = array_namespace(g, sigma)
+        self.is_careful, self._weight = is_careful, weight
+        self._g, self._sigma, self._tables = g, sigma, tables
+        self._m, self._q = tables.response.shape[0], tables.functional.shape[0]
+        self._kind = {"dtype": g.dtype, "device": device(g)}
+        self._store = {}
+        shapes = Solution.shapes(plan.n_channels, self._m, self._q)
+        self.outputs = {name: xp.empty((*shapes[name], g.shape[1]), **self._kind) for name in plan.outputs}
+
+    # --- what is given
+
+    def intensity(self, i):
+        return self._g[i, :]
+
+    def sigma(self, i):
+        return self._sigma[i, :]
+
+    def given_weight(self, j):
+        return self._weight[j, :]
+
+    def scalar(self, name):
+        return self._tables.scalars[SCALARS.index(name)]
+
+    def response(self, i, j):
+        return self._column(self._tables.response[:, i], j)
+
+    def project(self, z, j):
+        response = self._tables.response
+        if isinstance(j, slice):
+            return contract(self._xp.permute_dims(response[j, :], (1, 0)), self._xp.stack(z))
+        if id(z) not in self._stacks:  # the same few lists for each bin
+            self._stacks[id(z)] = z, self._xp.stack(z)
+        return contract(response[j, :, None], self._stacks[id(z)][1])[0, :]
+
+    def gram(self, name):
+        sums = contract(self._tables.response_pair, self._store[name])
+        return [sums[p, :] for p in range(sums.shape[0])]
+
+    def shared_gram(self, p):
+        return self._tables.shared_gram[p]
+
+    def shared_weight(self, j):
+        return self._column(self._tables.shared_weight, j)
+
+    def dlogt(self, j):
+        return self._column(self._tables.dlogt, j)
+
+    def functional(self, q, j):
+        return self._column(self._tables.functional[q, :], j)
+
+    def _column(self, table, j):
+        return table[j, None] if isinstance(j, slice) else table[j]
+
+    # --- storage
+
+    def get(self, name, j):
+        return self._store[name][j, :]
+
+    def put(self, name, j, value):
+        self._store[name] = value
+
+    def sum_of_inner_neighbors(self, name, j):
+        xp, m = self._xp, self._m
+        zeros = xp.zeros((3, self._g.shape[1]), **self._kind)
+        padded = xp.concat([zeros, self._store[name][1 : m - 1, :], zeros])
+        return total([padded[i : i + m, :] for i in range(5)])
+
+    def put_output(self, name, j, value):
+        if name in self.outputs:
+            output = self.outputs[name]
+            output[(j, ...) if output.ndim > 1 else ...] = value
+
+    def put_element(self, name, j, k, value):
+        self.outputs[name][j, k, :] = value
+
+    def put_status(self, value):
+        self.status = self._xp.astype(value, self._xp.int32)
+
+    def half_maximum_finder(self):
+        return widths_finder(self._tables, self._store["weight"], self.scalar("largest_response"))
+
+    # --- loops
+
+    def over_bins(self, body, reductions):
+        reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
+        # A body of many values puts none into the storage, which would need all bins at once.
+        step = self._m if len(reductions) < 2 else _FEW_BINS
+        slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
+        parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
+        return [
+            reduce[how](self._xp.stack(part)) if len(part) > 1 else part[0]
+            for how, part in zip(reductions, zip(*parts, strict=True), strict=True)
+        ]
+
+    def _least(self, value):
+        return self._xp.min(value, axis=0)
+
+    def _largest(self, value):
+        return self._xp.max(value, axis=0)
+
+    def each_bins(self, body):
+        self._stacks = {}
+        for j in range(self._m):
+            body(j)
+
+    def each_functional(self, body):
+        for q in range(self._q):
+            body(q)
+
+    def iterate(self, body, state, limit, pending=None, given=()):
+        xp = self._xp
+        for turn in range(limit):
+            if pending is not None:
+                n_pending = int(xp.count_nonzero(pending))
+                if n_pending == 0:
+                    break
+                if given and n_pending <= pending.shape[0] // 2:  # they go on by themselves
+                    lanes = xp.nonzero(pending)[0]
+                    some, still_pending, given = (self._at(lanes, value) for value in (state, pending, given))
+                    some = self.iterate(body, some, limit - turn, still_pending, given)
+                    return tuple(with_lanes(xp, a, pending, b) for a, b in zip(state, some, strict=True))
+            pending, state = body(*given, *state)
+        return state
+
+    def _at(self, lanes, value):
+        """Of these lanes: an array, or what is made of arrays."""
+        if isinstance(value, list | tuple):
+            values = [self._at(lanes, v) for v in value]
+            return type(value)(*values) if hasattr(value, "_fields") else type(value)(values)
+        if isinstance(value, dict):
+            return {name: self._at(lanes, v) for name, v in value.items()}
+        if isinstance(value, _ArrayMachine):
+            part = copy(value)
+            names = ("_g", "_sigma", "_weight", "_store")
+            vars(part).update((name, self._at(lanes, getattr(value, name))) for name in names)
+            return part
+        if isinstance(value, Problem | Reflections | _Basis):
+            part = copy(value)
+            vars(part).update(self._at(lanes, vars(value)))
+            return part
+        return self._xp.take(value, lanes, axis=value.ndim - 1) if is_array_api_obj(value) else value
+
+    # --- functions
+
+    def where(self, condition, a, b):
+        if isinstance(a, float) and isinstance(b, float):
+            a = self._xp.asarray(a, **self._kind)
+        return self._xp.where(condition, a, b)
+
+    def maximum(self, a, b):
+        return self._xp.maximum(a, b)
+
+    def minimum(self, a, b):
+        return self._xp.minimum(a, b)
+
+    def abs(self, x):
+        return self._xp.abs(x)
+
+    def sqrt(self, x):
+        return self._xp.sqrt(x)
+
+    def exp(self, x):
+        return self._xp.exp(x)
+
+    def log(self, x):
+        return self._xp.log(x)
+
+    # --- with care
+
+    def diagonalize(self, n, element):
+        """``G = U diag(s2) U^T`` from the singular values of ``element(i, j)``: s2, U, and where s2 is not zero."""
+        xp, m = self._xp, self._m
+        A = xp.permute_dims(xp.stack([element(i, _ALL) for i in range(n)]), (2, 0, 1))  # (N, n, m)
+        # A lane of extreme size must not stop the others: as zero it comes to nothing, and is flagged.
+        A = xp.where(xp.all(xp.isfinite(A), axis=(1, 2), keepdims=True), A, 0.0)
+        U, s, _ = xp.linalg.svd(A, full_matrices=n > m)
+        # Directions that no bin can reach: what the data hold there, no DEM can fit.
+        rounding = n * EPSILON * s[:, 0]
+        zero = xp.zeros_like(s[:, 0])
+        s = [xp.where(s[:, i] > rounding, s[:, i], 0.0) if i < min(n, m) else zero for i in range(n)]
+        return [s_i * s_i for s_i in s], _Basis(U), [s_i > 0 for s_i in s]

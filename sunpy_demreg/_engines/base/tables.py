@@ -1,0 +1,90 @@
+"""What goes in and comes out, and what all pixels share, made once per inversion."""
+
+from itertools import combinations_with_replacement
+from typing import NamedTuple
+
+from array_api_compat import array_namespace, device
+
+__all__ = ["FLOAT_TABLES", "INTEGER_TABLES", "N_SAMPLES", "SCALARS", "Tables", "channel_pairs", "make_tables"]
+
+N_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured, as in the reference
+REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
+SCALARS = (
+    "target",
+    "growth",
+    "scale",
+    "max_iterations",
+    "n_samples",
+    "largest_bit",
+    "largest_response",
+    "sample_width",
+)
+
+
+class Tables(NamedTuple):
+    """Bins first; n channels, m bins, pairs of channels as in `channel_pairs`."""
+
+    response: object  # (m, n), scaled
+    response_pair: object  # (m, pairs): K_i K_k
+    shared_weight: object  # (m,): v = L^-2 of the first pass
+    shared_gram: object  # (pairs,): K v K^T
+    dlogt: object  # (m,)
+    functional: object  # (q, m)
+    # Of the samples of log10 T at which the width of the resolution is measured:
+    fraction: object  # (N_SAMPLES,): how far from the bin to its left to the next one
+    left: object  # (N_SAMPLES,), int64: the bin to the left
+    first_sample: object  # (m,), int64: the first one that is not left of the bin before
+    last_sample: object  # (m,), int64: the last one that is not right of the bin after
+    scalars: object  # in the order of SCALARS
+
+
+INTEGER_TABLES = ("left", "first_sample", "last_sample")
+FLOAT_TABLES = tuple(name for name in Tables._fields if name not in INTEGER_TABLES)
+
+
+def make_tables(K, dlogt, logt, options, weight=None, functional=None):
+    """Tabulate; the arguments are those of `sunpy_demreg._engines.arrays.engine.solve`."""
+    xp = array_namespace(K, dlogt, logt)
+    kind = {"dtype": K.dtype, "device": device(K)}
+    n, m = K.shape
+    # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced; otherwise it
+    # follows the response, so that no unit can change the answer.
+    scale = REFERENCE_SCALE if options.parameter_choice == "grid" else 1.0 / float(xp.max(K))
+    K = K * scale
+    pairs = xp.stack([K[i, :] * K[k, :] for i, k in channel_pairs(n)])
+    v = dlogt
+    if weight is not None and weight.ndim == 1:
+        v = weight * weight if options.is_squared else xp.abs(weight) / dlogt
+    count = xp.arange(N_SAMPLES, **kind)
+    sample = logt[0] + 1e-8 + (logt[m - 1] - logt[0]) * count / N_SAMPLES
+    left = xp.clip(xp.searchsorted(logt, sample, side="right") - 1, 0, m - 2)
+    bins = xp.arange(m, dtype=left.dtype, device=device(K))
+    lower, upper = xp.take(logt, left), xp.take(logt, left + 1)
+    numbers = (  # in the order of SCALARS
+        n * options.chi_squared_target,
+        options.target_growth,
+        scale,
+        options.max_iterations,
+        options.n_samples,
+        2 ** ((options.n_samples - 1).bit_length() - 1),
+        float(xp.max(K)),
+        float(logt[m - 1] - logt[0]) / N_SAMPLES,
+    )
+    return Tables(
+        response=xp.permute_dims(K, (1, 0)),
+        response_pair=xp.permute_dims(pairs, (1, 0)),
+        shared_weight=v,
+        shared_gram=xp.sum(pairs * v, axis=1),
+        dlogt=dlogt,
+        functional=xp.zeros((0, m), **kind) if functional is None else functional,
+        fraction=(sample - lower) / (upper - lower),
+        left=xp.astype(left, xp.int64),
+        first_sample=xp.clip(xp.astype(xp.searchsorted(left, bins - 1), xp.int64), 0, N_SAMPLES - 1),
+        last_sample=xp.clip(xp.astype(xp.searchsorted(left, bins, side="right") - 1, xp.int64), 0, N_SAMPLES - 1),
+        scalars=xp.asarray(numbers, **kind),
+    )
+
+
+def channel_pairs(n):
+    """The pairs i <= k of channels, in the order of the table of ``K_i K_k``."""
+    return list(combinations_with_replacement(range(n), 2))

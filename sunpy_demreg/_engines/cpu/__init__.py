@@ -1,0 +1,1 @@
+"""The engine that LLVM compiles for the processor."""

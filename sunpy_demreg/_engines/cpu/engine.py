@@ -1,0 +1,243 @@
+"""The text compiled for the processor at hand, and run over blocks of pixels on threads."""
+
+import ctypes
+import hashlib
+from functools import lru_cache
+from itertools import accumulate
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+
+from sunpy_demreg._engines.arrays.difficult import solve_difficult
+from sunpy_demreg._engines.base.options import make_plan
+from sunpy_demreg._engines.base.tables import make_tables
+from sunpy_demreg._engines.cpu.code_cache import load_code, save_code
+from sunpy_demreg._engines.cpu.machine import ARGUMENTS, BUFFERS, CHANNEL_BUFFERS, NUMBERS, SINGLE_TABLES, make_module
+from sunpy_demreg._engines.cpu.self_test import SelfTest
+from sunpy_demreg._engines.cpu.widths import CHUNK
+
+__all__ = ["NoProgramError", "Solver"]
+
+_OPTIMIZATION = 3
+_IS_UNROLLED = False  # bins of several turns of a loop would not fit into the registers
+_LAYOUT = 2  # of the file: the answer to the test, and the machine code
+# Per block: two registers, so that one waits while the other works.
+_LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+
+
+class NoProgramError(RuntimeError):
+    """The code cannot be compiled here, or it is not right."""
+
+
+class Solver:
+    """
+    Solves stacks of pixels as `sunpy_demreg._engines.arrays.engine.solve` does, from any number of threads.
+
+    To be made by one thread at a time.
+
+    Parameters
+    ----------
+    K, dlogt, logt, options, weight, functional
+        As there, of NumPy.
+    dtype : {"float64", "float32"}
+        Of the outputs.
+    program : callable, optional
+        The compiled function, by default one that has been tested.
+
+    Raises
+    ------
+    NoProgramError
+        Where there is none.
+    """
+
+    def __init__(self, K, dlogt, logt, options, weight=None, functional=None, dtype="float64", program=None):
+        is_of_pixels = weight is not None and weight.ndim > 1
+        self._plan = make_plan(len(K), options, is_of_pixels, dtype)
+        self._weight = np.ascontiguousarray(weight, dtype=float) if is_of_pixels else None
+        arrays = K, dlogt, logt, None if is_of_pixels else weight, functional
+        self._careful_tables, self._tables, self._addresses = _tabulated(options, *map(_key, arrays))
+        self._invert = program or _tested(self._plan)
+        if isinstance(self._invert, str):
+            raise NoProgramError(self._invert)
+
+    def on(self, intensity, uncertainty, status, into):
+        """
+        Make a function of two numbers that solves the pixels from the first to before the second.
+
+        Parameters
+        ----------
+        intensity, uncertainty : array, (n, N), float64, C-contiguous
+        status : array, (N,), int32
+            Not zero where a pixel is bad.
+        into : `Solution`
+            C-contiguous arrays (..., N) that get the answer; None what is not asked for.
+
+        Returns
+        -------
+        callable
+        """
+        solve_blocks = self._on(intensity, uncertainty, status, into)
+
+        def solve_range(start, stop):
+            solve_blocks(start, stop)
+            solve_difficult(intensity, uncertainty, self._careful_tables, self._plan, self._weight, into, start, stop)
+
+        return solve_range
+
+    def _solve_all(self, intensity, uncertainty, status, into):
+        """As the function that `on` makes, but lanes stay as the compiled code leaves them."""
+        self._on(intensity, uncertainty, status, into)(0, status.size)
+
+    def _on(self, intensity, uncertainty, status, into):
+        given = {"intensity": intensity, "sigma": uncertainty, "given_weight": self._weight, "status_in": status}
+        # Of a few pixels, those beside the arrays are enough.
+        addresses = {n: _address(a) for n, a in (given | into._asdict()).items()} if status.size >= _LANES else {}
+
+        def solve_range(start, stop):
+            n_full = (stop - start) // _LANES * _LANES
+            if n_full:
+                self._run(addresses, status.size, start, start + n_full)
+            if start + n_full < stop:
+                self._run_beside(given, into, slice(start + n_full, stop))
+
+        return solve_range
+
+    def _run_beside(self, given, into, rest):
+        """Solve less than a block of pixels: one is filled up with bad pixels, beside the arrays."""
+        arrays = given | into._asdict()
+        offsets, size = {}, 0
+        for name, array in arrays.items():
+            if array is not None:
+                offsets[name] = size
+                size += -(-array.nbytes // array.shape[-1] * _LANES // 64) * 64
+        memory, address = _aligned(size // 8)
+        padded = {
+            name: np.ndarray((*arrays[name].shape[:-1], _LANES), arrays[name].dtype, memory, offset)
+            for name, offset in offsets.items()
+        }
+        n_rest = rest.stop - rest.start
+        padded["status_in"][n_rest:] = 1
+        for name in given.keys() & padded.keys():
+            padded[name][..., :n_rest] = given[name][..., rest]
+        self._run({name: address + offset for name, offset in offsets.items()}, _LANES, 0, _LANES)
+        for name in padded.keys() - given.keys():
+            arrays[name][..., rest] = padded[name][..., :n_rest]
+
+    def _run(self, addresses, stride, start, stop):
+        m = self._tables["dlogt"].size
+        n_each = [1] * len(BUFFERS) + [self._plan.n_channels] * len(CHANNEL_BUFFERS)
+        *offsets, size = accumulate((8 * _LANES * _padded(m) * n for n in n_each), initial=0)
+        _memory, address = _aligned(size // 8)  # kept by its name until the call returns
+        buffers = {name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)}
+        addresses = addresses | self._addresses | buffers
+        pointers = [addresses.get(name) for name in ARGUMENTS]
+        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]))
+
+
+def _aligned(size):
+    """Zeros on a boundary of 64 bytes, which registers are loaded from at once, and their address."""
+    memory = np.zeros(size + 8)
+    address = _address(memory)
+    skipped = -address // 8 % 8
+    return memory[skipped:], address + 8 * skipped
+
+
+def _address(array):
+    return None if array is None else array.__array_interface__["data"][0]
+
+
+def _key(array):
+    return None if array is None else (array.shape, np.ascontiguousarray(array, dtype=float).tobytes())
+
+
+@lru_cache(maxsize=16)
+def _tabulated(options, *keys):
+    """The tables of a problem: who inverts pixel by pixel, waits for them once."""
+    K, dlogt, logt, weight, functional = (
+        None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys
+    )
+    careful_tables = make_tables(K, dlogt, logt, options, weight, functional)
+    # The compiled code reads memory, not arrays.
+    tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
+    response = tables["response"]
+    response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
+    tables["response"] = response
+    singles = response / response.max(), tables["fraction"]
+    tables |= {name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, singles, strict=True)}
+    return careful_tables, tables, {name: _address(table) for name, table in tables.items()}
+
+
+def _padded(n_bins):
+    """To whole chunks."""
+    return -(-n_bins // CHUNK) * CHUNK
+
+
+@lru_cache(maxsize=64)
+def _tested(plan):
+    """The function of a plan, or why there is none. Its machine code is kept on disk, with the answer to the test."""
+    try:
+        test = SelfTest(plan, 2 * _LANES + 7)
+        name, machine, text = _machine_and_text(plan, test)
+        kept = load_code(name)
+        code, expected = (_compiled(machine, text), test.expected()) if kept is None else _divided(kept)
+        program = _loaded(machine, code)
+        fault = test.find_fault(Solver(*test.problem, plan.dtype, program)._solve_all, expected)
+    except MemoryError:
+        raise
+    except Exception as err:  # of an llvmlite that is not known yet, anything
+        return f"the code cannot be compiled: {type(err).__name__}: {err}"
+    if fault is not None:
+        return f"the compiled code is wrong: {fault}"
+    if kept is None:
+        save_code(name, _joined(code, expected))
+    return program
+
+
+def _joined(code, expected):
+    return np.array(expected.shape).tobytes() + expected.tobytes() + code
+
+
+def _divided(kept):
+    shape = np.frombuffer(kept, int, 2)
+    expected = np.frombuffer(kept, float, np.prod(shape), shape.nbytes).reshape(shape)
+    return kept[shape.nbytes + expected.nbytes :], expected
+
+
+def _machine_and_text(plan, test):
+    """The name of the machine code on disk, and what it is made with."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    text = make_module(plan, _LANES)
+    target = llvm.Target.from_default_triple()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=_OPTIMIZATION)
+    versions = llvmlite.__version__, llvm.llvm_version_info
+    key = text, cpu, features, target.triple, *versions, _OPTIMIZATION, _IS_UNROLLED, test.given(), _LAYOUT
+    return f"{hashlib.sha256(repr(key).encode()).hexdigest()}.o", machine, text
+
+
+def _compiled(machine, text):
+    """
+    Machine code, as an object file.
+
+    Nothing here calls back into Python, where Ctrl-C would be lost: between two calls it is heard.
+    """
+    module = llvm.parse_assembly(text)
+    tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)
+    tuning.loop_unrolling = _IS_UNROLLED
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    return machine.emit_object(module)
+
+
+def _loaded(machine, code):
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    pointer = engine.get_function_address("invert")
+    if not pointer:
+        raise RuntimeError("the object file has no function")
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(ARGUMENTS), *[ctypes.c_int64] * len(NUMBERS))(pointer)
+    function.engine = engine  # which owns the code
+    return function

@@ -1,0 +1,140 @@
+"""
+A few pixels that each compiled program has to solve, in each process, before it gets those of the user.
+
+Programs are compiled for the processor at hand by whatever llvmlite is installed, each choice of options by itself.
+The pixels are fixed; what has to come out of them is another for each program, is told by the plain arrays once, and
+stored with the machine code.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from sunpy_demreg._engines.algorithm.invert import DIFFICULT
+from sunpy_demreg._engines.arrays.machine import invert_arrays
+from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.tables import make_tables
+
+__all__ = ["SelfTest"]
+
+_TOLERANCE, _FLAT_TOLERANCE = 1e-9, 1e-4  # of the peak of each output; the minimum of "gcv" is flat: 2.5e-6 was seen
+_SINGLE_TOLERANCE = 2.0**-23
+_SCALE = 1e-17  # of the response: what comes out fits into single precision, and "grid" has samples that are of use
+
+
+class SelfTest:
+    """
+    The test of a program.
+
+    Parameters
+    ----------
+    plan : `sunpy_demreg._engines.base.options.Plan`
+    n_pixels : int
+
+    Attributes
+    ----------
+    problem : tuple
+        ``K, dlogt, logt, options, weight, functional`` of the test.
+    """
+
+    def __init__(self, plan, n_pixels):
+        self._plan, self._n_pixels = plan, n_pixels
+        K, dlogt, logt, *self._pixels = _pixels(plan.n_channels, n_pixels)
+        m = logt.size
+        weight = 1.0 + 0.5 * np.sin(np.arange(m)[:, None] + np.arange(n_pixels)) if plan.weighting == "given" else None
+        functional = np.array([np.arange(m) < m // 2, np.linspace(0.5, 2.0, m)], dtype=float)
+        options = Options(
+            parameter_choice=plan.parameter_choice,
+            positivity=plan.positivity,
+            weighting="uniform" if plan.weighting == "shared" else plan.weighting,
+            loci=plan.loci,
+            n_refinements=plan.n_refinements,
+            is_squared=plan.is_squared,
+            outputs=plan.outputs,
+        )
+        self.problem = K, dlogt, logt, options, weight, functional
+        self._shapes = Solution.shapes(*K.shape, len(functional))
+        self._shapes = {name: shape for name, shape in self._shapes.items() if name in plan.outputs} | {"status": ()}
+
+    @cached_property
+    def _tables(self):
+        return make_tables(*self.problem)
+
+    def given(self):
+        """All that the expected answer follows from, beside the program, as bytes."""
+        *_, weight, _ = self.problem
+        arrays = *self._tables, *self._pixels, *(() if weight is None else (weight,))
+        return b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+
+    def expected(self):
+        """The answer of the plain arrays: rows of float64, those of `DIFFICULT` lanes and of bad ones as they come."""
+        intensity, sigma, status = self._pixels
+        good = status == 0
+        weight = self.problem[4]
+        solution = invert_arrays(
+            np.where(good, intensity, 0.0), np.where(good, sigma, 1.0), self._tables, self._plan, weight
+        )
+        rows = [np.reshape(getattr(solution, n), (-1, self._n_pixels)) for n in self._shapes]
+        return np.concatenate(rows, dtype=float)  # also where there is the status alone
+
+    def find_fault(self, solve, expected):
+        """
+        Compare a program with what is expected.
+
+        Parameters
+        ----------
+        solve : callable
+            Of ``intensity, sigma, status, into``: solves the pixels of the test as far as the program does.
+        expected : array
+
+        Returns
+        -------
+        str or None
+            What is wrong.
+        """
+        n_pixels, kinds = self._n_pixels, {"status": np.int32}
+        into = {n: np.full((*s, n_pixels), -1, kinds.get(n, self._plan.dtype)) for n, s in self._shapes.items()}
+        intensity, sigma, status = self._pixels
+        solve(intensity, sigma, status, Solution(**dict.fromkeys(Solution._fields) | into))
+        good = status == 0
+        starts = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes.values())])
+        truths = {name: expected[a:b] for name, a, b in zip(into, starts[:-1], starts[1:], strict=True)}
+        # Of those that are left to the plain arrays, nothing is taken but that they are.
+        ours, truth = (np.minimum(s, DIFFICULT) for s in (into.pop("status"), truths.pop("status")[0]))
+        if not np.array_equal(ours, np.where(good, truth, 0)):
+            return "the status of pixels differs"
+        taken = good & (truth < DIFFICULT)
+        tolerance = _FLAT_TOLERANCE if self._plan.parameter_choice == "gcv" else _TOLERANCE
+        tolerance = max(tolerance, _SINGLE_TOLERANCE if self._plan.dtype == "float32" else 0.0)
+        for name, truth in truths.items():
+            ours = into[name].reshape(-1, n_pixels)
+            if not np.all(np.isnan(ours[:, ~good])):
+                return f"{name} of a bad pixel is not NaN"
+            difference, scale = (np.abs(a)[:, taken].max(axis=0) for a in (ours - truth, truth))
+            if name == "chi_squared":  # a difference of numbers that agree
+                scale = np.maximum(scale, 1e-6 * np.sum((intensity / sigma) ** 2, axis=0)[taken])
+            if not np.all(difference <= tolerance * scale):
+                return f"{name} is off by {np.max(difference / scale):.2g} of its peak"
+        return None
+
+
+def _pixels(n, n_pixels):
+    """Pixels of an instrument whose channels are told apart well: ordinary, faint, unfit, difficult and bad ones."""
+    m = n + 5
+    bin_, channel, pixel = np.arange(m), np.arange(n)[:, None], np.arange(n_pixels)
+    dlogt = 0.05 + 0.01 * np.sin(3.0 * bin_)
+    logt = 5.6 + np.cumsum(dlogt) - 0.5 * dlogt
+    distance = (bin_ - (channel + 0.4) * m / n) / (0.6 * m / n)
+    response = np.exp(-0.5 * distance**2) + 0.003 * (2.0 + np.sin(1.0 + bin_ + 5.0 * channel))
+    center = m * (0.5 + 0.4 * np.sin(2.0 * pixel))
+    dem = np.exp(-0.5 * ((bin_[:, None] - center) / (1.0 + pixel % 4)) ** 2) + 0.05
+    intensity = np.einsum("ij,jp->ip", response, dem) * 10.0 ** -(1 + pixel % 3)
+    sigma = intensity * (0.03 + 0.01 * np.cos(channel + pixel))
+    intensity = intensity + sigma * np.sin(7.0 * channel + 11.0 * pixel)
+    intensity[0, pixel % 5 == 1] *= 3.0  # no DEM that is positive fits
+    sigma[:, pixel % 10 == 2] *= 50.0  # the signal does not stand out
+    sigma[-1, pixel % 10 == 4] *= 1e-15
+    status = np.where(pixel % 10 == 7, 1, 0).astype(np.int32)
+    intensity[0, status != 0] = np.nan
+    return _SCALE * response * dlogt, dlogt, logt, intensity, sigma, status

@@ -1,0 +1,1 @@
+"""The engine that CUDA compiles for a GPU."""

@@ -1,0 +1,263 @@
+"""Pixels through a GPU: those whose arrays are there, and those of the host, which go there and back in batches."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from queue import SimpleQueue
+from threading import Event, Thread
+
+import cupy
+import numpy as np
+
+from sunpy_demreg._engines.algorithm.invert import DIFFICULT
+from sunpy_demreg._engines.arrays.difficult import solve_difficult
+from sunpy_demreg._engines.base.precision import withhold_unfit
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.gpu.page_locked import PageLocked
+
+__all__ = ["solve_on_device", "stream"]
+
+_N_BATCHES = 3  # while one is computed, another is filled, and a third emptied
+_MOST_BYTES = 335_000_000  # of a batch on the host: 2**19 pixels of 41 bins in float32, which was the best measured
+_LEAST_PARTS, _SMALL_PART = 12, 2**16  # so many batches or more, unless they would be smaller than so many pixels
+_LEAST_PIXELS = 2**10
+_ALIGNED = 64  # pixels: rows begin where the device reads a piece of memory at once
+_SHARE_OF_MEMORY = 0.5  # of what is free
+_TASKS = 6  # that the copy of an array is divided into
+_page_locked = PageLocked(_N_BATCHES * _MOST_BYTES)
+
+
+def solve_on_device(solver, intensity, uncertainty, status, into, weight=None):
+    """
+    Solve pixels whose arrays are on the device, on the current stream.
+
+    Parameters
+    ----------
+    solver : `sunpy_demreg._engines.gpu.engine.Solver`
+    intensity, uncertainty, status, into, weight
+        As it takes them.
+
+    Raises
+    ------
+    MemoryError
+        Where there is no memory for what solving a few pixels needs.
+    """
+    try:
+        solver(intensity, uncertainty, status, into, weight)
+    except cupy.cuda.memory.OutOfMemoryError as err:
+        raise MemoryError(
+            f"the GPU has no memory to solve {status.size} pixels, beside the data and their answer ({err}): free "
+            "some, ask for fewer `outputs`, or pass arrays of the host, which go through in batches; the input is as "
+            "it was"
+        ) from err
+    difficult = cupy.flatnonzero(into.status >= DIFFICULT)
+    if not difficult.size:
+        return
+    given = (None if a is None else a[:, difficult].get() for a in (intensity, uncertainty, weight))
+    part = Solution(*(None if a is None else a[..., difficult].get() for a in into))
+    _solve_difficult(solver, *given, part, slice(0, difficult.size))
+    for whole, answer in zip(into, part, strict=True):
+        if whole is not None:
+            whole[..., difficult] = cupy.asarray(answer)
+
+
+def stream(solver, intensity, uncertainty, status, into, weight=None, workers=None):
+    """
+    Solve pixels whose arrays, of NumPy, are on the host.
+
+    Batches go through page-locked memory, on a stream each. One thread fills them and starts the work; the caller's
+    empties them. So copies of the host, copies of the bus in both directions, and the computation happen at the same
+    time. If a batch finds no memory, those that follow are half as large.
+
+    Parameters
+    ----------
+    solver : `sunpy_demreg._engines.gpu.engine.Solver`
+    intensity, uncertainty : array, (n, N), float64
+    status : array, (N,), int32
+    into : `Solution`
+        Arrays (..., N) that get the answer; None what is not asked for.
+    weight : array, (m, N), float64, optional
+    workers : int, optional
+        Threads that copy.
+
+    Yields
+    ------
+    slice
+        Pixels whose answer is there.
+
+    Raises
+    ------
+    MemoryError
+        Where even the smallest batch finds no memory on the device.
+    """
+    if not status.size:
+        return
+    given = [a for a in (intensity, uncertainty, weight) if a is not None]
+    answers = [a.reshape(-1, status.size) for a in into[:-1] if a is not None]
+    bytes_per_pixel = sum(len(a) * a.itemsize for a in (*given, *answers)) + 2 * status.itemsize
+    free = cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes()
+    fitting = int(_SHARE_OF_MEMORY * free) // (_N_BATCHES * (bytes_per_pixel + solver.workspace_per_pixel))
+    part = max(-(-status.size // _LEAST_PARTS), _SMALL_PART)
+    size = max(min(part, _MOST_BYTES // bytes_per_pixel, fitting) // _ALIGNED * _ALIGNED, _LEAST_PIXELS)
+    cupy.cuda.get_current_stream().synchronize()  # the tables of the solver came on that one
+    done, batches = 0, []
+    with ThreadPoolExecutor(workers) as pool:
+        while done < status.size:
+            try:
+                size = min(size, status.size - done)
+                while len(batches) < min(_N_BATCHES, -(-(status.size - done) // size)):
+                    batches.append(_Batch(solver, size, pool, given, status, into, answers))
+                for block in _through(batches, done, status.size, size):
+                    done = block.stop
+                    yield block
+            except cupy.cuda.memory.OutOfMemoryError as err:
+                if size <= _LEAST_PIXELS:
+                    raise MemoryError(
+                        f"the GPU has no memory for a batch of {size} pixels, of {bytes_per_pixel} bytes each and what "
+                        f"solving them needs ({err}): free some, or ask for fewer `outputs`; the input is as it was"
+                    ) from err
+                size = max(size // 2, _LEAST_PIXELS)
+            finally:
+                while batches:
+                    batches.pop().close()
+
+
+def _through(batches, start, stop, size):
+    """Blocks of pixels, in order, as they are done."""
+    idle, busy, is_over, device = SimpleQueue(), SimpleQueue(), Event(), cupy.cuda.Device()
+    for batch in batches:
+        idle.put(batch)
+
+    def feed():
+        with device:
+            for first in range(start, stop, size):
+                batch = idle.get()
+                if is_over.is_set():
+                    return
+                try:
+                    batch.begin(slice(first, min(first + size, stop)))
+                except BaseException as err:
+                    busy.put(err)
+                    return
+                busy.put(batch)
+
+    feeder = Thread(target=feed, name="sunpy_demreg-gpu")
+    feeder.start()
+    try:
+        for _ in range(start, stop, size):
+            batch = busy.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            block = batch.finish()
+            idle.put(batch)
+            yield block
+    finally:
+        is_over.set()
+        idle.put(None)
+        feeder.join()
+
+
+class _Batch:
+    """Memory for a block of pixels, on the device and page-locked on the host, and the stream that it is used on."""
+
+    def __init__(self, solver, size, pool, given, status, into, answers):
+        self._solver, self._pool = solver, pool
+        self._given, self._status, self._into, self._answers = given, status, into, answers
+        n_given, n_answers = (sum(map(len, arrays)) for arrays in (given, answers))
+        dtype = answers[0].dtype if answers else np.dtype(float)
+        kinds = {  # the wider numbers first, so that all are aligned
+            "given": (n_given, np.dtype(float)),
+            "answer": (n_answers, dtype),
+            "status": (1, status.dtype),
+            "bits": (1, status.dtype),
+        }
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        with self.stream:
+            self._there = {name: cupy.empty(rows * size, kind) for name, (rows, kind) in kinds.items()}
+            self._workspace = solver.workspace(size)
+        self._piece = _page_locked.take(sum(rows * size * kind.itemsize for rows, kind in kinds.values()), pool)
+        self._here, self._n_rows, start = {}, {}, 0
+        for name, (rows, kind) in kinds.items():
+            stop = start + rows * size * kind.itemsize
+            self._here[name], self._n_rows[name], start = self._piece[start:stop].view(kind), rows, stop
+
+    def begin(self, block):
+        """Queue all that is to be done for a block."""
+        self._block = block
+        here, there = self._rows(self._here), self._rows(self._there)
+        copies = self._copy(zip(_divided(here["given"], self._given), [a[:, block] for a in self._given], strict=True))
+        here["status"][0] = self._status[block]
+        for copy in copies:
+            copy.result()
+        parts = iter(_divided(there["answer"], self._answers))
+        outputs = [None if a is None else next(parts) for a in self._into[:-1]]
+        intensity, uncertainty, *weight = _divided(there["given"], self._given)
+        with self.stream:
+            for name in ("given", "status"):
+                there[name].set(here[name], stream=self.stream)
+            self._solver(
+                intensity,
+                uncertainty,
+                there["status"][0],
+                Solution(*outputs, status=there["bits"][0]),
+                weight[0] if weight else None,
+                self._workspace,
+            )
+            for name in ("answer", "bits"):
+                there[name].get(out=here[name], stream=self.stream, blocking=False)
+
+    def finish(self):
+        """Wait for the block, and put its answer into the arrays."""
+        self.stream.synchronize()
+        block, here = self._block, self._rows(self._here)
+        whole = [a[:, block] for a in self._answers]
+        copies = self._copy(zip(whole, _divided(here["answer"], self._answers), strict=True))
+        self._into.status[block] = here["bits"][0]
+        for copy in copies:
+            copy.result()
+        intensity, uncertainty, *weight = self._given
+        _solve_difficult(self._solver, intensity, uncertainty, weight[0] if weight else None, self._into, block)
+        return block
+
+    def close(self):
+        """Wait, as nothing may be copied into memory that others have by then; give it back."""
+        self.stream.synchronize()
+        self._here = None
+        _page_locked.give_back(self._piece)
+
+    def _rows(self, memory):
+        """Of the block, contiguous."""
+        n_pixels = self._block.stop - self._block.start
+        return {name: memory[name][: n * n_pixels].reshape(n, n_pixels) for name, n in self._n_rows.items()}
+
+    def _copy(self, pairs):
+        """Copy arrays to arrays, as a few tasks of many rows each."""
+        return [
+            self._pool.submit(np.copyto, to[rows[0] : rows[-1] + 1], source[rows[0] : rows[-1] + 1])
+            for to, source in pairs
+            for rows in np.array_split(np.arange(len(to)), _TASKS)
+            if rows.size
+        ]
+
+
+def _divided(rows, like):
+    """Rows of one array, as arrays with as many rows as others have."""
+    starts = np.cumsum([0, *map(len, like)]).tolist()
+    return [rows[start:stop] for start, stop in pairwise(starts)]
+
+
+def _solve_difficult(solver, intensity, uncertainty, weight, into, block):
+    """As `solve_difficult`, and NaN for the pixels that are withheld."""
+    lanes = block.start + np.flatnonzero(into.status[block] >= DIFFICULT)
+    if not lanes.size:
+        return
+    solve_difficult(intensity, uncertainty, solver.tables, solver.plan, weight, into, block.start, block.stop)
+    if solver.plan.dtype == "float32":
+        part = Solution(*(None if a is None else a[..., lanes] for a in into))
+        withhold_unfit(part, slice(None))
+        for whole, checked in zip(into, part, strict=True):
+            if whole is not None:
+                whole[..., lanes] = checked
+    unsolved = lanes[(into.status[lanes] & solver.withheld) != 0]
+    for output in into[:-1]:
+        if output is not None:
+            output[..., unsolved] = np.nan

@@ -1,0 +1,250 @@
+"""The CUDA C++ of the two kernels that solve pixels: ``solve``, and ``errors`` for all that takes a loop over bins."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.tables import INTEGER_TABLES, N_SAMPLES
+from sunpy_demreg._engines.gpu.machine import CudaMachine
+from sunpy_demreg._engines.gpu.widths import columns
+
+__all__ = ["ARITHMETIC", "BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables"]
+
+BLOCK_SIZE = 128  # threads that share the tables
+#: Blocks that a multiprocessor is to hold at once: so many registers a thread gets. Measured, on prototypes.
+_BLOCKS_TO_SOLVE, _BLOCKS_OF_STATIC, _BLOCKS_OF_WIDE = 2, 3, 4
+#: Bins up to which a thread keeps a whole column in its registers. That is faster at 81 and cannot be at 400, as was
+#: measured; what is between is a guess.
+_MOST_STATIC_BINS = 128
+_MOST_SINGLE = 3600  # bytes: of 4096 that the arguments of a kernel may take
+_WIDE_AT_ONCE = 2  # bins of a thread
+#: The tables that a block of threads keeps in its shared memory. Products of responses are multiplied where they are
+#: needed: that is cheaper than to read them.
+_PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
+
+ARITHMETIC = """\
+#define INFINITE __longlong_as_double(0x7ff0000000000000LL)
+#define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000LL)
+#ifdef __CUDACC__
+__device__ __forceinline__ double approximate_reciprocal(double x)
+{ double r; asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(r) : "d"(x)); return r; }
+__device__ __forceinline__ double approximate_reciprocal_root(double x)
+{ double r; asm("rsqrt.approx.ftz.f64 %0, %1;" : "=d"(r) : "d"(x)); return r; }
+#endif
+
+// To rounding, by Newton's method. Of zero, infinity and what is nearly so it is zero or not a number: it is broken.
+__device__ __forceinline__ double reciprocal(double x, bool &is_broken)
+{
+    double r = approximate_reciprocal(x);
+    r = fma(r, fma(-x, r, 1.0), r);
+    r = fma(r, fma(-x, r, 1.0), r);
+    is_broken |= !(fabs(r) > 0.0);
+    return r;
+}
+
+// To rounding; of what is negative, infinite or nearly zero it is not finite: then it is broken.
+__device__ __forceinline__ double root(double x, bool &is_broken)
+{
+    const double y = approximate_reciprocal_root(x);
+    double s = x * y, h = 0.5 * y, e = fma(-s, h, 0.5);
+    s = fma(s, e, s);
+    h = fma(h, e, h);
+    e = fma(-s, h, 0.5);
+    h = fma(h, e, h);
+    s = fma(s, e, s);
+    s = fma(fma(-s, s, x), h, s);
+    s = x == 0.0 ? 0.0 : s;
+    is_broken |= !(s < INFINITE);
+    return s;
+}
+
+// Of pixels where an output does not, whether it matters is told elsewhere.
+__device__ __forceinline__ bool fits_single(double x, bool may_vanish)
+{
+    const double size = fabs(x);
+    return size < 3.4028235677973366e38 && (size >= 1.1754943508222875e-38 || size == 0.0 || may_vanish);
+}
+"""
+
+_TABLES_OF_A_BLOCK = """\
+extern __shared__ double table[];
+for (int k = threadIdx.x; k < N_PACKED; k += blockDim.x) table[k] = tables[k];
+__syncthreads();"""
+
+
+class Kernel(NamedTuple):
+    """A kernel, and what it is to be given: the names of its arguments in their order, and bytes of shared memory."""
+
+    name: str
+    source: str
+    arguments: tuple
+    n_shared: int
+
+
+def pack_tables(tables):
+    """The tables of NumPy as the kernels read them: one array of float64, the shorter numbers at its end in pairs."""
+    doubles = [np.ravel(getattr(tables, name)) for name in _PACKED]
+    short = [_single_response(tables).view(np.int32)]
+    short += [getattr(tables, name).astype(np.int32) for name in INTEGER_TABLES]
+    short = np.concatenate([*short, np.zeros(sum(part.size for part in short) % 2, np.int32)])
+    return np.concatenate([*doubles, short.view(np.float64)])
+
+
+def pack_single(tables):
+    """What the static form of the columns gets by value: so it is in the memory of constants."""
+    parts = [_single_response(tables), tables.fraction.astype(np.float32)]
+    packed = np.zeros((), [(str(k), np.float32, part.shape) for k, part in enumerate(parts)])
+    for k, part in enumerate(parts):
+        packed[str(k)] = part
+    return packed
+
+
+def _single_response(tables):
+    return (tables.response / tables.response.max()).astype(np.float32).ravel()
+
+
+def is_wide(n_channels, n_bins):
+    """Whether a block of threads shares a pixel, in ``errors``; else each thread has one."""
+    return n_bins > _MOST_STATIC_BINS or 4 * (n_channels * n_bins + N_SAMPLES) > _MOST_SINGLE
+
+
+def make_kernels(plan, n_bins, n_functionals, left):
+    """
+    The kernels that solve pixels, in the order in which they are to run.
+
+    ``intensity``, ``sigma``, ``status_in``, the outputs of the plan and ``status`` are arrays (..., n_pixels), and
+    ``given_weight`` too where there is one; ``tables`` is what `pack_tables` makes, ``single`` what `pack_single` does.
+    Of them the ``n_lanes`` pixels from ``first`` on are solved. ``weights`` and ``live`` (..., n_lanes) are what
+    ``solve`` leaves for ``errors``. Pixels that get a bit of ``withheld`` as their status get NaN, and so do those
+    whose ``status_in`` is not zero, with a status of zero.
+
+    Parameters
+    ----------
+    plan : `sunpy_demreg._engines.base.options.Plan`
+    n_bins, n_functionals : int
+    left : sequence of int
+        The table of that name: the static form of the columns has it in its code.
+
+    Returns
+    -------
+    list of Kernel
+        The second one only where an output needs it.
+    int
+        Rows of ``live``.
+    """
+    wide = is_wide(plan.n_channels, n_bins)
+    at_once = _WIDE_AT_ONCE if wide else 1
+    machine = CudaMachine(plan, n_bins, n_functionals, _PACKED, at_once)
+    invert_lanes(machine, plan)
+    sizes = {
+        "N_CHANNELS": plan.n_channels,
+        "N_BINS": n_bins,
+        "N_SAMPLES": N_SAMPLES,
+        "N_PACKED": machine.n_packed,
+        "AT_ONCE": at_once,
+    }
+    head = f"enum {{ {', '.join(f'{name} = {size}' for name, size in sizes.items())} }};\n" + ARITHMETIC
+    kernels = [_solve(plan, machine, head)]
+    if machine.errors.outputs:
+        kernels.append(_errors(plan, machine, head, wide, left))
+    return kernels, len(machine.live)
+
+
+def _solve(plan, machine, head):
+    given = ("given_weight",) if plan.weighting == "given" else ()
+    pointers = (
+        "intensity",
+        "sigma",
+        *given,
+        "status_in",
+        "tables",
+        *machine.solve.outputs,
+        "status",
+        "weights",
+        "live",
+    )
+    lines = [
+        _TABLES_OF_A_BLOCK,
+        "const long long lane = (long long)blockIdx.x * blockDim.x + threadIdx.x, pixel = first + lane;",
+        "if (lane >= n_lanes) return;",
+        "int bits = 0;",
+        "const bool is_bad = status_in[pixel] != 0;",
+        "if (!is_bad) {",
+        "double scratch[N_BINS];",
+        "bool is_broken = false;",
+        *machine.solve.lines,
+        "}",
+        "if (is_bad || (bits & withheld)) {",
+        *_no_answer(plan, machine, machine.solve.outputs, "0", "1"),
+        "}",
+        "status[pixel] = bits;",
+    ]
+    signature, arguments = _signature("solve", plan, pointers, _BLOCKS_TO_SOLVE)
+    return Kernel("solve", head + _body(signature, lines), arguments, 8 * machine.n_packed)
+
+
+def _errors(plan, machine, head, wide, left):
+    pointers = ("sigma", "status_in", "status", "tables", *machine.errors.outputs, "weights", "live")
+    offset = machine.offset
+    lines = [_TABLES_OF_A_BLOCK]
+    if wide:
+        lines += [
+            "const long long lane = blockIdx.x, pixel = first + lane;",
+            "const int my_bin = threadIdx.x, bins_apart = blockDim.x;",
+        ]
+    else:
+        lines += [
+            "const long long lane = (long long)blockIdx.x * blockDim.x + threadIdx.x, pixel = first + lane;",
+            "if (lane >= n_lanes) return;",
+            "const int my_bin = blockIdx.y, bins_apart = gridDim.y;",  # of few pixels, several threads share the bins
+        ]
+    lines += [
+        f"if (status_in[pixel] != 0 || (status[pixel] & (withheld | {DIFFICULT}))) {{",
+        *_no_answer(plan, machine, machine.errors.outputs, "my_bin", "bins_apart"),
+        "return;",
+        "}",
+    ]
+    has_columns = "temperature_resolution" in machine.errors.outputs
+    if has_columns:
+        lines += [
+            f"const float *const response_single = (const float *)(table + {machine.n_doubles});",
+            "const int *const whole = (const int *)response_single + N_CHANNELS * N_BINS;",
+            f"const Exact exact = {{table, table + {offset['fraction']}, whole, whole + N_SAMPLES,"
+            " whole + N_SAMPLES + N_BINS, weights + lane, n_lanes};",
+            f"const Columns columns(exact, {machine.scalar_text('largest_response')}, "
+            + ("response_single, table + N_PACKED + N_PACKED % 2);" if wide else "single);"),
+        ]
+    lines += [f"const double {name} = live[{i} * n_lanes + lane];" for i, name in enumerate(machine.live)]
+    lines += ["bool is_broken = false;", *machine.errors.lines, f"if (is_broken) status[pixel] = {DIFFICULT};"]
+    by_value = ("single",) if has_columns and not wide else ()
+    blocks = _BLOCKS_OF_WIDE if wide else _BLOCKS_OF_STATIC
+    signature, arguments = _signature("errors", plan, pointers, blocks, by_value)
+    text, more_shared = columns(plan.n_channels, machine.n_bins, left, wide) if has_columns else ("", 0)
+    n_packed = machine.n_packed + machine.n_packed % 2  # the memory behind is read four numbers at once
+    return Kernel("errors", head + text + _body(signature, lines), arguments, 8 * n_packed + more_shared)
+
+
+def _no_answer(plan, machine, outputs, start, step):
+    shapes = Solution.shapes(plan.n_channels, machine.n_bins, machine.n_functionals)
+    for name in outputs:
+        n_rows = int(np.prod(shapes[name]))
+        yield f"for (int row = {start}; row < {n_rows}; row += {step}) {name}[row * n_pixels + pixel] = NOT_A_NUMBER;"
+
+
+def _signature(name, plan, pointers, n_blocks, by_value=()):
+    """Of a kernel, and the names of its arguments."""
+    real = "float" if plan.dtype == "float32" else "double"
+    kinds = dict.fromkeys(plan.outputs, f"{real} *") | {"status_in": "const int *", "status": "int *"}
+    if name == "solve":
+        kinds |= {"weights": "double *", "live": "double *"}
+    numbers = ("n_pixels", "first", "n_lanes", "withheld")
+    parameters = [f"{kinds.get(pointer, 'const double *')}__restrict__ {pointer}" for pointer in pointers]
+    parameters += [f"const long long {number}" for number in numbers] + [f"const Single {value}" for value in by_value]
+    bounds = f"__launch_bounds__({BLOCK_SIZE}, {n_blocks})"
+    return f'extern "C" __global__ void {bounds}\n{name}({", ".join(parameters)})', (*pointers, *numbers, *by_value)
+
+
+def _body(signature, lines):
+    return "\n".join([signature, "{", *lines, "}"]) + "\n"

@@ -1,0 +1,112 @@
+"""Results as FITS files."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.io import fits
+from astropy.table import QTable
+from astropy.wcs import WCS
+
+from sunpy_demreg import __version__
+from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.metadata import from_text, to_text, unit_name, warn_of_text
+from sunpy_demreg._files.fits_stream import append_images, computed_images
+from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, from_contents, to_contents
+
+__all__ = ["from_file", "to_file"]
+
+
+def to_file(result):
+    """A function that writes the result to a path."""
+    parts = to_contents(result)
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    primary = hdus[0].header
+    primary["FORMAT"] = (f"sunpy_demreg {VERSION}", "read with sunpy_demreg.read")
+    primary["CREATOR"] = f"sunpy_demreg {__version__}"
+    n_axes = parts.arrays["status"].ndim
+    primary["DROPPED"] = (" ".join(str(n_axes - axis) for axis in parts.dropped), "axes that the result lacks")
+    for keyword, key in CARDS.items():
+        value = parts.meta[key]
+        primary[keyword] = (value if isinstance(value, int | float) else str(value), key)
+    primary["OUTPUTS"] = " ".join(parts.arrays)
+    primary["MASKS"] = " ".join(parts.masks)
+    images = [(name, array, parts.headers[name], parts.units[name]) for name, array in parts.arrays.items()]
+    images += [(f"{name}_mask", m.astype(np.uint8), parts.headers[name], u.one) for name, m in parts.masks.items()]
+    lazy = []  # images to write block by block, with their headers
+    for name, array, header, unit in images:
+        hdu = _image(name, array, header, unit)
+        if is_lazy(array):
+            lazy.append((hdu.header, array))
+        else:
+            hdus.append(hdu)
+    text, as_text = to_text(parts.meta)
+    warn_of_text(as_text)
+    text = text.encode("ascii")
+    labels = [label.encode("ascii", "backslashreplace") for label in parts.meta["channels"]]
+    for name, columns in (
+        ("TEMPERATURE_BIN_EDGES", {"edge": parts.edges}),
+        ("CHANNELS", {"channel": labels, "coordinate": parts.coordinate}),
+        ("META", {"json": [text[i : i + 80] for i in range(0, len(text), 80)]}),
+    ):
+        hdus.append(fits.table_to_hdu(QTable(columns)))
+        hdus[-1].name = name
+
+    def save(path):
+        if path.suffix == ".gz":  # which can only be written from end to end
+            fits.HDUList([*hdus, *computed_images(lazy)]).writeto(path, checksum=True)
+        else:
+            hdus.writeto(path, checksum=True)
+            append_images(path, lazy)
+
+    return save
+
+
+def from_file(path):
+    """The result in a file."""
+    with fits.open(path, disable_image_compression=True) as hdus:
+        version = format_version(hdus[0].header.get("FORMAT"))
+        for hdu in hdus:
+            found = {hdu.verify_checksum(), hdu.verify_datasum()}
+            if 0 in found:
+                raise ValueError(f"the checksum of {hdu.name} does not match")
+            if 2 in found and version > 1:
+                raise ValueError(f"{hdu.name} has no checksum")
+        names = hdus[0].header["OUTPUTS"].split()
+        masks = hdus[0].header["MASKS"].split() if version > 1 else [n for n in names if f"{n}_MASK" in hdus]
+        text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either
+        header = hdus["STATUS"].header
+        n_axes = WCS(header).naxis
+        return from_contents(
+            Parts(
+                arrays={name: _array(hdus[name.upper()], "i" if name == "status" else "f") for name in names},
+                masks={name: _array(hdus[f"{name}_MASK"], "u") != 0 for name in masks},
+                headers={"status": header},
+                units={
+                    name: u.Unit(hdus[name.upper()].header["BUNIT"]) for name in names if name.endswith("intensity")
+                },
+                dropped=tuple(n_axes - int(axis) for axis in hdus[0].header["DROPPED"].split()),
+                edges=_quantity(hdus["TEMPERATURE_BIN_EDGES"], "edge").to(u.K),
+                coordinate=_quantity(hdus["CHANNELS"], "coordinate"),
+                meta=from_text(text.decode("ascii")),
+            )
+        )
+
+
+def _image(name, array, header, unit):
+    # Of an array that is not computed yet, one of its shape and type, which takes no memory.
+    array = np.broadcast_to(np.zeros((), array.dtype), array.shape) if is_lazy(array) else array.view()
+    array.flags.writeable = False  # or astropy swaps the bytes of the caller's array, and swaps them back later
+    hdu = fits.ImageHDU(array, header.copy(), name=name.upper())
+    hdu.header["BUNIT"] = unit_name(unit)
+    return hdu
+
+
+def _array(hdu, kind):
+    if hdu.data.dtype.kind != kind:
+        raise ValueError(f"{hdu.name} has values of the type {hdu.data.dtype}")
+    return np.array(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
+
+
+def _quantity(hdu, name):
+    # The numbers as they are: QTable.read would run what the comments of the table say.
+    return u.Quantity(np.asarray(hdu.data)[name].ravel().astype(float), hdu.columns[name].unit or "")

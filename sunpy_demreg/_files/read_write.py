@@ -1,0 +1,156 @@
+"""Results to and from files. The formats are in `_fits` and `_asdf`; here is what all files have in common."""
+
+from os import PathLike
+
+from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.validators import checked_flag, checked_path
+from sunpy_demreg._files.parts import NewerFormat
+
+__all__ = ["read", "write"]
+
+_ENDINGS = (".fits", ".fits.gz", ".asdf", ".zarr")
+
+
+def write(result, path, *, overwrite=False):
+    """
+    Write a result to a FITS or ASDF file, or to a Zarr store.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`; it may be sliced along the pixel axes.
+    path : path-like
+        Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
+    overwrite : `bool`, optional
+        Whether to replace a file of this name that exists, whatever it holds. A folder is replaced only if it is a
+        Zarr store that this function or `batch_invert` wrote and nothing else is in it. Whatever goes wrong, the old
+        one is kept; of a link the target is replaced, and permissions are kept.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, IsADirectoryError
+        If the file exists and is to be kept, its folder does not exist, or ``path`` is a folder.
+    NotADirectoryError
+        If the name of a Zarr store is that of a file.
+    OSError
+        If the disk is full; nothing is written then.
+    ImportError
+        If an ASDF file is asked for without the package asdf-astropy.
+    PermissionError
+        If the folder cannot be written to.
+    TypeError, ValueError
+        If ``result`` is not what `sunpy_demreg.invert` returns, its coordinates are of a kind that the file cannot
+        hold, or the name has another ending.
+
+    Warns
+    -----
+    MetadataWarning
+        If the metadata hold anything but numbers, text, dates, quantities, arrays, and collections of these:
+        of such values only the text is written. (Subclasses of Quantity, such as Angle, come back as Quantity.)
+
+    Notes
+    -----
+    **FITS.** Every output has its own image extension (``DEM``, ``DEM_UNCERTAINTY``, ``TEMPERATURE_RESOLUTION``,
+    ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``INTENSITY``, ``INTENSITY_UNCERTAINTY``,
+    ``STATUS``, and others if there) with the celestial coordinates of the image and the unit of the values; bins that
+    are even in log T are an axis ``TEMP-LOG`` in K, others are numbered. A mask that was changed after the inversion
+    has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
+    as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
+
+    **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
+    file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
+    ``["temperature_bin_edges"]`` and ``["meta"]``, as JSON, are beside it. The arrays are compressed, without loss.
+
+    With m temperature bins and n channels a file takes ``8 (3 m + 3 n + 3)`` bytes per pixel: 1.1 GB for 1024 x 1024
+    pixels, 36 bins and 6 channels; about half of that with ``dtype="float32"``. The name ``.fits.gz`` compresses it,
+    without loss.
+
+    **Zarr.** A store is a folder of compressed chunks, 256 x 256 pixels each, with all temperatures. It is the only
+    format for a series in time, and is written and read block by block, so neither needs memory for the whole of a
+    result that holds Dask arrays. Each output is an array named as above, in lower case, with its axes by name and its
+    ``units``; "temperature", "temperature_edge", "channel" and "time" are coordinates; the coordinates of the image are
+    a FITS header in the attribute ``wcs``, one card per line. So xarray opens it too, ``xarray.open_zarr(path,
+    consolidated=False)``.
+    """
+    if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
+        raise wrong(TypeError, "result", "is a file name: first the result and then the path, `write(result, path)`")
+    path, overwrite = checked_path("path", path), checked_flag("overwrite", overwrite)
+    if path.is_dir() and path.suffix != ".zarr":
+        raise wrong(IsADirectoryError, "path", f"{str(path)!r} is a folder: name a file in it")
+    if not path.name.endswith(_ENDINGS):
+        raise wrong(
+            ValueError, "path", f"must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, but is {path.name!r}"
+        )
+    if path.suffix == ".zarr":
+        _check_installed()
+        from sunpy_demreg._files.zarr import foreign, write_store
+
+        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
+            write_store(result, part)
+    else:
+        with replaced(path, overwrite=overwrite) as part:
+            _format(path).to_file(result)(part)
+
+
+def read(path):
+    """
+    Read a result that `write` wrote. Nothing in the file is run, wherever it comes from.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    `ndcube.NDCollection`
+        As from `sunpy_demreg.invert`. That of a Zarr store holds Dask arrays.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If it is an ASDF file and the package asdf-astropy is not installed.
+    ValueError
+        If it is not a result of this package, or is damaged: every checksum is verified, that of a chunk of a Zarr
+        store when it is loaded.
+    """
+    path = checked_path("path", path)
+    if not path.exists():
+        raise wrong(FileNotFoundError, "path", f": there is no file {str(path)!r}")
+    try:
+        if path.suffix == ".zarr" and path.is_dir():
+            _check_installed()
+            from sunpy_demreg._files.zarr import read_store
+
+            return read_store(path)
+        return _format(path).from_file(path)
+    except (IsADirectoryError, PermissionError, MemoryError, ImportError):
+        raise
+    except NewerFormat as err:
+        raise wrong(ValueError, "path", f"{str(path)!r} {err}") from None
+    except Exception as err:  # damage shows in as many ways as there are bytes
+        if isinstance(err, FileNotFoundError) and not path.exists():
+            raise  # and no file of a store is missing
+        raise wrong(
+            ValueError,
+            "path",
+            f"{str(path)!r} is not a result that sunpy_demreg.write wrote, or is damaged ({type(err).__name__}: {err})",
+        ) from err
+
+
+def _check_installed():
+    for module in ("dask.array", "zarr"):
+        imported(module, "a Zarr store", "batch")
+
+
+def _format(path):
+    """The module for that kind of file."""
+    if path.name.endswith(".asdf"):
+        from sunpy_demreg._files import asdf
+
+        return asdf
+    from sunpy_demreg._files import fits
+
+    return fits

@@ -1,0 +1,376 @@
+"""Results in Zarr stores: chunked, compressed, written and read block by block; also plain arrays for xarray.
+
+What is read has been verified: each chunk ends in a checksum, and must be there; and each file ``zarr.json``, which
+says what the chunks mean, holds a checksum of itself.
+"""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+import astropy.units as u
+from astropy.io import fits
+from astropy.time import Time
+from astropy.wcs import WCS
+from astropy.wcs.wcsapi import SlicedLowLevelWCS
+
+from sunpy_demreg import __version__
+from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.hardware import available_cores
+from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
+from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
+from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
+from sunpy_demreg.response._bins import bin_centers
+
+__all__ = [
+    "JSON",
+    "PLAIN",
+    "create",
+    "foreign",
+    "from_microseconds",
+    "header_of",
+    "open_store",
+    "read_store",
+    "seal",
+    "set_length",
+    "store",
+    "to_microseconds",
+    "writable",
+    "write_store",
+]
+
+_FORMAT = "sunpy_demreg zarr"
+JSON = "zarr.json"
+_TABLES = ("temperature", "temperature_edge", "channel", "time")
+_OF_BATCH = ("image_date", "exposure_time", "fits_header", "step_done")
+#: Of small tables: not compressed, but with a checksum, like all that is in a store.
+PLAIN = ({"name": "crc32c"},)
+# A chunk that is not there is one that was lost: also those of nothing but the fill value are written.
+_WRITABLE = {"write_empty_chunks": True}
+_CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, before compression
+_EPOCH = Time("1970-01-01", scale="utc")
+_LEADING = {
+    "dem": ("temperature",),
+    "temperature_resolution": ("temperature",),
+    "predicted_intensity": ("channel",),
+    "intensity": ("channel",),
+    "emission_measure": ("range",),
+    "covariance": ("temperature", "temperature_2"),
+    "resolution_matrix": ("temperature", "temperature_of_plasma"),
+}
+
+
+def create(path, result, times=None, **attributes):
+    """
+    Make a store without values in it.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+    result : `ndcube.NDCollection`
+        What the store is to hold; its arrays are not looked at.
+    times : `~astropy.time.Time`, optional
+        Of the steps of a series of results like this one.
+    **attributes
+        More of the group, in terms of JSON.
+
+    Returns
+    -------
+    `zarr.Group`
+        To be sealed with `seal` when it has all its arrays.
+    """
+    import zarr
+
+    from sunpy_demreg._common.metadata import unit_name
+    from sunpy_demreg._files.parts import OF_CHANNELS, VERSION, channel_coordinate, pixel_header
+
+    (arrays, masks), meta = unwrap_result(result), dict(result.meta)
+    status = arrays["status"]
+    edges, wcs, pixel_shape = meta.pop("temperature_bin_edges"), result["status"].wcs, status.shape
+    if times is not None:
+        pixel_shape = (len(times), *pixel_shape)
+    elif (times := times_of(wcs)) is not None:
+        wcs = sky_wcs(wcs)
+    header, dropped = pixel_header(wcs)
+    # Named from the end: an image has rows and columns, and whatever else is in front of them.
+    names = [*(f"axis_{i}" for i in range(len(pixel_shape) - 2)), "y", "x"][-len(pixel_shape) :]
+    if times is not None:
+        names[0] = "time"
+    # Not larger than the blocks that are computed: to join these, they would have to wait for each other in memory.
+    blocks = [max(each) for each in status.chunks] if is_lazy(status) else status.shape
+    chunks = [min(_CHUNK, n) for n in blocks]
+    if times is not None:
+        chunks = [1, *chunks[len(chunks) - len(pixel_shape) + 1 :]]
+    of_channels = next((result[key] for key in OF_CHANNELS if key in result), None)
+    coordinate = channel_coordinate(of_channels) if of_channels else np.arange(1, len(meta["channels"]) + 1) * u.one
+    text, as_text = to_text(meta)
+    warn_of_text(as_text)
+    group = zarr.create_group(
+        path,
+        attributes={
+            "format": f"{_FORMAT} {VERSION}",
+            "creator": f"sunpy_demreg {__version__}",
+            "outputs": list(arrays),
+            "masks": list(masks),
+            "channels": list(meta["channels"]),
+            "wcs": header.tostring(sep="\n", endcard=False, padding=False),
+            "dropped_axes": np.flatnonzero(dropped).tolist(),
+            "meta": text,
+            **attributes,
+        },
+    )
+    arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
+    compressors = [zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
+    for name, array in arrays.items():
+        base = name.removesuffix("_uncertainty").removesuffix("_mask")
+        leading = array.shape[: array.ndim - status.ndim]
+        group.create_array(
+            name,
+            shape=(*leading, *pixel_shape),
+            chunks=(*leading, *chunks),
+            dtype=array.dtype,
+            fill_value={"status": int(Status.MASKED)}.get(name, True if array.dtype == bool else np.nan),
+            dimension_names=(*_LEADING.get(base, ()), *names),
+            compressors=compressors,
+            attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},
+        )
+    tables = {"temperature": bin_centers(edges), "temperature_edge": edges, "channel": coordinate}
+    for name, values in tables.items():
+        table = group.create_array(
+            name, data=values.value, dimension_names=(name,), compressors=PLAIN, config=_WRITABLE
+        )
+        table.attrs["units"] = unit_name(values.unit)
+    if times is not None:
+        table = group.create_array(
+            "time",
+            data=to_microseconds(times),
+            chunks=(4096,),
+            dimension_names=("time",),
+            compressors=PLAIN,
+            config=_WRITABLE,
+        )
+        table.attrs.update(units="microseconds since 1970-01-01T00:00:00", calendar="standard")
+    return group
+
+
+def to_microseconds(times):
+    """Since 1970 in UTC without leap seconds, as xarray counts."""
+    utc = times.utc
+    return np.round(((utc.jd1 - _EPOCH.jd1) + (utc.jd2 - _EPOCH.jd2)) * 86400e6).astype(np.int64)
+
+
+def from_microseconds(microseconds):
+    days, rest = np.divmod(microseconds, 86_400_000_000)
+    times = Time(_EPOCH.jd1 + days, _EPOCH.jd2 + rest / 86400e6, format="jd", scale="utc")
+    times.format = "isot"
+    return times
+
+
+def store(group, result, step=None):
+    """
+    Write the values of a result, or of one step of a series, when what is returned is computed.
+
+    Returns
+    -------
+    tuple
+        To be computed together: then each block is computed once for all outputs. Each is written to its own chunks.
+    """
+    import dask.array as da
+
+    arrays, masks = unwrap_result(result)
+    arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
+    n_axes = arrays["status"].ndim
+    sources, targets, regions = [], [], []
+    for name, array in arrays.items():
+        pixels = (slice(None),) * n_axes
+        leading = (slice(None),) * (array.ndim - n_axes)
+        if step is not None:
+            array = array[(*leading, None, *pixels)]
+            pixels = (slice(step, step + 1), *pixels)
+        target = writable(group[name])
+        # Blocks are written by many threads and processes: no two of them may share a chunk.
+        sources.append(da.asarray(array).rechunk(target.chunks))
+        targets.append(target)
+        regions.append((*leading, *pixels))
+    stored = da.store(sources, targets, regions=regions, lock=False, compute=False)
+    return stored if isinstance(stored, tuple) else (stored,)
+
+
+def write_store(result, path):
+    """Write a result to a store with the name of an empty folder."""
+    import dask
+
+    from sunpy_demreg._files.parts import check_is_result
+
+    check_is_result(result)
+    stored = store(create(path, result), result)
+    # Of Dask's threads those that are not done would go on writing after an error, where all has been removed.
+    pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
+    try:
+        with dask.config.set(pool=pool):
+            dask.compute(*stored)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    seal(path)
+
+
+def writable(array):
+    """An array of a store, to write to."""
+    return array.with_config(_WRITABLE)
+
+
+def foreign(path):
+    """Why a folder is not a store that this package wrote, or None if it is one and there is nothing else in it."""
+    try:
+        attributes = json.loads((path / JSON).read_bytes())["attributes"]
+        is_ours = attributes["format"].startswith(f"{_FORMAT} ")
+        own = {JSON, *_TABLES, *_OF_BATCH, *attributes["outputs"], *(f"{key}_mask" for key in attributes["masks"])}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        is_ours = False
+    if not is_ours:
+        return "it is a folder, but not a store that sunpy_demreg wrote"
+    # Zarr leaves files of the last kind where it was killed.
+    others = [each.name for each in path.iterdir() if each.name not in own and each.suffix != ".partial"]
+    return f"it holds {', '.join(sorted(others)[:3])}, which sunpy_demreg did not write" if others else None
+
+
+def seal(path):
+    """Give each file ``zarr.json`` of a store its checksum."""
+    names = sorted(each.name for each in path.iterdir() if each.is_dir())
+    for name in ("", *names):
+        document = _document(path, name)
+        if not name:
+            document["attributes"]["arrays"] = names
+        document["attributes"]["sha256"] = _digest(document, name)
+        (path / name / JSON).write_text(json.dumps(document, indent=2))
+
+
+def set_length(path, name, n):
+    """Change the number of time steps of an array, at once with the checksum that says so."""
+    document = _document(path, name)
+    document["shape"][document["dimension_names"].index("time")] = n
+    if "sha256" in document["attributes"]:
+        document["attributes"]["sha256"] = _digest(document, name)
+    with replaced(path / name / JSON, overwrite=True) as part:
+        part.write_text(json.dumps(document, indent=2))
+
+
+def _document(path, name):
+    return json.loads((path / name / JSON).read_bytes())
+
+
+def _digest(document, name):
+    attributes = {key: value for key, value in document["attributes"].items() if key != "sha256"}
+    text = json.dumps([name, document | {"attributes": attributes}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _verify(path, name):
+    document = _document(path, name)
+    if document["attributes"]["sha256"] != _digest(document, name):
+        raise ValueError(f"the checksum of {name or 'the store'}/{JSON} does not match")
+
+
+def open_store(path):
+    """The group of a store that `create` made, to read; all but the chunks is verified."""
+    import zarr
+
+    from sunpy_demreg._files.parts import format_version
+
+    try:
+        group = zarr.open_group(path, mode="r")
+    except FileNotFoundError as err:
+        raise ValueError("there is no Zarr group in it") from err
+    if format_version(group.attrs.get("format"), _FORMAT) > 1:
+        for name in ("", *group.attrs["arrays"]):
+            _verify(path, name)
+    return group
+
+
+def _sound(group, name):
+    """An array of a store; that a chunk is missing is an error, if the store was written with all of them."""
+    return group[name].with_config({"read_missing_chunks": "sha256" not in group.attrs})
+
+
+class _Chunks:
+    """An array of a store, to be loaded by Dask."""
+
+    def __init__(self, path, name, array):
+        self.path, self.name, self.array = str(path), name, array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, item):
+        try:
+            return self.array[item]
+        except (OSError, MemoryError):
+            raise
+        except Exception as err:  # as of every reader: damage shows in many ways
+            what = "; ".join(line.strip() for line in str(err).splitlines() if "Set the" not in line)
+            problem = f"{self.path!r} is damaged: {self.name} cannot be read ({type(err).__name__}: {what})"
+            raise wrong(ValueError, "path", problem) from err
+
+    def __dask_tokenize__(self):
+        return ("sunpy_demreg store", self.path, self.name, self.shape, self.array.attrs.get("sha256"))
+
+
+def header_of(group):
+    """FITS header with the coordinates of the pixels, of a series those of its first step."""
+    return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
+
+
+def read_store(path):
+    """
+    Read a store.
+
+    Returns
+    -------
+    `ndcube.NDCollection`
+        With Dask arrays; of a series only the steps that are done.
+    """
+    import dask.array as da
+
+    group = open_store(path)
+    attributes = dict(group.attrs)
+    meta = from_text(attributes["meta"])
+    wcs = WCS(header_of(group))
+    if dropped := attributes["dropped_axes"]:
+        wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
+    done = np.flatnonzero(_sound(group, "step_done")[:]) if "step_done" in group else None
+    if done is not None and not done.size:
+        raise ValueError("no step of it is done yet")
+    n_axes = group["status"].ndim
+
+    def lazily(name):
+        array = _sound(group, name)
+        array = da.from_array(
+            _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
+        )
+        # All of the steps need no selection, which would only be in the way.
+        if done is None or done.size == array.shape[array.ndim - n_axes]:
+            return array
+        return da.take(array, done, axis=array.ndim - n_axes)
+
+    arrays = {name: lazily(name) for name in attributes["outputs"]}
+    if "time" in group:
+        times = _sound(group, "time")[:]
+        wcs = prepend_times(wcs, from_microseconds(times if done is None else times[done]))
+    if done is not None:
+        # Of those that are not done there is nothing to read.
+        meta["observation"]["date"] = from_microseconds(_sound(group, "image_date").oindex[:, done])
+        meta["observation"]["exposure_time"] = _sound(group, "exposure_time").oindex[:, done] * u.s
+    edges, coordinate = (
+        u.Quantity(_sound(group, name)[:], group[name].attrs["units"]) for name in ("temperature_edge", "channel")
+    )
+    kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
+    unit = next(
+        (u.Unit(group[name].attrs["units"]) for name in ("predicted_intensity", "intensity") if name in group), None
+    )
+    result = rewrap_result(arrays, edges, unit, wcs, prepend_axis(wcs, coordinate, *kind), meta)
+    for key in attributes["masks"]:
+        result[key].mask = lazily(f"{key}_mask")
+    return result

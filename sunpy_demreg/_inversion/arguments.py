@@ -1,0 +1,226 @@
+"""The arguments of `sunpy_demreg.invert`: what they may be, and what the numerics make of them."""
+
+import numpy as np
+from array_api_compat import is_cupy_array
+
+import astropy.units as u
+
+from sunpy_demreg._common.dask_arrays import as_array
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import (
+    a_kind,
+    checked_choice,
+    checked_number,
+    checked_quantity,
+    checked_whole,
+    nearest,
+)
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
+from sunpy_demreg.response import TemperatureResponse
+
+__all__ = [
+    "RESULTS",
+    "check_matrices",
+    "checked_bins",
+    "checked_edges",
+    "checked_engine",
+    "checked_numbers",
+    "checked_options",
+    "checked_weight",
+]
+
+#: What ``outputs`` may name, besides the status that always comes.
+RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matrix", "intensity")
+_MATRICES = ("covariance", "resolution_matrix")
+_MAX_MATRIX_BYTES = 2**30
+_MAX_WORKERS = 10000
+_MAX_REFINEMENTS = 5  # each one is compiled, and none changes much after the second
+
+
+def checked_options(
+    method,
+    parameter_choice,
+    positivity,
+    weighting,
+    n_refinements,
+    chi_squared_target,
+    target_growth,
+    max_iterations,
+    n_samples,
+    outputs,
+    ranges,
+):
+    """The `Options` of the numerics, but for what the shape of the data decides."""
+    checked_choice("method", method, ("demreg", "l2"))
+    checked_choice("parameter_choice", parameter_choice, ("discrepancy", "grid", "gcv"))
+    checked_choice("positivity", positivity, ("relax", "constrain", None))
+    is_array = not isinstance(weighting, str)
+    if weighting is None or not is_array:
+        checked_choice("weighting", weighting, ("self", "em_loci"), ", or an array of positive numbers")
+    chi_squared_target = checked_number("chi_squared_target", chi_squared_target, above=0)
+    target_growth = checked_number("target_growth", target_growth, above=1)
+    max_iterations = checked_whole("max_iterations", max_iterations, 1, 1000)
+    n_samples = checked_whole("n_samples", n_samples, 2, 10000)
+    n_refinements = checked_whole("n_refinements", n_refinements, 0, _MAX_REFINEMENTS)
+    if positivity == "constrain" and parameter_choice == "grid":
+        raise wrong(
+            ValueError,
+            "positivity",
+            "'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "
+            "'grid' do not: pass parameter_choice='discrepancy'",
+        )
+    if method == "l2" and (is_array or weighting != "self" or n_refinements):
+        raise wrong(
+            ValueError,
+            "method",
+            "'l2' has one weight for all pixels and bins: leave `weighting` and `n_refinements` out, or pass "
+            "method='demreg'",
+        )
+    if is_array and n_refinements:
+        raise wrong(
+            ValueError, "n_refinements", "refine the weight that `weighting` 'self' or 'em_loci' finds, not an array"
+        )
+    return Options(
+        parameter_choice,
+        positivity,
+        chi_squared_target,
+        target_growth,
+        max_iterations,
+        n_samples,
+        weighting="uniform" if method == "l2" else "given" if is_array else weighting,
+        n_refinements=n_refinements,
+        outputs=_checked_outputs(outputs, ranges),
+    )
+
+
+def _checked_outputs(outputs, ranges):
+    if outputs is None:
+        outputs = (*STANDARD_OUTPUTS, "intensity", *(() if ranges is None else ("emission_measure",)))
+    else:
+        known = (*RESULTS, "status")
+        rule = f"must be some of {', '.join(map(repr, known))}, in a tuple"
+        if not isinstance(outputs, list | tuple | set | frozenset):
+            raise wrong(TypeError, "outputs", f"{rule}, but is {a_kind(outputs)}")
+        for name in outputs:
+            if not (isinstance(name, str) and name in known):
+                raise wrong(ValueError, "outputs", f"{rule}, but has {a_kind(name)}{nearest(name, known)}")
+    if "dem_uncertainty" in outputs and "dem" not in outputs:
+        raise wrong(ValueError, "outputs", "has 'dem_uncertainty' but not 'dem', which carries it: add 'dem'")
+    if ("emission_measure" in outputs) != (ranges is not None):
+        raise wrong(
+            ValueError,
+            "outputs",
+            "must have 'emission_measure' where `emission_measure_ranges` are given, and only there: "
+            f"they are {outputs!r} and {ranges!r}",
+        )
+    more = ("emission_measure_uncertainty",) if "emission_measure" in outputs else ()
+    return (*(name for name in RESULTS if name in outputs), *more)
+
+
+def checked_engine(backend, workers, dtype, outputs):
+    """The dtype by its name."""
+    checked_choice("backend", backend, (*execute.BACKENDS, None))
+    if workers is not None:
+        checked_whole("workers", workers, 1, _MAX_WORKERS, "of threads")
+    try:
+        name = None if dtype is None else np.dtype(dtype).name
+    except (TypeError, ValueError, SyntaxError):  # of what NumPy takes for a description of fields
+        name = None
+    if name not in ("float64", "float32"):
+        raise wrong(ValueError, "dtype", f"must be 'float64' or 'float32', but is {a_kind(dtype)}")
+    if name == "float32" and "covariance" in outputs:
+        raise wrong(
+            ValueError, "dtype", "'float32' ends at 3e38, below the covariance of a DEM in cm-10 K-2: pass 'float64'"
+        )
+    return name
+
+
+def check_matrices(outputs, n_bins, pixel_shape):
+    """Matrices are for chosen pixels."""
+    n_bytes = 8 * n_bins**2 * int(np.prod(pixel_shape)) * sum(name in outputs for name in _MATRICES)
+    if n_bytes > _MAX_MATRIX_BYTES:
+        raise wrong(
+            ValueError,
+            "outputs",
+            f"has matrices of {n_bins} x {n_bins} for {int(np.prod(pixel_shape))} pixels, "
+            f"{n_bytes / 2**30:.1f} GiB: slice `data` to the pixels that you want them of",
+        )
+
+
+def checked_weight(weighting, n_bins, pixel_shape):
+    """An array of the caller's as (m,) or (m, ...) floats; None for the name of a rule."""
+    if isinstance(weighting, str):
+        return None
+    try:
+        weight = as_array(getattr(weighting, "value", weighting), "weighting", dtype=float)
+    except (TypeError, ValueError) as err:
+        raise wrong(ValueError, "weighting", f"must be 'self', 'em_loci' or an array of numbers ({err})") from err
+    if weight.shape not in ((n_bins,), (n_bins, *pixel_shape)):
+        raise wrong(
+            ValueError,
+            "weighting",
+            f"has the shape {weight.shape}: it must be {(n_bins,)}, one number per temperature bin, or "
+            f"{(n_bins, *pixel_shape)}, one per bin and pixel",
+        )
+    if weight.ndim > 1:
+        return weight
+    return weight.get() if is_cupy_array(weight) else np.asarray(weight)
+
+
+def checked_numbers(weight, status):
+    """The weight, if its numbers may be used wherever the status is zero."""
+    if weight is None:
+        return None
+    is_good = np.isfinite(weight) & (weight > 0)
+    if weight.ndim > 1:
+        is_good |= status != 0  # nothing is done there anyway
+        weight = np.where(status != 0, 1.0, weight)
+    if not is_good.all():
+        raise wrong(
+            ValueError,
+            "weighting",
+            f"must be finite and above zero, but {np.count_nonzero(~is_good)} of its {weight.size} values "
+            "are not: raise them to a small fraction of the peak",
+        )
+    return weight
+
+
+def checked_bins(edges):
+    """Edges in kelvin, whatever the response."""
+    name = "temperature_bin_edges"
+    checked_quantity(name, edges, u.K, "10 ** np.arange(5.575, 7.43, 0.05) * u.K")
+    edges = edges.to(u.K).astype(float)
+    if edges.ndim != 1 or edges.size < 4:
+        raise wrong(
+            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
+        )
+    if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
+        n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
+        raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
+    if not np.all(np.diff(edges) > 0):
+        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
+    return edges
+
+
+def checked_edges(edges, response):
+    """Edges in kelvin, inside the response."""
+    if not isinstance(response, TemperatureResponse):
+        raise wrong(
+            TypeError,
+            "response",
+            f"must be a TemperatureResponse, but is {a_kind(response)}: make it with "
+            "`TemperatureResponse.from_aia(cube)`, and pass it after the data",
+        )
+    edges = checked_bins(edges)
+    low, high = response.temperature[0], response.temperature[-1]
+    # Powers of ten are rounded differently in different places: an edge on the table's end is inside it.
+    if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
+        hint = " (are they log10 of the temperature? then pass `10**edges * u.K`)" if edges[-1] < 10 * u.K else ""
+        raise wrong(
+            ValueError,
+            "temperature_bin_edges",
+            f"reach from {edges[0]:.4g} to {edges[-1]:.4g}, but `response` is tabulated from {low:.4g} to "
+            f"{high:.4g}: choose edges inside{hint}",
+        )
+    return edges

@@ -1,0 +1,139 @@
+"""From channel data to the numerics and back: all pixels now, or each block of Dask arrays when asked for."""
+
+import os
+from contextlib import nullcontext
+from functools import lru_cache
+from threading import BoundedSemaphore
+
+import numpy as np
+from array_api_compat import is_cupy_array
+
+from sunpy_demreg._common.dask_arrays import as_blocks, map_pixels
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.hardware import available_cores, check_same_device
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.locks import lock_over_forks
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._inversion.arguments import checked_numbers, checked_weight
+from sunpy_demreg._inversion.reuse import memory_of
+
+__all__ = ["solve_lazily", "solve_now"]
+
+_LOCK = lock_over_forks()
+_COPIES = 3  # of a block of Dask arrays: it waits, and is compressed or put together, while the next is solved
+_MAX_PIXELS = 2**16  # of a block: a third of a second of work, before which the cost of a task is nothing
+
+
+def solve_now(
+    pixels, K, dlogt, logt, options, *, weighting, functional, dtype, backend, workers, memory_limit, progress, out=None
+):
+    """
+    Solve all pixels.
+
+    Parameters
+    ----------
+    pixels : `sunpy_demreg._channels.cubes.ChannelData`
+    K, dlogt, logt, options, functional, dtype, backend, workers, progress
+        As in `sunpy_demreg._engines.execute.run`.
+    weighting : `str` or array
+    memory_limit : `int`
+        Bytes.
+    out : `ndcube.NDCollection`, optional
+        A result whose memory is used again.
+
+    Returns
+    -------
+    `sunpy_demreg._engines.arrays.engine.Solution`
+    """
+    pixel_shape = pixels.intensity.shape[1:]
+    if out is not None:
+        shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
+        shapes = {name: (*shape, *pixel_shape) for name, shape in shapes.items() if name in options.outputs}
+        shapes["status"] = pixel_shape
+        out = memory_of(out, shapes, dtype, on_device=is_cupy_array(pixels.intensity))
+    n_bytes = int(np.prod(pixel_shape)) * _bytes_per_pixel(K, options, functional, dtype)
+    if out is not None:  # which is there already
+        n_bytes -= sum(a.nbytes for a in out if a is not None)
+    if n_bytes > memory_limit and not is_cupy_array(pixels.intensity):
+        raise wrong(
+            MemoryError,
+            "memory_limit",
+            f"is {memory_limit / 1e9:.3g} GB but the result takes {n_bytes / 1e9:.3g} GB: ask for fewer "
+            "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
+            "result to a file",
+        )
+    weight = checked_weight(weighting, dlogt.size, pixel_shape)
+    if weight is not None and weight.ndim > 1:
+        check_same_device(data=pixels.intensity, weighting=weight)
+    status = execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
+    return execute.run(
+        pixels.intensity,
+        pixels.uncertainty,
+        status,
+        K,
+        dlogt,
+        logt,
+        options,
+        weight=checked_numbers(weight, status),
+        functional=functional,
+        dtype=dtype,
+        backend=backend,
+        workers=workers,
+        memory_budget=max(memory_limit - n_bytes, 0),
+        progress=progress,
+        out=out,
+    )
+
+
+def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtype, backend, workers, memory_limit):
+    """
+    Prepare to solve the pixels block by block: as `solve_now`, but the arrays of the solution are Dask's.
+
+    A block is solved on one thread, whichever the scheduler gives it, once for all outputs.
+    """
+    pixel_shape = pixels.intensity.shape[1:]
+    weight = checked_weight(weighting, dlogt.size, pixel_shape)
+    of_pixels = weight if weight is not None and weight.ndim > 1 else None
+    share = memory_limit // (workers or available_cores())  # of a thread
+    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype)
+    arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
+    blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
+    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
+    outputs = [(shape, np.dtype(dtype)) if name in options.outputs else None for name, shape in shapes.items()]
+    answers = map_pixels(
+        _solve_block,
+        [*outputs, ((), np.dtype(np.int32))],
+        blocks,
+        len(pixel_shape),
+        problem=(K, dlogt, logt, options),
+        weight=None if of_pixels is not None else weight,
+        workers=workers,
+        more={"functional": functional, "dtype": dtype, "backend": backend, "memory_budget": share // 4},
+    )
+    return Solution(*answers)
+
+
+def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, weight, workers, more):
+    status = execute.classify(intensity, uncertainty, mask, saturated)
+    weight = checked_numbers(weight if of_pixels is None else of_pixels, status)
+    with _turn(workers) if workers else nullcontext():
+        return execute.run(intensity, uncertainty, status, *problem, weight=weight, workers=1, **more)
+
+
+def _turn(workers):
+    """What lets so many threads of this process through at once."""
+    with _LOCK:
+        return _semaphore(workers)
+
+
+_semaphore = lru_cache(BoundedSemaphore)
+if hasattr(os, "register_at_fork"):  # the new process has none of the threads that took a turn
+    os.register_at_fork(after_in_child=_semaphore.cache_clear)
+
+
+def _bytes_per_pixel(K, options, functional, dtype):
+    """Of a result with its masks, and of what is made of the data on the way to it."""
+    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
+    values = sum(int(np.prod(shapes[name])) for name in options.outputs if name in shapes)
+    kept = 2 * 8 * len(K) if "intensity" in options.outputs else 0
+    return values * (np.dtype(dtype).itemsize + 1) + 2 * 4 + 3 * 8 * len(K) + kept

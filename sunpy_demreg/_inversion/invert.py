@@ -1,0 +1,324 @@
+"""The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
+
+import numpy as np
+from array_api_compat import is_cupy_array
+
+import astropy.units as u
+
+from sunpy_demreg._channels.cubes import as_channel_data
+from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import checked_flag
+from sunpy_demreg._common.warnings import UnsolvedWarning, warn
+from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._inversion import blocks
+from sunpy_demreg._inversion.arguments import check_matrices, checked_edges, checked_engine, checked_options
+from sunpy_demreg._inversion.memory import checked_limit
+from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg.response._bins import em_functional, response_matrix
+from sunpy_demreg.response._provenance import check_pair
+
+__all__ = ["invert"]
+
+
+def invert(
+    data,
+    response,
+    temperature_bin_edges,
+    *,
+    uncertainty=None,
+    mask=None,
+    channels=None,
+    method="demreg",
+    parameter_choice="discrepancy",
+    positivity="relax",
+    weighting="self",
+    n_refinements=0,
+    chi_squared_target=1.0,
+    target_growth=1.5,
+    max_iterations=10,
+    n_samples=42,
+    outputs=None,
+    emission_measure_ranges=None,
+    dtype="float64",
+    backend=None,
+    workers=None,
+    memory_limit=None,
+    progress=False,
+    out=None,
+):
+    r"""
+    Differential emission measures by regularized inversion, with errors, for every pixel.
+
+    Parameters
+    ----------
+    data : `ndcube.NDCube`, `ndcube.NDCollection`, `ndcube.NDCubeSequence`, maps, or `astropy.units.Quantity`
+        Intensities per unit time, usually the channel cube of `prepare`. Also an ``NDCollection`` whose keys
+        are the channels of the response or an ``NDCubeSequence``, of per-channel cubes that share a pixel
+        grid and carry uncertainties; maps or file names, which go through `prepare` with its defaults; or a
+        bare Quantity with the channel axis first, which needs ``uncertainty``. A single spectrum of shape
+        ``(n_channels,)`` is a pixel axis of length one. (demreg: ``dn_in``) There may be any number of pixel
+        axes, of time for instance: the cube of `prepare_series`, or an ``NDCubeSequence`` of channel cubes. If its
+        arrays are Dask's, so are those of the result, and nothing is computed until asked for.
+    response : `TemperatureResponse`
+        Of the same channels. Where the data name their channels, the order is matched by name.
+    temperature_bin_edges : `astropy.units.Quantity`
+        Edges of at least three temperature bins, in K, ascending, inside the response's range. The center of
+        a bin is the geometric mean of its edges. (demreg: ``temps``)
+    uncertainty : `astropy.units.Quantity`, optional
+        One standard deviation of ``data``, of its shape or one for all, where the data carry none.
+        (demreg: ``edn_in``)
+    mask : array of bool, optional
+        True where a value must not be used, of the shape of ``data`` or of its pixels, where the data carry none.
+    channels : sequence of `str`, optional
+        The channels of a bare array in their order: it is then checked that they are those of ``response``.
+    method : {"demreg", "l2"}, optional
+        ``"demreg"``: two passes, the first of which finds the weight L of the second. ``"l2"``: one pass with the
+        same weight everywhere (Tikhonov's zeroth order); cheaper and less accurate, with errors and chi-squared as
+        real.
+    parameter_choice : {"discrepancy", "grid", "gcv"}, optional
+        How the regularization parameter λ is chosen. ``"discrepancy"``: the exact discrepancy principle,
+        chi-squared equals its target; independent of units. ``"grid"``: the rule of the reference
+        implementation, the nearest of ``n_samples`` values; it reproduces published results, and depends
+        on the unit of the response as they do. ``"gcv"``: generalized cross-validation, which asks for no
+        knowledge of the noise level but the ratios of the uncertainties; a handful of channels are few for it: its
+        score often has no minimum, and λ is then an end of the range that is searched, without a word.
+    positivity : {"relax", "constrain", None}, optional
+        ``"relax"``, the reference's rule, raises the chi-squared target by ``target_growth`` until no bin is
+        negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM without
+        negative bins *at* the target; only where there is none, which is rare, the target is raised. It needs
+        ``parameter_choice="discrepancy"``. None accepts the first solution. (demreg: ``non_pos``)
+    weighting : {"self", "em_loci"} or array, optional
+        What the regularization holds the DEM to. ``"self"``: the solution of a first pass, smoothed over five bins.
+        ``"em_loci"``: the least of the EM loci in each bin, smoothed likewise. An array of positive numbers,
+        one per temperature bin or of the shape of the DEM, is taken as it is; only its shape matters, but for
+        ``parameter_choice="grid"``. (demreg: ``gloci``, ``dem_norm0``)
+    n_refinements : `int`, optional
+        How often to replace the weight by the solution that it gives, smoothed likewise, before the last pass; at
+        most 5.
+    chi_squared_target : `float`, optional
+        Sum of squared residuals per channel to aim at. (demreg: ``reg_tweak``)
+    target_growth : `float`, optional
+        Factor, above one, by which the target is raised. (demreg: ``rgt_fact``)
+    max_iterations : `int`, optional
+        Targets tried for positivity, at least one. (demreg: ``max_iter``)
+    n_samples : `int`, optional
+        Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
+    outputs : sequence of `str`, optional
+        Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
+        without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
+        computed: the temperature resolution is the dearest. ``"status"`` always comes. Without ``"intensity"``
+        the functions that make products of a result cannot tell their errors.
+    emission_measure_ranges : `astropy.units.Quantity`, optional
+        Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
+        the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
+    dtype : {"float64", "float32"}, optional
+        Type of the numbers returned. All arithmetic is in double precision; a pixel of which an output, such as the
+        covariance in these units, does not fit into single precision is ``Status.FAILED``.
+    backend : {"cpu", "numpy", "cupy"}, optional
+        What computes; by default ``"cupy"`` if the arrays in ``data`` are CuPy's, else ``"cpu"``. ``"cpu"``: code
+        compiled for the processor at hand, at least ten times faster (with more than 12 channels, or fewer bins than
+        channels, it uses plain arrays too). ``"numpy"``: plain arrays, the truth that it is held to. ``"cupy"``: an
+        NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the
+        host go there and back in batches. Their answers agree to 1e-9 (with "gcv", whose minimum is flat, to 1e-6).
+    workers : `int`, optional
+        Number of threads; by default as many as the process may use, or one for plain arrays, which are not faster
+        on more. The answer does not depend on it. Of Dask arrays the scheduler works on several blocks at once, each
+        on one thread; ``workers`` then is how many blocks a process may solve at the same time, by default as many as
+        the scheduler gives it.
+    memory_limit : `int` or `astropy.units.Quantity`, optional
+        Bytes that the inversion may take for its result and its working arrays, by default 80 percent of what is
+        available. Of Dask arrays it bounds what a process holds of blocks in hand: larger blocks are divided.
+    progress : `bool`, optional
+        Show a progress bar.
+    out : `ndcube.NDCollection`, optional
+        A result of an earlier call with the same outputs, bins, pixels and ``dtype``, whose memory the new one takes:
+        its numbers are lost. To touch new memory can cost more than the inversion. Not for Dask arrays.
+
+    Returns
+    -------
+    `ndcube.NDCollection`
+        Aligned along the pixel axes, so that ``result[..., 10:20, 30:40]`` slices every cube. Its cubes:
+
+        ``"dem"``
+            (temperature, ...), cm-5 K-1; its ``uncertainty`` is the propagated noise.
+        ``"temperature_resolution"``
+            (temperature, ...), dex; full width at half maximum of the resolution kernel. (demreg: ``elogt``
+            times 2 times 2.355)
+        ``"chi_squared"``
+            (...); sum of squared residuals divided by the number of channels.
+        ``"predicted_intensity"``
+            (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
+        ``"intensity"``
+            (channel, ...); the data, with their uncertainty and mask.
+        ``"regularization_parameter"``
+            (...); λ for a response matrix (response times bin width) scaled to a maximum of one, or times
+            1e15 with ``"grid"``.
+        ``"emission_measure"``
+            (range, ...), cm-5, with ``emission_measure_ranges``; its ``uncertainty`` is that of the sum over the
+            bins, whose errors are not independent.
+        ``"covariance"``, ``"resolution_matrix"``
+            (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
+            noise of the DEM, and what the inversion makes (first axis) of plasma in one bin (second axis).
+        ``"status"``
+            (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
+
+        ``result.meta`` holds the bin edges, the options, and the metadata of data and response; of arrays that are
+        not Dask's also "status_counts", how many pixels have which bit of `Status`. Slice with
+        ranges that count from the front: ndcube takes neither negative starts nor the removal of all axes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where an argument breaks a rule above; the message names it and the cure. Bad *pixels* never raise:
+        they are flagged, counted in one warning, and leave their neighbors alone, to the last bit. (Of Dask arrays
+        nobody knows yet how many there are: there is no such warning. Look at ``result["status"]`` when it is
+        computed, or at what `~sunpy_demreg.read` gives of a file: how a result looks in a notebook tells.)
+    MemoryError
+        If the result would be larger than ``memory_limit``.
+
+    Notes
+    -----
+    The method is that of Hannah & Kontar (2012, A&A 539, A146; 2013, A&A 553, A10), with the exact
+    discrepancy principle of Morozov (1966). The weight of the regularization is the solution of a first pass,
+    smoothed over five bins.
+
+    With ``parameter_choice="grid"`` the outputs equal those of the Python DEMREG to rounding, with these
+    deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less (there
+    zeros with a chi-squared of zero) or without significant signal are masked; a temperature resolution of
+    zero, from a kernel narrower than the 51 samples that measure it, is one bin's width; with fewer bins than
+    channels the grid starts at the smallest singular value that is not zero.
+
+    With ``positivity="constrain"`` the bins that are zero have an uncertainty of zero: errors and resolution are
+    those of the other bins, linearized about the solution. Where even the best DEM without negative bins fits
+    badly, chi-squared says so, however large.
+
+    What to keep in mind: ``"relax"`` buys positivity with misfit, so look at chi-squared (it may grow to
+    ``1.5**9``, 38 times its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it says
+    nothing of the bias of the regularization, nor of errors of the response. Six AIA channels hardly constrain
+    plasma beyond log T = 7: in the quiet Sun the hottest bins show what the method leaves there, not plasma.
+    The response is taken at the centers of the bins: bins much wider than 0.1 in log T fit badly.
+    """
+    options = checked_options(
+        method,
+        parameter_choice,
+        positivity,
+        weighting,
+        n_refinements,
+        chi_squared_target,
+        target_growth,
+        max_iterations,
+        n_samples,
+        outputs,
+        emission_measure_ranges,
+    )
+    dtype = checked_engine(backend, workers, dtype, options.outputs)
+    progress, memory_limit = checked_flag("progress", progress), checked_limit(memory_limit)
+    edges = checked_edges(temperature_bin_edges, response)
+    # The intensity that a DEM of 1 cm-5 K-1 over 1 K predicts has the unit of the response less cm5.
+    unit = response.response.unit / u.cm**5
+    pixels = as_channel_data(data, unit, uncertainty=uncertainty, mask=mask, channels=channels)
+    response = _matched_response(response, pixels.labels, pixels.intensity.shape[0], is_bare=channels is not None)
+    check_pair(response.channels, pixels.meta, response)
+    backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
+    lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
+    if pixels.mask is not None and not lazy and pixels.mask.all():
+        raise wrong(ValueError, "data", "has no value that is not masked: nothing can be inverted; look at its `mask`")
+
+    if out is not None and lazy:
+        raise wrong(ValueError, "out", "is for plain arrays, but those of `data` are Dask's: leave `out` out")
+    n_channels = len(response.channels)
+    if parameter_choice == "gcv" and n_channels < 2:
+        raise wrong(
+            ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
+        )
+    K, log_edges, emission_per_dem = response_matrix(response, edges)
+    dlogt = np.diff(log_edges)
+    pixel_shape = pixels.intensity.shape[1:]
+    if not lazy:
+        check_matrices(options.outputs, dlogt.size, pixel_shape)
+    solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
+        pixels,
+        K,
+        dlogt,
+        0.5 * (log_edges[1:] + log_edges[:-1]),
+        options._replace(loci=tuple(range(n_channels))),
+        weighting=weighting,
+        functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
+        dtype=dtype,
+        backend=backend,
+        workers=workers,
+        memory_limit=memory_limit,
+        **({} if lazy else {"progress": progress, "out": out}),
+    )
+    if not lazy:
+        _warn_of_unsolved(solution.status)
+    meta = {
+        "method": method,
+        "backend": backend,
+        "parameter_choice": parameter_choice,
+        "positivity": positivity,
+        "weighting": options.weighting,
+        "n_refinements": options.n_refinements,
+        "chi_squared_target": options.chi_squared_target,
+        "target_growth": options.target_growth,
+        "max_iterations": options.max_iterations,
+        "n_samples": options.n_samples,
+        "channels": response.channels,
+        "response": dict(response.meta),
+        "temperature_response": {"temperature": response.temperature, "response": response.response},
+        "observation": pixels.meta,
+    }
+    if options.weighting == "given" and np.ndim(weighting) == 1:
+        meta["weight"] = np.array(getattr(weighting, "value", weighting), dtype=float)
+    if emission_measure_ranges is not None:
+        meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
+    observed = None
+    if not lazy:
+        meta["status_counts"] = status_counts(solution.status)
+    if "intensity" in options.outputs:  # copies: the caller may use the memory of the input again
+        observed, mask = (pixels.intensity, pixels.uncertainty), pixels.mask
+        if lazy:
+            observed = tuple(as_lazy(array).copy() for array in observed)
+            mask = None if mask is None else as_lazy(mask).copy()
+        else:
+            # In one piece of memory: the system gives large ones far faster, and the two stay together anyway.
+            observed, mask = np.stack(observed), None if mask is None else mask.copy()
+        observed = *observed, mask
+    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
+
+
+def _matched_response(response, labels, n_channels, *, is_bare):
+    """The response with its channels in the order of the data, which must have the same ones."""
+    known = response.channels
+    if len(known) != n_channels or (labels is not None and set(labels) != set(known)):
+        has = "" if labels is None else f" ({', '.join(labels)})"
+        raise wrong(
+            ValueError,
+            "data",
+            f"has {n_channels} channels{has} but `response` has {len(known)} ({', '.join(known)}): they must "
+            "be the same; build the response from the cube with `TemperatureResponse.from_aia(cube)`, or choose "
+            "its channels with `response.select(...)`",
+        )
+    if labels is None or labels == known:
+        return response
+    if is_bare:
+        raise wrong(
+            ValueError,
+            "channels",
+            f"are {', '.join(labels)} but those of `response` are {', '.join(known)}: sort `data`, or "
+            "pass `response.select(channels)`",
+        )
+    return response.select(labels)
+
+
+def _warn_of_unsolved(status):
+    n_unsolved = int(np.count_nonzero(status & int(Status.UNSOLVED)))
+    if n_unsolved:
+        counts = status_counts(status)
+        reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if bit.name in counts)
+        warn(
+            UnsolvedWarning,
+            f"{n_unsolved} of {status.size} pixels were not solved and are masked ({reasons}); "
+            "see result['status'] and sunpy_demreg.Status",
+        )

@@ -1,0 +1,66 @@
+"""How much memory there is, and how much of it an inversion may take."""
+
+import math
+from pathlib import Path
+
+import psutil
+
+import astropy.units as u
+
+from sunpy_demreg._common.validators import checked_number
+
+__all__ = ["available_memory", "checked_limit"]
+
+_FRACTION = 0.8  # of what is available: the rest is for the caller, and for what no estimate sees
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
+# Of both versions of cgroups: limit, usage, and what of it is a cache of files.
+_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def available_memory():
+    """Bytes that this process could still get, also inside a container or a batch job."""
+    return max(min(psutil.virtual_memory().available, *_left_in_groups()), 0)
+
+
+def _left_in_groups():
+    """Bytes that are left of each limit of the groups that hold this process."""
+    yield math.inf
+    try:
+        lines = _OWN.read_text().splitlines()
+    except OSError:  # no such system
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for controller in {"", "memory"}.intersection(controllers.split(",")):
+            # A container sees its own group as the root, whatever the path says.
+            own = _CGROUPS / controller / path.lstrip("/")
+            for group in (own, *own.parents):
+                left = _left_in(group, *_FILES[controller])
+                if left is not None:
+                    yield left
+                if group == _CGROUPS / controller:
+                    break
+
+
+def _left_in(group, limit, usage, cache):
+    """Bytes that are left of the limit of one group; None if it has none."""
+    try:
+        most, used = (int((group / name).read_text()) for name in (limit, usage))
+        # What the group holds in the cache of files is given back when it is needed.
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return most - used + int(facts.get(cache, 0))
+    except (OSError, ValueError):  # "max", or no such group
+        return None
+
+
+def checked_limit(memory_limit):
+    """The argument of `sunpy_demreg.invert` in bytes."""
+    if memory_limit is None:
+        return int(_FRACTION * available_memory())
+    if isinstance(memory_limit, u.Quantity) and memory_limit.unit.is_equivalent(u.byte) and memory_limit.isscalar:
+        memory_limit = memory_limit.to_value(u.byte)
+    return int(checked_number("memory_limit", memory_limit, above=0, of="of bytes (or a Quantity: `4 * u.Gbyte`)"))

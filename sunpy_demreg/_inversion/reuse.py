@@ -1,0 +1,65 @@
+"""The memory of an earlier result, for the next one."""
+
+import numpy as np
+from array_api_compat import is_cupy_array
+
+from ndcube import NDCollection
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._engines.base.solution import Solution
+
+__all__ = ["memory_of"]
+
+
+def memory_of(out, shapes, dtype, *, on_device):
+    """
+    The arrays of a result, as those of a solution that is to be written into them.
+
+    Parameters
+    ----------
+    out : `ndcube.NDCollection`
+    shapes : dict
+        Of the arrays of the solution, by their names.
+    dtype : dtype
+    on_device : bool
+        Whether they have to be CuPy's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no result, or not one of the same kind.
+    """
+    if not isinstance(out, NDCollection) or "status" not in out:
+        raise wrong(TypeError, "out", f"must be a result of `invert`, but is of type {type(out).__name__}")
+    arrays = {key: cube.data for key, cube in out.items()}
+    for key, cube in out.items():
+        if cube.uncertainty is not None:
+            arrays[f"{key}_uncertainty"] = cube.uncertainty.array
+    kinds = dict.fromkeys(shapes, np.dtype(dtype)) | {"status": np.dtype(np.int32)}
+    found = {}
+    for name, kind in kinds.items():
+        array = arrays.get(name)
+        fault = _fault(array, shapes[name], kind, on_device)
+        if fault:
+            raise wrong(
+                ValueError,
+                "out",
+                f"must have the memory of this result, but its {name!r} {fault}: pass a whole result of a call with "
+                "the same `outputs`, bins, pixels and `dtype`, or leave `out` out",
+            )
+        found[name] = array
+    return Solution(**(dict.fromkeys(Solution._fields) | found))
+
+
+def _fault(array, shape, kind, on_device):
+    if array is None:
+        return "is missing"
+    if is_cupy_array(array) != on_device or not (on_device or isinstance(array, np.ndarray)):
+        return f"is an array of {type(array).__module__.partition('.')[0]}"
+    if array.shape != shape:
+        return f"has the shape {array.shape}, not {shape}"
+    if array.dtype != kind:
+        return f"is {array.dtype}, not {kind}"
+    if not array.flags.c_contiguous:
+        return "is part of another array"
+    return "" if on_device or array.flags.writeable else "may not be written to"

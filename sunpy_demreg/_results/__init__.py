@@ -1,0 +1,1 @@
+"""Plain arrays become cubes here, and what is made of such a result."""

@@ -1,0 +1,72 @@
+"""What the functions that take a result ask of their arguments."""
+
+from operator import index
+
+import numpy as np
+
+import astropy.units as u
+from ndcube import NDCollection
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import a_kind, checked_quantity
+from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg.response._bins import em_functional, emission_of_bins
+
+__all__ = ["bin_edges", "check_image", "check_result", "checked_pixel", "range_functional"]
+
+_CURE = "ask for it with the argument `outputs` of `sunpy_demreg.invert`, whose default has it"
+
+
+def check_result(result, *needed, name="result"):
+    """Raise a TypeError unless it is a result, a ValueError where it lacks an output."""
+    if not (isinstance(result, NDCollection) and "temperature_bin_edges" in (result.meta or {})):
+        raise wrong(
+            TypeError,
+            name,
+            f"must be the collection that `sunpy_demreg.invert` returns, but is {a_kind(result)}",
+        )
+    for key in needed:
+        if key not in result:
+            raise wrong(ValueError, name, f"lacks {key!r}: {_CURE}")
+
+
+def check_image(result, *needed, name="result"):
+    """As `check_result`, of an image."""
+    check_result(result, "status", *needed, name=name)
+    n_axes = result["status"].data.ndim
+    if n_axes != 2:
+        raise wrong(ValueError, name, f"must be of an image, but has {n_axes} pixel axes: slice it to two")
+
+
+def bin_edges(result):
+    """Of the temperature bins, in K."""
+    return result.meta["temperature_bin_edges"].to_value(u.K)
+
+
+def range_functional(result, temperature_range, name="temperature_range"):
+    """The vector that takes a DEM to its emission measure in the range, or in all bins if that is None."""
+    log_edges, emission_per_dem = emission_of_bins(result.meta["temperature_bin_edges"].to(u.K))
+    if temperature_range is None:
+        return emission_per_dem
+    checked_quantity(name, temperature_range, u.K, "[1, 2] * u.MK", shape=(2,))
+    return em_functional(temperature_range, log_edges, emission_per_dem, name)[0]
+
+
+def checked_pixel(result, pixel, name="pixel", *, solved=True):
+    """The indices of a pixel, which must have been solved unless told otherwise, from the start of each axis."""
+    shape = result["status"].data.shape
+    try:
+        if isinstance(pixel, bool):
+            raise TypeError
+        indices = tuple(map(index, pixel if isinstance(pixel, tuple | list | np.ndarray) else (pixel,)))
+    except TypeError:
+        raise wrong(TypeError, name, f"must be whole numbers, one per pixel axis, but is {pixel!r}") from None
+    if len(indices) != len(shape):
+        raise wrong(ValueError, name, f"must have {len(shape)} indices, one per pixel axis, but has {len(indices)}")
+    if not all(-n <= i < n for i, n in zip(indices, shape, strict=True)):
+        raise wrong(IndexError, name, f"{indices} lies outside the pixel axes of shape {shape}")
+    indices = tuple(i % n for i, n in zip(indices, shape, strict=True))
+    status = Status(int(result["status"].data[indices]))
+    if solved and status & Status.UNSOLVED:
+        raise wrong(ValueError, name, f"{indices} was not solved ({status.name}): choose one with a DEM")
+    return indices

@@ -1,0 +1,179 @@
+"""Cubes as what other packages work with: sunpy maps and xarray datasets."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.coordinates import Longitude
+from astropy.time import Time
+from ndcube import NDCube
+from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
+
+from sunpy_demreg._common.cube import Cube
+from sunpy_demreg._common.dask_arrays import computed, is_lazy
+from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.metadata import unit_name
+from sunpy_demreg._common.wcs import plane_wcs
+from sunpy_demreg._results.checks import bin_edges, check_result
+
+__all__ = ["to_map", "to_xarray"]
+
+
+def to_map(cube):
+    """
+    Make a sunpy map of an image, or of each plane of a cube.
+
+    Parameters
+    ----------
+    cube : `ndcube.NDCube`
+        An image, such as what `emission_measure` returns, ``result["chi_squared"]`` or ``result["dem"][5]``; or a
+        cube with one axis in front, such as what `synthesize` returns, or ``result["dem"]``.
+
+    Returns
+    -------
+    `sunpy.map.GenericMap`, or `list` of them
+        With the unit, coordinates, mask and uncertainty of the cube, and the mean date of the observation; for a cube
+        one map for each index of its first axis. The numbers are shared, not copied; those of Dask arrays are
+        computed, all of them at once.
+
+    Raises
+    ------
+    TypeError
+        If ``cube`` is not an NDCube.
+    ValueError
+        If it has no image axes, or coordinates of a kind that a map cannot have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import astropy.units as u
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> result = demreg.invert(cube, response, 10 ** np.arange(5.575, 7.43, 0.05) * u.K)
+    >>> em = demreg.to_map(demreg.emission_measure(result, [1, 2] * u.MK))
+    >>> em.unit, em.data.shape
+    (Unit("1 / cm5"), (10, 20))
+    """
+    from sunpy.map import Map
+
+    if not isinstance(cube, NDCube):
+        raise wrong(
+            TypeError, "cube", f"must be an NDCube, such as `result['chi_squared']`, but is a {type(cube).__name__}"
+        )
+    cube = _computed(cube)
+    if cube.data.ndim == 3:
+        contents = (cube.meta or {}).get("content")
+        planes = [to_map(plane) for plane in (cube[i] for i in range(len(cube.data)))]
+        for plane, content in zip(planes, contents if isinstance(contents, list) else [], strict=False):
+            plane.meta["content"] = plane.nickname = content
+        return planes
+    try:
+        if cube.data.ndim != 2:
+            raise TypeError
+        wcs, _ = unwrap_wcs_to_fitswcs(plane_wcs(cube.wcs))
+    except TypeError:
+        raise wrong(
+            ValueError,
+            "cube",
+            f"must be an image with the FITS coordinates of one, but has the shape {cube.data.shape} and the "
+            f"coordinates {cube.wcs.world_axis_physical_types}",
+        ) from None
+    if not wcs.has_celestial:
+        raise wrong(
+            ValueError,
+            "cube",
+            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, and not "
+            "bare arrays",
+        )
+    header = dict(wcs.to_header(relax=True))
+    meta = cube.meta or {}
+    header["bunit"] = unit_name(cube.unit)
+    observation = meta.get("observation", {})
+    if "date" in observation and "DATE-OBS" not in header:
+        header["date-obs"] = Time(observation["date"]).tai.mean().utc.isot
+    header["creator"] = "sunpy_demreg"
+    new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
+    if isinstance(meta.get("content"), str):
+        new.meta["content"] = new.nickname = meta["content"]
+    return new
+
+
+def _computed(cube):
+    """The cube itself, unless its arrays are Dask's."""
+    error = None if cube.uncertainty is None else cube.uncertainty.array
+    if not is_lazy(cube.data, cube.mask, error):
+        return cube
+    data, mask, error = computed(cube.data, cube.mask, error)
+    uncertainty = None if error is None else type(cube.uncertainty)(error, unit=cube.uncertainty.unit, copy=False)
+    return Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
+
+
+def to_xarray(result):
+    """
+    Make an xarray dataset of a result.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`.
+
+    Returns
+    -------
+    `xarray.Dataset`
+        One variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with its unit in
+        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins in K, the names of the
+        channels, and the two world coordinates of each pixel where it has them. Masked values are NaN; the arrays are
+        copies, or Dask's where those of the result are.
+
+    Raises
+    ------
+    ImportError
+        If xarray is not installed.
+    TypeError
+        If ``result`` is not a result.
+    """
+    xarray = imported("xarray", "`to_xarray`", "xarray")
+    check_result(result, "status")
+    status = result["status"]
+    pixel_axes = {1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}.get(status.data.ndim)
+    pixel_axes = pixel_axes or tuple(f"pixel_{i}" for i in range(status.data.ndim))
+    first_axes = {
+        "predicted_intensity": ("channel",),
+        "intensity": ("channel",),
+        "emission_measure": ("range",),
+        "covariance": ("temperature", "temperature_of_plasma"),
+        "resolution_matrix": ("temperature", "temperature_of_plasma"),
+    }
+    edges = bin_edges(result)
+    centers = np.sqrt(edges[1:] * edges[:-1])
+    variables = {}
+    for key, cube in result.items():
+        axes = (*first_axes.get(key, ("temperature",) * (cube.data.ndim - status.data.ndim)), *pixel_axes)
+        values = cube.data.copy()
+        if cube.mask is not None and values.dtype.kind == "f":
+            values = np.where(cube.mask, np.asarray(np.nan, values.dtype), values)
+        attributes = {"units": cube.unit.to_string()}
+        variables[key] = (axes, values, attributes)
+        if cube.uncertainty is not None:
+            variables[f"{key}_uncertainty"] = (axes, cube.uncertainty.array.copy(), attributes)
+    used = {axis for axes, *_ in variables.values() for axis in axes}
+    coordinates = {
+        "temperature": ("temperature", centers, {"units": "K"}),
+        "temperature_of_plasma": ("temperature_of_plasma", centers, {"units": "K"}),
+        "channel": ("channel", list(result.meta["channels"])),
+    }
+    coordinates = {name: value for name, value in coordinates.items() if name in used}
+    if "temperature" in used:
+        coordinates["temperature_low"] = ("temperature", edges[:-1], {"units": "K"})
+        coordinates["temperature_high"] = ("temperature", edges[1:], {"units": "K"})
+    wcs = status.wcs.low_level_wcs
+    if wcs.pixel_n_dim == len(pixel_axes) and wcs.world_n_dim == 2:
+        grid = np.indices(status.data.shape)[::-1]
+        world = wcs.pixel_to_world_values(*grid)
+        for name, values, unit in zip(("longitude", "latitude"), world, wcs.world_axis_units, strict=True):
+            values = u.Quantity(values, unit)
+            if name == "longitude" and values.unit.is_equivalent(u.deg):
+                values = Longitude(values, wrap_angle=180 * u.deg)
+            coordinates[name] = (pixel_axes, values.value, {"units": unit})
+    attributes = {key: str(result.meta[key]) for key in ("method", "parameter_choice", "positivity", "weighting")}
+    return xarray.Dataset(variables, coordinates, attributes)

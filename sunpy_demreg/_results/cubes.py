@@ -1,0 +1,239 @@
+"""From plain arrays to an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty
+from ndcube import NDCollection, NDCube
+
+from sunpy_demreg._common.cube import Cube, checked_index
+from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.wcs import prepend_axis
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg.response._bins import bin_centers
+
+__all__ = []
+
+_KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
+
+
+class _Result(NDCollection):
+    """
+    An NDCollection that is sliced as its cubes are, for instance ``result[..., 10:20, -40:]``, and can be pickled.
+
+    Cubes of the same pixels are added with ``result["name"] = cube``.
+    """
+
+    def __getitem__(self, item):
+        names = item if isinstance(item, list | tuple) else [item]
+        if names and all(isinstance(name, str) for name in names):
+            return super().__getitem__(item)
+        sliced = super().__getitem__(checked_index(item, self._pixel_shape, "result"))
+        if "status" in self and is_lazy(self["status"].data):
+            # Made again, so that files need not hold them: see `unwrap_result`.
+            changed = unwrap_result(self)[1]
+            unsolved = _unsolved(sliced["status"].data)
+            for key in sliced.keys() - {"intensity", "status", *changed}:
+                sliced[key].mask = _mask(unsolved, sliced[key].data.shape)
+        return sliced
+
+    def __setitem__(self, key, cube):
+        self._check(key, cube)
+        dict.__setitem__(self, key, cube)
+        self.aligned_axes[key] = tuple(range(cube.data.ndim - self.n_aligned_axes, cube.data.ndim))
+
+    def update(self, other, *aligned_axes):
+        """Take over the cubes of another collection or a dict, or pairs of names and cubes; all of the same pixels."""
+        cubes = dict(other)
+        for key, cube in cubes.items():
+            self._check(key, cube)
+        if aligned_axes:
+            super().update(list(cubes.items()), *aligned_axes)
+        elif isinstance(other, NDCollection):
+            super().update(other)
+        else:
+            for key, cube in cubes.items():
+                self[key] = cube
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def __or__(self, other):
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __reduce__(self):
+        # Of a dict `pickle` would set the items first, and a collection knows where they belong only later.
+        return _collection, (type(self), list(self.items()), self.aligned_axes, self.meta)
+
+    @property
+    def _pixel_shape(self):
+        return tuple(self.aligned_dimensions)
+
+    def _check(self, key, cube):
+        if not isinstance(key, str):
+            raise TypeError(f"the names of cubes in a result are strings, but got {key!r}")
+        if not isinstance(cube, NDCube):
+            raise TypeError(f"a result holds cubes, but `result[{key!r}]` would be a {type(cube).__name__}")
+        if cube.shape[-self.n_aligned_axes :] != self._pixel_shape:
+            raise ValueError(
+                f"`result[{key!r}]` must have the pixels of the result, {self._pixel_shape}, as its last axes, but the "
+                f"cube is of shape {cube.shape}"
+            )
+
+    def __repr__(self):
+        status = self["status"].data if "status" in self else None
+        if isinstance(status, np.ndarray):
+            told = ", ".join(f"{count} {name}" for name, count in status_counts(status).items())
+        else:
+            told = "not computed yet"
+        return f"{super().__repr__()}\nStatus: {told}"
+
+    def _repr_html_(self):
+        from sunpy_demreg._results.html import result_html
+
+        return result_html(self)
+
+
+def _collection(kind, cubes, aligned_axes, meta):
+    return kind(cubes, tuple(aligned_axes.values()), meta, sanitize_inputs=False)
+
+
+def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None):
+    """
+    Make the cubes of a result.
+
+    Parameters
+    ----------
+    solution : `sunpy_demreg._engines.arrays.engine.Solution`
+        Plain arrays, channel or temperature axis first.
+    edges : `astropy.units.Quantity`
+        Temperature bin edges.
+    intensity_unit : `astropy.units.Unit`
+    wcs : WCS
+        Of the pixel axes.
+    channel_wcs : WCS
+        Of the channel axis and the pixel axes.
+    meta : dict
+        Becomes the metadata of the collection, with the bin edges added.
+    observed : tuple of array, (n, ...), optional
+        The intensity that was inverted, its uncertainty, and its mask or None.
+
+    Returns
+    -------
+    `ndcube.NDCollection`
+    """
+    unsolved = _unsolved(solution.status)
+    centers = bin_centers(edges)
+    temperature_wcs = prepend_axis(wcs, centers, "temperature", "phys.temperature")
+    dem_unit = u.cm**-5 / u.K
+
+    def range_wcs():
+        return prepend_axis(wcs, np.arange(1, len(solution.emission_measure) + 1) * u.one, "range", "custom:range")
+
+    def matrix_wcs():
+        of_plasma = prepend_axis(wcs, centers, "temperature_of_plasma", "phys.temperature")
+        return prepend_axis(of_plasma, centers, "temperature", "phys.temperature")
+
+    one = u.dimensionless_unscaled
+    cubes = {}
+    for key, unit, make_wcs in (
+        ("dem", dem_unit, lambda: temperature_wcs),
+        ("temperature_resolution", u.dex, lambda: temperature_wcs),
+        ("chi_squared", one, lambda: wcs),
+        ("predicted_intensity", intensity_unit, lambda: channel_wcs),
+        ("regularization_parameter", one, lambda: wcs),
+        ("emission_measure", u.cm**-5, range_wcs),
+        ("covariance", dem_unit**2, matrix_wcs),
+        ("resolution_matrix", one, matrix_wcs),
+    ):
+        array = getattr(solution, key)
+        if array is None:
+            continue
+        error = getattr(solution, f"{key}_uncertainty", None)
+        cubes[key] = Cube(
+            array,
+            make_wcs(),
+            unit=unit,
+            uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
+            mask=_mask(unsolved, array.shape),
+        )
+    if observed is not None:
+        intensity, error, mask = observed
+        cubes["intensity"] = Cube(
+            intensity,
+            channel_wcs,
+            unit=intensity_unit,
+            uncertainty=StdDevUncertainty(error, copy=False),
+            mask=np.zeros_like(intensity, dtype=bool) if mask is None else mask,
+        )
+    cubes["status"] = Cube(solution.status, wcs, unit=one)
+    n_pixel_axes = solution.status.ndim
+    aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
+    return _Result(list(cubes.items()), aligned_axes=aligned, meta={"temperature_bin_edges": edges, **meta})
+
+
+def unwrap_result(result):
+    """
+    The plain arrays in a result, NumPy's or Dask's.
+
+    Returns
+    -------
+    dict
+        The arrays of the cubes by their keys, and those of uncertainties as "dem_uncertainty".
+    dict
+        The masks that were changed since the inversion, by the keys of their cubes.
+    """
+    arrays = {}
+    for key in _KEYS:
+        if key in result:
+            arrays[key] = _plain(result[key].data)
+            if result[key].uncertainty is not None:
+                arrays[f"{key}_uncertainty"] = _plain(result[key].uncertainty.array)
+    unsolved = _unsolved(arrays["status"])
+    masks = {}
+    for key, cube in result.items():
+        shape = cube.data.shape
+        mask, derived = _plain(False if cube.mask is None else cube.mask), np.zeros(shape, dtype=bool)
+        if key == "intensity":
+            derived = np.zeros_like(arrays[key], dtype=bool)
+        elif key != "status":
+            derived = _mask(unsolved, shape)
+        if is_lazy(mask, derived):
+            # Dask gives arrays the same name if they are made alike.
+            is_same = getattr(mask, "name", None) == getattr(derived, "name", None)
+        else:
+            is_same = np.array_equal(np.broadcast_to(mask, shape), derived)
+        if not is_same:
+            masks[key] = np.broadcast_to(mask, shape)
+    return arrays, masks
+
+
+def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
+    """The inverse of `unwrap_result`; the other arguments are those of `wrap_result`."""
+    arrays, observed = dict(arrays), None
+    if "intensity" in arrays:
+        observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
+    solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
+    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed)
+
+
+def _mask(unsolved, shape):
+    if is_lazy(unsolved) or unsolved.ndim == 0 or unsolved.any():
+        return np.broadcast_to(unsolved, shape).copy()
+    return np.zeros(shape, dtype=bool, like=unsolved)  # takes no memory before it is written to
+
+
+def _unsolved(status):
+    return (status & int(Status.UNSOLVED)) != 0
+
+
+def _plain(array):
+    return array if is_lazy(array) else np.asarray(array)

@@ -1,0 +1,104 @@
+"""
+Errors of what is computed from a DEM: its inversion again, with the same choices and other outputs.
+
+A sum over bins is a functional ``f . xi`` of the DEM, whose error is ``|K^dagger^T f|``: the errors of the bins are
+not independent. ``K^dagger`` follows from what a result holds, the data, the response and the choices, so that the
+same inversion is simply made again, by the same engine; its answer does not depend on the other pixels, so that those
+of a slice, of a block and of the whole are the same to the last bit.
+"""
+
+import numpy as np
+from array_api_compat import is_cupy_array
+
+import astropy.units as u
+
+from sunpy_demreg._common.dask_arrays import apply_to_pixels, as_blocks, as_lazy, computed, is_lazy
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._results.checks import check_result
+from sunpy_demreg.response import TemperatureResponse
+from sunpy_demreg.response._bins import response_matrix
+
+__all__ = ["errors_of", "response_of", "solve_again"]
+
+_MAX_PIXELS = 2**16  # of a block of Dask arrays
+
+
+def response_of(result):
+    """The temperature response that a result was made with."""
+    table = result.meta["temperature_response"]
+    meta = result.meta["response"]
+    return TemperatureResponse(tuple(result.meta["channels"]), table["temperature"], table["response"], meta)
+
+
+def solve_again(result, outputs, functional=None, pixel=None):
+    """
+    Make the inversion of a result again.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+    outputs : tuple of str
+        Of `sunpy_demreg._engines.arrays.engine.Solution`.
+    functional : array, (q, m), optional
+        For the output "emission_measure".
+    pixel : tuple of int, optional
+        The one to solve, at once; by default all.
+
+    Returns
+    -------
+    `sunpy_demreg._engines.arrays.engine.Solution`
+        Of a lazy result with Dask arrays.
+    """
+    check_result(result, "intensity", "status")
+    meta = result.meta
+    if meta["weighting"] == "given" and "weight" not in meta:
+        raise wrong(
+            ValueError,
+            "result",
+            "was made with a `weighting` of its own in each pixel, which it does not keep, so that errors "
+            "cannot be told afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
+        )
+    here = (slice(None), *(() if pixel is None else (slice(i, i + 1) for i in pixel)))
+    cube = result["intensity"]
+    arrays = result["status"].data[here[1:]], cube.data[here], cube.uncertainty.array[here]
+    if pixel is not None:
+        arrays = computed(*arrays)
+    K, log_edges, _ = response_matrix(response_of(result), meta["temperature_bin_edges"].to(u.K))
+    options = Options(
+        **{name: meta[name] for name in Options._fields if name in meta},
+        loci=tuple(range(len(K))),
+        outputs=outputs,
+    )
+    problem = K, np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1]), options
+    # Files hold no arrays of a GPU: what was made there is made again here.
+    backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
+    more = {"weight": meta.get("weight"), "functional": functional, "backend": backend}
+    if not is_lazy(*arrays):
+        return Solution(*_solve(*arrays, problem, more))
+    [status] = as_blocks([as_lazy(arrays[0])[None]], "result", _MAX_PIXELS)
+    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
+    kinds = [(shape, np.dtype(float)) if name in outputs else None for name, shape in shapes.items()]
+    return Solution(
+        *apply_to_pixels(
+            _solve,
+            [*kinds, ((), np.dtype(np.int32))],
+            [status[0], *arrays[1:]],
+            status.ndim - 1,
+            problem=problem,
+            more={"workers": 1} | more,
+        )
+    )
+
+
+def _solve(status, intensity, uncertainty, problem, more):
+    return execute.run(intensity, uncertainty, (status & int(Status.UNSOLVED)).astype(np.int32), *problem, **more)
+
+
+def errors_of(result, functional):
+    """The errors (q, ...) of functionals (q, m) of the DEM."""
+    solution = solve_again(result, ("emission_measure", "emission_measure_uncertainty"), functional)
+    return solution.emission_measure_uncertainty

@@ -1,0 +1,79 @@
+"""How a notebook shows a result: a picture, and a table of what it holds."""
+
+import base64
+import io
+from html import escape
+
+import numpy as np
+
+import astropy.units as u
+
+from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._results.images import emission_measure_image, log_limits
+
+__all__ = ["result_html"]
+
+_SIZE = 160  # pixels of the picture along its longer side
+
+
+def result_html(result):
+    """
+    The HTML of a result.
+
+    Of arrays that are not computed yet, as Dask's, only shape and unit are told: looking costs nothing.
+    """
+    rows = "".join(_row(key, cube) for key, cube in result.items())
+    edges = result.meta["temperature_bin_edges"].to_value(u.K)
+    facts = [
+        f"{len(edges) - 1} temperature bins, log T = {np.log10(edges[0]):.2f} to {np.log10(edges[-1]):.2f}",
+        f"channels: {', '.join(result.meta['channels'])}",
+        ", ".join(f"{key} = {result.meta[key]!r}" for key in ("method", "parameter_choice", "positivity")),
+    ]
+    status = result["status"].data
+    if isinstance(status, np.ndarray):
+        n_unsolved = np.count_nonzero(status & int(Status.UNSOLVED))
+        facts.insert(0, f"{status.size} pixels, of which {n_unsolved} have no DEM")
+        counts = status_counts(status)
+        if len(counts) > 1:
+            facts.insert(1, "status: " + ", ".join(f"{n} {name}" for name, n in counts.items() if name != "pixels"))
+    else:
+        facts.insert(0, f"{status.size} pixels, not computed yet: so are those that have no DEM, see the cube status")
+    text = "<br>".join(escape(fact) for fact in facts)
+    head = "".join(f"<th>{name}</th>" for name in ("cube", "shape", "unit", "range", "masked"))
+    return (
+        f"<div><b>DEM inversion</b><br>{text}</div>"
+        f'<div style="display: flex; gap: 1em; align-items: flex-start">{_picture(result)}'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(key, cube):
+    known = isinstance(cube.data, np.ndarray)
+    extent, masked = "not computed yet", ""
+    if known:
+        mask = np.broadcast_to(False if cube.mask is None else cube.mask, cube.data.shape)
+        values = cube.data[np.isfinite(cube.data) & ~mask]
+        extent = f"{values.min():.3g} to {values.max():.3g}" if values.size else "none"
+        masked = f"{np.count_nonzero(mask)}"
+    cells = (key, " × ".join(map(str, cube.data.shape)), cube.unit.to_string("unicode") or "1", extent, masked)
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _picture(result):
+    """The emission measure of an image, as an HTML tag; nothing where there is no image at hand."""
+    if "dem" not in result or result["status"].data.ndim != 2 or not isinstance(result["dem"].data, np.ndarray):
+        return ""
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm
+    from PIL import Image
+
+    image = emission_measure_image(result, None)
+    image = image[tuple(slice(None, None, max(1, n // _SIZE)) for n in image.shape)][::-1]
+    norm = LogNorm(*log_limits([image]), clip=True)
+    colors = colormaps["inferno"](norm(np.ma.masked_invalid(np.where(image > 0, image, np.nan))), bytes=True)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(colors)
+    scale = _SIZE / max(picture.size)
+    picture.resize([max(1, round(n * scale)) for n in picture.size], Image.Resampling.NEAREST).save(buffer, "png")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="Emission measure" src="data:image/png;base64,{data}">'

@@ -1,0 +1,110 @@
+"""What a single pixel of a result can tell: its EM loci, covariance and resolution."""
+
+import astropy.units as u
+
+from sunpy_demreg._common.dask_arrays import computed
+from sunpy_demreg._results.checks import check_result, checked_pixel
+from sunpy_demreg._results.errors import response_of, solve_again
+from sunpy_demreg.response._bins import response_matrix
+
+__all__ = ["covariance", "em_loci", "resolution_matrix"]
+
+
+def em_loci(result, pixel):
+    r"""
+    EM loci of a pixel: what an isothermal plasma must have to explain one channel alone.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cube ``"intensity"``.
+    pixel : tuple of `int`
+        Array index, in the order of the cubes' last axes: (y, x) for a map.
+
+    Returns
+    -------
+    `astropy.units.Quantity`
+        (channel, temperature bin), in cm-5: :math:`g_i / R_i(T_j)`. No plasma of one temperature lies above any
+        of them, and one that explains all channels lies where they cross. Divided by the widths of the bins in K, the
+        DEM of a bin that explains the channel alone.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not a result, or ``pixel`` something else than whole numbers.
+    ValueError
+        If the result lacks that cube, the pixel has the wrong number of indices, or was not solved.
+    IndexError
+        If it lies outside.
+    """
+    check_result(result, "intensity", "status")
+    here = (slice(None), *checked_pixel(result, pixel))
+    [intensity] = computed(result["intensity"].data[here])
+    K, _, emission_per_dem = response_matrix(response_of(result), result.meta["temperature_bin_edges"].to(u.K))
+    return intensity[:, None] / K * emission_per_dem * u.cm**-5
+
+
+def covariance(result, pixel):
+    r"""
+    Covariance of the noise in the DEM of a pixel.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cube ``"intensity"``.
+    pixel : tuple of `int`
+        Array index, in the order of the cubes' last axes: (y, x) for a map.
+
+    Returns
+    -------
+    `astropy.units.Quantity`
+        (temperature, temperature), in cm-10 K-2: :math:`K^\dagger K^{\dagger\mathsf T}`, whose diagonal is the square
+        of the ``uncertainty`` of ``result["dem"]``.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `em_loci` does.
+
+    See Also
+    --------
+    sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
+    """
+    return _matrix(result, pixel, "covariance") * (u.cm**-5 / u.K) ** 2
+
+
+def resolution_matrix(result, pixel):
+    r"""
+    Resolution matrix of a pixel: what the inversion makes of plasma in each temperature bin.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cube ``"intensity"``.
+    pixel : tuple of `int`
+        Array index, in the order of the cubes' last axes: (y, x) for a map.
+
+    Returns
+    -------
+    `astropy.units.Quantity`
+        (temperature, temperature), without a unit: :math:`K^\dagger A`. Column j is the DEM that plasma with a DEM of
+        one in bin j alone is given, without noise, at the weight and λ of the pixel. The identity would be
+        perfect.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `em_loci` does.
+
+    See Also
+    --------
+    sunpy_demreg.invert : with ``outputs=(..., "resolution_matrix")``, those of many pixels at once.
+    """
+    return _matrix(result, pixel, "resolution_matrix") * u.one
+
+
+def _matrix(result, pixel, output):
+    check_result(result, "intensity", "status")
+    pixel = checked_pixel(result, pixel)
+    solution = solve_again(result, (output,), pixel=pixel)
+    return getattr(solution, output).reshape(2 * getattr(solution, output).shape[:1])

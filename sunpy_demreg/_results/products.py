@@ -1,0 +1,284 @@
+"""Maps made of a result: emission measures, temperatures, energies, and what other instruments would see."""
+
+import math
+
+import numpy as np
+
+import astropy.constants as const
+import astropy.units as u
+from astropy.nddata import StdDevUncertainty
+
+from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._common.dask_arrays import apply_to_pixels
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.sums import contract
+from sunpy_demreg._common.wcs import prepend_axis
+from sunpy_demreg._results.checks import bin_edges, check_result, range_functional
+from sunpy_demreg._results.cubes import _mask, _unsolved
+from sunpy_demreg._results.errors import errors_of
+from sunpy_demreg.response import TemperatureResponse
+from sunpy_demreg.response._bins import response_matrix
+
+__all__ = ["emission_measure", "mean_temperature", "synthesize", "thermal_energy_density"]
+
+
+def emission_measure(result, temperature_range=None):
+    r"""
+    Emission measure between two temperatures, with its error.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``.
+    temperature_range : `astropy.units.Quantity`, optional
+        Two temperatures, ascending, inside the bins; by default all of them. Bins are cut at the ends of the
+        range, evenly in log T.
+
+    Returns
+    -------
+    `ndcube.NDCube`
+        On the pixel axes, in cm-5, masked where there is no DEM. The ``uncertainty`` is one standard deviation
+        of the propagated noise.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not a result.
+    ValueError
+        If it lacks one of those cubes, or the range is not one or not inside the bins.
+
+    See Also
+    --------
+    sunpy_demreg.invert : its ``emission_measure_ranges`` give the same in the run of the inversion itself.
+
+    Notes
+    -----
+    The errors of the bins are not independent: what noise adds to one it takes from its neighbors. That of the
+    sum :math:`f \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is made again from
+    the data that the result holds (at less than its first cost). It is the noise at the weight and λ of the
+    pixel, and holds neither the bias of the regularization nor errors of the response.
+    """
+    check_result(result, "dem", "intensity")
+    functional = range_functional(result, temperature_range)[None]
+    value, error = contract(functional, result["dem"].data)[0], errors_of(result, functional)[0]
+    return _cube(result, value, error, u.cm**-5, f"emission measure{_words(result, temperature_range)}")
+
+
+def mean_temperature(result, temperature_range=None):
+    r"""
+    Mean temperature, weighted by the emission measure, with its error.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``.
+    temperature_range : `astropy.units.Quantity`, optional
+        Two temperatures, ascending, inside the bins, between which to take the mean; by default all of them.
+
+    Returns
+    -------
+    `ndcube.NDCube`
+        On the pixel axes, in K. Masked, and NaN, where there is no DEM, and where its sum is not positive.
+        The ``uncertainty`` is one standard deviation of the propagated noise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `emission_measure` does.
+
+    Notes
+    -----
+    :math:`\bar T = \int T \xi\, \mathrm dT / \int \xi\, \mathrm dT`, with the center of a bin, or of the part inside
+    the range, for its temperature. The error is that of the quotient to first order,
+    :math:`\lVert K^{\dagger\mathsf T} (a - \bar T b) \rVert / b \cdot \xi` of the two sums :math:`a \cdot \xi` and
+    :math:`b \cdot \xi`.
+
+    Where hot bins are badly constrained, as those of AIA beyond log T = 7 in the quiet Sun, they dominate this mean:
+    pass a ``temperature_range`` without them.
+    """
+    moments, errors, scale = _moments(result, temperature_range)
+    value = _of_pixels(_mean, moments)
+    error = _of_pixels(_error_of_mean, moments, errors, scale=scale)
+    content = f"mean temperature{_words(result, temperature_range)}"
+    return _cube(result, value, error, u.K, content, ~(moments[1] > 0))
+
+
+def thermal_energy_density(result, depth, temperature_range=None):
+    r"""
+    Thermal energy density of plasma that fills a given depth, with its error.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``.
+    depth : `astropy.units.Quantity`
+        Length of the plasma along the line of sight: one for all, or one for each pixel.
+    temperature_range : `astropy.units.Quantity`, optional
+        Two temperatures, ascending, inside the bins, between which to count; by default all of them.
+
+    Returns
+    -------
+    `ndcube.NDCube`
+        On the pixel axes, in erg cm-3. Masked, and NaN, where there is no DEM, and where its sum is not positive.
+        The ``uncertainty`` is one standard deviation of the propagated noise; that of the depth is not in it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `emission_measure` does, and if ``depth`` is not a positive length.
+
+    Notes
+    -----
+    :math:`3\, k_\mathrm{B} \bar T \sqrt{EM / h}`, for a fully ionized hydrogen plasma of one density,
+    :math:`n_e = \sqrt{EM / h}`, along the depth :math:`h`. Plasma that fills a part of the depth only is denser, and
+    has less energy in the column, than this says: it is an upper limit of the mean over the depth.
+
+    References
+    ----------
+    Aschwanden et al. 2015, ApJ, 802, 53.
+    """
+    check_result(result, "dem", "intensity")
+    shape = result["status"].data.shape
+    if not (isinstance(depth, u.Quantity) and depth.unit.is_equivalent(u.cm)):
+        raise wrong(ValueError, "depth", "must be a Quantity of length, for instance `50 * u.Mm`")
+    if depth.shape not in ((), shape) or not np.all(np.isfinite(depth) & (depth > 0)):
+        raise wrong(
+            ValueError,
+            "depth",
+            f"must be positive, and one number or one for each pixel, {shape}, but is of shape {depth.shape}"
+            f" with values from {depth.min():.3g} to {depth.max():.3g}",
+        )
+    moments, errors, scale = _moments(result, temperature_range)
+    factor = (3 * const.k_B * u.MK * np.sqrt(u.cm**-5 / depth)).to_value(u.erg / u.cm**3)
+    factor = np.broadcast_to(factor, shape)
+    value = _of_pixels(_energy, moments, factor)
+    error = _of_pixels(_error_of_energy, moments, factor, errors, scale=scale)
+    content = f"thermal energy density{_words(result, temperature_range)}"
+    return _cube(result, value, error, u.erg / u.cm**3, content, ~(moments[1] > 0))
+
+
+def synthesize(result, response):
+    r"""
+    Intensities that other channels, of any instrument, would see of the plasma of a result.
+
+    Parameters
+    ----------
+    result : `ndcube.NDCollection`
+        From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``.
+    response : `sunpy_demreg.TemperatureResponse`
+        Of the channels to predict. It is taken at the centers of the temperature bins.
+
+    Returns
+    -------
+    `ndcube.NDCube`
+        (channel, ...), in the unit of the response less cm5, usually DN / (pix s). The ``uncertainty`` is one
+        standard deviation of the propagated noise.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not a result, or ``response`` not a response.
+    ValueError
+        If the result lacks one of those cubes, or its bins reach beyond the response.
+
+    Notes
+    -----
+    The pixels are those of the result: the response is that of its pixel area, and the resolution of the other
+    instrument is not taken into account. Plasma that the result does not constrain, such as that hotter or cooler than
+    its bins, is missing in the prediction, and in its error.
+    """
+    check_result(result, "dem", "intensity")
+    if not isinstance(response, TemperatureResponse):
+        raise wrong(TypeError, "response", f"must be a TemperatureResponse, but is a {type(response).__name__}")
+    edges = bin_edges(result) * u.K
+    low, high = response.temperature[[0, -1]]
+    if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
+        raise wrong(
+            ValueError,
+            "response",
+            f"is tabulated from {low:.4g} to {high:.4g}, but the bins of `result` reach from {edges[0]:.4g} "
+            f"to {edges[-1]:.4g}: extend its table",
+        )
+    K, _, _ = response_matrix(response, edges)
+    unit = response.response.unit / u.cm**5
+    numbers = np.arange(1, len(K) + 1) * u.one
+    wcs = prepend_axis(result["status"].wcs, numbers, "channel", "custom:channel")
+    content = [f"synthesized {channel}" for channel in response.channels]
+    cube = _cube(result, contract(K, result["dem"].data), errors_of(result, K), unit, content, wcs=wcs)
+    cube.meta = Meta(
+        cube.meta | {"channels": np.array(response.channels)}, axes={"channels": 0}, data_shape=cube.data.shape
+    )
+    return cube
+
+
+def _moments(result, temperature_range):
+    """
+    The sums ``a . xi`` of T xi dT (in MK cm-5) and ``b . xi`` of xi dT, (2, ...); what their errors follow from.
+
+    These are the errors of a, b, and ``a / scale + b`` and ``a / scale - b``, (4, ...), and the scale.
+    """
+    check_result(result, "dem", "intensity")
+    b = range_functional(result, temperature_range)
+    edges = bin_edges(result) / 1e6
+    if temperature_range is not None:
+        # Of bins that are cut, the part inside.
+        edges = np.clip(edges, *temperature_range.to_value(u.MK))
+    a = b * np.sqrt(edges[1:] * edges[:-1])
+    scale = math.fsum(a) / math.fsum(b)  # so that neither of the two is lost in sum and difference
+    moments = contract(np.array([a, b]), result["dem"].data)
+    return moments, errors_of(result, np.array([a, b, a / scale + b, a / scale - b])), scale
+
+
+def _of_pixels(function, *arrays, **kwargs):
+    """A function of arrays (..., pixels), of the pixels of each block if they are Dask's."""
+    n_pixel_axes = arrays[0].ndim - 1
+    [answer] = apply_to_pixels(_quietly, [((), np.dtype(float))], arrays, n_pixel_axes, of=function, **kwargs)
+    return answer
+
+
+def _quietly(*arrays, of, **kwargs):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [np.where(arrays[0][1] > 0, of(*arrays, **kwargs), np.nan)]
+
+
+def _mean(moments):
+    return moments[0] / moments[1] * 1e6
+
+
+def _error_of_mean(moments, errors, scale):
+    moment, total = moments
+    return _error_of_combination(errors, scale, 1 / total, -(moment / total) / total) * 1e6
+
+
+def _energy(moments, factor):
+    return factor * moments[0] / np.sqrt(moments[1])
+
+
+def _error_of_energy(moments, factor, errors, scale):
+    total = moments[1]
+    return _error_of_combination(errors, scale, factor / np.sqrt(total), -_energy(moments, factor) / (2 * total))
+
+
+def _error_of_combination(errors, scale, x, y):
+    """Of ``x a + y b``, from what `_moments` gives."""
+    of_a, of_b, of_sum, of_difference = errors * errors
+    covariance = (of_sum - of_difference) * scale / 4
+    return np.sqrt(np.maximum(x * x * of_a + 2 * x * y * covariance + y * y * of_b, 0))
+
+
+def _words(result, temperature_range):
+    """For the metadata."""
+    low, high = np.log10(bin_edges(result)[[0, -1]] if temperature_range is None else temperature_range.to_value(u.K))
+    return f", log T {low:.2f}-{high:.2f}"
+
+
+def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
+    is_bad = _unsolved(result["status"].data) | is_bad
+    return Cube(
+        value,
+        result["status"].wcs if wcs is None else wcs,
+        unit=unit,
+        uncertainty=StdDevUncertainty(error, copy=False),
+        mask=_mask(is_bad, value.shape),
+        meta={"content": content, "observation": result.meta["observation"]},
+    )

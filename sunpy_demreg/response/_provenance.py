@@ -1,0 +1,220 @@
+"""
+What is known of data and of a response, in one place, and whether the two belong together.
+
+The sensitivity of AIA changes over the years. It belongs into the data or into the response, once: data are divided by
+what is left of it at their date (`sunpy_demreg.prepare` with ``correct_degradation``), or the response is that of their
+date. Two dates are as good as one if the sensitivity is the same: differences are judged by it, not by days.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+import astropy.units as u
+from astropy.time import Time
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.warnings import ResponseWarning, warn
+
+__all__ = ["HARMLESS", "Provenance", "check_pair", "sensitivity_change"]
+
+HARMLESS = 0.01  # relative, of the sensitivity in any channel: below all errors of the calibration
+_LARGE = 0.1  # beyond, nobody can have meant it
+_SAME_DATE = 1 * u.day  # in which no channel changes by more
+_MAX_DAYS = 25  # that a series is judged by: each takes 10 ms
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """
+    What is known of one channel of data, or of a response; None is what nobody said.
+
+    The unit of both is checked where it is converted, and the quality of images where maps become a cube.
+    """
+
+    channel: str
+    instrument: str | None = None
+    dates: Time | None = None  # of the images, any number; of a response, the one of its degradation
+    has_degradation: bool | None = None  # data as they were taken; a response of a date. Else both are as at launch.
+    exposure_time: u.Quantity | None = None
+    n_sample: int | None = None  # pixels averaged into one
+
+    @property
+    def wavelength(self):
+        """Of a channel of AIA, in Å; of others None, of which nothing is known here."""
+        match = re.fullmatch(r"AIA (\d+)", self.channel)
+        return int(match[1]) if match else None
+
+    @classmethod
+    def of_data(cls, channels, meta):
+        """Of the channels of a cube, from its metadata."""
+
+        def part(key, i):
+            value = meta.get(key)
+            return value[i] if np.shape(value)[:1] == (len(channels),) else value
+
+        facts = []
+        for i, channel in enumerate(channels):
+            date, corrected = part("date", i), part("degradation_corrected", i)
+            facts.append(
+                cls(
+                    channel,
+                    part("instrument", i),
+                    None if date is None else _time(date, "data", "date"),
+                    None if corrected is None else not corrected,
+                    part("exposure_time", i),
+                    part("n_sample", i),
+                )
+            )
+        return facts
+
+    @classmethod
+    def of_response(cls, response):
+        """Of the channels of a response, from its metadata."""
+        facts = []
+        for channel in response.channels:
+            known = {}
+            for key in ("instrument", "obstime", "degradation"):
+                value = response.meta.get(key)
+                is_per_channel = isinstance(value, dict) and set(value) == set(response.channels)
+                known[key] = value[channel] if is_per_channel else value
+            date, factor = known["obstime"], known["degradation"]
+            is_told = "degradation" in response.meta or date is not None
+            has_degradation = (date is not None or factor is not None) if is_told else None
+            date = None if date is None else _time(date, "response", "obstime")
+            facts.append(cls(channel, known["instrument"], date, has_degradation))
+        return facts
+
+
+def check_pair(channels, meta, response):
+    """
+    Check that data and response belong together.
+
+    Parameters
+    ----------
+    channels : tuple of `str`
+        Of the data, which are those of the response, in the same order.
+    meta : `dict`
+        Metadata of the data. Of bare arrays it is empty, nothing is known, and all is well.
+    response : `sunpy_demreg.TemperatureResponse`
+
+    Raises
+    ------
+    ValueError
+        If degradation is in both, or certainly not the same, by more than 10 %, in some channel.
+
+    Warns
+    -----
+    sunpy.util.exceptions.SunpyUserWarning
+        If it differs by more than 1 %; or is likely to be in neither.
+    """
+    if not meta:
+        return
+    pairs = list(zip(Provenance.of_data(channels, meta), Provenance.of_response(response), strict=True))
+    pairs = [(data, table) for data, table in pairs if data.wavelength is not None]
+    twice = [data.channel for data, table in pairs if data.has_degradation is False and table.has_degradation]
+    if twice:
+        raise wrong(
+            ValueError,
+            "response",
+            f"has the degradation of its date, but `data` are corrected for degradation ({', '.join(twice)}): make it "
+            "with `TemperatureResponse.from_aia(cube)`, which leaves it out of corrected data. Correct the data or "
+            "date the response, never both",
+        )
+    worst, error = None, HARMLESS
+    for data, table in pairs:
+        if data.dates is None or data.has_degradation is False or (table.has_degradation and table.dates is None):
+            continue
+        deviation = _deviation(data, table)
+        if not deviation <= error:  # or it is not known
+            worst, error = (data, table), deviation
+            if np.isnan(deviation):
+                break
+    if worst is None:
+        return
+    data, table = worst
+    is_dated = bool(table.has_degradation)
+    is_certain = data.has_degradation is not None and table.has_degradation is not None
+    if not (is_dated or is_certain) and error <= _LARGE:
+        return
+    text = _words(data, table, error)
+    if is_certain and error > _LARGE:
+        raise wrong(ValueError, "response", text)
+    warn(ResponseWarning, text, "response")
+
+
+def sensitivity_change(channels, dates, correction_table=None):
+    """
+    How much the sensitivity of any channel changes over its dates, relative to the least; NaN if it is not known.
+
+    Parameters
+    ----------
+    channels : sequence of `str`
+        Of AIA; others do not count.
+    dates : `~astropy.time.Time`
+        (channels, any number).
+    """
+    change = 0.0
+    for channel, own in zip(channels, dates, strict=True):
+        wavelength = Provenance(channel).wavelength
+        if wavelength is not None and own.max() - own.min() > _SAME_DATE:
+            factors = _sensitivities(wavelength, own, correction_table)
+            change = max(change, factors.max() / factors.min() - 1)
+    return change
+
+
+def _deviation(data, table):
+    """The largest relative difference between the sensitivity of a response and those of the data."""
+    if table.has_degradation and np.all(abs(data.dates - table.dates) <= _SAME_DATE):
+        return 0.0
+    of_data = _sensitivities(data.wavelength, data.dates)
+    of_table = _sensitivities(data.wavelength, table.dates) if table.has_degradation else 1.0
+    return float(np.max(np.exp(np.abs(np.log(of_data / of_table))) - 1))
+
+
+def _sensitivities(wavelength, dates, correction_table=None):
+    """What is left of the sensitivity of a channel over dates, on some of their days; NaN beyond the table."""
+    from sunpy_demreg.response._aia import degradation_factors
+
+    days = np.unique(np.floor(dates.utc.mjd)) + 0.5
+    days = days[np.unique(np.linspace(0, days.size - 1, _MAX_DAYS).round().astype(int))]
+    days = Time(days, format="mjd", scale="utc")
+    try:
+        return np.array(degradation_factors([wavelength] * days.size, days, correction_table, warns=False))
+    except ValueError:
+        return np.array([np.nan])
+
+
+def _time(value, name, key):
+    from sunpy.time import parse_time
+
+    try:
+        return parse_time(value).ravel()
+    except (TypeError, ValueError) as err:
+        problem = f": `meta[{key!r}]` must be a date, such as '2014-01-01T00:00:00', but is {value!r}"
+        raise wrong(ValueError, name, problem) from err
+
+
+def _words(data, table, error):
+    """What is wrong, by how much, and the cure."""
+    first, last = data.dates.min().utc.isot[:10], data.dates.max().utc.isot[:10]
+    of_data = first if first == last else f"{first} to {last}"
+    size = "an unknown factor" if np.isnan(error) else f"{error:.0%}" if error < 1 else f"a factor of {1 + error:.1f}"
+    if table.has_degradation:
+        what = f"is that of {table.dates[0].utc.isot[:10]}, but `data` are of {of_data}"
+    elif table.has_degradation is None:
+        what = f"is of no known date, and `data`, of {of_data}, are not corrected for degradation"
+    elif data.has_degradation is None:
+        what = f"is that of the launch, and nothing is said of degradation in `data`, of {of_data}"
+    else:
+        what = f"is that of the launch, but `data`, of {of_data}, are not corrected for degradation"
+    cures = ["make it with `TemperatureResponse.from_aia(cube)`, at the date of the data"]
+    if first != last and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
+        cures = []
+    cures.append("prepare the data with `correct_degradation=True`, and pass `from_aia` the new cube")
+    if table.has_degradation is None:
+        cures.append("or say of which date it is, `response.meta['obstime'] = '2014-01-01'`")
+    if data.has_degradation is None:
+        cures.append("or, if the data are corrected, say so, `cube.meta['degradation_corrected'] = True`")
+    return f"{what}: the sensitivity of {data.channel} differs by {size}; {'; '.join(cures)}"
