@@ -292,7 +292,7 @@ ALLOWED = {
     ("_resample.py", "resample", "@"),
     ("_resample.py", "resample", "sum"),
     # Of the steps of a table of the caller's, the same for all pixels.
-    ("response/_emissivity.py", "_validated", "mean"),
+    ("response/_emissivity.py", "_as_emissivity", "mean"),
     # Of dates, for a title or a header.
     ("convert.py", "to_map", "mean"),
     ("visualization/_movie.py", "show", "mean"),
