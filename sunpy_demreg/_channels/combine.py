@@ -14,7 +14,7 @@ from sunpy_demreg._channels.resample import Grid, resample
 from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind, checked_list
+from sunpy_demreg._common.validators import a_kind, check_list
 from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def combine(cubes: Sequence[NDCube]) -> NDCube:
     The variance of an interpolated value is the interpolated one, times the sum of the squared weights. Coordinates
     are compared as they are written, as by `prepare`.
     """
-    checked_list("cubes", cubes, "of channel cubes")
+    check_list("cubes", cubes, "of channel cubes")
     for i, cube in enumerate(cubes):
         if not isinstance(cube, NDCube):
             raise wrong(TypeError, f"cubes[{i}]", f"must be an NDCube, but is {a_kind(cube)}")

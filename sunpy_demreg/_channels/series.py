@@ -19,7 +19,7 @@ from sunpy_demreg._channels.time_sets import Image, time_sets
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.paths import matching_paths
-from sunpy_demreg._common.validators import checked_keywords, checked_quantity
+from sunpy_demreg._common.validators import as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
 
@@ -72,7 +72,7 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set.
     """
-    checked_keywords(None, options, prepare)
+    as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
     sets, left_over = series_sets(maps, tolerance)
     for image in (image for each in sets for image in each):
@@ -104,7 +104,7 @@ def series_sets(maps, tolerance=_TOLERANCE):
         The sets by time, of at least one, and what is left over. Files whose data are known to be bad have a
         ``problem``; where their headers are good, they are in a set.
     """
-    checked_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
+    check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
     if not 0 <= tolerance < np.inf:
         raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
     images = [_image(name, item) for name, item in _items(maps)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import astropy.units as u
 
 from sunpy_demreg._common.dask_arrays import computed
-from sunpy_demreg._results.checks import check_result, checked_pixel
+from sunpy_demreg._results.checks import as_pixel, check_result
 from sunpy_demreg._results.errors import response_of, solve_again
 from sunpy_demreg.response._bins import response_matrix
 
@@ -47,7 +47,7 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
         If it lies outside.
     """
     check_result(result, "intensity", "status")
-    here = (slice(None), *checked_pixel(result, pixel))
+    here = (slice(None), *as_pixel(result, pixel))
     [intensity] = computed(result["intensity"].data[here])
     K, _, emission_per_dem = response_matrix(response_of(result), result.meta["temperature_bin_edges"].to(u.K))
     return intensity[:, None] / K * emission_per_dem * u.cm**-5
@@ -114,6 +114,6 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
 
 def _matrix(result, pixel, output):
     check_result(result, "intensity", "status")
-    pixel = checked_pixel(result, pixel)
+    pixel = as_pixel(result, pixel)
     solution = solve_again(result, (output,), pixel=pixel)
     return getattr(solution, output).reshape(2 * getattr(solution, output).shape[:1])
