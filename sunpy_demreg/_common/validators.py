@@ -30,7 +30,12 @@ __all__ = [
 
 def a_kind(value):
     """A wrong value, or its type where it is long."""
-    text = repr(value) if value is None or isinstance(value, str | Real | complex) else ""
+    if isinstance(value, np.generic):
+        value = value.item()  # which is written as in the call: -3.0, not np.float64(-3.0)
+    if value is None or isinstance(value, str | Real | complex):
+        text = repr(value)
+    else:
+        text = str(value) if hasattr(value, "unit") and getattr(value, "shape", None) == () else ""
     return text if 0 < len(text) < 60 else f"of type {type(value).__name__}"
 
 
@@ -57,7 +62,7 @@ def checked_number(name, value, *, above=None, least=None, below=None, most=None
     is_good = math.isfinite(number)
     is_good = is_good and (above is None or number > above) and (least is None or number >= least)
     if not (is_good and (below is None or number < below) and (most is None or number <= most)):
-        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+        raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return number
 
 
@@ -68,7 +73,7 @@ def checked_whole(name, value, least, most, of=""):
     if number is None:
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     if not (least <= number <= most and number == int(number)):
-        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+        raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return int(number)
 
 
@@ -131,11 +136,11 @@ def nearest(word, words):
     return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
 
 
-def checked_list(name, value, of, *, kinds=(list, tuple)):
-    """A sequence that is not empty."""
+def checked_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):
+    """A sequence, which is not empty unless it may be."""
     if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
         raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
-    if len(value) == 0:
+    if len(value) == 0 and not may_be_empty:
         raise wrong(ValueError, name, f"must be a list {of}, but is empty")
     return value
 
@@ -144,7 +149,8 @@ def checked_quantity(name, value, unit, example, *, shape=None):
     """A Quantity that converts to a unit, of numbers; in its own unit, and unchecked but for its shape."""
     import astropy.units as u
 
-    rule = f"must be a Quantity in {u.Unit(unit)}, for instance `{example}`"
+    of = f" of the shape {shape}" if shape else ""
+    rule = f"must be a Quantity in {u.Unit(unit)}{of}, for instance `{example}`"
     if not isinstance(value, u.Quantity):
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     if not value.unit.is_equivalent(unit):
