@@ -279,7 +279,8 @@ def test_values_of_other_kinds_become_text_with_one_warning(small, response, edg
         write(result, tmp_path / "dem.fits")
     assert len(record) == 1
     assert record[0].filename == __file__
-    for name in ("['inner'][0]['masked']", "['inner'][0]['objects']", *(f"['{key}']" for key in strange if key != "inner")):
+    inner = ("['inner'][0]['masked']", "['inner'][0]['objects']")
+    for name in (*inner, *(f"['{key}']" for key in strange if key != "inner")):
         assert f"meta['observation']{name}" in str(record[0].message)
     back = read(tmp_path / "dem.fits").meta["observation"]
     assert back["table"] == str(strange["table"])

@@ -196,7 +196,8 @@ def test_chunks_of_unknown_size_are_refused(part, response, edges, argument):
     unknown = known[:, :, da.from_array(np.ones(17, dtype=bool))]
     data, sigma = (unknown, known) if argument == "data" else (known, unknown)
     cube = NDCube(data, part.wcs, unit=part.unit, uncertainty=StdDevUncertainty(sigma))
-    with pytest.raises(ValueError, match=rf"`{argument}` is a Dask array with chunks of unknown size.*compute_chunk_sizes"):
+    words = f"`{argument}` is a Dask array with chunks of unknown size.*compute_chunk_sizes"
+    with pytest.raises(ValueError, match=words):
         invert(cube, response, edges)
 
 

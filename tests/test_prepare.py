@@ -438,7 +438,7 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
         ("saturation", -3 * u.DN, ValueError, "`saturation` must be a finite number of DN, .* above 0, but is -3.0$"),
         ("saturation", None, TypeError, "`saturation` must be a finite number of DN, such as 15000, .* but is None$"),
         ("saturation", "15000", TypeError, "`saturation` must be a finite number of DN, .* but is '15000'$"),
-        ("saturation", 15000 * u.DN / u.s, TypeError, "`saturation` must be a finite number of DN, .*but is 15000.0 DN / s$"),
+        ("saturation", 15000 * u.DN / u.s, TypeError, "`saturation` must be a finite .*but is 15000.0 DN / s$"),
         ("saturation", [1e4] * u.DN, TypeError, "`saturation` must be a finite number of DN, .*of type Quantity$"),
         ("n_sample", True, TypeError, "`n_sample` must be a whole number .* but is True$"),
         ("bin", 0, ValueError, "`bin` must be a whole number of pixels from 1 to 4096, but is 0$"),
@@ -459,7 +459,7 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
         ("submap", (1, 2), TypeError, "`submap` must be a pair of coordinates"),
         ("psf", {94: np.ones((3, 3))}, ValueError, "`psf` is for level 1, but .* is level 1.5, .*registered already"),
         ("pointing_table", "lmsal", ValueError, "`pointing_table` is for level 1, but .* is level 1.5"),
-        ("degradation_corrected", [True], TypeError, "`degradation_corrected` must be True or False, but is of type list$"),
+        ("degradation_corrected", [True], TypeError, "`degradation_corrected` must be True or False, .* type list$"),
     ],
 )
 def test_bad_arguments(maps, argument, value, error, message):

@@ -279,22 +279,29 @@ def test_rescaling_of_many_channels():
 # ---- by construction
 
 MODULES = (
-    "products.py", "result.py", "convert.py", "sunkit.py", "compat.py", "_sums.py", "_recompute.py",
-    "_pixel_products.py", "_checks.py", "_html.py", "_resample.py", "response/_emissivity.py", "visualization/*.py",
-)  # fmt: skip
+    "_results/*.py",
+    "sunkit.py",
+    "_inversion/dn2dem_pos.py",
+    "_common/sums.py",
+    "_channels/resample.py",
+    "response/_bins.py",
+    "response/_emissivity.py",
+    "response/_spectra.py",
+    "visualization/*.py",
+)
 BLAS = {"dot", "vdot", "inner", "outer", "matmul", "tensordot", "einsum", "kron", "linalg", "convolve", "correlate"}
 SUMS = {"sum", "mean", "average", "std", "var", "cumsum", "prod", "nansum", "nanmean", "trapezoid", "median", "reduce"}
 ALLOWED = {
     # Sums of arrays in Python's own order, elementwise.
-    ("_resample.py", "block_mean", "sum"),
-    ("compat.py", "_rescale", "sum"),
+    ("_channels/resample.py", "block_mean", "sum"),
+    ("_inversion/dn2dem_pos.py", "_rescale", "sum"),
     # SciPy's sparse product, which takes the few terms of a row in their order, for each column alone.
-    ("_resample.py", "resample", "@"),
-    ("_resample.py", "resample", "sum"),
+    ("_channels/resample.py", "resample", "@"),
+    ("_channels/resample.py", "resample", "sum"),
     # Of the steps of a table of the caller's, the same for all pixels.
-    ("response/_emissivity.py", "_validated", "mean"),
+    ("response/_spectra.py", "_as_emissivity", "mean"),
     # Of dates, for a title or a header.
-    ("convert.py", "to_map", "mean"),
+    ("_results/convert.py", "to_map", "mean"),
     ("visualization/_movie.py", "show", "mean"),
     ("visualization/_pages.py", "_title", "mean"),
     # How many pixels in a hundred, for the caption: a mean of zeros and ones is exact.

@@ -8,13 +8,13 @@ import numpy as np
 import astropy.units as u
 from astropy.time import Time
 
-from sunpy_demreg._channels.headers import check_quality, checked_times, has_date, number
+from sunpy_demreg._channels.headers import as_exposure_times, check_quality, has_date, number
 from sunpy_demreg._channels.read_maps import named_maps, wrong_map
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
 
-__all__ = ["CHANNELS", "Image", "check_one_grid", "checked_images", "common_dates"]
+__all__ = ["CHANNELS", "Image", "as_images", "check_one_grid", "common_dates"]
 
 CHANNELS = (94, 131, 171, 193, 211, 335)
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
@@ -34,7 +34,7 @@ class Image(NamedTuple):
     is_rate: bool  # already divided by the exposure time
 
 
-def checked_images(maps, exposure_times=None, accept_flagged=False):
+def as_images(maps, exposure_times=None, accept_flagged=False):
     """
     Check maps each for itself, and that they are of different channels and of one level.
 
@@ -48,8 +48,8 @@ def checked_images(maps, exposure_times=None, accept_flagged=False):
     list of Image
         Ascending in wavelength.
     """
-    times = checked_times(exposure_times)
-    images = sorted((_checked(name, each, times) for name, each in named_maps(maps)), key=lambda image: image.channel)
+    times = as_exposure_times(exposure_times)
+    images = sorted((_as_image(name, each, times) for name, each in named_maps(maps)), key=lambda image: image.channel)
     unknown = [f"{channel}" for channel in times if channel not in [image.channel for image in images]]
     if unknown:
         raise wrong(ValueError, "exposure_times", f"names {', '.join(unknown)} Å, of which there is no map")
@@ -68,7 +68,7 @@ def checked_images(maps, exposure_times=None, accept_flagged=False):
     return images
 
 
-def _checked(name, smap, times):
+def _as_image(name, smap, times):
     """Check what can be told from one map alone."""
     from sunpy.map.sources import AIAMap
 

@@ -154,7 +154,7 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
     if sigma.shape == () and values.shape:  # one for all
         sigma = np.full(values.shape, sigma, like=values)
     if mask is not None:
-        mask = _checked_mask(mask)
+        mask = _as_mask(mask)
         if mask.shape == () and values.shape:
             mask = (
                 np.full(values.shape, mask, like=values)
@@ -195,7 +195,7 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
     return ChannelData(values, sigma, mask, None, labels, wcs, prepend_channels(wcs, values.shape[0]), {})
 
 
-def _checked_mask(mask):
+def _as_mask(mask):
     try:
         mask = as_array(mask, "mask")
     except ValueError as err:  # of lists in lists of different lengths

@@ -1,25 +1,40 @@
 """From AIA maps of one time to one cube of channels."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from astropy.table import Table
 
-from sunpy_demreg._channels.aia_maps import check_one_grid, checked_images, common_dates
+from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
 from sunpy_demreg._channels.headers import check_n_sample, default_n_sample, may_be_sums, warn_of_sums
 from sunpy_demreg._channels.level1 import deconvolved, repointed
 from sunpy_demreg._channels.resample import block_mean, resample
 from sunpy_demreg._channels.shifts import residual_shifts
-from sunpy_demreg._channels.uncertainty import checked_floors, count_error, read_error_table
+from sunpy_demreg._channels.uncertainty import as_floors, count_error, read_error_table
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import unmasked
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import checked_flag, checked_number, checked_path, checked_whole
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg.response._aia import degradation_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from astropy.coordinates import SkyCoord
+    from ndcube import NDCube
+    from sunpy.map import GenericMap
+
+    from sunpy_demreg._common.typing import Maps, TableOrFile
 
 __all__ = ["prepare"]
 
@@ -28,26 +43,26 @@ _MAX_SIDE = 4096  # pixels, of AIA
 
 
 def prepare(
-    maps,
+    maps: Maps,
     *,
-    psf=None,
-    pointing_table=None,
-    align=True,
-    reference=None,
-    submap=None,
-    bin=1,
-    n_sample=None,
-    exposure_times=None,
-    accept_flagged=False,
-    saturation=15000,
-    error_table=None,
-    include_eve=False,
-    include_chianti=False,
-    relative_floor=0.0,
-    correct_degradation=False,
-    degradation_corrected=False,
-    correction_table=None,
-):
+    psf: Mapping[int, npt.ArrayLike] | Literal["aiapy"] | None = None,
+    pointing_table: TableOrFile | None = None,
+    align: bool = True,
+    reference: u.Quantity | GenericMap | None = None,
+    submap: tuple[SkyCoord, SkyCoord] | None = None,
+    bin: int = 1,
+    n_sample: int | None = None,
+    exposure_times: Mapping[int, float | u.Quantity] | None = None,
+    accept_flagged: bool = False,
+    saturation: float | u.Quantity = 15000,
+    error_table: TableOrFile | None = None,
+    include_eve: bool = False,
+    include_chianti: bool = False,
+    relative_floor: float | Mapping[int, float] = 0.0,
+    correct_degradation: bool = False,
+    degradation_corrected: bool = False,
+    correction_table: TableOrFile | None = None,
+) -> NDCube:
     """
     Put AIA maps of one time into one cube of channels with uncertainties.
 
@@ -162,23 +177,23 @@ def prepare(
     that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
     does that.
     """
-    saturation = _checked_saturation(saturation)
-    bin = checked_whole("bin", bin, 1, _MAX_SIDE, "of pixels")
+    saturation = _as_saturation(saturation)
+    bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
     if n_sample is not None:
-        n_sample = checked_whole("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
-    align, accept_flagged = checked_flag("align", align), checked_flag("accept_flagged", accept_flagged)
-    include_eve = checked_flag("include_eve", include_eve)
-    include_chianti = checked_flag("include_chianti", include_chianti)
-    correct_degradation = checked_flag("correct_degradation", correct_degradation)
-    degradation_corrected = checked_flag("degradation_corrected", degradation_corrected)
+        n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
+    align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
+    include_eve = as_bool("include_eve", include_eve)
+    include_chianti = as_bool("include_chianti", include_chianti)
+    correct_degradation = as_bool("correct_degradation", correct_degradation)
+    degradation_corrected = as_bool("degradation_corrected", degradation_corrected)
     if correction_table is not None and not isinstance(correction_table, Table):
-        path = checked_path("correction_table", correction_table, "a table or a file")
+        path = as_path("correction_table", correction_table, "a table or a file")
         if not path.is_file():
             raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
-    images = checked_images(maps, exposure_times, accept_flagged)
+    images = as_images(maps, exposure_times, accept_flagged)
     _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
     channels = [image.channel for image in images]
-    floors = checked_floors(relative_floor, channels)
+    floors = as_floors(relative_floor, channels)
     table = read_error_table(error_table)
     dates = common_dates(images)
     if n_sample is None:
@@ -266,13 +281,13 @@ def prepare(
     )
 
 
-def _checked_saturation(saturation):
+def _as_saturation(saturation):
     """Return it as a plain number of DN."""
     if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
         saturation = saturation.to_value(u.DN)
     if isinstance(saturation, float) and saturation == np.inf:  # nothing is saturated
         return np.inf
-    return checked_number("saturation", saturation, above=0, of="of DN, such as 15000,")
+    return as_number("saturation", saturation, above=0, of="of DN, such as 15000,")
 
 
 def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):

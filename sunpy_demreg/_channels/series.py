@@ -1,6 +1,9 @@
 """Maps of many times to one lazy cube of channels and times."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +19,14 @@ from sunpy_demreg._channels.time_sets import Image, time_sets
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.paths import matching_paths
-from sunpy_demreg._common.validators import checked_keywords, checked_quantity
+from sunpy_demreg._common.validators import as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
+
+if TYPE_CHECKING:
+    from ndcube import NDCube
+
+    from sunpy_demreg._common.typing import Maps
 
 __all__ = ["prepare_series"]
 
@@ -26,7 +34,7 @@ _CHANNELS = (94, 131, 171, 193, 211, 335)  # Å
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 
 
-def prepare_series(maps, *, tolerance=_TOLERANCE, **options):
+def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options: Any) -> NDCube:
     """
     Put AIA maps of many times, on one pixel grid, into one lazy cube of channels and times.
 
@@ -64,7 +72,7 @@ def prepare_series(maps, *, tolerance=_TOLERANCE, **options):
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set.
     """
-    checked_keywords(None, options, prepare)
+    as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
     sets, left_over = series_sets(maps, tolerance)
     for image in (image for each in sets for image in each):
@@ -96,7 +104,7 @@ def series_sets(maps, tolerance=_TOLERANCE):
         The sets by time, of at least one, and what is left over. Files whose data are known to be bad have a
         ``problem``; where their headers are good, they are in a set.
     """
-    checked_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
+    check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
     if not 0 <= tolerance < np.inf:
         raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
     images = [_image(name, item) for name, item in _items(maps)]

@@ -13,7 +13,7 @@ from sunpy_demreg._channels.aia_maps import CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind
 
-__all__ = ["checked_floors", "count_error", "read_error_table"]
+__all__ = ["as_floors", "count_error", "read_error_table"]
 
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
 
@@ -58,7 +58,7 @@ def count_error(counts, channel, n_sample, include_eve, include_chianti, table):
     ).to_value(u.DN / u.pix)
 
 
-def checked_floors(relative_floor, channels):
+def as_floors(relative_floor, channels):
     """Least relative error of each channel, of one for all or a dict by wavelength."""
     if not isinstance(relative_floor, Mapping):
         relative_floor = dict.fromkeys(channels, relative_floor)

@@ -8,11 +8,11 @@ import astropy.units as u
 from ndcube import NDCollection
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind, checked_quantity
+from sunpy_demreg._common.validators import a_kind, check_quantity
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg.response._bins import em_functional, emission_of_bins
 
-__all__ = ["bin_edges", "check_image", "check_result", "checked_pixel", "range_functional"]
+__all__ = ["as_pixel", "bin_edges", "check_image", "check_result", "range_functional"]
 
 _CURE = "ask for it with the argument `outputs` of `sunpy_demreg.invert`, whose default has it"
 
@@ -48,11 +48,11 @@ def range_functional(result, temperature_range, name="temperature_range"):
     log_edges, emission_per_dem = emission_of_bins(result.meta["temperature_bin_edges"].to(u.K))
     if temperature_range is None:
         return emission_per_dem
-    checked_quantity(name, temperature_range, u.K, "[1, 2] * u.MK", shape=(2,))
+    check_quantity(name, temperature_range, u.K, "[1, 2] * u.MK", shape=(2,))
     return em_functional(temperature_range, log_edges, emission_per_dem, name)[0]
 
 
-def checked_pixel(result, pixel, name="pixel", *, solved=True):
+def as_pixel(result, pixel, name="pixel", *, solved=True):
     """The indices of a pixel, which must have been solved unless told otherwise, from the start of each axis."""
     shape = result["status"].data.shape
     try:

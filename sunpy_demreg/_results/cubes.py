@@ -8,7 +8,7 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
-from sunpy_demreg._common.cube import Cube, checked_index
+from sunpy_demreg._common.cube import Cube, as_index
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
@@ -31,7 +31,7 @@ class _Result(NDCollection):
         names = item if isinstance(item, list | tuple) else [item]
         if names and all(isinstance(name, str) for name in names):
             return super().__getitem__(item)
-        sliced = super().__getitem__(checked_index(item, self._pixel_shape, "result"))
+        sliced = super().__getitem__(as_index(item, self._pixel_shape, "result"))
         if "status" in self and is_lazy(self["status"].data):
             # Made again, so that files need not hold them: see `unwrap_result`.
             changed = unwrap_result(self)[1]

@@ -5,7 +5,7 @@ import numpy as np
 import astropy.units as u
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import checked_quantity
+from sunpy_demreg._common.validators import check_quantity
 
 __all__ = ["em_functional", "emission_of_bins", "response_matrix"]
 
@@ -39,7 +39,7 @@ def em_functional(ranges, log_edges, emission_per_dem, name="emission_measure_ra
     """The matrix (q, m) that takes a DEM to the emission measures in temperature ranges, which may cut bins."""
     if ranges is None:
         return None
-    checked_quantity(name, ranges, u.K, "[[1e6, 2e6], [2e6, 4e6]] * u.K")
+    check_quantity(name, ranges, u.K, "[[1e6, 2e6], [2e6, 4e6]] * u.K")
     limits = np.atleast_2d(ranges.to_value(u.K)).astype(float)
     if limits.ndim != 2 or limits.shape[1] != 2 or not limits.size:
         raise wrong(ValueError, name, f"must be pairs of temperatures, of the shape (number, 2), not {ranges.shape}")

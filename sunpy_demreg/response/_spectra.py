@@ -34,7 +34,7 @@ def given_emissivity(emissivity):
 
         emissivity = fiasco_emissivity()
     elif isinstance(emissivity, tuple) and len(emissivity) == 3:
-        emissivity = _validated(*emissivity)
+        emissivity = _as_emissivity(*emissivity)
     else:
         raise wrong(
             TypeError,
@@ -54,7 +54,7 @@ def given_emissivity(emissivity):
     return emissivity
 
 
-def _validated(temperature, wavelength, spectrum, source="given"):
+def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     values = {}
     for name, quantity, unit in (
         ("temperature", temperature, u.K),
@@ -101,7 +101,7 @@ def _of_xrtpy():
     with as_file(path) as file:
         [model] = readsav(file)["p0"]
     n_wavelengths, n_temperatures = int(model["WLENGTH"]), int(model["TLENGTH"])
-    return _validated(
+    return _as_emissivity(
         10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # of single precision
         model["WAVE"][:n_wavelengths].astype(float) * u.AA,
         model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * _UNIT,
