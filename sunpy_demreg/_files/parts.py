@@ -15,7 +15,7 @@ from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._results.checks import check_result
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
-from sunpy_demreg.response._bins import bin_centers
+from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = [
     "CARDS",
@@ -190,7 +190,7 @@ def _temperature_cards(edges):
     step = np.diff(np.log(edges.to_value(u.K)))
     if not np.allclose(step, step[0], rtol=1e-9):
         return {"CTYPE": "TEMP_BIN"}
-    first = bin_centers(edges)[0].to_value(u.K)
+    first = TemperatureBins(edges).centers[0].to_value(u.K)
     return {"CTYPE": "TEMP-LOG", "CUNIT": "K", "CRVAL": first, "CDELT": first * step.mean()}
 
 

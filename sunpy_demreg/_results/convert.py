@@ -17,7 +17,7 @@ from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
-from sunpy_demreg._results.checks import bin_edges, check_result
+from sunpy_demreg._results.checks import bins_of, check_result
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -154,8 +154,8 @@ def to_xarray(result: NDCollection) -> Dataset:
         "covariance": ("temperature", "temperature_of_plasma"),
         "resolution_matrix": ("temperature", "temperature_of_plasma"),
     }
-    edges = bin_edges(result)
-    centers = np.sqrt(edges[1:] * edges[:-1])
+    bins = bins_of(result)
+    edges, centers = bins.edges.value, bins.centers.value
     variables = {}
     for key, cube in result.items():
         axes = (*first_axes.get(key, ("temperature",) * (cube.data.ndim - status.data.ndim)), *pixel_axes)
