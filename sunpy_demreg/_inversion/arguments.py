@@ -18,6 +18,7 @@ from sunpy_demreg._common.validators import (
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
 from sunpy_demreg.response import TemperatureResponse
+from sunpy_demreg.response._bins import are_inside
 
 __all__ = [
     "RESULTS",
@@ -219,8 +220,7 @@ def as_edges_within(edges, response):
         )
     edges = as_bin_edges(edges)
     low, high = response.temperature[0], response.temperature[-1]
-    # Powers of ten are rounded differently in different places: an edge on the table's end is inside it.
-    if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
+    if not are_inside(edges, low, high):
         hint = " (are they log10 of the temperature? then pass `10**edges * u.K`)" if edges[-1] < 10 * u.K else ""
         raise wrong(
             ValueError,

@@ -19,7 +19,7 @@ from sunpy_demreg._inversion import blocks
 from sunpy_demreg._inversion.arguments import as_dtype, as_edges_within, as_options, check_engine, check_matrices
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
-from sunpy_demreg.response._bins import em_functional, response_matrix
+from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
 
 if TYPE_CHECKING:
@@ -247,7 +247,8 @@ def invert(
         raise wrong(
             ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
         )
-    K, log_edges, emission_per_dem = response_matrix(response, edges)
+    temperature_bins = TemperatureBins(edges)
+    K, log_edges = temperature_bins.response_matrix(response), temperature_bins.log_edges
     dlogt = np.diff(log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
@@ -259,7 +260,7 @@ def invert(
         0.5 * (log_edges[1:] + log_edges[:-1]),
         options._replace(loci=tuple(range(n_channels))),
         weighting=weighting,
-        functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
+        functional=temperature_bins.em_functional(emission_measure_ranges),
         dtype=dtype,
         backend=backend,
         workers=workers,
