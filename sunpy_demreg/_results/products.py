@@ -21,6 +21,7 @@ from sunpy_demreg._results.cubes import _mask, _unsolved
 from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
+from sunpy_demreg.response._response import check_response
 
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
@@ -195,8 +196,7 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     outside the temperature bins is missing from the prediction and from its error.
     """
     check_result(result, "dem", "intensity")
-    if not isinstance(response, TemperatureResponse):
-        raise wrong(TypeError, "response", f"must be a TemperatureResponse, but is a {type(response).__name__}")
+    check_response(response)
     bins = bins_of(result)
     edges, (low, high) = bins.edges, response.temperature[[0, -1]]
     if not are_inside(edges, low, high):
