@@ -107,6 +107,50 @@ def test_batch_that_finds_no_memory_is_halved(batches, device, problem, monkeypa
     assert len(_grids(device, "solve")) > 8
 
 
+@pytest.mark.parametrize("what", ["stream_needs", "kernel_needs"])
+def test_batch_is_halved_where_the_device_itself_has_no_memory(batches, device, problem, monkeypatch, what):
+    """For streams and launches, which take nothing from the pool: what that keeps is given back."""
+    monkeypatch.setattr(batches, "_SHARE_OF_MEMORY", 100.0)
+    device.total, device.pooled = 600_000, 550_000
+    setattr(device, what, 300_000)
+    gc.disable()  # memory has to come back at once, not some time
+    try:
+        ours = execute.run(*problem, backend="cupy")
+        assert device.used == 0
+    finally:
+        gc.enable()
+    assert_close(ours, execute.run(*problem, backend="cpu"))
+
+
+@pytest.mark.parametrize("what", ["stream_needs", "kernel_needs"])
+def test_device_that_stays_full_is_told(batches, device, problem, what):
+    setattr(device, what, 2**31)
+    with pytest.raises(MemoryError, match=r"no memory for a batch of 64 pixels.*out of memory\): free some.*as it was"):
+        execute.run(*problem, backend="cupy")
+    assert not any(thread.name == "sunpy_demreg-gpu" for thread in threading.enumerate())
+
+
+def test_no_memory_for_the_kernels_is_told(device, problem):
+    device.total = 100
+    with pytest.raises(MemoryError, match=r"no memory for the code of the kernels and their tables.*: free some"):
+        execute.run(*problem, backend="cupy")
+
+
+@pytest.mark.parametrize(
+    ("err", "is_full"),
+    [
+        (MemoryError("std::bad_alloc"), True),  # of RMM
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"), False),
+        (ValueError("ALLOC_FAILED"), False),
+    ],
+)
+def test_errors_of_full_memory(err, is_full):
+    from sunpy_demreg._engines.gpu.memory import is_out_of_memory
+
+    assert is_out_of_memory(err) == is_full
+
+
 def test_out_of_memory_at_the_smallest_batch_is_told(batches, device, problem):
     device.total = 20_000
     before = [a.copy() for a in problem[:2]]

@@ -14,7 +14,7 @@ from ndcube import NDCube
 import sunpy_demreg as demreg
 from sunpy_demreg import ArgumentError, DemregWarning, TemperatureResponse, sample, visualization
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.validators import checked_keywords, checked_whole
+from sunpy_demreg._common.validators import as_integer, as_keywords
 from sunpy_demreg._inversion import memory
 
 UNIT = u.Unit("DN cm5 / (pix s)")
@@ -230,8 +230,8 @@ def test_missing_package_is_named_with_what_installs_it(module, extra, call, res
 
 
 def test_keywords_for_a_function():
-    assert checked_keywords("options", None, demreg.invert) == {}
-    assert checked_whole("n", 16.0, 1, 20) == 16
+    assert as_keywords("options", None, demreg.invert) == {}
+    assert as_integer("n", 16.0, 1, 20) == 16
 
 
 def groups(tmp_path, monkeypatch, own, **files):

@@ -299,7 +299,7 @@ ALLOWED = {
     ("_channels/resample.py", "resample", "@"),
     ("_channels/resample.py", "resample", "sum"),
     # Of the steps of a table of the caller's, the same for all pixels.
-    ("response/_spectra.py", "_validated", "mean"),
+    ("response/_spectra.py", "_as_emissivity", "mean"),
     # Of dates, for a title or a header.
     ("_results/convert.py", "to_map", "mean"),
     ("visualization/_movie.py", "show", "mean"),

@@ -121,7 +121,7 @@ def test_headers_are_checked_once_and_not_in_blocks(series_folder, monkeypatch):
         expected = prepare(maps, **options)
     assert cube.data.numblocks == (1, 1, 3, 3)
     monkeypatch.setattr("sunpy.map.GenericMap.__init__", lambda *args, **kwargs: pytest.fail("a map was made"))
-    monkeypatch.setattr(plan, "checked_images", lambda *args: pytest.fail("headers were checked"))
+    monkeypatch.setattr(plan, "as_images", lambda *args: pytest.fail("headers were checked"))
     for lazy, array in (
         (cube.data, expected.data),
         (cube.uncertainty.array, expected.uncertainty.array),
@@ -271,7 +271,7 @@ def shifted(path, folder):
 BAD_SERIES = {
     "empty": (lambda f, t: t, {}, ValueError, "`maps` is empty"),
     "no such file": (lambda f, t: t / "no.fits", {}, FileNotFoundError, "there is no file"),
-    "not maps": (lambda f, t: 3, {}, TypeError, "`maps` must be a list of maps or file names, or a folder"),
+    "not maps": (lambda f, t: 3, {}, TypeError, "`maps` must be a list or dict of maps or file names, but is 3"),
     "not a map": (lambda f, t: [3], {}, TypeError, r"`maps\[0\]` must be a sunpy map or a file name"),
     "no set": (
         lambda f, t: sorted(f.glob("step0*")),

@@ -1,5 +1,7 @@
 """Any number of time steps, from files into one Zarr store, that can be interrupted and started again."""
 
+from __future__ import annotations
+
 import errno
 import inspect
 import multiprocessing
@@ -7,7 +9,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import astropy.units as u
 from astropy.time import Time
@@ -17,12 +19,18 @@ from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import series_sets, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.hardware import available_cores
-from sunpy_demreg._common.validators import a_kind, checked_keywords, checked_path, checked_whole
-from sunpy_demreg._inversion.arguments import checked_bins
+from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
+from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sunpy_demreg._common.typing import FilePath, Maps
 
 __all__ = ["BatchReport", "Step", "batch_invert"]
 
@@ -54,7 +62,7 @@ class Step(NamedTuple):
 
     number: int
     time: Time
-    outcome: str
+    outcome: Literal["done", "kept", "failed"]
     reason: str | None = None
     seconds: float = 0.0
 
@@ -62,11 +70,11 @@ class Step(NamedTuple):
 class BatchReport(NamedTuple):
     """What became of a batch."""
 
-    steps: list  # of `Step`
-    left_over: list  # of pairs of str: the files that are in no time step, and why
+    steps: list[Step]
+    left_over: list[tuple[str, str]]  # the files that are in no time step, and why
 
     @property
-    def is_complete(self):
+    def is_complete(self) -> bool:
         """Whether no step failed and every file could be read."""
         return all(step.outcome != "failed" for step in self.steps) and not any(
             reason.startswith("cannot be read") for _, reason in self.left_over
@@ -74,18 +82,18 @@ class BatchReport(NamedTuple):
 
 
 def batch_invert(
-    maps,
-    path,
-    temperature_bin_edges,
+    maps: Maps,
+    path: FilePath,
+    temperature_bin_edges: u.Quantity,
     *,
-    tolerance=12 * u.s,
-    prepare_options=None,
-    response_options=None,
-    workers=None,
-    scheduler=None,
-    on_step=None,
-    **options,
-):
+    tolerance: u.Quantity = 12 * u.s,
+    prepare_options: Mapping[str, Any] | None = None,
+    response_options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    on_step: Callable[[int, Step], object] | None = None,
+    **options: Any,
+) -> BatchReport:
     """
     Invert all time steps in a set of files, and write them to one Zarr store.
 
@@ -133,13 +141,13 @@ def batch_invert(
     A step is marked as done after its last value was written, so whatever ends a run, `sunpy_demreg.read` gives the
     steps that are whole. A file that cannot be read, and a step that cannot be done, do not stop the others.
     """
-    path = checked_path("path", path)
+    path = as_path("path", path)
     if path.suffix != ".zarr":
         raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
     if workers is not None and scheduler is not None:
         raise wrong(ValueError, "workers", "start a cluster and `scheduler` names one that runs: pass only one of them")
     if workers is not None:
-        workers = checked_whole("workers", workers, 1, _MAX_WORKERS, "of processes")
+        workers = as_integer("workers", workers, 1, _MAX_WORKERS, "of processes")
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler):
         rule = "must be the address of a scheduler, such as 'tcp://10.0.0.1:8786'"
         raise wrong(TypeError, "scheduler", f"{rule}, but is {a_kind(scheduler)}")
@@ -147,7 +155,7 @@ def batch_invert(
         raise wrong(
             TypeError, "on_step", f"must be a function of the number of steps and a step, but is {a_kind(on_step)}"
         )
-    prepare_options = checked_keywords("prepare_options", prepare_options, prepare)
+    prepare_options = as_keywords("prepare_options", prepare_options, prepare)
     own = sorted(_OF_EACH_STEP.intersection(response_options if isinstance(response_options, dict) else ()))
     if own:
         raise wrong(
@@ -156,10 +164,10 @@ def batch_invert(
             f"has {own[0]!r}, which follows from each step: leave it out; the data are corrected for the degradation",
         )
     from_aia = TemperatureResponse.from_aia
-    response_options = checked_keywords("response_options", response_options, from_aia, without=("degradation",))
+    response_options = as_keywords("response_options", response_options, from_aia, without=("degradation",))
     prepare_options = _corrected(prepare_options, response_options)
-    checked_keywords(None, options, invert, without=("uncertainty", "mask", "channels", "workers", "out"))
-    checked_bins(temperature_bin_edges)
+    as_keywords(None, options, invert, without=("uncertainty", "mask", "channels", "workers", "out"))
+    as_bin_edges(temperature_bin_edges)
     for module, extra in (("dask.array", "batch"), ("zarr", "batch")):
         imported(module, "`batch_invert`", extra)
     if workers is not None:
@@ -169,7 +177,7 @@ def batch_invert(
         _distributed("workers")
     client = None if scheduler is None else _client(scheduler)
     sets, left_over = series_sets(maps, tolerance)
-    times = Time([Time([image.map.date for image in each]).tai.mean().utc for each in sets])
+    times = Time([mean_date([image.map.date for image in each]) for each in sets])
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     table = prepare_options.get("correction_table")
     make = partial(

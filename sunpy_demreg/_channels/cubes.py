@@ -1,7 +1,5 @@
 """Convert any supported input to plain channel-first arrays: units are stripped here."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +8,7 @@ from array_api_compat import is_cupy_array
 import astropy.units as u
 from ndcube import NDCollection, NDCube, NDCubeSequence
 
+from sunpy_demreg._channels.read_maps import maps_or_names
 from sunpy_demreg._channels.stacks import in_time, meta_of, prepend_channels, stacked, standard_deviation, wavelength_of
 from sunpy_demreg._common.dask_arrays import as_array, is_lazy, is_masked, unmasked
 from sunpy_demreg._common.errors import ArgumentError, wrong
@@ -77,12 +76,11 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
 
 
 def _holds_maps(data):
-    from sunpy.map import GenericMap, MapSequence
-
-    if isinstance(data, str | Path | GenericMap | MapSequence):
-        return True
-    items = list(data.values()) if isinstance(data, Mapping) else data
-    return isinstance(items, list | tuple) and all(isinstance(i, str | Path | GenericMap) for i in items)
+    try:
+        maps_or_names(data)
+    except TypeError:
+        return False
+    return True
 
 
 def _from_cube(cube, unit, uncertainty, mask, channels):
@@ -154,7 +152,7 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
     if sigma.shape == () and values.shape:  # one for all
         sigma = np.full(values.shape, sigma, like=values)
     if mask is not None:
-        mask = _checked_mask(mask)
+        mask = _as_mask(mask)
         if mask.shape == () and values.shape:
             mask = (
                 np.full(values.shape, mask, like=values)
@@ -195,7 +193,7 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
     return ChannelData(values, sigma, mask, None, labels, wcs, prepend_channels(wcs, values.shape[0]), {})
 
 
-def _checked_mask(mask):
+def _as_mask(mask):
     try:
         mask = as_array(mask, "mask")
     except ValueError as err:  # of lists in lists of different lengths

@@ -14,9 +14,9 @@ from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
     "StatedCounts",
+    "as_exposure_times",
     "check_n_sample",
     "check_quality",
-    "checked_times",
     "default_n_sample",
     "has_date",
     "may_be_sums",
@@ -55,7 +55,7 @@ def has_date(smap):
     return any(is_time(each) for each in keywords) or any(each is not None for each in dates)
 
 
-def checked_times(exposure_times):
+def as_exposure_times(exposure_times):
     """In s, by channel."""
     if exposure_times is None:
         return {}

@@ -42,10 +42,10 @@ def point_spreads(images, psf):
         raise wrong(
             TypeError, "psf", f"must be 'aiapy', or a dict of an array for each channel, got a {type(psf).__name__}"
         )
-    return [_checked_function(image, functions) for image in images]
+    return [_as_function(image, functions) for image in images]
 
 
-def _checked_function(image, functions):
+def _as_function(image, functions):
     if not functions:
         if image.map.data.shape != _DETECTOR:
             raise wrong(

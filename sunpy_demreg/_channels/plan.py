@@ -7,14 +7,14 @@ import numpy as np
 import astropy.units as u
 from astropy.table import Table
 
-from sunpy_demreg._channels.aia_maps import check_one_grid, checked_images, common_dates
+from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
 from sunpy_demreg._channels.headers import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.level1 import point_spreads, repointed
-from sunpy_demreg._channels.uncertainty import ErrorModel, checked_floors, read_error_table
+from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import checked_flag, checked_number, checked_path, checked_whole
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
 from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["Preparation", "planned"]
@@ -71,23 +71,23 @@ def planned(
     -------
     Preparation
     """
-    saturation = _checked_saturation(saturation)
-    bin = checked_whole("bin", bin, 1, _MAX_SIDE, "of pixels")
+    saturation = _as_saturation(saturation)
+    bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
     if n_sample is not None:
-        n_sample = checked_whole("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
-    align, accept_flagged = checked_flag("align", align), checked_flag("accept_flagged", accept_flagged)
-    include_eve = checked_flag("include_eve", include_eve)
-    include_chianti = checked_flag("include_chianti", include_chianti)
-    correct_degradation = checked_flag("correct_degradation", correct_degradation)
-    degradation_corrected = checked_flag("degradation_corrected", degradation_corrected)
+        n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
+    align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
+    include_eve = as_bool("include_eve", include_eve)
+    include_chianti = as_bool("include_chianti", include_chianti)
+    correct_degradation = as_bool("correct_degradation", correct_degradation)
+    degradation_corrected = as_bool("degradation_corrected", degradation_corrected)
     if correction_table is not None and not isinstance(correction_table, Table):
-        path = checked_path("correction_table", correction_table, "a table or a file")
+        path = as_path("correction_table", correction_table, "a table or a file")
         if not path.is_file():
             raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
-    images = checked_images(maps, exposure_times, accept_flagged)
+    images = as_images(maps, exposure_times, accept_flagged)
     _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
     channels = [image.channel for image in images]
-    floors = checked_floors(relative_floor, channels)
+    floors = as_floors(relative_floor, channels)
     errors = ErrorModel(read_error_table(error_table), include_eve, include_chianti)
     dates = common_dates(images)
     if n_sample is None:
@@ -154,13 +154,13 @@ def planned(
     return Preparation([image.map for image in images], plan, per_channel, done)
 
 
-def _checked_saturation(saturation):
+def _as_saturation(saturation):
     """Return it as a plain number of DN."""
-    if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN):
+    if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
         saturation = saturation.to_value(u.DN)
     if isinstance(saturation, float) and saturation == np.inf:  # nothing is saturated
         return np.inf
-    return checked_number("saturation", saturation, above=0, of="of DN, such as 15000,")
+    return as_number("saturation", saturation, above=0, of="of DN, such as 15000,")
 
 
 def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):

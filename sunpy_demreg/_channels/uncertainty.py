@@ -10,11 +10,11 @@ import numpy as np
 import astropy.units as u
 from astropy.table import Table
 
-from sunpy_demreg._channels.aia_maps import CHANNELS
+from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind
 
-__all__ = ["ErrorModel", "checked_floors", "common_uncertainty", "read_error_table"]
+__all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table"]
 
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
 _COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # that the error depends on
@@ -34,7 +34,7 @@ def read_error_table(error_table):
         raise wrong(TypeError, "error_table", f"must be a table or a file, but is {a_kind(error_table)}")
     if "WAVELNTH" not in error_table.colnames:
         raise wrong(ValueError, "error_table", "must be an error table of SolarSoft, but has no column WAVELNTH")
-    for channel in CHANNELS:
+    for channel in AIA_CHANNELS:
         n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
         if n_rows != 1:
             raise wrong(ValueError, "error_table", f"must have one row for {channel} Å but has {n_rows}")
@@ -109,16 +109,13 @@ def common_uncertainty(cube, intensity=None):
             "which `sunpy_demreg.prepare` gives",
         )
     intensity = cube.data if intensity is None else intensity
-    axes_behind = np.ndim(intensity) - np.ndim(cube.meta[names[0]])
-    constant, fraction = (
-        np.asarray(each, dtype=float)
-        for each in (u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]])
-    )
-    constant, fraction = (each.reshape(each.shape + (1,) * axes_behind) for each in (constant, fraction))
+    parts = u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]]
+    parts = (np.asarray(part, dtype=float) for part in parts)
+    constant, fraction = (part.reshape(part.shape + (1,) * (np.ndim(intensity) - part.ndim)) for part in parts)
     return np.sqrt(constant**2 + (fraction * np.maximum(intensity, 0)) ** 2)
 
 
-def checked_floors(relative_floor, channels):
+def as_floors(relative_floor, channels):
     """Least relative error of each channel, of one for all or a dict by wavelength."""
     if not isinstance(relative_floor, Mapping):
         relative_floor = dict.fromkeys(channels, relative_floor)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ndcube import NDCube, NDMeta
 
-__all__ = ["Cube", "Meta", "checked_index"]
+__all__ = ["Cube", "Meta", "as_index"]
 
 
 class Cube(NDCube):
@@ -20,7 +20,7 @@ class Cube(NDCube):
     """
 
     def __getitem__(self, item):
-        item = checked_index(item, self.shape)
+        item = as_index(item, self.shape)
         return NDCube.__getitem__(self.__copy__(), item)  # whose metadata it takes away meanwhile
 
     def rebin(self, *args, **kwargs):
@@ -33,15 +33,18 @@ class Cube(NDCube):
 
     def __copy__(self):
         """One that shares the arrays, but neither the way back from the uncertainty nor that from the coordinates."""
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.uncertainty = self.uncertainty
-        for name in ("_extra_coords", "_global_coords"):
-            coords = getattr(self, name)
-            own = type(coords).__new__(type(coords))
-            own.__dict__.update({k: copy(v) if isinstance(v, list | dict) else v for k, v in coords.__dict__.items()})
-            setattr(other, name, own)
-        return other
+        return self.to_nddata(
+            nddata_type=type(self),
+            extra_coords=_copied(self.extra_coords),
+            global_coords=_copied(self.global_coords),
+        )
+
+
+def _copied(coords):
+    """The same coordinates, for another cube: each knows the cube that it belongs to."""
+    own = copy(coords)
+    own.__dict__.update({name: copy(value) for name, value in vars(coords).items() if isinstance(value, list | dict)})
+    return own
 
 
 class Meta(NDMeta):
@@ -56,7 +59,7 @@ class Meta(NDMeta):
         own = {"_axes": dict(self._axes), "_key_comments": dict(self._key_comments)}
         return _restored, (type(self), dict(self), self.__dict__ | own)
 
-    @NDMeta.data_shape.setter
+    @NDMeta.data_shape.setter  # type: ignore[attr-defined]  # mypy does not know setters of other classes
     def data_shape(self, shape):
         shape = np.array(shape, dtype=int)
         for key, axes in self.axes.items():
@@ -76,7 +79,7 @@ def _restored(kind, values, attributes):
     return meta
 
 
-def checked_index(item, shape, what="cube"):
+def as_index(item, shape, what="cube"):
     """
     An index of an array as one whole number, or one slice from start to stop, for each axis.
 
@@ -93,7 +96,7 @@ def checked_index(item, shape, what="cube"):
         raise IndexError(f"the {what} has {len(shape)} axes to slice, of shape {shape}, but got {len(parts)} indices")
     place = ellipses[0] if ellipses else len(parts)
     parts[place : place + 1] = [slice(None)] * (len(shape) - len(parts) + len(ellipses))
-    parts = tuple(_checked_part(*each, what) for each in zip(parts, shape, range(len(shape)), strict=True))
+    parts = tuple(_as_part(*each, what) for each in zip(parts, shape, range(len(shape)), strict=True))
     if not any(isinstance(part, slice) for part in parts):
         ranges = ", ".join(f"{part}:{part + 1}" for part in parts)
         raise IndexError(
@@ -103,7 +106,7 @@ def checked_index(item, shape, what="cube"):
     return parts
 
 
-def _checked_part(part, length, axis, what):
+def _as_part(part, length, axis, what):
     """One part of an index, of an axis of that length."""
     if isinstance(part, slice):
         try:

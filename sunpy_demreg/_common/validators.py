@@ -1,4 +1,8 @@
-"""What arguments may be: a few checks that all functions share, so that each rule has one wording."""
+"""
+The checks of arguments that all functions share, so that each rule has one wording.
+
+``check_x(name, value)`` raises or returns nothing; ``as_x(name, value)`` raises or returns the value to use.
+"""
 
 import inspect
 import math
@@ -14,27 +18,32 @@ from sunpy_demreg._common.errors import wrong
 
 __all__ = [
     "a_kind",
-    "checked_axes",
-    "checked_choice",
-    "checked_date",
-    "checked_flag",
-    "checked_keywords",
-    "checked_list",
-    "checked_number",
-    "checked_path",
-    "checked_quantity",
-    "checked_whole",
+    "as_bool",
+    "as_date",
+    "as_integer",
+    "as_keywords",
+    "as_number",
+    "as_path",
+    "check_axes",
+    "check_choice",
+    "check_list",
+    "check_quantity",
     "nearest",
 ]
 
 
 def a_kind(value):
     """A wrong value, or its type where it is long."""
-    text = repr(value) if value is None or isinstance(value, str | Real | complex) else ""
+    if isinstance(value, np.generic):
+        value = value.item()  # which is written as in the call: -3.0, not np.float64(-3.0)
+    if value is None or isinstance(value, str | Real | complex):
+        text = repr(value)
+    else:
+        text = str(value) if hasattr(value, "unit") and getattr(value, "shape", None) == () else ""
     return text if 0 < len(text) < 60 else f"of type {type(value).__name__}"
 
 
-def checked_number(name, value, *, above=None, least=None, below=None, most=None, of=""):
+def as_number(name, value, *, above=None, least=None, below=None, most=None, of=""):
     """
     A finite number in a range, as a float.
 
@@ -57,18 +66,18 @@ def checked_number(name, value, *, above=None, least=None, below=None, most=None
     is_good = math.isfinite(number)
     is_good = is_good and (above is None or number > above) and (least is None or number >= least)
     if not (is_good and (below is None or number < below) and (most is None or number <= most)):
-        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+        raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return number
 
 
-def checked_whole(name, value, least, most, of=""):
+def as_integer(name, value, least, most, of=""):
     """A whole number from `least` to `most`, as an int; 16.0 is one, too."""
     rule = " ".join(part for part in ("must be a whole number", of, f"from {least} to {most}") if part)
     number = _as_float(value)
     if number is None:
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     if not (least <= number <= most and number == int(number)):
-        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+        raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return int(number)
 
 
@@ -84,22 +93,21 @@ def _as_float(value):
         return math.inf
 
 
-def checked_flag(name, value):
+def as_bool(name, value):
     """True or False, as a bool; as scripts have them, also 1 and 0."""
     if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
         return bool(value)
     raise wrong(TypeError, name, f"must be True or False, but is {a_kind(value)}")
 
 
-def checked_choice(name, value, choices, more=""):
-    """One of some words (or None, if that is one of them)."""
+def check_choice(name, value, choices, more=""):
+    """Raise unless it is one of some words (or None, if that is one of them)."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         words = ", ".join(map(repr, choices))
         raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
-    return value
 
 
-def checked_keywords(name, given, function, *, without=()):
+def as_keywords(name, given, function, *, without=()):
     """
     Keywords for a function of ours, in a dict; None stands for none.
 
@@ -131,20 +139,20 @@ def nearest(word, words):
     return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
 
 
-def checked_list(name, value, of, *, kinds=(list, tuple)):
-    """A sequence that is not empty."""
+def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):
+    """Raise unless it is a sequence, which is not empty unless it may be."""
     if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
         raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
-    if len(value) == 0:
+    if len(value) == 0 and not may_be_empty:
         raise wrong(ValueError, name, f"must be a list {of}, but is empty")
-    return value
 
 
-def checked_quantity(name, value, unit, example, *, shape=None):
-    """A Quantity that converts to a unit, of numbers; in its own unit, and unchecked but for its shape."""
+def check_quantity(name, value, unit, example, *, shape=None):
+    """Raise unless it is a Quantity of real numbers that converts to the unit, and of the shape if one is given."""
     import astropy.units as u
 
-    rule = f"must be a Quantity in {u.Unit(unit)}, for instance `{example}`"
+    of = f" of the shape {shape}" if shape else ""
+    rule = f"must be a Quantity in {u.Unit(unit)}{of}, for instance `{example}`"
     if not isinstance(value, u.Quantity):
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     if not value.unit.is_equivalent(unit):
@@ -153,10 +161,9 @@ def checked_quantity(name, value, unit, example, *, shape=None):
         raise wrong(TypeError, name, f"{rule}, but holds numbers of the type {value.dtype}")
     if shape is not None and value.shape != shape:
         raise wrong(ValueError, name, f"{rule}, but has the shape {value.shape}")
-    return value
 
 
-def checked_path(name, value, of="a file name"):
+def as_path(name, value, of="a file name"):
     """A path, with ``~`` expanded; that of an existing file or not."""
     if not isinstance(value, str | PathLike) or not str(value):
         raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
@@ -168,7 +175,7 @@ def checked_path(name, value, of="a file name"):
         raise wrong(ValueError, name, f"{str(value)!r} cannot be expanded: {err}") from err
 
 
-def checked_date(name, value):
+def as_date(name, value):
     """One date, as a Time, of whatever sunpy takes for one."""
     from erfa import ErfaWarning
 
@@ -186,13 +193,12 @@ def checked_date(name, value):
     return date
 
 
-def checked_axes(name, value, kind="Axes"):
-    """Axes or a figure of matplotlib, or None."""
+def check_axes(name, value, kind="Axes"):
+    """Raise unless it is Axes or a figure of matplotlib, or None."""
     if value is None:
-        return None
+        return
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
     if not isinstance(value, {"Axes": Axes, "Figure": FigureBase}[kind]):
         raise wrong(TypeError, name, f"must be {kind} of matplotlib, or left out for new ones, but is {a_kind(value)}")
-    return value

@@ -25,7 +25,7 @@ from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
-from sunpy_demreg.response._bins import bin_centers
+from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = [
     "JSON",
@@ -139,7 +139,7 @@ def create(path, result, times=None, **attributes):
             compressors=compressors,
             attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},
         )
-    tables = {"temperature": bin_centers(edges), "temperature_edge": edges, "channel": coordinate}
+    tables = {"temperature": TemperatureBins(edges).centers, "temperature_edge": edges, "channel": coordinate}
     for name, values in tables.items():
         table = group.create_array(
             name, data=values.value, dimension_names=(name,), compressors=PLAIN, config=_WRITABLE
@@ -205,9 +205,9 @@ def write_store(result, path):
     """Write a result to a store with the name of an empty folder."""
     import dask
 
-    from sunpy_demreg._files.parts import check_is_result
+    from sunpy_demreg._files.parts import check_is_whole
 
-    check_is_result(result)
+    check_is_whole(result)
     stored = store(create(path, result), result)
     # Of Dask's threads those that are not done would go on writing after an error, where all has been removed.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())

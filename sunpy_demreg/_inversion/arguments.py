@@ -9,25 +9,27 @@ from sunpy_demreg._common.dask_arrays import as_array
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import (
     a_kind,
-    checked_choice,
-    checked_number,
-    checked_quantity,
-    checked_whole,
+    as_integer,
+    as_number,
+    check_choice,
+    check_quantity,
     nearest,
 )
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
 from sunpy_demreg.response import TemperatureResponse
+from sunpy_demreg.response._bins import are_inside
 
 __all__ = [
     "RESULTS",
+    "as_bin_edges",
+    "as_dtype",
+    "as_edges_within",
+    "as_options",
+    "as_usable_weight",
+    "as_weight",
+    "check_engine",
     "check_matrices",
-    "checked_bins",
-    "checked_edges",
-    "checked_engine",
-    "checked_numbers",
-    "checked_options",
-    "checked_weight",
 ]
 
 #: What ``outputs`` may name, besides the status that always comes.
@@ -38,7 +40,7 @@ _MAX_WORKERS = 10000
 _MAX_REFINEMENTS = 5  # each one is compiled, and none changes much after the second
 
 
-def checked_options(
+def as_options(
     method,
     parameter_choice,
     positivity,
@@ -52,17 +54,17 @@ def checked_options(
     ranges,
 ):
     """The `Options` of the numerics, but for what the shape of the data decides."""
-    checked_choice("method", method, ("demreg", "l2"))
-    checked_choice("parameter_choice", parameter_choice, ("discrepancy", "grid", "gcv"))
-    checked_choice("positivity", positivity, ("relax", "constrain", None))
+    check_choice("method", method, ("demreg", "l2"))
+    check_choice("parameter_choice", parameter_choice, ("discrepancy", "grid", "gcv"))
+    check_choice("positivity", positivity, ("relax", "constrain", None))
     is_array = not isinstance(weighting, str)
     if weighting is None or not is_array:
-        checked_choice("weighting", weighting, ("self", "em_loci"), ", or an array of positive numbers")
-    chi_squared_target = checked_number("chi_squared_target", chi_squared_target, above=0)
-    target_growth = checked_number("target_growth", target_growth, above=1)
-    max_iterations = checked_whole("max_iterations", max_iterations, 1, 1000)
-    n_samples = checked_whole("n_samples", n_samples, 2, 10000)
-    n_refinements = checked_whole("n_refinements", n_refinements, 0, _MAX_REFINEMENTS)
+        check_choice("weighting", weighting, ("self", "em_loci"), ", or an array of positive numbers")
+    chi_squared_target = as_number("chi_squared_target", chi_squared_target, above=0)
+    target_growth = as_number("target_growth", target_growth, above=1)
+    max_iterations = as_integer("max_iterations", max_iterations, 1, 1000)
+    n_samples = as_integer("n_samples", n_samples, 2, 10000)
+    n_refinements = as_integer("n_refinements", n_refinements, 0, _MAX_REFINEMENTS)
     if positivity == "constrain" and parameter_choice == "grid":
         raise wrong(
             ValueError,
@@ -90,11 +92,11 @@ def checked_options(
         n_samples,
         weighting="uniform" if method == "l2" else "given" if is_array else weighting,
         n_refinements=n_refinements,
-        outputs=_checked_outputs(outputs, ranges),
+        outputs=_as_outputs(outputs, ranges),
     )
 
 
-def _checked_outputs(outputs, ranges):
+def _as_outputs(outputs, ranges):
     if outputs is None:
         outputs = (*STANDARD_OUTPUTS, "intensity", *(() if ranges is None else ("emission_measure",)))
     else:
@@ -118,11 +120,15 @@ def _checked_outputs(outputs, ranges):
     return (*(name for name in RESULTS if name in outputs), *more)
 
 
-def checked_engine(backend, workers, dtype, outputs):
-    """The dtype by its name."""
-    checked_choice("backend", backend, (*execute.BACKENDS, None))
+def check_engine(backend, workers):
+    """Raise unless there is such an engine, and the number of threads is reasonable."""
+    check_choice("backend", backend, (*execute.BACKENDS, None))
     if workers is not None:
-        checked_whole("workers", workers, 1, _MAX_WORKERS, "of threads")
+        as_integer("workers", workers, 1, _MAX_WORKERS, "of threads")
+
+
+def as_dtype(dtype, outputs):
+    """Its name, one that can hold the outputs."""
     try:
         name = None if dtype is None else np.dtype(dtype).name
     except (TypeError, ValueError, SyntaxError):  # of what NumPy takes for a description of fields
@@ -148,7 +154,7 @@ def check_matrices(outputs, n_bins, pixel_shape):
         )
 
 
-def checked_weight(weighting, n_bins, pixel_shape):
+def as_weight(weighting, n_bins, pixel_shape):
     """An array of the caller's as (m,) or (m, ...) floats; None for the name of a rule."""
     if isinstance(weighting, str):
         return None
@@ -168,7 +174,7 @@ def checked_weight(weighting, n_bins, pixel_shape):
     return weight.get() if is_cupy_array(weight) else np.asarray(weight)
 
 
-def checked_numbers(weight, status):
+def as_usable_weight(weight, status):
     """The weight, if its numbers may be used wherever the status is zero."""
     if weight is None:
         return None
@@ -186,10 +192,10 @@ def checked_numbers(weight, status):
     return weight
 
 
-def checked_bins(edges):
+def as_bin_edges(edges):
     """Edges in kelvin, whatever the response."""
     name = "temperature_bin_edges"
-    checked_quantity(name, edges, u.K, "10 ** np.arange(5.575, 7.43, 0.05) * u.K")
+    check_quantity(name, edges, u.K, "10 ** np.arange(5.575, 7.43, 0.05) * u.K")
     edges = edges.to(u.K).astype(float)
     if edges.ndim != 1 or edges.size < 4:
         raise wrong(
@@ -203,7 +209,7 @@ def checked_bins(edges):
     return edges
 
 
-def checked_edges(edges, response):
+def as_edges_within(edges, response):
     """Edges in kelvin, inside the response."""
     if not isinstance(response, TemperatureResponse):
         raise wrong(
@@ -212,10 +218,9 @@ def checked_edges(edges, response):
             f"must be a TemperatureResponse, but is {a_kind(response)}: make it with "
             "`TemperatureResponse.from_aia(cube)`, and pass it after the data",
         )
-    edges = checked_bins(edges)
+    edges = as_bin_edges(edges)
     low, high = response.temperature[0], response.temperature[-1]
-    # Powers of ten are rounded differently in different places: an edge on the table's end is inside it.
-    if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
+    if not are_inside(edges, low, high):
         hint = " (are they log10 of the temperature? then pass `10**edges * u.K`)" if edges[-1] < 10 * u.K else ""
         raise wrong(
             ValueError,

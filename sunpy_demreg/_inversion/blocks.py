@@ -14,7 +14,7 @@ from sunpy_demreg._common.hardware import available_cores, check_same_device
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.locks import lock_over_forks
 from sunpy_demreg._engines.base.solution import Solution
-from sunpy_demreg._inversion.arguments import checked_numbers, checked_weight
+from sunpy_demreg._inversion.arguments import as_usable_weight, as_weight
 from sunpy_demreg._inversion.reuse import memory_of
 
 __all__ = ["solve_lazily", "solve_now"]
@@ -62,7 +62,7 @@ def solve_now(
             "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
             "result to a file",
         )
-    weight = checked_weight(weighting, dlogt.size, pixel_shape)
+    weight = as_weight(weighting, dlogt.size, pixel_shape)
     if weight is not None and weight.ndim > 1:
         check_same_device(data=pixels.intensity, weighting=weight)
     status = execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
@@ -74,7 +74,7 @@ def solve_now(
         dlogt,
         logt,
         options,
-        weight=checked_numbers(weight, status),
+        weight=as_usable_weight(weight, status),
         functional=functional,
         dtype=dtype,
         backend=backend,
@@ -92,7 +92,7 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
     A block is solved on one thread, whichever the scheduler gives it, once for all outputs.
     """
     pixel_shape = pixels.intensity.shape[1:]
-    weight = checked_weight(weighting, dlogt.size, pixel_shape)
+    weight = as_weight(weighting, dlogt.size, pixel_shape)
     of_pixels = weight if weight is not None and weight.ndim > 1 else None
     share = memory_limit // (workers or available_cores())  # of a thread
     n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype)
@@ -115,7 +115,7 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
 
 def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, weight, workers, more):
     status = execute.classify(intensity, uncertainty, mask, saturated)
-    weight = checked_numbers(weight if of_pixels is None else of_pixels, status)
+    weight = as_usable_weight(weight if of_pixels is None else of_pixels, status)
     with _turn(workers) if workers else nullcontext():
         return execute.run(intensity, uncertainty, status, *problem, weight=weight, workers=1, **more)
 

@@ -1,15 +1,23 @@
 """The array function of the Python DEMREG, on the solver of this package: for scripts that call it by its name."""
 
+from __future__ import annotations
+
 import warnings
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sunpy_demreg._common.errors import ArgumentError, wrong
-from sunpy_demreg._common.validators import checked_choice, checked_flag, checked_number, checked_whole
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, check_choice
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._engines.base.status import Status
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from sunpy_demreg._common.typing import Backend
 
 __all__ = ["dn2dem_pos"]
 
@@ -18,28 +26,28 @@ _FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 
 def dn2dem_pos(
-    dn_in,
-    edn_in,
-    tresp,
-    tresp_logt,
-    temps,
-    reg_tweak=1.0,
-    max_iter=10,
-    gloci=0,
-    rgt_fact=1.5,
-    dem_norm0=None,
-    nmu=40,
-    warn=False,
-    emd_int=False,
-    emd_ret=False,
-    l_emd=False,
-    non_pos=False,
-    rscl=False,
+    dn_in: npt.ArrayLike,
+    edn_in: npt.ArrayLike,
+    tresp: npt.ArrayLike,
+    tresp_logt: npt.ArrayLike,
+    temps: npt.ArrayLike,
+    reg_tweak: float = 1.0,
+    max_iter: int = 10,
+    gloci: int | npt.ArrayLike = 0,
+    rgt_fact: float = 1.5,
+    dem_norm0: npt.ArrayLike | None = None,
+    nmu: int = 40,
+    warn: bool = False,
+    emd_int: bool = False,
+    emd_ret: bool = False,
+    l_emd: bool = False,
+    non_pos: bool = False,
+    rscl: bool = False,
     *,
-    backend="cpu",
-    workers=None,
-    progress=False,
-):
+    backend: Backend = "cpu",
+    workers: int | None = None,
+    progress: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | float, np.ndarray]:
     r"""
     Differential emission measures of arrays, with the arguments and the answer of the Python DEMREG.
 
@@ -139,23 +147,23 @@ def dn2dem_pos(
       faint AIA pixels none differs by that; where the response is larger by 1e8, 77 do.
     * More than four axes are as good as fewer; ``warn`` is not set by itself for one pixel.
     """
-    warn, progress = checked_flag("warn", warn), checked_flag("progress", progress)
-    emd_int, emd_ret = checked_flag("emd_int", emd_int), checked_flag("emd_ret", emd_ret)
-    l_emd, non_pos, rscl = checked_flag("l_emd", l_emd), checked_flag("non_pos", non_pos), checked_flag("rscl", rscl)
-    dn, edn = _checked_counts(dn_in, edn_in)
+    warn, progress = as_bool("warn", warn), as_bool("progress", progress)
+    emd_int, emd_ret = as_bool("emd_int", emd_int), as_bool("emd_ret", emd_ret)
+    l_emd, non_pos, rscl = as_bool("l_emd", l_emd), as_bool("non_pos", non_pos), as_bool("rscl", rscl)
+    dn, edn = _as_counts(dn_in, edn_in)
     pixel_shape, n_channels = dn.shape[:-1], dn.shape[-1]
     tables = [_floats(*of) for of in (("temps", temps), ("tresp", tresp), ("tresp_logt", tresp_logt))]
     _check_order(dn, tables[1])
     tables = [(table.shape, table.tobytes()) for table in tables]
     dlogt, logt, emission_per_dem, response = _tabulated(n_channels, *tables)
-    max_iter, loci = 1 if non_pos else max_iter, _checked_loci(gloci, n_channels)
-    options = _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, l_emd or emd_int, dn.ndim == 1)
+    max_iter, loci = 1 if non_pos else max_iter, _as_loci(gloci, n_channels)
+    options = _as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, l_emd or emd_int, dn.ndim == 1)
     _check_engine(backend, workers)
 
     # Pixels last, as the numerics have them.
     dn, edn = dn.reshape(-1, n_channels).T, edn.reshape(-1, n_channels).T
     is_bad = ~np.all((dn >= 0) & (dn < np.inf) & (edn > 0) & (edn < np.inf), axis=0)
-    weight, has_weight = _checked_weight(dem_norm0, dlogt.size, pixel_shape, is_bad)
+    weight, has_weight = _as_weight(dem_norm0, dlogt.size, pixel_shape, is_bad)
     if options.loci:  # the loci of no counts at all weigh nothing
         is_bad |= ~has_weight & ~np.any(dn[list(options.loci)], axis=0)
 
@@ -226,7 +234,7 @@ def _rescale(dn, edn, dem, edem, dn_reg, is_solved):
         return np.where(is_solved, sum(((dn - dn_reg) / edn) ** 2) / len(dn), 0.0)
 
 
-def _checked_counts(dn_in, edn_in):
+def _as_counts(dn_in, edn_in):
     dn, edn = _floats("dn_in", dn_in), _floats("edn_in", edn_in)
     if dn.ndim == 0 or dn.shape[-1] == 0:
         raise wrong(ValueError, "dn_in", f"must have the channels along its last axis, but has the shape {dn.shape}")
@@ -252,7 +260,7 @@ def _check_order(dn, tresp):
 def _tabulated(n_channels, *tables):
     """Of the bins: width, center, emission measure per DEM, response. Made once for who calls pixel by pixel."""
     temps, tresp, tresp_logt = (np.frombuffer(buffer).reshape(shape) for shape, buffer in tables)
-    log_edges = _checked_log_edges(temps)
+    log_edges = _as_log_edges(temps)
     dlogt, logt = np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1])
     tabulated = dlogt, logt, 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
     for array in tabulated:
@@ -260,7 +268,7 @@ def _tabulated(n_channels, *tables):
     return tabulated
 
 
-def _checked_log_edges(temps):
+def _as_log_edges(temps):
     if temps.ndim != 1 or temps.size < 4:
         raise wrong(
             ValueError, "temps", f"must be four edges or more of at least three bins, but has the shape {temps.shape}"
@@ -307,13 +315,13 @@ def _response_at(logt, tresp, tresp_logt, n_channels):
     return np.array([10 ** np.interp(logt, tresp_logt, np.log10(column)) for column in tresp.T])
 
 
-def _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_single):
-    nmu = checked_whole("nmu", nmu, 0, 10**6)
+def _as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_single):
+    nmu = as_integer("nmu", nmu, 0, 10**6)
     return Options(
         parameter_choice="grid",
-        chi_squared_target=checked_number("reg_tweak", reg_tweak, least=0),
-        target_growth=checked_number("rgt_fact", rgt_fact, least=0),
-        max_iterations=checked_whole("max_iter", max_iter, 1, 1000),
+        chi_squared_target=as_number("reg_tweak", reg_tweak, least=0),
+        target_growth=as_number("rgt_fact", rgt_fact, least=0),
+        max_iterations=as_integer("max_iter", max_iter, 1, 1000),
         n_samples=nmu if nmu > 40 else 500 if is_single else 42,
         weighting="em_loci" if loci else "self",
         loci=loci,
@@ -321,7 +329,7 @@ def _checked_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_si
     )
 
 
-def _checked_loci(gloci, n_channels):
+def _as_loci(gloci, n_channels):
     """The channels whose EM loci make the weight; none for the weight of a first solution."""
     if isinstance(gloci, int) and gloci == 0:
         return ()
@@ -333,7 +341,7 @@ def _checked_loci(gloci, n_channels):
     return tuple(np.flatnonzero(np.broadcast_to(mask, n_channels)).tolist())
 
 
-def _checked_weight(dem_norm0, n_bins, pixel_shape, is_bad):
+def _as_weight(dem_norm0, n_bins, pixel_shape, is_bad):
     """The weight, (nt,) or (nt, N), and the pixels that have one which says anything."""
     none = np.zeros(is_bad.shape, dtype=bool)
     if dem_norm0 is None:
@@ -364,9 +372,9 @@ def _checked_weight(dem_norm0, n_bins, pixel_shape, is_bad):
 
 
 def _check_engine(backend, workers):
-    checked_choice("backend", backend, execute.BACKENDS)
+    check_choice("backend", backend, execute.BACKENDS)
     if workers is not None:
-        checked_whole("workers", workers, 1, 10000, "of threads")
+        as_integer("workers", workers, 1, 10000, "of threads")
 
 
 def _floats(name, value):

@@ -1,5 +1,9 @@
 """The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 from array_api_compat import is_cupy_array
 
@@ -8,45 +12,55 @@ import astropy.units as u
 from sunpy_demreg._channels.cubes import as_channel_data
 from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import checked_flag
+from sunpy_demreg._common.validators import as_bool
 from sunpy_demreg._common.warnings import UnsolvedWarning, warn
 from sunpy_demreg._engines.base.status import Status, status_counts
 from sunpy_demreg._inversion import blocks
-from sunpy_demreg._inversion.arguments import check_matrices, checked_edges, checked_engine, checked_options
-from sunpy_demreg._inversion.memory import checked_limit
+from sunpy_demreg._inversion.arguments import as_dtype, as_edges_within, as_options, check_engine, check_matrices
+from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
-from sunpy_demreg.response._bins import em_functional, response_matrix
+from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from ndcube import NDCollection, NDCube, NDCubeSequence
+
+    from sunpy_demreg._common.typing import Backend, Maps
+    from sunpy_demreg.response import TemperatureResponse
 
 __all__ = ["invert"]
 
 
 def invert(
-    data,
-    response,
-    temperature_bin_edges,
+    data: NDCube | NDCollection | NDCubeSequence | u.Quantity | Maps,
+    response: TemperatureResponse,
+    temperature_bin_edges: u.Quantity,
     *,
-    uncertainty=None,
-    mask=None,
-    channels=None,
-    method="demreg",
-    parameter_choice="discrepancy",
-    positivity="relax",
-    weighting="self",
-    n_refinements=0,
-    chi_squared_target=1.0,
-    target_growth=1.5,
-    max_iterations=10,
-    n_samples=42,
-    outputs=None,
-    emission_measure_ranges=None,
-    dtype="float64",
-    backend=None,
-    workers=None,
-    memory_limit=None,
-    progress=False,
-    out=None,
-):
+    uncertainty: u.Quantity | None = None,
+    mask: npt.ArrayLike | None = None,
+    channels: Sequence[str] | None = None,
+    method: Literal["demreg", "l2"] = "demreg",
+    parameter_choice: Literal["discrepancy", "grid", "gcv"] = "discrepancy",
+    positivity: Literal["relax", "constrain"] | None = "relax",
+    weighting: Literal["self", "em_loci"] | npt.ArrayLike = "self",
+    n_refinements: int = 0,
+    chi_squared_target: float = 1.0,
+    target_growth: float = 1.5,
+    max_iterations: int = 10,
+    n_samples: int = 42,
+    outputs: Sequence[str] | None = None,
+    emission_measure_ranges: u.Quantity | None = None,
+    dtype: npt.DTypeLike = "float64",
+    backend: Backend | None = None,
+    workers: int | None = None,
+    memory_limit: int | u.Quantity | None = None,
+    progress: bool = False,
+    out: NDCollection | None = None,
+) -> NDCollection:
     r"""
     Differential emission measures by regularized inversion, with errors, for every pixel.
 
@@ -199,7 +213,7 @@ def invert(
     plasma beyond log T = 7: in the quiet Sun the hottest bins show what the method leaves there, not plasma.
     The response is taken at the centers of the bins: bins much wider than 0.1 in log T fit badly.
     """
-    options = checked_options(
+    options = as_options(
         method,
         parameter_choice,
         positivity,
@@ -212,9 +226,10 @@ def invert(
         outputs,
         emission_measure_ranges,
     )
-    dtype = checked_engine(backend, workers, dtype, options.outputs)
-    progress, memory_limit = checked_flag("progress", progress), checked_limit(memory_limit)
-    edges = checked_edges(temperature_bin_edges, response)
+    check_engine(backend, workers)
+    dtype = as_dtype(dtype, options.outputs)
+    progress, memory_limit = as_bool("progress", progress), as_memory_limit(memory_limit)
+    edges = as_edges_within(temperature_bin_edges, response)
     # The intensity that a DEM of 1 cm-5 K-1 over 1 K predicts has the unit of the response less cm5.
     unit = response.response.unit / u.cm**5
     pixels = as_channel_data(data, unit, uncertainty=uncertainty, mask=mask, channels=channels)
@@ -232,7 +247,8 @@ def invert(
         raise wrong(
             ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
         )
-    K, log_edges, emission_per_dem = response_matrix(response, edges)
+    temperature_bins = TemperatureBins(edges)
+    K, log_edges = temperature_bins.response_matrix(response), temperature_bins.log_edges
     dlogt = np.diff(log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
@@ -244,7 +260,7 @@ def invert(
         0.5 * (log_edges[1:] + log_edges[:-1]),
         options._replace(loci=tuple(range(n_channels))),
         weighting=weighting,
-        functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
+        functional=temperature_bins.em_functional(emission_measure_ranges),
         dtype=dtype,
         backend=backend,
         workers=workers,

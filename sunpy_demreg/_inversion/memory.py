@@ -7,9 +7,9 @@ import psutil
 
 import astropy.units as u
 
-from sunpy_demreg._common.validators import checked_number
+from sunpy_demreg._common.validators import as_number
 
-__all__ = ["available_memory", "checked_limit"]
+__all__ = ["as_memory_limit", "available_memory"]
 
 _FRACTION = 0.8  # of what is available: the rest is for the caller, and for what no estimate sees
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -57,10 +57,10 @@ def _left_in(group, limit, usage, cache):
         return None
 
 
-def checked_limit(memory_limit):
+def as_memory_limit(memory_limit):
     """The argument of `sunpy_demreg.invert` in bytes."""
     if memory_limit is None:
         return int(_FRACTION * available_memory())
     if isinstance(memory_limit, u.Quantity) and memory_limit.unit.is_equivalent(u.byte) and memory_limit.isscalar:
         memory_limit = memory_limit.to_value(u.byte)
-    return int(checked_number("memory_limit", memory_limit, above=0, of="of bytes (or a Quantity: `4 * u.Gbyte`)"))
+    return int(as_number("memory_limit", memory_limit, above=0, of="of bytes (or a Quantity: `4 * u.Gbyte`)"))

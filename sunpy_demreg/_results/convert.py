@@ -1,24 +1,34 @@
 """Cubes as what other packages work with: sunpy maps and xarray datasets."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 import astropy.units as u
 from astropy.coordinates import Longitude
-from astropy.time import Time
 from ndcube import NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.dask_arrays import computed, is_lazy
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
-from sunpy_demreg._results.checks import bin_edges, check_result
+from sunpy_demreg._results.checks import bins_of, check_result
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+    from ndcube import NDCollection
+    from sunpy.map import GenericMap
 
 __all__ = ["to_map", "to_xarray"]
 
 
-def to_map(cube):
+def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     """
     Make a sunpy map of an image, or of each plane of a cube.
 
@@ -90,7 +100,7 @@ def to_map(cube):
     header["bunit"] = unit_name(cube.unit)
     observation = meta.get("observation", {})
     if "date" in observation and "DATE-OBS" not in header:
-        header["date-obs"] = Time(observation["date"]).tai.mean().utc.isot
+        header["date-obs"] = mean_date(observation["date"]).isot
     header["creator"] = "sunpy_demreg"
     new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):
@@ -108,7 +118,7 @@ def _computed(cube):
     return Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
 
 
-def to_xarray(result):
+def to_xarray(result: NDCollection) -> Dataset:
     """
     Make an xarray dataset of a result.
 
@@ -144,8 +154,8 @@ def to_xarray(result):
         "covariance": ("temperature", "temperature_of_plasma"),
         "resolution_matrix": ("temperature", "temperature_of_plasma"),
     }
-    edges = bin_edges(result)
-    centers = np.sqrt(edges[1:] * edges[:-1])
+    bins = bins_of(result)
+    edges, centers = bins.edges.value, bins.centers.value
     variables = {}
     for key, cube in result.items():
         axes = (*first_axes.get(key, ("temperature",) * (cube.data.ndim - status.data.ndim)), *pixel_axes)

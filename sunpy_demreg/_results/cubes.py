@@ -8,12 +8,13 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
-from sunpy_demreg._common.cube import Cube, checked_index
+from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
+from sunpy_demreg._common.cube import Cube, as_index
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status, status_counts
-from sunpy_demreg.response._bins import bin_centers
+from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = []
 
@@ -31,7 +32,7 @@ class _Result(NDCollection):
         names = item if isinstance(item, list | tuple) else [item]
         if names and all(isinstance(name, str) for name in names):
             return super().__getitem__(item)
-        sliced = super().__getitem__(checked_index(item, self._pixel_shape, "result"))
+        sliced = super().__getitem__(as_index(item, self._pixel_shape, "result"))
         if "status" in self and is_lazy(self["status"].data):
             # Made again, so that files need not hold them: see `unwrap_result`.
             changed = unwrap_result(self)[1]
@@ -131,9 +132,8 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     `ndcube.NDCollection`
     """
     unsolved = _unsolved(solution.status)
-    centers = bin_centers(edges)
+    centers = TemperatureBins(edges).centers
     temperature_wcs = prepend_axis(wcs, centers, "temperature", "phys.temperature")
-    dem_unit = u.cm**-5 / u.K
 
     def range_wcs():
         return prepend_axis(wcs, np.arange(1, len(solution.emission_measure) + 1) * u.one, "range", "custom:range")
@@ -145,13 +145,13 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     one = u.dimensionless_unscaled
     cubes = {}
     for key, unit, make_wcs in (
-        ("dem", dem_unit, lambda: temperature_wcs),
+        ("dem", DEM_UNIT, lambda: temperature_wcs),
         ("temperature_resolution", u.dex, lambda: temperature_wcs),
         ("chi_squared", one, lambda: wcs),
         ("predicted_intensity", intensity_unit, lambda: channel_wcs),
         ("regularization_parameter", one, lambda: wcs),
-        ("emission_measure", u.cm**-5, range_wcs),
-        ("covariance", dem_unit**2, matrix_wcs),
+        ("emission_measure", EM_UNIT, range_wcs),
+        ("covariance", DEM_UNIT**2, matrix_wcs),
         ("resolution_matrix", one, matrix_wcs),
     ):
         array = getattr(solution, key)

@@ -10,17 +10,14 @@ of a slice, of a block and of the whole are the same to the last bit.
 import numpy as np
 from array_api_compat import is_cupy_array
 
-import astropy.units as u
-
 from sunpy_demreg._common.dask_arrays import apply_to_pixels, as_blocks, as_lazy, computed, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
-from sunpy_demreg._results.checks import check_result
+from sunpy_demreg._results.checks import bins_of, check_result
 from sunpy_demreg.response import TemperatureResponse
-from sunpy_demreg.response._bins import response_matrix
 
 __all__ = ["errors_of", "response_of", "solve_again"]
 
@@ -67,7 +64,7 @@ def solve_again(result, outputs, functional=None, pixel=None):
     arrays = result["status"].data[here[1:]], cube.data[here], cube.uncertainty.array[here]
     if pixel is not None:
         arrays = computed(*arrays)
-    K, log_edges, _ = response_matrix(response_of(result), meta["temperature_bin_edges"].to(u.K))
+    K, log_edges = bins_of(result).response_matrix(response_of(result)), bins_of(result).log_edges
     options = Options(
         **{name: meta[name] for name in Options._fields if name in meta},
         loci=tuple(range(len(K))),

@@ -1,16 +1,25 @@
 """What a single pixel of a result can tell: its EM loci, covariance and resolution."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 
+from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
 from sunpy_demreg._common.dask_arrays import computed
-from sunpy_demreg._results.checks import check_result, checked_pixel
+from sunpy_demreg._results.checks import as_pixel, bins_of, check_result
 from sunpy_demreg._results.errors import response_of, solve_again
-from sunpy_demreg.response._bins import response_matrix
+
+if TYPE_CHECKING:
+    from ndcube import NDCollection
+
+    from sunpy_demreg._common.typing import Pixel
 
 __all__ = ["covariance", "em_loci", "resolution_matrix"]
 
 
-def em_loci(result, pixel):
+def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
     EM loci of a pixel: what an isothermal plasma must have to explain one channel alone.
 
@@ -38,13 +47,13 @@ def em_loci(result, pixel):
         If it lies outside.
     """
     check_result(result, "intensity", "status")
-    here = (slice(None), *checked_pixel(result, pixel))
+    here = (slice(None), *as_pixel(result, pixel))
     [intensity] = computed(result["intensity"].data[here])
-    K, _, emission_per_dem = response_matrix(response_of(result), result.meta["temperature_bin_edges"].to(u.K))
-    return intensity[:, None] / K * emission_per_dem * u.cm**-5
+    bins = bins_of(result)
+    return intensity[:, None] / bins.response_matrix(response_of(result)) * bins.emission_per_dem * EM_UNIT
 
 
-def covariance(result, pixel):
+def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
     Covariance of the noise in the DEM of a pixel.
 
@@ -70,10 +79,10 @@ def covariance(result, pixel):
     --------
     sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
     """
-    return _matrix(result, pixel, "covariance") * (u.cm**-5 / u.K) ** 2
+    return _matrix(result, pixel, "covariance") * DEM_UNIT**2
 
 
-def resolution_matrix(result, pixel):
+def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
     Resolution matrix of a pixel: what the inversion makes of plasma in each temperature bin.
 
@@ -105,6 +114,6 @@ def resolution_matrix(result, pixel):
 
 def _matrix(result, pixel, output):
     check_result(result, "intensity", "status")
-    pixel = checked_pixel(result, pixel)
+    pixel = as_pixel(result, pixel)
     solution = solve_again(result, (output,), pixel=pixel)
     return getattr(solution, output).reshape(2 * getattr(solution, output).shape[:1])

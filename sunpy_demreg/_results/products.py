@@ -1,6 +1,9 @@
 """Maps made of a result: emission measures, temperatures, energies, and what other instruments would see."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,16 +16,19 @@ from sunpy_demreg._common.dask_arrays import apply_to_pixels
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.wcs import prepend_axis
-from sunpy_demreg._results.checks import bin_edges, check_result, range_functional
+from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
 from sunpy_demreg._results.cubes import _mask, _unsolved
 from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
-from sunpy_demreg.response._bins import response_matrix
+from sunpy_demreg.response._bins import TemperatureBins, are_inside
+
+if TYPE_CHECKING:
+    from ndcube import NDCollection, NDCube
 
 __all__ = ["emission_measure", "mean_temperature", "synthesize", "thermal_energy_density"]
 
 
-def emission_measure(result, temperature_range=None):
+def emission_measure(result: NDCollection, temperature_range: u.Quantity | None = None) -> NDCube:
     r"""
     Emission measure between two temperatures, with its error.
 
@@ -64,7 +70,7 @@ def emission_measure(result, temperature_range=None):
     return _cube(result, value, error, u.cm**-5, f"emission measure{_words(result, temperature_range)}")
 
 
-def mean_temperature(result, temperature_range=None):
+def mean_temperature(result: NDCollection, temperature_range: u.Quantity | None = None) -> NDCube:
     r"""
     Mean temperature, weighted by the emission measure, with its error.
 
@@ -103,7 +109,9 @@ def mean_temperature(result, temperature_range=None):
     return _cube(result, value, error, u.K, content, ~(moments[1] > 0))
 
 
-def thermal_energy_density(result, depth, temperature_range=None):
+def thermal_energy_density(
+    result: NDCollection, depth: u.Quantity, temperature_range: u.Quantity | None = None
+) -> NDCube:
     r"""
     Thermal energy density of plasma that fills a given depth, with its error.
 
@@ -157,7 +165,7 @@ def thermal_energy_density(result, depth, temperature_range=None):
     return _cube(result, value, error, u.erg / u.cm**3, content, ~(moments[1] > 0))
 
 
-def synthesize(result, response):
+def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     r"""
     Intensities that other channels, of any instrument, would see of the plasma of a result.
 
@@ -190,16 +198,16 @@ def synthesize(result, response):
     check_result(result, "dem", "intensity")
     if not isinstance(response, TemperatureResponse):
         raise wrong(TypeError, "response", f"must be a TemperatureResponse, but is a {type(response).__name__}")
-    edges = bin_edges(result) * u.K
-    low, high = response.temperature[[0, -1]]
-    if edges[0] < low * (1 - 1e-9) or edges[-1] > high * (1 + 1e-9):
+    bins = bins_of(result)
+    edges, (low, high) = bins.edges, response.temperature[[0, -1]]
+    if not are_inside(edges, low, high):
         raise wrong(
             ValueError,
             "response",
             f"is tabulated from {low:.4g} to {high:.4g}, but the bins of `result` reach from {edges[0]:.4g} "
             f"to {edges[-1]:.4g}: extend its table",
         )
-    K, _, _ = response_matrix(response, edges)
+    K = bins.response_matrix(response)
     unit = response.response.unit / u.cm**5
     numbers = np.arange(1, len(K) + 1) * u.one
     wcs = prepend_axis(result["status"].wcs, numbers, "channel", "custom:channel")
@@ -219,11 +227,11 @@ def _moments(result, temperature_range):
     """
     check_result(result, "dem", "intensity")
     b = range_functional(result, temperature_range)
-    edges = bin_edges(result) / 1e6
+    bins = bins_of(result)
     if temperature_range is not None:
         # Of bins that are cut, the part inside.
-        edges = np.clip(edges, *temperature_range.to_value(u.MK))
-    a = b * np.sqrt(edges[1:] * edges[:-1])
+        bins = TemperatureBins(np.clip(bins.edges, *temperature_range))
+    a = b * bins.centers.to_value(u.MK)
     scale = math.fsum(a) / math.fsum(b)  # so that neither of the two is lost in sum and difference
     moments = contract(np.array([a, b]), result["dem"].data)
     return moments, errors_of(result, np.array([a, b, a / scale + b, a / scale - b])), scale
@@ -268,7 +276,7 @@ def _error_of_combination(errors, scale, x, y):
 
 def _words(result, temperature_range):
     """For the metadata."""
-    low, high = np.log10(bin_edges(result)[[0, -1]] if temperature_range is None else temperature_range.to_value(u.K))
+    low, high = log_range(result, temperature_range)
     return f", log T {low:.2f}-{high:.2f}"
 
 

@@ -6,12 +6,12 @@ import numpy as np
 
 import astropy.units as u
 
+from sunpy_demreg._common.constants import EMISSIVITY_UNIT
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg.response._emissivity import NEEDED, Emissivity, load_emissivity
 
 __all__ = ["given_emissivity"]
 
-_UNIT = u.Unit("photon cm3 / (s sr Angstrom)")
 _XRTPY = "response/data/chianti_emission_models/XRT_emiss_model.default_CHIANTI.geny"
 
 
@@ -34,7 +34,7 @@ def given_emissivity(emissivity):
 
         emissivity = fiasco_emissivity()
     elif isinstance(emissivity, tuple) and len(emissivity) == 3:
-        emissivity = _validated(*emissivity)
+        emissivity = _as_emissivity(*emissivity)
     else:
         raise wrong(
             TypeError,
@@ -54,12 +54,12 @@ def given_emissivity(emissivity):
     return emissivity
 
 
-def _validated(temperature, wavelength, spectrum, source="given"):
+def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     values = {}
     for name, quantity, unit in (
         ("temperature", temperature, u.K),
         ("wavelength", wavelength, u.AA),
-        ("spectrum", spectrum, _UNIT),
+        ("spectrum", spectrum, EMISSIVITY_UNIT),
     ):
         try:
             values[name] = u.Quantity(quantity).to(unit)
@@ -101,9 +101,9 @@ def _of_xrtpy():
     with as_file(path) as file:
         [model] = readsav(file)["p0"]
     n_wavelengths, n_temperatures = int(model["WLENGTH"]), int(model["TLENGTH"])
-    return _validated(
+    return _as_emissivity(
         10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # of single precision
         model["WAVE"][:n_wavelengths].astype(float) * u.AA,
-        model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * _UNIT,
+        model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * EMISSIVITY_UNIT,
         f"{model['NAME'].decode().strip()}, {model['ABUND_MODEL'].decode().strip()}, of xrtpy",
     )
