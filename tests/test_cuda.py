@@ -35,7 +35,10 @@ def test_registers_and_memory_of_the_kernels(architecture):
     assert of["solve"].spilled == 0
     assert of["solve"].stack <= 8 * 41 + 16  # the bins of a solution
     assert of["errors"].registers <= 168
-    assert of["errors"].stack < 2 * 4 * 41  # weights and a column are in registers, not there
+    # Weights and a column are in registers, not there, but for what the rare case in double precision is given. For
+    # Blackwell the compiler spills some of them.
+    given = 8 * 6 + 8 * 2
+    assert of["errors"].stack == given if architecture != "sm_100" else of["errors"].stack < given + 2 * 4 * 41
 
 
 @pytest.mark.parametrize("n_bins", [41, 81])

@@ -137,8 +137,10 @@ def batch_invert(
     OSError
         If nothing more can be written, for instance because the disk is full. Finished steps are kept.
 
-    Notes ----- A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read`
-    returns the complete steps. A file that cannot be read, or a step that fails, does not stop the others.
+    Notes
+    -----
+    A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read` returns the
+    complete steps. A file that cannot be read, or a step that fails, does not stop the others.
     """
     path = as_path("path", path)
     if path.suffix != ".zarr":
