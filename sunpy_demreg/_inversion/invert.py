@@ -10,9 +10,17 @@ from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
 from sunpy_demreg._common.warnings import UnsolvedWarning, warn
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.status import Status, status_counts
 from sunpy_demreg._inversion import blocks
-from sunpy_demreg._inversion.arguments import as_dtype, as_edges_within, as_options, check_engine, check_matrices
+from sunpy_demreg._inversion.arguments import (
+    as_dtype,
+    as_edges_within,
+    as_options,
+    as_weight,
+    check_engine,
+    check_matrices,
+)
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
 from sunpy_demreg.response._bins import em_functional, response_matrix
@@ -234,18 +242,19 @@ def invert(
             ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
         )
     K, log_edges, emission_per_dem = response_matrix(response, edges)
-    dlogt = np.diff(log_edges)
+    bins = Bins.between(log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
-        check_matrices(options.outputs, dlogt.size, pixel_shape)
+        check_matrices(options.outputs, bins.widths.size, pixel_shape)
     solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
-        K,
-        dlogt,
-        0.5 * (log_edges[1:] + log_edges[:-1]),
-        options._replace(loci=tuple(range(n_channels))),
-        weighting=weighting,
-        functional=em_functional(emission_measure_ranges, log_edges, emission_per_dem),
+        Problem(
+            bins,
+            K,
+            options._replace(loci=tuple(range(n_channels))),
+            as_weight(weighting, bins.widths.size, pixel_shape),
+            em_functional(emission_measure_ranges, log_edges, emission_per_dem),
+        ),
         dtype=dtype,
         backend=backend,
         workers=workers,

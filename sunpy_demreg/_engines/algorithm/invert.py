@@ -16,8 +16,8 @@ G is made tridiagonal, so that each trial of lam costs O(n).
 from sunpy_demreg._engines.algorithm.linear_algebra import total
 from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
-from sunpy_demreg._engines.algorithm.problem import Problem
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
+from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.base.status import Status
 
 __all__ = ["DIFFICULT", "invert_lanes"]
@@ -37,7 +37,7 @@ _NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all 
 
 def invert_lanes(M, plan):
     """Invert the lanes of a machine, and put the outputs into it."""
-    problem = Problem(M, plan)
+    problem = LaneProblem(M, plan)
     system, is_safe = _weighted_system(problem)
     for size in (system.trace, problem.signal):
         is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
