@@ -17,11 +17,11 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 
 help:
 	@echo 'make demo    invert the bundled AIA sample; the picture and the DEM cube go to demo-output/'
-	@echo 'make test    check the style and run the tests; PYTEST_ARGS="-k NAME" passes options to pytest'
+	@echo 'make test    check style and types and run the tests; PYTEST_ARGS="-k NAME" passes options to pytest'
 	@echo 'make test-gpu, make bench-gpu   test and measure the GPU engine, where CuPy and a GPU are'
 	@echo 'make test-oldest   run a part of the tests on the oldest versions that pyproject.toml admits'
 	@echo 'make test-wheel    build a wheel and run the demo from what is in it'
-	@echo 'make lint    check the style only'
+	@echo 'make lint    check style and types only'
 	@echo 'make docs    build the documentation in docs/_build/html (without network)'
 	@echo 'make bench   measure the speed of the inversion, next to its peers, for the performance page; minutes on a quiet'
 	@echo '             machine; BENCH_ARGS="--baseline DIR" passes options to python -m benchmarks'
@@ -55,6 +55,7 @@ test-wheel: .venv/.installed
 lint: .venv/.installed-tests
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
 
 docs: .venv/.installed-docs
 	@rm -rf docs/_build docs/api docs/gallery
@@ -68,7 +69,7 @@ bench-gpu: .venv/.installed-tests
 	.venv/bin/python benchmarks/gpu.py
 
 clean:
-	rm -rf build dist .tox bench-output demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist .tox bench-output demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment knows where it was built and with which Python: after a move, or without that Python, it is

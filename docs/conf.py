@@ -27,6 +27,8 @@ automodapi_toctreedirnm = "api"
 automodapi_inheritance_diagram = False
 # automodapi makes a page of every name, and lists the members of a class itself.
 numpydoc_show_class_members = False
+# The types are in the text, in words; those of the signatures are for editors and type checkers.
+autodoc_typehints = "none"
 
 # Links into other projects need their inventories from the network, which a build must be able to do without.
 online = bool(os.environ.get("SUNPY_DEMREG_DOCS_ONLINE"))

@@ -22,7 +22,7 @@ import sunpy_demreg._engines.gpu  # noqa: F401 - from which `gpu` is forgotten
 
 _DEFAULT_SHARED = 48 * 1024
 _ONE_AFTER_THE_OTHER = threading.Lock()  # of kernels, which know one block at a time
-_ENGINE = ("engine", "batches", "page_locked")  # which know the CuPy that they were imported with
+_ENGINE = ("engine", "launcher", "batches", "page_locked")  # which know the CuPy that they were imported with
 
 
 class OutOfMemoryError(MemoryError):
@@ -37,15 +37,20 @@ class CUDARuntimeError(RuntimeError):
     """As CuPy's."""
 
 
+class CUDADriverError(RuntimeError):
+    """As CuPy's."""
+
+
 class State:
-    """What the device is, and what has happened on it."""
+    """What the device is, and what has happened on it. Memory that is given back is kept in a pool, as CuPy does."""
 
     def __init__(self):
         self.n_devices, self.capability, self.total = 1, "90", 2**30
-        self.used, self.largest_use, self.log = 0, 0, []
+        self.used, self.pooled, self.largest_use, self.log = 0, 0, 0, []
+        self.stream_needs, self.kernel_needs = 0, 0  # bytes, which are of no pool
         self.shared_optin, self.n_multiprocessors = 227 * 1024, 4
         self.compile_error, self.cannot_register = None, False
-        self.default_stream = Stream()
+        self.default_stream = Stream(is_first=True)
         self._of_thread, self.registered = threading.local(), set()
 
     @property
@@ -58,19 +63,29 @@ class State:
         self._of_thread.stream = stream
 
     def take(self, size):
+        """Of the pool."""
         if self.used + size > self.total:
             raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
         self.used += size
+        self.pooled = min(max(self.pooled - size, 0), self.total - self.used)
         self.largest_use = max(self.largest_use, self.used)
 
     def give_back(self, size):
         self.used -= size
+        self.pooled += size
+
+    def check_free(self, size, kind, name):
+        """Whether the device itself has so much; an error that is raised must not be a variable of this frame."""
+        if size > self.total - self.used - self.pooled:
+            raise kind(f"{name}: out of memory")
 
 
 class Stream:
     """A queue: what is in it happens when it is waited for."""
 
-    def __init__(self, non_blocking=False):
+    def __init__(self, non_blocking=False, is_first=False):
+        if not is_first:
+            state.check_free(state.stream_needs, CUDARuntimeError, "cudaErrorMemoryAllocation")
         self.queue = []
 
     def __enter__(self):
@@ -115,7 +130,7 @@ class Device:
 
     @property
     def mem_info(self):
-        return state.total - state.used, state.total
+        return state.total - state.used - state.pooled, state.total
 
     @property
     def attributes(self):
@@ -123,10 +138,13 @@ class Device:
 
 
 class _Pool:
-    """All that is given back is free at once."""
+    """What was given back."""
 
     def free_bytes(self):
-        return 0
+        return state.pooled
+
+    def free_all_blocks(self):
+        state.pooled = 0
 
 
 def _wrap(value):
@@ -254,6 +272,7 @@ class RawKernel:
         assert len(grid) == 2
         assert 0 < grid[0] < 2**31
         assert 0 < grid[1] < 2**16
+        state.check_free(state.kernel_needs, CUDADriverError, "CUDA_ERROR_OUT_OF_MEMORY")
         values = [self._argument(arg) for arg in args]
         launch, stream = compiled(self.code, self.name), state.current
 

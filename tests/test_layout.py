@@ -1,6 +1,7 @@
 """The house rules, read from the code: which room may import which, and what an import costs."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -42,9 +43,9 @@ LATER = {"_analysis"}  # not there yet
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 BARE = {"_common/errors.py", "_common/hardware.py"}
 NUMERICS = sorted([*(BARE & MODULES.keys()), *(name for name in MODULES if name.startswith("_engines/"))])
-DEVICE = {"_engines/gpu/engine.py", "_engines/gpu/batches.py", "_engines/gpu/page_locked.py"}
+DEVICE = {"_engines/gpu/launcher.py", "_engines/gpu/batches.py", "_engines/gpu/page_locked.py"}
 MATHEMATICS = [
-    *(f"_engines/base/{name}.py" for name in ("options", "solution", "status", "symbols", "tables")),
+    *(f"_engines/base/{name}.py" for name in ("options", "problem", "solution", "status", "symbols", "tables")),
     *(name for name in MODULES if name.startswith("_engines/algorithm/")),
     "_engines/arrays/engine.py",
 ]
@@ -89,7 +90,8 @@ def test_rooms_import_what_is_above_them_in_the_list(name):
     room = room_of(name)
     for path, taken in own_files(name):
         if not path:
-            assert room in ABOVE or taken in ("__version__", None), f"{name} takes {taken} from the package"
+            above = {*ABOVE, "__init__.py"}
+            assert room in above or taken in ("__version__", None), f"{name} takes {taken} from the package"
         elif name != "__init__.py" and room not in ("__main__.py", "sunkit.py"):
             assert room_of(path) in {room, *ROOMS[room]}, f"{name} imports {path}"
 
@@ -137,6 +139,38 @@ def test_public_names_exist_and_are_documented():
     with pytest.raises(AttributeError, match="no attribute 'absent'"):
         _ = sunpy_demreg.absent
     assert sunpy_demreg.__version__
+
+
+def test_type_checkers_see_the_names_that_are_loaded_when_used():
+    tree = ast.parse(MODULES["__init__.py"].read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    homes = {name: f"sunpy_demreg.{home}" if home else "sunpy_demreg" for name, home in sunpy_demreg._HOMES.items()}
+    assert seen == homes
+    assert {*seen} == {*sunpy_demreg.__all__, "__version__"}
+
+
+def public_functions():
+    """Every function that users call, by its full name, but for those that a class inherits from another package."""
+    for module in (sunpy_demreg, sunpy_demreg.sample, sunpy_demreg.visualization):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value):
+                for key, member in vars(value).items():
+                    function = getattr(member, "__func__", getattr(member, "fget", member))
+                    if inspect.isfunction(function) and not key.startswith("_"):
+                        yield f"{name}.{key}", function
+            elif inspect.isfunction(value):
+                yield f"{module.__name__}.{name}", value
+
+
+def test_public_functions_are_annotated():
+    functions = dict(public_functions())
+    assert {"sunpy_demreg.invert", "TemperatureResponse.from_aia", "sunpy_demreg.sample.aia_maps"} <= functions.keys()
+    for name, function in functions.items():
+        parameters = {p for p in inspect.signature(function).parameters if p not in ("self", "cls")}
+        assert {*parameters, "return"} <= function.__annotations__.keys(), name
+    assert (PACKAGE / "py.typed").exists()
 
 
 def test_library_does_not_print():

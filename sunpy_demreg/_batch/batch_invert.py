@@ -1,5 +1,7 @@
 """Any number of time steps, from files into one Zarr store, that can be interrupted and started again."""
 
+from __future__ import annotations
+
 import errno
 import inspect
 import multiprocessing
@@ -7,7 +9,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import astropy.units as u
 from astropy.time import Time
@@ -22,6 +24,11 @@ from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sunpy_demreg._common.typing import FilePath, Maps
 
 __all__ = ["BatchReport", "Step", "batch_invert"]
 
@@ -53,7 +60,7 @@ class Step(NamedTuple):
 
     number: int
     time: Time
-    outcome: str
+    outcome: Literal["done", "kept", "failed"]
     reason: str | None = None
     seconds: float = 0.0
 
@@ -61,11 +68,11 @@ class Step(NamedTuple):
 class BatchReport(NamedTuple):
     """What became of a batch."""
 
-    steps: list  # of `Step`
-    left_over: list  # of pairs of str: the files that are in no time step, and why
+    steps: list[Step]
+    left_over: list[tuple[str, str]]  # the files that are in no time step, and why
 
     @property
-    def is_complete(self):
+    def is_complete(self) -> bool:
         """Whether no step failed and every file could be read."""
         return all(step.outcome != "failed" for step in self.steps) and not any(
             reason.startswith("cannot be read") for _, reason in self.left_over
@@ -73,18 +80,18 @@ class BatchReport(NamedTuple):
 
 
 def batch_invert(
-    maps,
-    path,
-    temperature_bin_edges,
+    maps: Maps,
+    path: FilePath,
+    temperature_bin_edges: u.Quantity,
     *,
-    tolerance=12 * u.s,
-    prepare_options=None,
-    response_options=None,
-    workers=None,
-    scheduler=None,
-    on_step=None,
-    **options,
-):
+    tolerance: u.Quantity = 12 * u.s,
+    prepare_options: Mapping[str, Any] | None = None,
+    response_options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    on_step: Callable[[int, Step], object] | None = None,
+    **options: Any,
+) -> BatchReport:
     """
     Invert all time steps in a set of files, and write them to one Zarr store.
 

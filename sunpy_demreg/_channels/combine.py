@@ -1,5 +1,9 @@
 """Channel cubes of several instruments, on one grid."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 import astropy.units as u
@@ -13,12 +17,15 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind, check_list
 from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["combine"]
 
 _MAX_SEPARATION = 0.1 * u.deg  # seen from the Sun; at the center of the disk it moves a place by 1.7 arcsec
 
 
-def combine(cubes):
+def combine(cubes: Sequence[NDCube]) -> NDCube:
     """
     Put channel cubes of several instruments, such as AIA and XRT, into one, on the grid of the first.
 

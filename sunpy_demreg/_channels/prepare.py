@@ -1,5 +1,9 @@
 """From AIA maps of one time to one cube of channels."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 import astropy.units as u
@@ -21,6 +25,17 @@ from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg.response._aia import degradation_factors
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from astropy.coordinates import SkyCoord
+    from ndcube import NDCube
+    from sunpy.map import GenericMap
+
+    from sunpy_demreg._common.typing import Maps, TableOrFile
+
 __all__ = ["prepare"]
 
 _MAX_RESIDUAL = 1.0  # pixels
@@ -28,26 +43,26 @@ _MAX_SIDE = 4096  # pixels, of AIA
 
 
 def prepare(
-    maps,
+    maps: Maps,
     *,
-    psf=None,
-    pointing_table=None,
-    align=True,
-    reference=None,
-    submap=None,
-    bin=1,
-    n_sample=None,
-    exposure_times=None,
-    accept_flagged=False,
-    saturation=15000,
-    error_table=None,
-    include_eve=False,
-    include_chianti=False,
-    relative_floor=0.0,
-    correct_degradation=False,
-    degradation_corrected=False,
-    correction_table=None,
-):
+    psf: Mapping[int, npt.ArrayLike] | Literal["aiapy"] | None = None,
+    pointing_table: TableOrFile | None = None,
+    align: bool = True,
+    reference: u.Quantity | GenericMap | None = None,
+    submap: tuple[SkyCoord, SkyCoord] | None = None,
+    bin: int = 1,
+    n_sample: int | None = None,
+    exposure_times: Mapping[int, float | u.Quantity] | None = None,
+    accept_flagged: bool = False,
+    saturation: float | u.Quantity = 15000,
+    error_table: TableOrFile | None = None,
+    include_eve: bool = False,
+    include_chianti: bool = False,
+    relative_floor: float | Mapping[int, float] = 0.0,
+    correct_degradation: bool = False,
+    degradation_corrected: bool = False,
+    correction_table: TableOrFile | None = None,
+) -> NDCube:
     """
     Put AIA maps of one time into one cube of channels with uncertainties.
 

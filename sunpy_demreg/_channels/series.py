@@ -1,6 +1,9 @@
 """Maps of many times to one lazy cube of channels and times."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,13 +23,18 @@ from sunpy_demreg._common.validators import as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
 
+if TYPE_CHECKING:
+    from ndcube import NDCube
+
+    from sunpy_demreg._common.typing import Maps
+
 __all__ = ["prepare_series"]
 
 _CHANNELS = (94, 131, 171, 193, 211, 335)  # Å
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 
 
-def prepare_series(maps, *, tolerance=_TOLERANCE, **options):
+def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options: Any) -> NDCube:
     """
     Put AIA maps of many times, on one pixel grid, into one lazy cube of channels and times.
 

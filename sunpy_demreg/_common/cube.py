@@ -56,7 +56,7 @@ class Meta(NDMeta):
         own = {"_axes": dict(self._axes), "_key_comments": dict(self._key_comments)}
         return _restored, (type(self), dict(self), self.__dict__ | own)
 
-    @NDMeta.data_shape.setter
+    @NDMeta.data_shape.setter  # type: ignore[attr-defined]  # mypy does not know setters of other classes
     def data_shape(self, shape):
         shape = np.array(shape, dtype=int)
         for key, axes in self.axes.items():

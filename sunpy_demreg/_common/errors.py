@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from importlib import import_module
+from typing import Self
 
 __all__ = ["ArgumentError", "imported", "message_of", "wrong"]
 
@@ -20,13 +21,13 @@ class ArgumentError(Exception):
         The message without it.
     """
 
-    def __init__(self, name, problem):
+    def __init__(self, name: str, problem: str) -> None:
         super().__init__(message_of(f"`{name}`", problem))
         self._name = name
         self.argument = name.partition("[")[0]
         self.problem = problem
 
-    def renamed(self, name):
+    def renamed(self, name: str) -> Self:
         """The same error, of the argument of another function through which this one came."""
         return type(self)(self._name.replace(self.argument, name, 1), self.problem)
 

@@ -23,7 +23,9 @@ _PACKAGE = str(Path(__file__).parents[1])
 class DemregWarning(SunpyUserWarning):
     """What all warnings of this package are."""
 
-    argument, problem = None, None  # where it is about an argument, as of `ArgumentError`
+    # Where it is about an argument, as of `ArgumentError`.
+    argument: str | None = None
+    problem: str | None = None
 
 
 class DataWarning(DemregWarning):

@@ -1,18 +1,26 @@
 """Results to and from files. The formats are in `_fits` and `_asdf`; here is what all files have in common."""
 
+from __future__ import annotations
+
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_bool, as_path
 from sunpy_demreg._files.parts import NewerFormat
 
+if TYPE_CHECKING:
+    from ndcube import NDCollection
+
+    from sunpy_demreg._common.typing import FilePath
+
 __all__ = ["read", "write"]
 
 _ENDINGS = (".fits", ".fits.gz", ".asdf", ".zarr")
 
 
-def write(result, path, *, overwrite=False):
+def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> None:
     """
     Write a result to a FITS or ASDF file, or to a Zarr store.
 
@@ -93,7 +101,7 @@ def write(result, path, *, overwrite=False):
             _format(path).to_file(result)(part)
 
 
-def read(path):
+def read(path: FilePath) -> NDCollection:
     """
     Read a result that `write` wrote. Nothing in the file is run, wherever it comes from.
 

@@ -1,7 +1,10 @@
 """The array function of the Python DEMREG, on the solver of this package: for scripts that call it by its name."""
 
+from __future__ import annotations
+
 import warnings
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +15,11 @@ from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.status import Status
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from sunpy_demreg._common.typing import Backend
+
 __all__ = ["dn2dem_pos"]
 
 _ZERO = int(Status.NOT_FINITE | Status.FAILED)  # in all outputs
@@ -19,28 +27,28 @@ _FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 
 def dn2dem_pos(
-    dn_in,
-    edn_in,
-    tresp,
-    tresp_logt,
-    temps,
-    reg_tweak=1.0,
-    max_iter=10,
-    gloci=0,
-    rgt_fact=1.5,
-    dem_norm0=None,
-    nmu=40,
-    warn=False,
-    emd_int=False,
-    emd_ret=False,
-    l_emd=False,
-    non_pos=False,
-    rscl=False,
+    dn_in: npt.ArrayLike,
+    edn_in: npt.ArrayLike,
+    tresp: npt.ArrayLike,
+    tresp_logt: npt.ArrayLike,
+    temps: npt.ArrayLike,
+    reg_tweak: float = 1.0,
+    max_iter: int = 10,
+    gloci: int | npt.ArrayLike = 0,
+    rgt_fact: float = 1.5,
+    dem_norm0: npt.ArrayLike | None = None,
+    nmu: int = 40,
+    warn: bool = False,
+    emd_int: bool = False,
+    emd_ret: bool = False,
+    l_emd: bool = False,
+    non_pos: bool = False,
+    rscl: bool = False,
     *,
-    backend="cpu",
-    workers=None,
-    progress=False,
-):
+    backend: Backend = "cpu",
+    workers: int | None = None,
+    progress: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | float, np.ndarray]:
     r"""
     Differential emission measures of arrays, with the arguments and the answer of the Python DEMREG.
 

@@ -1,5 +1,9 @@
 """The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 from array_api_compat import is_cupy_array
 
@@ -26,35 +30,45 @@ from sunpy_demreg._results.cubes import wrap_result
 from sunpy_demreg.response._bins import em_functional, response_matrix
 from sunpy_demreg.response._provenance import check_pair
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from ndcube import NDCollection, NDCube, NDCubeSequence
+
+    from sunpy_demreg._common.typing import Backend, Maps
+    from sunpy_demreg.response import TemperatureResponse
+
 __all__ = ["invert"]
 
 
 def invert(
-    data,
-    response,
-    temperature_bin_edges,
+    data: NDCube | NDCollection | NDCubeSequence | u.Quantity | Maps,
+    response: TemperatureResponse,
+    temperature_bin_edges: u.Quantity,
     *,
-    uncertainty=None,
-    mask=None,
-    channels=None,
-    method="demreg",
-    parameter_choice="discrepancy",
-    positivity="relax",
-    weighting="self",
-    n_refinements=0,
-    chi_squared_target=1.0,
-    target_growth=1.5,
-    max_iterations=10,
-    n_samples=42,
-    outputs=None,
-    emission_measure_ranges=None,
-    dtype="float64",
-    backend=None,
-    workers=None,
-    memory_limit=None,
-    progress=False,
-    out=None,
-):
+    uncertainty: u.Quantity | None = None,
+    mask: npt.ArrayLike | None = None,
+    channels: Sequence[str] | None = None,
+    method: Literal["demreg", "l2"] = "demreg",
+    parameter_choice: Literal["discrepancy", "grid", "gcv"] = "discrepancy",
+    positivity: Literal["relax", "constrain"] | None = "relax",
+    weighting: Literal["self", "em_loci"] | npt.ArrayLike = "self",
+    n_refinements: int = 0,
+    chi_squared_target: float = 1.0,
+    target_growth: float = 1.5,
+    max_iterations: int = 10,
+    n_samples: int = 42,
+    outputs: Sequence[str] | None = None,
+    emission_measure_ranges: u.Quantity | None = None,
+    dtype: npt.DTypeLike = "float64",
+    backend: Backend | None = None,
+    workers: int | None = None,
+    memory_limit: int | u.Quantity | None = None,
+    progress: bool = False,
+    out: NDCollection | None = None,
+) -> NDCollection:
     r"""
     Differential emission measures by regularized inversion, with errors, for every pixel.
 

@@ -1,5 +1,9 @@
 """Cubes as what other packages work with: sunpy maps and xarray datasets."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 import astropy.units as u
@@ -15,10 +19,16 @@ from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
 from sunpy_demreg._results.checks import bin_edges, check_result
 
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+    from ndcube import NDCollection
+    from sunpy.map import GenericMap
+
 __all__ = ["to_map", "to_xarray"]
 
 
-def to_map(cube):
+def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     """
     Make a sunpy map of an image, or of each plane of a cube.
 
@@ -108,7 +118,7 @@ def _computed(cube):
     return Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
 
 
-def to_xarray(result):
+def to_xarray(result: NDCollection) -> Dataset:
     """
     Make an xarray dataset of a result.
 

@@ -1,5 +1,9 @@
 """What a single pixel of a result can tell: its EM loci, covariance and resolution."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 
 from sunpy_demreg._common.dask_arrays import computed
@@ -7,10 +11,15 @@ from sunpy_demreg._results.checks import as_pixel, check_result
 from sunpy_demreg._results.errors import response_of, solve_again
 from sunpy_demreg.response._bins import response_matrix
 
+if TYPE_CHECKING:
+    from ndcube import NDCollection
+
+    from sunpy_demreg._common.typing import Pixel
+
 __all__ = ["covariance", "em_loci", "resolution_matrix"]
 
 
-def em_loci(result, pixel):
+def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
     EM loci of a pixel: what an isothermal plasma must have to explain one channel alone.
 
@@ -44,7 +53,7 @@ def em_loci(result, pixel):
     return intensity[:, None] / K * emission_per_dem * u.cm**-5
 
 
-def covariance(result, pixel):
+def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
     Covariance of the noise in the DEM of a pixel.
 
@@ -73,7 +82,7 @@ def covariance(result, pixel):
     return _matrix(result, pixel, "covariance") * (u.cm**-5 / u.K) ** 2
 
 
-def resolution_matrix(result, pixel):
+def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
     Resolution matrix of a pixel: what the inversion makes of plasma in each temperature bin.
 

@@ -1,6 +1,9 @@
 """Maps made of a result: emission measures, temperatures, energies, and what other instruments would see."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +22,13 @@ from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import response_matrix
 
+if TYPE_CHECKING:
+    from ndcube import NDCollection, NDCube
+
 __all__ = ["emission_measure", "mean_temperature", "synthesize", "thermal_energy_density"]
 
 
-def emission_measure(result, temperature_range=None):
+def emission_measure(result: NDCollection, temperature_range: u.Quantity | None = None) -> NDCube:
     r"""
     Emission measure between two temperatures, with its error.
 
@@ -64,7 +70,7 @@ def emission_measure(result, temperature_range=None):
     return _cube(result, value, error, u.cm**-5, f"emission measure{_words(result, temperature_range)}")
 
 
-def mean_temperature(result, temperature_range=None):
+def mean_temperature(result: NDCollection, temperature_range: u.Quantity | None = None) -> NDCube:
     r"""
     Mean temperature, weighted by the emission measure, with its error.
 
@@ -103,7 +109,9 @@ def mean_temperature(result, temperature_range=None):
     return _cube(result, value, error, u.K, content, ~(moments[1] > 0))
 
 
-def thermal_energy_density(result, depth, temperature_range=None):
+def thermal_energy_density(
+    result: NDCollection, depth: u.Quantity, temperature_range: u.Quantity | None = None
+) -> NDCube:
     r"""
     Thermal energy density of plasma that fills a given depth, with its error.
 
@@ -157,7 +165,7 @@ def thermal_energy_density(result, depth, temperature_range=None):
     return _cube(result, value, error, u.erg / u.cm**3, content, ~(moments[1] > 0))
 
 
-def synthesize(result, response):
+def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     r"""
     Intensities that other channels, of any instrument, would see of the plasma of a result.
 

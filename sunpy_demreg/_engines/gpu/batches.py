@@ -13,6 +13,7 @@ from sunpy_demreg._engines.arrays.difficult import solve_difficult
 from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.withhold import settle, settle_status
+from sunpy_demreg._engines.gpu.memory import is_out_of_memory, no_memory_told
 from sunpy_demreg._engines.gpu.page_locked import PageLocked
 
 __all__ = ["solve_on_device", "stream"]
@@ -42,19 +43,16 @@ def solve_on_device(launcher, pixels, into):
     MemoryError
         Where there is no memory for what solving a few pixels needs.
     """
-    try:
+    what = f"to solve {pixels.status.size} pixels, beside the data and their answer"
+    with no_memory_told(
+        what, "free some, ask for fewer `outputs`, or pass arrays of the host, which go through in batches"
+    ):
         launcher(pixels, into)
-    except cupy.cuda.memory.OutOfMemoryError as err:
-        raise MemoryError(
-            f"the GPU has no memory to solve {pixels.status.size} pixels, beside the data and their answer ({err}): "
-            "free some, ask for fewer `outputs`, or pass arrays of the host, which go through in batches; the input is "
-            "as it was"
-        ) from err
-    difficult = cupy.flatnonzero(into.status >= DIFFICULT)
-    if difficult.size:
-        part = into.at(difficult).map(cupy.asnumpy)
-        _solve_difficult(launcher, Pixels(*(None if a is None else a[..., difficult].get() for a in pixels)), part)
-        into.put(difficult, part.map(cupy.asarray))
+        difficult = cupy.flatnonzero(into.status >= DIFFICULT)
+        if difficult.size:
+            part = into.at(difficult).map(cupy.asnumpy)
+            _solve_difficult(launcher, Pixels(*(None if a is None else a[..., difficult].get() for a in pixels)), part)
+            into.put(difficult, part.map(cupy.asarray))
     settle_status(into.status, pixels.status, launcher.withheld)
 
 
@@ -96,17 +94,22 @@ def stream(launcher, pixels, into, workers=None):
     part = max(-(-status.size // _LEAST_PARTS), _SMALL_PART)
     size = max(min(part, _MOST_BYTES // bytes_per_pixel, fitting) // _ALIGNED * _ALIGNED, _LEAST_PIXELS)
     cupy.cuda.get_current_stream().synchronize()  # the tables of the launcher came on that one
-    done, batches = 0, []
+    done, batches, streams = 0, [], []
     with ThreadPoolExecutor(workers) as pool:
-        while done < status.size:
+        while True:
             try:
+                while len(streams) < _N_BATCHES:  # first: they need memory that is not in the pool
+                    streams.append(cupy.cuda.Stream(non_blocking=True))
                 size = min(size, status.size - done)
-                while len(batches) < min(_N_BATCHES, -(-(status.size - done) // size)):
-                    batches.append(_Batch(launcher, size, pool, pixels, given, into, answers))
+                for batch_stream in streams[: -(-(status.size - done) // size)]:
+                    batches.append(_Batch(launcher, size, batch_stream, pool, pixels, given, into, answers))
                 for block in _through(batches, done, status.size, size):
                     done = block.stop
                     yield block
-            except cupy.cuda.memory.OutOfMemoryError as err:
+                return
+            except Exception as err:
+                if not is_out_of_memory(err):
+                    raise
                 if size <= _LEAST_PIXELS:
                     raise MemoryError(
                         f"the GPU has no memory for a batch of {size} pixels, of {bytes_per_pixel} bytes each and what "
@@ -116,6 +119,7 @@ def stream(launcher, pixels, into, workers=None):
             finally:
                 while batches:
                     batches.pop().close()
+            cupy.get_default_memory_pool().free_all_blocks()  # for what is not of the pool: streams, and kernels
 
 
 def _through(batches, start, stop, size):
@@ -143,7 +147,10 @@ def _through(batches, start, stop, size):
         for _ in range(start, stop, size):
             batch = busy.get()
             if isinstance(batch, BaseException):
-                raise batch
+                try:
+                    raise batch
+                finally:
+                    del batch  # or the error, which knows this frame, would keep memory of the device
             block = batch.finish()
             idle.put(batch)
             yield block
@@ -156,8 +163,8 @@ def _through(batches, start, stop, size):
 class _Batch:
     """Memory for a block of pixels, on the device and page-locked on the host, and the stream that it is used on."""
 
-    def __init__(self, launcher, size, pool, pixels, given, into, answers):
-        self._launcher, self._pool = launcher, pool
+    def __init__(self, launcher, size, stream, pool, pixels, given, into, answers):
+        self._launcher, self.stream, self._pool = launcher, stream, pool
         self._pixels, self._given, self._into, self._answers = pixels, given, into, answers
         status = pixels.status
         n_given, n_answers = (sum(map(len, arrays)) for arrays in (given, answers))
@@ -168,7 +175,6 @@ class _Batch:
             "status": (1, status.dtype),
             "bits": (1, status.dtype),
         }
-        self.stream = cupy.cuda.Stream(non_blocking=True)
         with self.stream:
             self._there = {name: cupy.empty(rows * size, kind) for name, (rows, kind) in kinds.items()}
             self._workspace = launcher.workspace(size)
@@ -217,7 +223,7 @@ class _Batch:
     def close(self):
         """Wait, as nothing may be copied into memory that others have by then; give it back."""
         self.stream.synchronize()
-        self._here = None
+        self._here = self._there = self._workspace = None
         _page_locked.give_back(self._piece)
 
     def _rows(self, memory):

@@ -25,10 +25,12 @@ _WIDE_AT_ONCE = 2  # bins of a thread
 #: needed: that is cheaper than to read them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 
-ARITHMETIC = f"""\
+ARITHMETIC = (
+    f"""\
 #define LARGEST {LARGEST!r}
 #define SMALLEST {SMALLEST!r}
-""" + """\
+"""
+    + """\
 #define INFINITE __longlong_as_double(0x7ff0000000000000LL)
 #define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000LL)
 #ifdef __CUDACC__
@@ -71,6 +73,7 @@ __device__ __forceinline__ bool fits_single(double x, bool may_vanish)
     return size < LARGEST && (size >= SMALLEST || size == 0.0 || may_vanish);
 }
 """
+)
 
 _TABLES_OF_A_BLOCK = """\
 extern __shared__ double table[];

@@ -8,6 +8,7 @@ from sunpy_demreg._engines.arrays import engine as arrays
 from sunpy_demreg._engines.base.problem import Bins
 from sunpy_demreg._engines.base.tables import make_tables
 from sunpy_demreg._engines.gpu.kernels import BLOCK_SIZE, is_wide, make_kernels, pack_single, pack_tables
+from sunpy_demreg._engines.gpu.memory import is_out_of_memory, no_memory_told
 
 __all__ = ["Launcher", "check_device"]
 
@@ -74,13 +75,15 @@ class Launcher:
         attributes = cupy.cuda.Device().attributes
         if any(kernel.n_shared > attributes["MaxSharedMemoryPerBlockOptin"] for kernel in described):
             return
-        for kernel in described:
-            _allow_shared(kernels[kernel.name], kernel.n_shared)
+        with no_memory_told("for the code of the kernels and their tables", "free some"):
+            for kernel in described:
+                _allow_shared(kernels[kernel.name], kernel.n_shared)
+            tables = cupy.asarray(pack_tables(self.tables))
         self._described, self.kernels = described, kernels
         self._n_rows, self._n_multiprocessors = m + n_live, attributes["MultiProcessorCount"]
         self.workspace_per_pixel = 8 * self._n_rows
         self._given = {
-            "tables": cupy.asarray(pack_tables(self.tables)),
+            "tables": tables,
             "single": pack_single(self.tables),
             "withheld": self.withheld,
         }
@@ -98,8 +101,8 @@ class Launcher:
         while True:
             try:
                 return cupy.empty((self._n_rows, n_lanes))
-            except cupy.cuda.memory.OutOfMemoryError:
-                if n_lanes <= _LEAST_WORKSPACE:
+            except Exception as err:
+                if n_lanes <= _LEAST_WORKSPACE or not is_out_of_memory(err):
                     raise
                 n_lanes //= 2
 

@@ -1,0 +1,27 @@
+"""Names for what the public functions take, of which type checkers and editors read: nothing is loaded to run."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
+    from os import PathLike
+
+    import numpy as np
+
+    import astropy.units as u
+    from astropy.table import Table
+    from astropy.time import Time
+    from sunpy.map import GenericMap, MapSequence
+
+__all__ = ["Backend", "Date", "FilePath", "Maps", "Pixel", "Spectra", "TableOrFile"]
+
+type FilePath = str | PathLike[str]
+type TableOrFile = Table | FilePath
+type OneMap = GenericMap | FilePath
+type Maps = OneMap | MapSequence | Sequence[OneMap] | Mapping[Any, OneMap]
+type Date = Time | datetime | date | np.datetime64 | str
+type Pixel = Sequence[int]  # array index, in the order of the axes
+type Backend = Literal["cpu", "numpy", "cupy"]
+# (temperature, wavelength, spectrum), or the package that has them.
+type Spectra = tuple[u.Quantity, u.Quantity, u.Quantity] | Literal["xrtpy", "fiasco"]
