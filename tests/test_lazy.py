@@ -190,11 +190,14 @@ def test_chunks_along_the_channels_are_joined_with_one_warning(part, response, e
     assert_same(result, eager)
 
 
-def test_chunks_of_unknown_size_are_refused(part, response, edges):
-    lazy = lazily(part, (6, 13, 17))
-    unknown = lazy.data[:, :, da.from_array(np.ones(17, dtype=bool))]
-    cube = NDCube(unknown, part.wcs, unit=part.unit, uncertainty=StdDevUncertainty(unknown))
-    with pytest.raises(ValueError, match=r"`data` is a Dask array with chunks of unknown size.*compute_chunk_sizes"):
+@pytest.mark.parametrize("argument", ["data", "uncertainty"])
+def test_chunks_of_unknown_size_are_refused(part, response, edges, argument):
+    known = lazily(part, (6, 13, 17)).data
+    unknown = known[:, :, da.from_array(np.ones(17, dtype=bool))]
+    data, sigma = (unknown, known) if argument == "data" else (known, unknown)
+    cube = NDCube(data, part.wcs, unit=part.unit, uncertainty=StdDevUncertainty(sigma))
+    words = f"`{argument}` is a Dask array with chunks of unknown size.*compute_chunk_sizes"
+    with pytest.raises(ValueError, match=words):
         invert(cube, response, edges)
 
 
@@ -214,9 +217,23 @@ def test_result_beyond_the_memory_limit_is_refused(part, response, edges):
     assert invert(part, response, edges, memory_limit=100_000, outputs=("chi_squared",))["chi_squared"].data.size
 
 
-@pytest.mark.parametrize("limit", [0, -1, True, float("nan"), float("inf"), "4 GB", 3 * u.s, [1, 2] * u.byte])
-def test_bad_memory_limits(part, response, edges, limit):
-    with pytest.raises(ValueError, match="`memory_limit` must be a positive number of bytes"):
+@pytest.mark.parametrize(
+    ("limit", "error", "came"),
+    [
+        (0, ValueError, "0"),
+        (-1, ValueError, "-1"),
+        (float("nan"), ValueError, "nan"),
+        (float("inf"), ValueError, "inf"),
+        (-3 * u.kbyte, ValueError, "-3000.0"),
+        (True, TypeError, "True"),
+        ("4 GB", TypeError, "'4 GB'"),
+        (3 * u.s, TypeError, "3.0 s"),
+        ([1, 2] * u.byte, TypeError, "of type Quantity"),
+    ],
+)
+def test_bad_memory_limits(part, response, edges, limit, error, came):
+    rule = r"`memory_limit` must be a finite number of bytes \(or a Quantity: `4 \* u.Gbyte`\) above 0"
+    with pytest.raises(error, match=f"^{rule}, but is {came}$"):
         invert(part, response, edges, memory_limit=limit)
 
 

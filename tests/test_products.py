@@ -201,9 +201,17 @@ def test_dataset_has_all_of_a_result(result, edges):
 
 BAD_CALLS = {
     "not a result": (lambda r, _: demreg.emission_measure(r["dem"]), TypeError, "`result` must be"),
-    "no unit": (lambda r, _: demreg.emission_measure(r, [1, 2]), ValueError, "`temperature_range` must be a Quantity"),
-    "not kelvin": (lambda r, _: demreg.emission_measure(r, [1, 2] * u.m), ValueError, "`temperature_range`.*in K,"),
-    "three": (lambda r, _: demreg.emission_measure(r, [1, 2, 3] * u.MK), ValueError, "two temperatures"),
+    "no unit": (lambda r, _: demreg.emission_measure(r, [1, 2]), TypeError, "`temperature_range` must be a Quantity"),
+    "not kelvin": (
+        lambda r, _: demreg.emission_measure(r, [1, 2] * u.m),
+        ValueError,
+        "`temperature_range`.*in K .* 'm'",
+    ),
+    "three": (
+        lambda r, _: demreg.emission_measure(r, [1, 2, 3] * u.MK),
+        ValueError,
+        r"in K of the shape \(2,\), .* \(3,\)",
+    ),
     "reversed": (lambda r, _: demreg.mean_temperature(r, [2, 1] * u.MK), ValueError, "`temperature_range`.*ascending"),
     "outside": (lambda r, _: demreg.mean_temperature(r, [1, 90] * u.MK), ValueError, "inside the temperature bins"),
     "no depth": (lambda r, _: demreg.thermal_energy_density(r, 30), ValueError, "`depth` must be a Quantity"),

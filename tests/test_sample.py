@@ -73,9 +73,10 @@ def test_flare_maps_are_the_source(step, minute):
         assert m.observer_coordinate.separation_3d(whole.observer_coordinate) < 1 * u.m
 
 
-@pytest.mark.parametrize("step", [-1, 2, "0", None])
-def test_flare_maps_has_two_steps(step):
-    with pytest.raises(ValueError, match=r"`step` must be 0 .* or 1 "):
+@pytest.mark.parametrize(("step", "error"), [(-1, ValueError), (2, ValueError), ("0", TypeError), (None, TypeError)])
+def test_flare_maps_has_two_steps(step, error):
+    rule = r"`step` must be a whole number \(0 for 01:44 UT, 1 for 01:46 UT\) from 0 to 1, but is "
+    with pytest.raises(error, match=f"{rule}{step!r}$"):
         sample.flare_maps(step)
 
 

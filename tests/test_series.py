@@ -222,7 +222,7 @@ def shifted(path, folder):
 BAD_SERIES = {
     "empty": (lambda f, t: t, {}, ValueError, "`maps` is empty"),
     "no such file": (lambda f, t: t / "no.fits", {}, FileNotFoundError, "there is no file"),
-    "not maps": (lambda f, t: 3, {}, TypeError, "`maps` must be a list of maps or file names, or a folder"),
+    "not maps": (lambda f, t: 3, {}, TypeError, "`maps` must be a list or dict of maps or file names, but is 3"),
     "not a map": (lambda f, t: [3], {}, TypeError, r"`maps\[0\]` must be a sunpy map or a file name"),
     "no set": (
         lambda f, t: sorted(f.glob("step0*")),

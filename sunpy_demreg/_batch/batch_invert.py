@@ -18,6 +18,7 @@ from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import series_sets, table_for
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
@@ -175,7 +176,7 @@ def batch_invert(
         _distributed("workers")
     client = None if scheduler is None else _client(scheduler)
     sets, left_over = series_sets(maps, tolerance)
-    times = Time([Time([image.map.date for image in each]).tai.mean().utc for each in sets])
+    times = Time([mean_date([image.map.date for image in each]) for each in sets])
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     table = prepare_options.get("correction_table")
     make = partial(

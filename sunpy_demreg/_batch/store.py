@@ -15,8 +15,8 @@ from astropy.wcs import WCS
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import from_text, to_text
-from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._results.cubes import unwrap_result
 
@@ -241,13 +241,13 @@ class Archive:
 
     def store(self, result, time):
         """As `sunpy_demreg._files.zarr.store`."""
-        shape = result["status"].data.shape
-        if shape != self._group["status"].shape[1:]:
-            raise ValueError(f"its images have the shape {shape}, those of the store {self._group['status'].shape[1:]}")
-        if not (shift := grid_shift(self._wcs, result["status"].wcs, shape)) <= MAX_SHIFT:
-            raise ValueError(
-                f"its grid is off that of the store by up to {shift:.2f} pixels: reproject the maps to one"
-            )
+        status = result["status"]
+        check_same_grid(
+            "maps",
+            ("the store", self._wcs, self._group["status"].shape[1:]),
+            ("this step", status.wcs, status.shape),
+            "reproject the maps to one grid",
+        )
         return stores.store(self._group, result, self._step(time))
 
     def mark_done(self, result, time):

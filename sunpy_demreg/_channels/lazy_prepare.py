@@ -6,12 +6,11 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 
 from sunpy_demreg._channels.prepare import prepare
-from sunpy_demreg._channels.read_maps import wrong_map
 from sunpy_demreg._channels.uncertainty import read_error_table
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import map_pixels
-from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift, prepend_axis
+from sunpy_demreg._common.grids import check_same_grid
+from sunpy_demreg._common.wcs import prepend_axis
 
 __all__ = ["prepare_lazily"]
 
@@ -87,14 +86,9 @@ def _prepared(*arrays, headers, options):
 def _check_grids(maps, first):
     """The grids of whole images; `prepare` sees parts of them."""
     for name, smap in maps.items():
-        if smap.data.shape != first.data.shape:
-            raise wrong_map(
-                ValueError, name, f"has shape {smap.data.shape}, not {first.data.shape}: cut the maps to one grid"
-            )
-        if not (shift := grid_shift(first.wcs, smap.wcs, first.data.shape)) <= MAX_SHIFT:
-            raise wrong(
-                ValueError,
-                "maps",
-                f": the grid of {name} differs by up to {shift:.2f} pixels, more than {MAX_SHIFT}, from that of the "
-                "shortest wavelength: reproject the maps to one grid",
-            )
+        check_same_grid(
+            "maps",
+            ("that of the shortest wavelength", first.wcs, first.data.shape),
+            (name, smap.wcs, smap.data.shape),
+            "reproject the maps to one grid",
+        )

@@ -75,7 +75,7 @@ def _deconvolved(smap, function, deconvolve):
     data = np.pad(data, [(0, n) for n in odd], mode="edge")
     function = np.pad(function, [(n, 0) for n in odd])
     n_y, n_x = smap.data.shape
-    return deconvolve(smap._new_instance(data, smap.meta), psf=function).data[:n_y, :n_x]
+    return deconvolve(type(smap)(data, smap.meta), psf=function).data[:n_y, :n_x]
 
 
 def repointed(images, pointing_table):

@@ -283,7 +283,7 @@ def prepare(
 
 def _as_saturation(saturation):
     """Return it as a plain number of DN."""
-    if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN):
+    if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
         saturation = saturation.to_value(u.DN)
     if isinstance(saturation, float) and saturation == np.inf:  # nothing is saturated
         return np.inf

@@ -11,8 +11,10 @@ from ndcube import NDMeta
 
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import as_array, is_lazy
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift, plane_wcs, prepend_axis, prepend_times, sky_wcs
+from sunpy_demreg._common.grids import check_same_grid, coordinate_kinds
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs
 
 __all__ = ["channel_planes", "in_time", "stacked"]
 
@@ -70,7 +72,7 @@ def stacked(cubes, labels=None):
     if any(cube.uncertainty is None for cube in cubes):
         raise wrong(ValueError, "uncertainty", "is missing: every cube in `data` must carry its own")
     cubes = [_as_plane(cube) for cube in cubes]
-    _check_one_grid(cubes)
+    _check_one_grid(cubes, labels or range(len(cubes)))
     metas = [meta_of(cube) for cube in cubes]
     own_labels = [meta.pop("channels", None) for meta in metas]
     if labels is None and all(label is not None for label in own_labels):
@@ -133,24 +135,17 @@ def _as_plane(cube):
     return cube[0] if np.ndim(label) == 1 and cube.shape[0] == 1 else cube
 
 
-def _check_one_grid(cubes):
+def _check_one_grid(cubes, labels):
     first = cubes[0]
-    shapes = [tuple(cube.shape) for cube in cubes]
-    if len(set(shapes)) > 1:
-        raise wrong(
-            ValueError, "data", f"holds cubes of the shapes {shapes}: they must share one pixel grid; reproject them"
-        )
-    kinds = [(c.wcs.low_level_wcs.world_axis_physical_types, c.wcs.low_level_wcs.world_axis_units) for c in cubes]
-    for i, cube in enumerate(cubes):
+    for label, cube in zip(labels, cubes, strict=True):
         # Coordinates of different kinds cannot be compared: it is then up to the caller that the pixels match.
-        shift = grid_shift(first.wcs, cube.wcs, first.shape) if kinds[i] == kinds[0] else 0
-        if not shift <= MAX_SHIFT:
-            raise wrong(
-                ValueError,
-                "data",
-                f"holds cubes whose grids differ by up to {shift:.2f} pixels, more than {MAX_SHIFT}: reproject "
-                "them to one grid",
-            )
+        wcs = cube.wcs if coordinate_kinds(cube.wcs) == coordinate_kinds(first.wcs) else first.wcs
+        check_same_grid(
+            "data",
+            (f"`data[{labels[0]!r}]`", first.wcs, first.shape),
+            (f"`data[{label!r}]`", wcs, cube.shape),
+            "reproject the cubes to one grid",
+        )
 
 
 def _gathered(metas, shape, labels):
@@ -198,7 +193,7 @@ def in_time(cubes):
             "holds cubes of several channels without a date, `meta['date']`: give them one, or one each",
         )
     channels = np.asarray(metas[0]["channels"])
-    times = Time([Time(meta["date"]).tai.mean().utc for meta in metas])
+    times = Time([mean_date(meta["date"]) for meta in metas])
     for i, (cube, meta) in enumerate(zip(cubes, metas, strict=True)):
         own = np.asarray(meta["channels"])
         if not np.array_equal(own, channels):
@@ -207,21 +202,14 @@ def in_time(cubes):
                 f"data[{i}]",
                 f"has the channels {', '.join(own)} but `data[0]` {', '.join(channels)}: choose the same ones of each",
             )
-        if cube.shape != first.shape:
-            raise wrong(
-                ValueError,
-                f"data[{i}]",
-                f"has the shape {cube.shape} but `data[0]` {first.shape}: cut them to one grid",
-            )
         if i and times[i] <= times[i - 1]:
             raise wrong(ValueError, f"data[{i}]", "is not later than the cube before it: sort the cubes by time")
-        if not (shift := grid_shift(sky_wcs(first.wcs), sky_wcs(cube.wcs), first.shape[1:])) <= MAX_SHIFT:
-            raise wrong(
-                ValueError,
-                "data",
-                f": the grids of `data[0]` and `data[{i}]` differ by up to {shift:.2f} pixels, more than {MAX_SHIFT}: "
-                "reproject the maps to one grid",
-            )
+        check_same_grid(
+            "data",
+            ("`data[0]`", sky_wcs(first.wcs), first.shape[1:]),
+            (f"`data[{i}]`", sky_wcs(cube.wcs), cube.shape[1:]),
+            "reproject the maps to one grid",
+        )
     unit = first.unit
     data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
     sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 import astropy.units as u
 from astropy.table import Table
 
-from sunpy_demreg._channels.aia_maps import CHANNELS
+from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind
 
@@ -32,7 +32,7 @@ def read_error_table(error_table):
         raise wrong(TypeError, "error_table", f"must be a table or a file, but is {a_kind(error_table)}")
     if "WAVELNTH" not in error_table.colnames:
         raise wrong(ValueError, "error_table", "must be an error table of SolarSoft, but has no column WAVELNTH")
-    for channel in CHANNELS:
+    for channel in AIA_CHANNELS:
         n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
         if n_rows != 1:
             raise wrong(ValueError, "error_table", f"must have one row for {channel} Å but has {n_rows}")

@@ -222,17 +222,16 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
 
     with _staged(targets) as staged:
         import astropy.units as u
-        from astropy.time import Time
 
         import sunpy_demreg as demreg
+        from sunpy_demreg._common.dates import mean_date
 
         cube = demreg.prepare(files, **prepare)
         response = demreg.TemperatureResponse.from_aia(cube)
         start = time.perf_counter()
         result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
         seconds = time.perf_counter() - start
-        # The mean, as the response takes it; of TAI, which has no leap seconds.
-        date = Time(cube.meta["date"]).tai.mean().utc.strftime("%Y-%m-%d %H:%M:%S UT")
+        date = mean_date(cube.meta["date"]).strftime("%Y-%m-%d %H:%M:%S UT")
         if plot is not None:
             _draw(result, f"SDO/AIA {date}", staged[plot])
         demreg.write(result, staged[output])

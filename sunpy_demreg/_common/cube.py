@@ -33,15 +33,18 @@ class Cube(NDCube):
 
     def __copy__(self):
         """One that shares the arrays, but neither the way back from the uncertainty nor that from the coordinates."""
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.uncertainty = self.uncertainty
-        for name in ("_extra_coords", "_global_coords"):
-            coords = getattr(self, name)
-            own = type(coords).__new__(type(coords))
-            own.__dict__.update({k: copy(v) if isinstance(v, list | dict) else v for k, v in coords.__dict__.items()})
-            setattr(other, name, own)
-        return other
+        return self.to_nddata(
+            nddata_type=type(self),
+            extra_coords=_copied(self.extra_coords),
+            global_coords=_copied(self.global_coords),
+        )
+
+
+def _copied(coords):
+    """The same coordinates, for another cube: each knows the cube that it belongs to."""
+    own = copy(coords)
+    own.__dict__.update({name: copy(value) for name, value in vars(coords).items() if isinstance(value, list | dict)})
+    return own
 
 
 class Meta(NDMeta):

@@ -34,7 +34,12 @@ __all__ = [
 
 def a_kind(value):
     """A wrong value, or its type where it is long."""
-    text = repr(value) if value is None or isinstance(value, str | Real | complex) else ""
+    if isinstance(value, np.generic):
+        value = value.item()  # which is written as in the call: -3.0, not np.float64(-3.0)
+    if value is None or isinstance(value, str | Real | complex):
+        text = repr(value)
+    else:
+        text = str(value) if hasattr(value, "unit") and getattr(value, "shape", None) == () else ""
     return text if 0 < len(text) < 60 else f"of type {type(value).__name__}"
 
 
@@ -61,7 +66,7 @@ def as_number(name, value, *, above=None, least=None, below=None, most=None, of=
     is_good = math.isfinite(number)
     is_good = is_good and (above is None or number > above) and (least is None or number >= least)
     if not (is_good and (below is None or number < below) and (most is None or number <= most)):
-        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+        raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return number
 
 
@@ -72,7 +77,7 @@ def as_integer(name, value, least, most, of=""):
     if number is None:
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     if not (least <= number <= most and number == int(number)):
-        raise wrong(ValueError, name, f"{rule}, but is {value!r}")
+        raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return int(number)
 
 
@@ -134,11 +139,11 @@ def nearest(word, words):
     return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
 
 
-def check_list(name, value, of, *, kinds=(list, tuple)):
-    """Raise unless it is a sequence that is not empty."""
+def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):
+    """Raise unless it is a sequence, which is not empty unless it may be."""
     if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
         raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
-    if len(value) == 0:
+    if len(value) == 0 and not may_be_empty:
         raise wrong(ValueError, name, f"must be a list {of}, but is empty")
 
 
@@ -146,7 +151,8 @@ def check_quantity(name, value, unit, example, *, shape=None):
     """Raise unless it is a Quantity of real numbers that converts to the unit, and of the shape if one is given."""
     import astropy.units as u
 
-    rule = f"must be a Quantity in {u.Unit(unit)}, for instance `{example}`"
+    of = f" of the shape {shape}" if shape else ""
+    rule = f"must be a Quantity in {u.Unit(unit)}{of}, for instance `{example}`"
     if not isinstance(value, u.Quantity):
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     if not value.unit.is_equivalent(unit):

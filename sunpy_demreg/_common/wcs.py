@@ -1,7 +1,5 @@
 """World coordinates of cubes: a table along the first array axis, the coordinates of the images behind it."""
 
-from itertools import product
-
 import numpy as np
 
 import astropy.units as u
@@ -9,8 +7,6 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
 from ndcube.wcs.wrappers import CompoundLowLevelWCS
-
-MAX_SHIFT = 0.1  # pixels, of grids that count as one
 
 
 class TableWCS(BaseLowLevelWCS):
@@ -181,19 +177,6 @@ def _unwrapped(wcs):
     if not (isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], TableWCS)):
         return None, None
     return inner._wcs[0], wcs._slices_array if sliced else [slice(None)] * inner.pixel_n_dim
-
-
-def grid_shift(wcs, other, shape):
-    """
-    Largest distance in pixels between the grids of two images, at their corners and midway between these.
-
-    Where the first has no world coordinates (a map of the whole sky has none in its corners) nothing is compared.
-    """
-    wcs, other = (getattr(each, "low_level_wcs", each) for each in (wcs, other))
-    pixels = np.array(list(product([0, 0.5, 1], repeat=len(shape)))).T * (np.array(shape[::-1]) - 1)[:, None]
-    world = np.reshape(wcs.pixel_to_world_values(*pixels), (wcs.world_n_dim, -1))
-    moved = np.reshape(other.world_to_pixel_values(*world), pixels.shape)
-    return np.max(np.linalg.norm(moved - pixels, axis=0), initial=0, where=np.isfinite(world).all(axis=0))
 
 
 def pixel_wcs(shape):

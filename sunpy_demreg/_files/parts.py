@@ -8,12 +8,12 @@ import numpy as np
 import astropy.units as u
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
-from ndcube import NDCollection
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._results.checks import check_result
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import bin_centers
 
@@ -24,7 +24,7 @@ __all__ = [
     "NewerFormat",
     "Parts",
     "channel_coordinate",
-    "check_is_result",
+    "check_is_whole",
     "format_version",
     "from_contents",
     "pixel_header",
@@ -79,7 +79,7 @@ def to_contents(result):
     TypeError, ValueError
         If it is none, or has coordinates that no FITS header holds.
     """
-    check_is_result(result)
+    check_is_whole(result)
     meta = dict(result.meta)
     edges = meta.pop("temperature_bin_edges")
     flat, masks = unwrap_result(result)
@@ -133,16 +133,9 @@ def from_contents(parts):
     return result
 
 
-def check_is_result(result):
-    """Raise an error that says what is missing, if anything is."""
-    rule = "must be what `invert` returns"
-    if not isinstance(result, NDCollection):
-        raise wrong(TypeError, "result", f"{rule}, an NDCollection of its cubes, but is a {type(result).__name__}")
-    missing = [repr(key) for key in ("status",) if key not in result]
-    meta = ("temperature_bin_edges", "channels", *CARDS.values())
-    missing += [f"meta[{key!r}]" for key in meta if key not in (result.meta or {})]
-    if missing:
-        raise wrong(ValueError, "result", f"{rule}, but lacks {', '.join(missing)}: write it whole")
+def check_is_whole(result):
+    """Raise unless it is a result with all that its file has to name."""
+    check_result(result, "status", meta=("channels", *CARDS.values()))
 
 
 def _check_shapes(arrays, edges, channels):

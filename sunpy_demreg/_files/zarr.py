@@ -205,9 +205,9 @@ def write_store(result, path):
     """Write a result to a store with the name of an empty folder."""
     import dask
 
-    from sunpy_demreg._files.parts import check_is_result
+    from sunpy_demreg._files.parts import check_is_whole
 
-    check_is_result(result)
+    check_is_whole(result)
     stored = store(create(path, result), result)
     # Of Dask's threads those that are not done would go on writing after an error, where all has been removed.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())

@@ -3,10 +3,9 @@
 import numpy as np
 from array_api_compat import is_cupy_array
 
-from ndcube import NDCollection
-
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._results.checks import check_result
 
 __all__ = ["memory_of"]
 
@@ -29,8 +28,7 @@ def memory_of(out, shapes, dtype, *, on_device):
     TypeError, ValueError
         If it is no result, or not one of the same kind.
     """
-    if not isinstance(out, NDCollection) or "status" not in out:
-        raise wrong(TypeError, "out", f"must be a result of `invert`, but is of type {type(out).__name__}")
+    check_result(out, "status", name="out")
     arrays = {key: cube.data for key, cube in out.items()}
     for key, cube in out.items():
         if cube.uncertainty is not None:

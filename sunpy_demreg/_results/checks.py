@@ -17,17 +17,18 @@ __all__ = ["as_pixel", "bin_edges", "check_image", "check_result", "range_functi
 _CURE = "ask for it with the argument `outputs` of `sunpy_demreg.invert`, whose default has it"
 
 
-def check_result(result, *needed, name="result"):
-    """Raise a TypeError unless it is a result, a ValueError where it lacks an output."""
-    if not (isinstance(result, NDCollection) and "temperature_bin_edges" in (result.meta or {})):
-        raise wrong(
-            TypeError,
-            name,
-            f"must be the collection that `sunpy_demreg.invert` returns, but is {a_kind(result)}",
-        )
+def check_result(result, *needed, name="result", meta=()):
+    """Raise a TypeError unless it is a result, a ValueError where it lacks an output or an entry of its metadata."""
+    is_collection = isinstance(result, NDCollection)
+    if not (is_collection and "temperature_bin_edges" in (result.meta or {})):
+        found = "an NDCollection without its `meta`" if is_collection else a_kind(result)
+        raise wrong(TypeError, name, f"must be the collection that `sunpy_demreg.invert` returns, but is {found}")
     for key in needed:
         if key not in result:
-            raise wrong(ValueError, name, f"lacks {key!r}: {_CURE}")
+            raise wrong(ValueError, name, f"lacks {key!r}: {'pass the result whole' if key == 'status' else _CURE}")
+    missing = [f"meta[{key!r}]" for key in meta if key not in result.meta]
+    if missing:
+        raise wrong(ValueError, name, f"lacks {', '.join(missing)}: pass the result whole")
 
 
 def check_image(result, *needed, name="result"):

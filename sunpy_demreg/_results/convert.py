@@ -8,12 +8,12 @@ import numpy as np
 
 import astropy.units as u
 from astropy.coordinates import Longitude
-from astropy.time import Time
 from ndcube import NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.dask_arrays import computed, is_lazy
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
@@ -100,7 +100,7 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     header["bunit"] = unit_name(cube.unit)
     observation = meta.get("observation", {})
     if "date" in observation and "DATE-OBS" not in header:
-        header["date-obs"] = Time(observation["date"]).tai.mean().utc.isot
+        header["date-obs"] = mean_date(observation["date"]).isot
     header["creator"] = "sunpy_demreg"
     new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):

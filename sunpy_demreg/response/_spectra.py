@@ -6,12 +6,12 @@ import numpy as np
 
 import astropy.units as u
 
+from sunpy_demreg._common.constants import EMISSIVITY_UNIT
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg.response._emissivity import NEEDED, Emissivity, load_emissivity
 
 __all__ = ["given_emissivity"]
 
-_UNIT = u.Unit("photon cm3 / (s sr Angstrom)")
 _XRTPY = "response/data/chianti_emission_models/XRT_emiss_model.default_CHIANTI.geny"
 
 
@@ -59,7 +59,7 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     for name, quantity, unit in (
         ("temperature", temperature, u.K),
         ("wavelength", wavelength, u.AA),
-        ("spectrum", spectrum, _UNIT),
+        ("spectrum", spectrum, EMISSIVITY_UNIT),
     ):
         try:
             values[name] = u.Quantity(quantity).to(unit)
@@ -104,6 +104,6 @@ def _of_xrtpy():
     return _as_emissivity(
         10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # of single precision
         model["WAVE"][:n_wavelengths].astype(float) * u.AA,
-        model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * _UNIT,
+        model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * EMISSIVITY_UNIT,
         f"{model['NAME'].decode().strip()}, {model['ABUND_MODEL'].decode().strip()}, of xrtpy",
     )
