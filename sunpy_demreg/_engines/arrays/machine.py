@@ -20,7 +20,7 @@ __all__ = ["invert_arrays"]
 
 def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     """
-    Run the text on arrays.
+    Run the algorithm on arrays.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an inversion answers, as plain arrays."""
+"""The outputs of an inversion, as plain arrays."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What goes in and comes out, and what all pixels share, made once per inversion."""
+"""Tables that all pixels share, made once per inversion."""
 
 from itertools import combinations_with_replacement
 from typing import NamedTuple

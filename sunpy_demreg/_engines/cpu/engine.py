@@ -58,7 +58,7 @@ class Engine:
         self._careful_tables, self._tables, self._addresses = _tabulated(problem.options, *map(_key, arrays))
         intensity, uncertainty, status, weight = pixels
         self._given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        # Of a few pixels, those beside the arrays are enough.
+        # Fewer pixels than a block are solved beside the arrays.
         arrays = self._given | into._asdict() if status.size >= _LANES else {}
         self._addresses_of_pixels = {name: _address(array) for name, array in arrays.items()}
         self.block_size, self.n_threads = _BLOCK, workers or available_cores()
@@ -76,7 +76,7 @@ class Engine:
         return [block]
 
     def run_program(self, block):
-        """Solve a block but for what remains for others to do: pixels that are difficult, or not solved."""
+        """Solve a block, but for difficult pixels and those without an answer, which others see to."""
         n_full = (block.stop - block.start) // _LANES * _LANES
         middle = block.start + n_full
         if n_full:
@@ -134,7 +134,7 @@ def _key(array):
 
 @lru_cache(maxsize=16)
 def _tabulated(options, *keys):
-    """The tables of a problem: who inverts pixel by pixel, waits for them once."""
+    """The tables of a problem, made once for callers that invert pixel by pixel."""
     *bins, K, weight, functional = (None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys)
     careful_tables = make_tables(Problem(Bins(*bins), K, options, weight, functional))
     # The compiled code reads memory, not arrays.

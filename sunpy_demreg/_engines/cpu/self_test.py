@@ -1,9 +1,8 @@
 """
-A few pixels that each compiled program has to solve, in each process, before it gets those of the user.
+A few pixels that each compiled program has to solve correctly, in each process, before it is used.
 
-Programs are compiled for the processor at hand by whatever llvmlite is installed, each choice of options by itself.
-The pixels are fixed; what has to come out of them is another for each program, is told by the plain arrays once, and
-stored with the machine code.
+Programs are compiled for the processor at hand by whichever llvmlite is installed, one for each choice of options. The
+pixels are fixed; the expected answer of a program is computed once, on plain arrays, and stored with its machine code.
 """
 
 from functools import cached_property
@@ -62,7 +61,7 @@ class SelfTest:
         return make_tables(self.problem)
 
     def given(self):
-        """All that the expected answer follows from, beside the program, as bytes."""
+        """Everything but the program that the expected answer depends on, as bytes."""
         return b"".join(np.ascontiguousarray(a).tobytes() for a in (*self._tables, *self.pixels) if a is not None)
 
     def expected(self):

@@ -1,4 +1,4 @@
-"""Pixels through a GPU: those whose arrays are there, and those of the host, which go there and back in batches."""
+"""Solving on a GPU: arrays that are there already, and arrays of the host, which are streamed in batches."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The CUDA C++ of the two kernels that solve pixels: ``solve``, and ``errors`` for all that takes a loop over bins."""
+"""The CUDA C++ of the two kernels: ``solve``, and ``errors`` for the outputs that take a loop over bins."""
 
 from typing import NamedTuple
 
