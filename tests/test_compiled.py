@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import instrument, pixels, run
+from synthetic import instrument, make_problem, pixels
 from test_engines import assert_identical, forget, run_on_cpu
 
 import sunpy_demreg
@@ -175,10 +175,10 @@ def solve_three_times(options, backend="cpu", dtype="float64"):
     K, dlogt, logt = instrument(2, 9)
     g, sigma = pixels(K, logt, 5000)
     sigma[1, 3], g[1, 7] = sigma[1, 3] * 1e-7, np.nan
-    answers = []
+    answers, problem = [], make_problem(K, dlogt, logt, options)
     for _ in range(3):
         status = execute.classify(g, sigma)
-        answers.append(run(g, sigma, status, K, dlogt, logt, options, backend=backend, dtype=dtype, workers=2))
+        answers.append(execute.run(g, sigma, status, problem, backend=backend, dtype=dtype, workers=2))
     return answers
 
 

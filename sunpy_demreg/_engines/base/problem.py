@@ -45,7 +45,7 @@ class Problem(NamedTuple):
     @property
     def output_shapes(self):
         """The shape of each output that is asked for, without the pixels."""
-        shapes = Solution.shapes(*self.K.shape, 0 if self.functional is None else len(self.functional))
+        shapes = Solution.shapes(*self.K.shape, 0 if self.functional is None else self.functional.shape[0])
         return {name: shape for name, shape in shapes.items() if name in self.options.outputs}
 
     def output_kinds(self, dtype="float64"):
@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
     def plan(self, dtype="float64"):
         """Make the `Plan` of the algorithm, for outputs of a dtype."""
-        return make_plan(len(self.K), self.options, self.has_weight_of_pixels, dtype)
+        return make_plan(self.K.shape[0], self.options, self.has_weight_of_pixels, dtype)
 
 
 class Pixels(NamedTuple):
