@@ -32,7 +32,7 @@ _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 
 def open_archive(path, result, times, settings, defaults):
     """
-    Open a store for the steps of a batch, or make it.
+    Open the store of a batch, or create it.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def open_archive(path, result, times, settings, defaults):
     times : `~astropy.time.Time`
         Of all steps, ascending.
     settings : `dict`
-        All that the values of a step depend on, besides its files.
+        All that the values of a step depend on, apart from its files.
     defaults : `dict`
-        Of those that a store may not know of, because there was no such option when it was made.
+        Values of options that an older store lacks, because they did not exist when it was created.
 
     Returns
     -------
@@ -68,8 +68,8 @@ def open_archive(path, result, times, settings, defaults):
 
 
 def _setting(name, value):
-    """What tells a value from another: its text, or a digest of it if that is very long."""
-    if isinstance(value, Table):  # whose text is cut to the size of the terminal
+    """An identifier of a value: its text, or a digest of it if that is very long."""
+    if isinstance(value, Table):  # whose text is truncated to the terminal
         buffer = StringIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ErfaWarning)  # that dates are far off, as the ends of such tables are
@@ -100,7 +100,7 @@ def _value(text):
 
 
 def _is_same(old, new):
-    # Stores of the first version have of arrays what is shown.
+    # Stores of the first version hold the printed form of arrays.
     return old in (new, _shown(new)) or _equal(_value(old), _value(new))
 
 
@@ -158,7 +158,7 @@ def _create(path, result, times, settings):
 
 
 class Archive:
-    """A store of steps; they are named by their times."""
+    """A store of steps, identified by their times."""
 
     def __init__(self, path, settings, defaults):
         import zarr
@@ -190,7 +190,7 @@ class Archive:
         self._steps = {}
 
     def extend(self, times):
-        """Make room for those of the times that are not there yet."""
+        """Add steps for new times."""
         group = self._group
         old, new = group["time"][: group["step_done"].shape[0]], stores.to_microseconds(times)
         added = np.setdiff1d(new, old)
@@ -205,7 +205,7 @@ class Archive:
         every = np.concatenate([old, added])
         if added.size:
             names = [name for name, array in group.arrays() if "time" in array.metadata.dimension_names]
-            # The list of what is done comes last: what it does not list does not count.
+            # The list of finished steps is extended last: what it does not list does not count.
             for name in sorted(names, key=lambda name: name == "step_done"):
                 if name == "step_done":
                     self._add_not_done(old.size, every.size)
@@ -215,7 +215,7 @@ class Archive:
         self._steps = {value: step for step, value in enumerate(every.tolist())}
 
     def _add_not_done(self, start, stop):
-        """Chunks which say that steps are not done, before the list of what is done has these steps."""
+        """Write chunks that mark new steps as not done, before the list of finished steps is extended."""
         import zarr
 
         if "sha256" not in self._group.attrs:
@@ -233,10 +233,10 @@ class Archive:
         return self._steps[int(stores.to_microseconds(time))]
 
     def is_done(self, time):
-        """Whether the values of a step are there."""
+        """Whether a step is complete."""
         try:
             return bool(self._group["step_done"][self._step(time)])
-        except ValueError:  # nobody knows: so it is done again
+        except ValueError:  # damaged: the step is computed again
             return False
 
     def store(self, result, time):
@@ -251,7 +251,7 @@ class Archive:
         return stores.store(self._group, result, self._step(time))
 
     def mark_done(self, result, time):
-        """Add what is known of the images, and then that the step is done."""
+        """Write the metadata of the images, then mark the step as done."""
         from sunpy_demreg._files.parts import pixel_header
 
         step, observation = self._step(time), result.meta["observation"]
