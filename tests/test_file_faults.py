@@ -160,7 +160,7 @@ def test_what_cannot_be_removed_is_named(result, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", fail)
     with pytest.warns(
-        SunpyUserWarning, match=r"is replaced, but what it was cannot be removed .* remove .*\.old\.zarr'"
+        SunpyUserWarning, match=r"is replaced, but its old content cannot be removed .* remove .*\.old\.zarr'"
     ):
         write(result, path, overwrite=True)
     assert content(read(path)) == content(result) | {"meta": content(read(path))["meta"]}

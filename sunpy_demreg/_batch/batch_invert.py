@@ -18,6 +18,7 @@ from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import series_sets, table_for
+from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.hardware import available_cores
@@ -136,8 +137,10 @@ def batch_invert(
     OSError
         If nothing more can be written, for instance because the disk is full. Finished steps are kept.
 
-    Notes ----- A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read`
-    returns the complete steps. A file that cannot be read, or a step that fails, does not stop the others.
+    Notes
+    -----
+    A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read` returns the
+    complete steps. A file that cannot be read, or a step that fails, does not stop the others.
     """
     path = as_path("path", path)
     if path.suffix != ".zarr":
@@ -189,6 +192,8 @@ def batch_invert(
     settings = _settings(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     template = _first(make, sets, problems)
+    for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # for which the store has no room: those of one step mislead
+        template.meta["observation"].pop(key, None)
     archive = open_archive(path, template, times, settings, defaults)
 
     steps = []

@@ -77,7 +77,7 @@ def _setting(name, value):
         return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
     if is_lazy(value):  # whose text says nothing of what is in it
         raise wrong(
-            ValueError, name, "is an array of Dask, but the store of a batch remembers all settings: pass one of NumPy"
+            ValueError, name, "is a Dask array, but the store of a batch saves all settings: pass a NumPy array"
         )
     text = to_text(value)[0]
     return text if len(text) <= _LONG else _shown(text)

@@ -126,7 +126,7 @@ def _as_part(part, length, axis, what):
     except (TypeError, ValueError):
         raise IndexError(
             f"a {what} is sliced with whole numbers and ranges such as 2:5, but got {part!r}: take the `data` "
-            "of a cube, or channels that are no neighbors with `sunpy_demreg.combine([cube[i] for i in (0, 2, 3)])`"
+            "of a cube, or channels that are not adjacent with `sunpy_demreg.combine([cube[i] for i in (0, 2, 3)])`"
         ) from None
     if not -length <= part < length:
         raise IndexError(f"index {part} lies outside axis {axis} of the {what}, which has the length {length}")

@@ -73,7 +73,7 @@ def as_array(array, name, dtype=None):
     if is_cupy_array(array):
         return array if dtype is None else array.astype(dtype, copy=False)
     if is_masked(array):
-        raise wrong(TypeError, name, "is an array with a mask of its own, which has no place here: pass that as `mask`")
+        raise wrong(TypeError, name, "is a masked array, which is not supported here: pass its mask as `mask`")
     if not is_lazy(array):
         return np.asarray(array, dtype=dtype)
     if any(np.isnan(length) for length in array.shape):

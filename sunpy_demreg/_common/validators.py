@@ -26,6 +26,7 @@ __all__ = [
     "as_path",
     "check_axes",
     "check_choice",
+    "check_edges",
     "check_list",
     "check_quantity",
     "nearest",
@@ -161,6 +162,19 @@ def check_quantity(name, value, unit, example, *, shape=None):
         raise wrong(TypeError, name, f"{rule}, but holds numbers of the type {value.dtype}")
     if shape is not None and value.shape != shape:
         raise wrong(ValueError, name, f"{rule}, but has the shape {value.shape}")
+
+
+def check_edges(name, edges):
+    """Raise unless they are edges of temperature bins: plain numbers, positive and ascending, of three bins or more."""
+    if edges.ndim != 1 or edges.size < 4:
+        raise wrong(
+            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
+        )
+    if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
+        n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
+        raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
+    if not np.all(np.diff(edges) > 0):
+        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
 
 
 def as_path(name, value, of="a file name"):

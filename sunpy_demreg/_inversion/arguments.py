@@ -12,13 +12,14 @@ from sunpy_demreg._common.validators import (
     as_integer,
     as_number,
     check_choice,
+    check_edges,
     check_quantity,
     nearest,
 )
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
-from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import are_inside
+from sunpy_demreg.response._response import check_response
 
 __all__ = [
     "RESULTS",
@@ -197,27 +198,13 @@ def as_bin_edges(edges):
     name = "temperature_bin_edges"
     check_quantity(name, edges, u.K, "10 ** np.arange(5.575, 7.43, 0.05) * u.K")
     edges = edges.to(u.K).astype(float)
-    if edges.ndim != 1 or edges.size < 4:
-        raise wrong(
-            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
-        )
-    if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
-        n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
-        raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
-    if not np.all(np.diff(edges) > 0):
-        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
+    check_edges(name, edges.value)
     return edges
 
 
 def as_edges_within(edges, response):
     """Edges in kelvin, inside the range of the response."""
-    if not isinstance(response, TemperatureResponse):
-        raise wrong(
-            TypeError,
-            "response",
-            f"must be a TemperatureResponse, but is {a_kind(response)}: make it with "
-            "`TemperatureResponse.from_aia(cube)`, and pass it after the data",
-        )
+    check_response(response, ": make it with `TemperatureResponse.from_aia(cube)`, and pass it after the data")
     edges = as_bin_edges(edges)
     low, high = response.temperature[0], response.temperature[-1]
     if not are_inside(edges, low, high):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sunpy_demreg._common.errors import ArgumentError, wrong
-from sunpy_demreg._common.validators import as_bool, as_integer, as_number, check_choice
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, check_choice, check_edges
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._engines.base.problem import Bins, Problem
@@ -140,10 +140,9 @@ def dn2dem_pos(
       another such DEM, by a tenth of the peak to ten times it.
     * With more channels than bins there is an answer, where demregpy fails.
     * The signs of bins are computed exactly. With ``emd_int``, without ``gloci`` and ``dem_norm0``, empty bins have a
-    weight of
-      1e-16, and demregpy finds some negative by a rounding error of 1e-15 of the peak. It then relaxes the fit for
-      nothing: in a third of 2000 AIA pixels, to a median chi-squared of 33 instead of 0.8. ``l_emd`` alone does so
-      in one of 2000. The others agree to 2e-7 and 1e-8.
+      weight of 1e-16, and demregpy finds some negative by a rounding error of 1e-15 of the peak. It then relaxes the
+      fit for nothing: in a third of 2000 AIA pixels, to a median chi-squared of 33 instead of 0.8. ``l_emd`` alone does
+      so in one of 2000. The others agree to 2e-7 and 1e-8.
     * A zero in ``dem_norm0`` beyond the first bin is an error here, and ends in another one there.
     * With ``rgt_fact`` below one, a pixel without any more signal than the target keeps its first solution. Of 400
       faint AIA pixels none differs by that; where the response is larger by 1e8, 77 do.
@@ -263,26 +262,13 @@ def _check_order(dn, tresp):
 def _tabulated(n_channels, *tables):
     """The bins, emission measure per DEM, response. Cached for callers that loop over pixels."""
     temps, tresp, tresp_logt = (np.frombuffer(buffer).reshape(shape) for shape, buffer in tables)
-    log_edges = _as_log_edges(temps)
-    bins = Bins.between(log_edges)
+    check_edges("temps", temps)
+    bins = Bins.between(np.log10(temps))
     dlogt, logt = bins
     per_dem, response = 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
     for array in (*bins, per_dem, response):
         array.setflags(write=False)  # since it is kept
     return bins, per_dem, response
-
-
-def _as_log_edges(temps):
-    if temps.ndim != 1 or temps.size < 4:
-        raise wrong(
-            ValueError, "temps", f"must be four edges or more of at least three bins, but has the shape {temps.shape}"
-        )
-    if not (np.all(np.isfinite(temps)) and np.all(temps > 0)):
-        n_bad = np.count_nonzero(~(np.isfinite(temps) & (temps > 0)))
-        raise wrong(ValueError, "temps", f"must be positive and finite, but {n_bad} of {temps.size} are not: drop them")
-    if not np.all(np.diff(temps) > 0):
-        raise wrong(ValueError, "temps", "must be strictly ascending: sort them and drop repeated ones")
-    return np.log10(temps)
 
 
 def _response_at(logt, tresp, tresp_logt, n_channels):

@@ -42,7 +42,7 @@ def memory_of(out, shapes, dtype, *, on_device):
             raise wrong(
                 ValueError,
                 "out",
-                f"must have the memory of this result, but its {name!r} {fault}: pass a whole result of a call with "
+                f"must have the arrays of this result, but its {name!r} {fault}: pass a whole result of a call with "
                 "the same `outputs`, bins, pixels and `dtype`, or leave `out` out",
             )
         found[name] = array

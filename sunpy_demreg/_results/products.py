@@ -21,6 +21,7 @@ from sunpy_demreg._results.cubes import _mask, _unsolved
 from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
+from sunpy_demreg.response._response import check_response
 
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
@@ -57,10 +58,12 @@ def emission_measure(result: NDCollection, temperature_range: u.Quantity | None 
     --------
     sunpy_demreg.invert : its ``emission_measure_ranges`` give the same during the inversion itself.
 
-    Notes ----- The errors of the bins are not independent: those of neighboring bins are anticorrelated. That of the
-    sum :math:`f \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is repeated from
-    the data in the result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the
-    bias of the regularization and the errors of the response.
+    Notes
+    -----
+    The errors of the bins are not independent: those of neighboring bins are anticorrelated. That of the sum :math:`f
+    \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is repeated from the data in the
+    result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the bias of the
+    regularization and the errors of the response.
     """
     check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
@@ -133,9 +136,11 @@ def thermal_energy_density(
     TypeError, ValueError
         As `emission_measure` does, and if ``depth`` is not a positive length.
 
-    Notes ----- :math:`3\, k_\mathrm{B} \bar T \sqrt{EM / h}`, for a fully ionized hydrogen plasma of one density,
-    :math:`n_e = \sqrt{EM / h}`, along the depth :math:`h`. Plasma that fills only a part of the depth is denser and has
-    less energy in the column: this is an upper limit of the mean over the depth.
+    Notes
+    -----
+    :math:`3\, k_\mathrm{B} \bar T \sqrt{EM / h}`, for a fully ionized hydrogen plasma of one density, :math:`n_e =
+    \sqrt{EM / h}`, along the depth :math:`h`. Plasma that fills only a part of the depth is denser and has less energy
+    in the column: this is an upper limit of the mean over the depth.
 
     References
     ----------
@@ -185,12 +190,13 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     ValueError
         If the result lacks one of those cubes, or its bins reach beyond the response.
 
-    Notes ----- The pixels are those of the result: the spatial resolution of the other instrument is not taken into
-    account. Plasma outside the temperature bins is missing from the prediction and from its error.
+    Notes
+    -----
+    The pixels are those of the result: the spatial resolution of the other instrument is not taken into account. Plasma
+    outside the temperature bins is missing from the prediction and from its error.
     """
     check_result(result, "dem", "intensity")
-    if not isinstance(response, TemperatureResponse):
-        raise wrong(TypeError, "response", f"must be a TemperatureResponse, but is a {type(response).__name__}")
+    check_response(response)
     bins = bins_of(result)
     edges, (low, high) = bins.edges, response.temperature[[0, -1]]
     if not are_inside(edges, low, high):

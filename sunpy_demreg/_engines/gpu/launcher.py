@@ -7,7 +7,14 @@ import cupy
 from sunpy_demreg._engines.arrays import engine as arrays
 from sunpy_demreg._engines.base.problem import Bins
 from sunpy_demreg._engines.base.tables import make_tables
-from sunpy_demreg._engines.gpu.kernels import BLOCK_SIZE, is_wide, make_kernels, pack_single, pack_tables
+from sunpy_demreg._engines.gpu.kernels import (
+    BLOCK_SIZE,
+    is_wide,
+    make_kernels,
+    pack_single,
+    pack_tables,
+    samples_of,
+)
 from sunpy_demreg._engines.gpu.memory import is_out_of_memory, no_memory_told
 
 __all__ = ["Launcher", "check_device"]
@@ -70,8 +77,7 @@ class Launcher:
         if not problem.can_be_compiled:
             return
         m = len(self.tables.dlogt)
-        left = tuple(self.tables.left.tolist())
-        described, kernels, n_live = _compiled(self.plan, m, len(self.tables.functional), left)
+        described, kernels, n_live = _compiled(self.plan, m, len(self.tables.functional), samples_of(self.tables))
         attributes = cupy.cuda.Device().attributes
         if any(kernel.n_shared > attributes["MaxSharedMemoryPerBlockOptin"] for kernel in described):
             return
@@ -169,9 +175,9 @@ class Launcher:
 
 
 @lru_cache(maxsize=64)
-def _compiled(plan, n_bins, n_functionals, left):
+def _compiled(plan, n_bins, n_functionals, samples):
     """The kernels of a plan, which CuPy compiles for each device once, and keeps on disk."""
-    described, n_live = make_kernels(plan, n_bins, n_functionals, left)
+    described, n_live = make_kernels(plan, n_bins, n_functionals, samples)
     return described, {k.name: cupy.RawKernel(k.source, k.name, ("--std=c++14",)) for k in described}, n_live
 
 
