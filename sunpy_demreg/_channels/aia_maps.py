@@ -170,7 +170,7 @@ def common_dates(images):
 
 def check_one_grid(images):
     """Check that the images share the pixels of the first."""
-    first = images[0]
+    first, wcs = images[0], images[0].map.wcs  # which each time is made anew
     cure = "put them on one grid with `reference`, such as that of 171 * u.AA"
     for image in images[1:]:
         if image.map.data.shape != first.map.data.shape:
@@ -179,7 +179,7 @@ def check_one_grid(images):
                 first.name,
                 f"has shape {first.map.data.shape} but {image.name} has {image.map.data.shape}: {cure}",
             )
-        shift = grid_shift(first.map.wcs, image.map.wcs, first.map.data.shape)
+        shift = grid_shift(wcs, image.map.wcs, first.map.data.shape)
         if not shift <= MAX_SHIFT:
             raise wrong(
                 ValueError,
