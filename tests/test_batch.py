@@ -21,7 +21,7 @@ from aiapy.calibrate.utils import get_correction_table
 from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import TemperatureResponse, batch_invert, invert, prepare, read
+from sunpy_demreg import TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
 from sunpy_demreg._batch import batch_invert as batch
 from sunpy_demreg._batch import store as batch_store
 from sunpy_demreg._cli.main import main
@@ -83,6 +83,17 @@ def test_every_step_is_as_by_hand(series_folder, store):
         np.testing.assert_array_equal(result[k]["dem"].uncertainty.array.compute(), expected["dem"].uncertainty.array)
         assert np.all(abs(result.meta["observation"]["date"][:, k] - cube.meta["date"]) < 1 * u.us)
         assert np.all(result.meta["observation"]["exposure_time"][:, k] == cube.meta["exposure_time"])
+
+
+def test_unsolved_pixels_of_all_steps_are_told_once(folder, tmp_path):
+    for k in (0, 1):
+        smap = Map(folder / f"step{k}_171.fits")
+        smap.data[3, 4 : 6 + k] = -1
+        smap.save(folder / f"step{k}_171.fits", overwrite=True)
+    with pytest.warns(UnsolvedWarning) as caught:
+        batch_invert([*folder.glob("step0*"), *folder.glob("step1*")], tmp_path / "a.zarr", BINS, **OPTIONS)
+    [message] = [str(each.message) for each in caught if each.category is UnsolvedWarning]
+    assert message.startswith("5 of 880 pixels were not solved and are masked (NOT_POSITIVE 5)")
 
 
 def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path):

@@ -226,6 +226,7 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
 
         import sunpy_demreg as demreg
 
+        warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
         cube = demreg.prepare(files, **prepare)
         response = demreg.TemperatureResponse.from_aia(cube)
         start = time.perf_counter()
@@ -339,8 +340,6 @@ def _warnings_as_lines():
     # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
     from sunpy.util.exceptions import SunpyWarning
 
-    from sunpy_demreg import UnsolvedWarning
-
     seen = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
@@ -351,7 +350,6 @@ def _warnings_as_lines():
     with warnings.catch_warnings():
         # Whatever the environment says about warnings: these are part of the output.
         warnings.simplefilter("always", SunpyWarning)
-        warnings.simplefilter("ignore", UnsolvedWarning)  # the summary counts them
         warnings.showwarning = show
         yield
 

@@ -202,13 +202,14 @@ def store(group, result, step=None):
 
 
 def write_store(result, path):
-    """Write a result to a store with the name of an empty folder."""
+    """Write a result to a store with the name of an empty folder; returns the array of the statuses in it."""
     import dask
 
     from sunpy_demreg._files.parts import check_is_result
 
     check_is_result(result)
-    stored = store(create(path, result), result)
+    group = create(path, result)
+    stored = store(group, result)
     # Of Dask's threads those that are not done would go on writing after an error, where all has been removed.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
     try:
@@ -217,6 +218,7 @@ def write_store(result, path):
     finally:
         pool.shutdown(cancel_futures=True)
     seal(path)
+    return group["status"]
 
 
 def writable(array):
