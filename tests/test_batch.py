@@ -83,6 +83,7 @@ def test_every_step_is_as_by_hand(series_folder, store):
         np.testing.assert_array_equal(result[k]["dem"].uncertainty.array.compute(), expected["dem"].uncertainty.array)
         assert np.all(abs(result.meta["observation"]["date"][:, k] - cube.meta["date"]) < 1 * u.us)
         assert np.all(result.meta["observation"]["exposure_time"][:, k] == cube.meta["exposure_time"])
+    assert "common_error" not in result.meta["observation"]  # which is different in each step
 
 
 def test_unsolved_pixels_of_all_steps_are_told_once(folder, tmp_path):

@@ -429,7 +429,7 @@ BAD_CUBES = {
     "all masked": (lambda c: replaced(c, mask=np.ones(c.data.shape, bool)), "`data` has no value that is not masked"),
     "planes of two shapes": (
         lambda c: NDCubeSequence([c[i] if i else c[i, :3] for i in range(6)]),
-        "must share one pixel grid",
+        "reproject the cubes to one grid",
     ),
     "planes without uncertainty": (
         lambda c: NDCubeSequence([replaced(c[i], uncertainty=None) for i in range(6)]),

@@ -374,5 +374,5 @@ def test_masked_weights_and_masks_are_refused():
     cube = observed()
     options = {"uncertainty": cube.uncertainty.array * RATE}
     masked = np.ma.array(np.zeros((6, 2), dtype=bool), mask=HIDDEN)
-    with pytest.raises(TypeError, match="`mask` is an array with a mask of its own"):
+    with pytest.raises(TypeError, match="`mask` is a masked array"):
         invert(cube.data * RATE, dated(), EDGES, mask=masked, **options)

@@ -19,6 +19,7 @@ from aiapy.calibrate.utils import get_error_table
 from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg as demreg
+from sunpy_demreg._common.constants import AIA_CHANNELS
 
 __all__ = [
     "BIN_CENTERS",
@@ -39,7 +40,6 @@ __all__ = [
 
 ROOT = Path(__file__).parent.parent
 DATE = "2014-01-01"  # of the bundled sample: the response has the degradation of that day
-CHANNELS = (94, 131, 171, 193, 211, 335)
 EXPOSURE = np.array([2.9, 2.9, 2.0, 2.0, 2.9, 2.9])  # s, of the bundled sample
 SATURATION = 15000  # DN
 UNIT = u.DN / u.pix / u.s
@@ -77,7 +77,7 @@ class Inverted(NamedTuple):
 @cache
 def response():
     """The temperature response of AIA at the date of the sample."""
-    return demreg.TemperatureResponse.from_aia(CHANNELS * u.AA, obstime=DATE)
+    return demreg.TemperatureResponse.from_aia(AIA_CHANNELS * u.AA, obstime=DATE)
 
 
 @cache
@@ -130,7 +130,7 @@ def observe(intensity, rng, n_sample=16):
         With noise; and as `sunpy_demreg.prepare` estimates it, from the noisy counts.
     """
     noisy, sigma = np.empty_like(intensity), np.empty_like(intensity)
-    for i, (channel, exposure) in enumerate(zip(CHANNELS, EXPOSURE, strict=True)):
+    for i, (channel, exposure) in enumerate(zip(AIA_CHANNELS, EXPOSURE, strict=True)):
         counts = intensity[i] * exposure
         dn_per_photon = float(_errors()["DNPERPHT"][_errors()["WAVELNTH"] == channel * u.AA][0].value) / n_sample
         other = np.sqrt(np.clip(_count_error(counts, channel, n_sample) ** 2 - counts * dn_per_photon, 0, None))
@@ -170,5 +170,5 @@ def sample_pixels(number):
     cube = sample_cube()
     good = np.flatnonzero(np.all(cube.data > 0, axis=0) & ~np.any(cube.mask, axis=0))
     chosen = good[np.linspace(0, good.size - 1, min(number, good.size)).astype(int)]
-    shape = (len(CHANNELS), -1)
+    shape = (len(AIA_CHANNELS), -1)
     return cube.data.reshape(shape)[:, chosen], cube.uncertainty.array.reshape(shape)[:, chosen]

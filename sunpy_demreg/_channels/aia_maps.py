@@ -10,13 +10,13 @@ from astropy.time import Time
 
 from sunpy_demreg._channels.headers import as_exposure_times, check_quality, has_date, number
 from sunpy_demreg._channels.read_maps import named_maps, wrong_map
+from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.warnings import DataWarning, warn
-from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
 
-__all__ = ["CHANNELS", "Image", "as_images", "check_one_grid", "common_dates"]
+__all__ = ["Image", "as_images", "check_one_grid", "common_dates"]
 
-CHANNELS = (94, 131, 171, 193, 211, 335)
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
 _MAX_SPAN = 60 * u.s
 _SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
@@ -85,8 +85,8 @@ def _as_image(name, smap, times):
         raise wrong_map(
             ValueError, name, "is AIA 304 Å, which is optically thick: no DEM can describe it, leave it out"
         )
-    if channel not in CHANNELS:
-        channels = ", ".join(map(str, CHANNELS))
+    if channel not in AIA_CHANNELS:
+        channels = ", ".join(map(str, AIA_CHANNELS))
         raise wrong_map(
             ValueError,
             name,
@@ -149,7 +149,7 @@ def _is_rate(name, smap):
 
 def common_dates(images):
     """Dates of the images; warns where they are few, or far apart."""
-    missing = [f"AIA {channel}" for channel in CHANNELS if channel not in {image.channel for image in images}]
+    missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in {image.channel for image in images}]
     if missing:
         warn(
             DataWarning,
@@ -169,21 +169,7 @@ def common_dates(images):
 
 
 def check_one_grid(images):
-    """Check that the images share the pixels of the first."""
-    first, wcs = images[0], images[0].map.wcs  # which each time is made anew
-    cure = "put them on one grid with `reference`, such as that of 171 * u.AA"
-    for image in images[1:]:
-        if image.map.data.shape != first.map.data.shape:
-            raise wrong_map(
-                ValueError,
-                first.name,
-                f"has shape {first.map.data.shape} but {image.name} has {image.map.data.shape}: {cure}",
-            )
-        shift = grid_shift(wcs, image.map.wcs, first.map.data.shape)
-        if not shift <= MAX_SHIFT:
-            raise wrong(
-                ValueError,
-                "maps",
-                f": the grids of {first.name} (AIA {first.channel} Å) and {image.name} (AIA {image.channel} Å) "
-                f"differ by up to {shift:.2f} pixels, more than {MAX_SHIFT}: {cure}",
-            )
+    """Raise unless the images have the pixels of the first."""
+    first, *others = ((f"{each.name} (AIA {each.channel} Å)", each.map.wcs, each.map.data.shape) for each in images)
+    for other in others:
+        check_same_grid("maps", first, other, "put them on one grid with `reference`, such as that of 171 * u.AA")

@@ -14,8 +14,8 @@ from sunpy_demreg._channels.resample import Grid, resample
 from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.grids import coordinate_kinds, grid_difference
 from sunpy_demreg._common.validators import a_kind, check_list
-from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,11 +78,7 @@ def _check_comparable(first, plane):
     label, other = (str(each.meta["channels"]) for each in (plane, first))
     if plane.data.ndim != 2:
         raise wrong(ValueError, "cubes", f": {label} must be an image, but has the shape {plane.shape}")
-    kinds = [
-        (each.wcs.low_level_wcs.world_axis_physical_types, each.wcs.low_level_wcs.world_axis_units)
-        for each in (first, plane)
-    ]
-    if kinds[0] != kinds[1]:
+    if coordinate_kinds(first.wcs) != coordinate_kinds(plane.wcs):
         raise wrong(ValueError, "cubes", f": the coordinates of {label} and {other} are of different kinds")
     places = [_observer(each) for each in (first, plane)]
     if None not in places:
@@ -109,7 +105,7 @@ def _observer(plane):
 
 def _on_grid(plane, first):
     shape = first.shape
-    if plane.shape == shape and grid_shift(first.wcs, plane.wcs, shape) <= MAX_SHIFT:
+    if grid_difference(first.wcs, shape, plane.wcs, plane.shape) is None:
         return plane
     unit = plane.unit
     sigma, own = standard_deviation(plane)

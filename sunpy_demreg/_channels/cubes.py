@@ -1,7 +1,5 @@
 """Convert any supported input to plain channel-first arrays: units are stripped here."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +8,7 @@ from array_api_compat import is_cupy_array
 import astropy.units as u
 from ndcube import NDCollection, NDCube, NDCubeSequence
 
+from sunpy_demreg._channels.read_maps import maps_or_names
 from sunpy_demreg._channels.stacks import in_time, meta_of, prepend_channels, stacked, standard_deviation, wavelength_of
 from sunpy_demreg._common.dask_arrays import as_array, is_lazy, is_masked, unmasked
 from sunpy_demreg._common.errors import ArgumentError, wrong
@@ -77,12 +76,11 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
 
 
 def _holds_maps(data):
-    from sunpy.map import GenericMap, MapSequence
-
-    if isinstance(data, str | Path | GenericMap | MapSequence):
-        return True
-    items = list(data.values()) if isinstance(data, Mapping) else data
-    return isinstance(items, list | tuple) and all(isinstance(i, str | Path | GenericMap) for i in items)
+    try:
+        maps_or_names(data)
+    except TypeError:
+        return False
+    return True
 
 
 def _from_cube(cube, unit, uncertainty, mask, channels):

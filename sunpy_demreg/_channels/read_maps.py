@@ -1,11 +1,13 @@
-"""Whatever holds maps, or names the files of maps, as one list."""
+"""Maps, or the files of maps, from whatever holds or names them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._common.validators import a_kind
 
-__all__ = ["named_maps", "wrong_map"]
+__all__ = ["maps_or_names", "named_maps", "wrong_map"]
 
 
 def named_maps(maps):
@@ -17,28 +19,44 @@ def named_maps(maps):
     `list` of (`str`, `~sunpy.map.GenericMap`)
         Each map with its name for error messages.
     """
+    from sunpy.map import GenericMap
+
+    pairs = []
+    for name, item in maps_or_names(maps):
+        pairs += [(name, item)] if isinstance(item, GenericMap) else _read(item)
+    if not pairs:
+        raise wrong(ValueError, "maps", "is empty: give one map for each channel")
+    return pairs
+
+
+def maps_or_names(maps):
+    """
+    What functions of maps take: one or several maps, or names of files.
+
+    Returns
+    -------
+    `list` of (`str`, `~sunpy.map.GenericMap` or `str` or `~pathlib.Path`)
+        Each with its name for error messages.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
     from sunpy.map import GenericMap, MapSequence
 
     if isinstance(maps, GenericMap | str | Path):
         items = [("`maps`", maps)]
-    elif isinstance(maps, dict):
+    elif isinstance(maps, Mapping):
         items = [(f"`maps[{key!r}]`", item) for key, item in maps.items()]
     elif isinstance(maps, list | tuple | MapSequence):
         items = [(f"`maps[{i}]`", item) for i, item in enumerate(maps)]
     else:
-        raise wrong(TypeError, "maps", f"must be a list or dict of maps or file names, got {type(maps).__name__}")
-
-    pairs = []
+        raise wrong(TypeError, "maps", f"must be a list or dict of maps or file names, but is {a_kind(maps)}")
     for name, item in items:
-        if isinstance(item, GenericMap):
-            pairs.append((name, item))
-        elif isinstance(item, str | Path):
-            pairs += _read(item)
-        else:
-            raise wrong_map(TypeError, name, f"must be a sunpy map or a file name, got {type(item).__name__}")
-    if not pairs:
-        raise wrong(ValueError, "maps", "is empty: give one map for each channel")
-    return pairs
+        if not isinstance(item, GenericMap | str | Path):
+            raise wrong_map(TypeError, name, f"must be a sunpy map or a file name, but is {a_kind(item)}")
+    return items
 
 
 def wrong_map(kind, name, problem):

@@ -14,8 +14,10 @@ from sunpy_demreg._channels.fits_maps import lazy_map
 from sunpy_demreg._channels.headers import has_date
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
+from sunpy_demreg._channels.read_maps import maps_or_names
 from sunpy_demreg._channels.stacks import _dates, in_time
 from sunpy_demreg._channels.time_sets import Image, time_sets
+from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.paths import matching_paths
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare_series"]
 
-_CHANNELS = (94, 131, 171, 193, 211, 335)  # Å
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 
 
@@ -110,10 +111,10 @@ def series_sets(maps, tolerance=_TOLERANCE):
     images = [_image(name, item) for name, item in _items(maps)]
     if not images:
         raise wrong(ValueError, "maps", "is empty: give maps of each channel, their files, or a folder of these")
-    sets, left_over = time_sets([image for image in images if image.channel in _CHANNELS], tolerance.to_value(u.s))
-    left_over += [image for image in images if image.channel not in _CHANNELS]
+    sets, left_over = time_sets([image for image in images if image.channel in AIA_CHANNELS], tolerance.to_value(u.s))
+    left_over += [image for image in images if image.channel not in AIA_CHANNELS]
     if not sets:
-        counts = {c: sum(image.channel == c for image in images) for c in _CHANNELS}
+        counts = {c: sum(image.channel == c for image in images) for c in AIA_CHANNELS}
         found = ", ".join(f"{channel} Å {count}" for channel, count in counts.items() if count) or "none"
         raise wrong(
             ValueError,
@@ -133,24 +134,16 @@ def table_for(sets, correction_table):
 
 def _items(maps):
     """Maps and paths with their names for messages; a folder stands for the FITS files in it."""
-    from sunpy.map import GenericMap, MapSequence
-
-    if isinstance(maps, GenericMap | str | Path):
-        maps = [maps]
-    if not isinstance(maps, list | tuple | MapSequence):
-        raise wrong(TypeError, "maps", f"must be a list of maps or file names, or a folder, got {type(maps).__name__}")
-    for i, item in enumerate(maps):
-        if isinstance(item, GenericMap):
-            yield f"`maps[{i}]`", item
-        elif isinstance(item, str | Path):
-            paths = matching_paths(item)
-            if not paths:
-                raise wrong(FileNotFoundError, "maps", f": there is no file {item}")
-            for path in paths:
-                inside = sorted(path.glob("*.f*ts*")) if path.is_dir() else [path]
-                yield from ((str(each), each) for each in inside)
-        else:
-            raise wrong(TypeError, f"maps[{i}]", f"must be a sunpy map or a file name, got {type(item).__name__}")
+    for name, item in maps_or_names(maps):
+        if not isinstance(item, str | Path):
+            yield name, item
+            continue
+        paths = matching_paths(item)
+        if not paths:
+            raise wrong(FileNotFoundError, "maps", f": there is no file {item}")
+        for path in paths:
+            inside = sorted(path.glob("*.f*ts*")) if path.is_dir() else [path]
+            yield from ((str(each), each) for each in inside)
 
 
 def _image(name, item):
@@ -169,7 +162,7 @@ def _image(name, item):
 
         item = Map(da.from_array(item.data), item.meta, mask=item.mask)
     channel = round(item.wavelength.to_value(u.AA)) if isinstance(item, AIAMap) else 0
-    if channel not in _CHANNELS:
+    if channel not in AIA_CHANNELS:
         problem = problem or f"{item.instrument or 'unknown instrument'} {item.wavelength} is no channel for a DEM"
     if not has_date(item):
         return Image(name, 0, 0.0, None, "has no date, keyword DATE-OBS")

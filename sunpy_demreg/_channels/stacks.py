@@ -11,12 +11,15 @@ from ndcube import NDMeta
 
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import as_array, is_lazy
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import MAX_SHIFT, grid_shift, plane_wcs, prepend_axis, prepend_times, sky_wcs
+from sunpy_demreg._common.grids import check_same_grid, coordinate_kinds
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs
 
-__all__ = ["channel_planes", "in_time", "stacked"]
+__all__ = ["PER_IMAGE", "channel_planes", "in_time", "stacked"]
 
-_PER_CHANNEL = ("exposure_time", "date", "residual_shift_x", "residual_shift_y")  # metadata, beside "channels"
+#: Metadata of each image, beside "channels".
+PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
 
 
 def prepend_channels(wcs, n_channels, wavelengths=None):
@@ -70,7 +73,7 @@ def stacked(cubes, labels=None):
     if any(cube.uncertainty is None for cube in cubes):
         raise wrong(ValueError, "uncertainty", "is missing: every cube in `data` must carry its own")
     cubes = [_as_plane(cube) for cube in cubes]
-    _check_one_grid(cubes)
+    _check_one_grid(cubes, labels or range(len(cubes)))
     metas = [meta_of(cube) for cube in cubes]
     own_labels = [meta.pop("channels", None) for meta in metas]
     if labels is None and all(label is not None for label in own_labels):
@@ -103,7 +106,7 @@ def channel_planes(cube):
         return [cube]
     planes = [cube[i] for i in range(cube.shape[0])]
     if not isinstance(cube.meta, NDMeta):  # a plain dict, of which ndcube does not know what belongs to a channel
-        keys = [key for key in ("channels", *_PER_CHANNEL) if np.shape(cube.meta.get(key))[:1] == np.shape(labels)]
+        keys = [key for key in ("channels", *PER_IMAGE) if np.shape(cube.meta.get(key))[:1] == np.shape(labels)]
         for i, plane in enumerate(planes):
             plane.meta = {**cube.meta, **{key: cube.meta[key][i] for key in keys}}
     return planes
@@ -133,24 +136,17 @@ def _as_plane(cube):
     return cube[0] if np.ndim(label) == 1 and cube.shape[0] == 1 else cube
 
 
-def _check_one_grid(cubes):
+def _check_one_grid(cubes, labels):
     first = cubes[0]
-    shapes = [tuple(cube.shape) for cube in cubes]
-    if len(set(shapes)) > 1:
-        raise wrong(
-            ValueError, "data", f"holds cubes of the shapes {shapes}: they must share one pixel grid; reproject them"
-        )
-    kinds = [(c.wcs.low_level_wcs.world_axis_physical_types, c.wcs.low_level_wcs.world_axis_units) for c in cubes]
-    for i, cube in enumerate(cubes):
+    for label, cube in zip(labels, cubes, strict=True):
         # Coordinates of different kinds cannot be compared: it is then up to the caller that the pixels match.
-        shift = grid_shift(first.wcs, cube.wcs, first.shape) if kinds[i] == kinds[0] else 0
-        if not shift <= MAX_SHIFT:
-            raise wrong(
-                ValueError,
-                "data",
-                f"holds cubes whose grids differ by up to {shift:.2f} pixels, more than {MAX_SHIFT}: reproject "
-                "them to one grid",
-            )
+        wcs = cube.wcs if coordinate_kinds(cube.wcs) == coordinate_kinds(first.wcs) else first.wcs
+        check_same_grid(
+            "data",
+            (f"`data[{labels[0]!r}]`", first.wcs, first.shape),
+            (f"`data[{label!r}]`", wcs, cube.shape),
+            "reproject the cubes to one grid",
+        )
 
 
 def _gathered(metas, shape, labels):
@@ -159,7 +155,7 @@ def _gathered(metas, shape, labels):
     for key in metas[0]:
         if all(key in meta for meta in metas):
             values = [meta[key] for meta in metas]
-            per_channel = key in _PER_CHANNEL[:2] or not all(np.array_equal(v, values[0]) for v in values)
+            per_channel = key in PER_IMAGE or not all(np.array_equal(v, values[0]) for v in values)
             gathered[key] = _column(values) if per_channel else values[0]
             length = np.shape(gathered[key])
             if per_channel and length == shape[: len(length)]:
@@ -198,7 +194,7 @@ def in_time(cubes):
             "holds cubes of several channels without a date, `meta['date']`: give them one, or one each",
         )
     channels = np.asarray(metas[0]["channels"])
-    times = Time([Time(meta["date"]).tai.mean().utc for meta in metas])
+    times = Time([mean_date(meta["date"]) for meta in metas])
     for i, (cube, meta) in enumerate(zip(cubes, metas, strict=True)):
         own = np.asarray(meta["channels"])
         if not np.array_equal(own, channels):
@@ -207,32 +203,25 @@ def in_time(cubes):
                 f"data[{i}]",
                 f"has the channels {', '.join(own)} but `data[0]` {', '.join(channels)}: choose the same ones of each",
             )
-        if cube.shape != first.shape:
-            raise wrong(
-                ValueError,
-                f"data[{i}]",
-                f"has the shape {cube.shape} but `data[0]` {first.shape}: cut them to one grid",
-            )
         if i and times[i] <= times[i - 1]:
             raise wrong(ValueError, f"data[{i}]", "is not later than the cube before it: sort the cubes by time")
-        if not (shift := grid_shift(sky_wcs(first.wcs), sky_wcs(cube.wcs), first.shape[1:])) <= MAX_SHIFT:
-            raise wrong(
-                ValueError,
-                "data",
-                f": the grids of `data[0]` and `data[{i}]` differ by up to {shift:.2f} pixels, more than {MAX_SHIFT}: "
-                "reproject the maps to one grid",
-            )
+        check_same_grid(
+            "data",
+            ("`data[0]`", sky_wcs(first.wcs), first.shape[1:]),
+            (f"`data[{i}]`", sky_wcs(cube.wcs), cube.shape[1:]),
+            "reproject the maps to one grid",
+        )
     unit = first.unit
     data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
     sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
     per_image = {
-        "exposure_time": u.Quantity([meta["exposure_time"] for meta in metas]).T,
-        "date": _dates([Time(meta["date"]).utc for meta in metas]),
+        key: _dates([Time(meta[key]).utc for meta in metas])
+        if key == "date"
+        else np.stack([meta[key] for meta in metas], axis=-1)
+        for key in PER_IMAGE
+        if all(key in meta for meta in metas)
     }
-    shifts = ("residual_shift_x", "residual_shift_y")  # of maps that were interpolated
-    if all(key in meta for key in shifts for meta in metas):
-        per_image |= {key: u.Quantity([meta[key] for meta in metas]).T for key in shifts}
-    shared = {key: value for key, value in metas[0].items() if key not in ("channels", *per_image, *shifts)}
+    shared = {key: value for key, value in metas[0].items() if key not in ("channels", *PER_IMAGE)}
     axes = {"channels": 0} | dict.fromkeys(per_image, (0, 1))
     axes |= {key: 0 for key, axis in getattr(first.meta, "axes", {}).items() if key in shared and 0 in axis}
     coordinate = u.Quantity(first.axis_world_coords(0)[0])

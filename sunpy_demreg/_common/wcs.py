@@ -1,6 +1,4 @@
-"""World coordinates of cubes: a table along the first array axis, the coordinates of the images behind it."""
-
-from itertools import product
+"""World coordinates of cubes: a table along the first array axis, image coordinates along the others."""
 
 import numpy as np
 
@@ -10,18 +8,15 @@ from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
 from ndcube.wcs.wrappers import CompoundLowLevelWCS
 
-MAX_SHIFT = 0.1  # pixels, of grids that count as one
-
 
 class TableWCS(BaseLowLevelWCS):
     """
     One pixel axis whose world coordinate is read from a table of ascending positive values.
 
-    Between entries the coordinate is interpolated geometrically, and beyond them continued with the
-    nearest ratio: so every pixel corner has a coordinate, those of bins evenly spaced in log T are the
-    bin edges, and cropping to a range wider than the table keeps all of it. (The tabular model of gwcs
-    gives NaN beyond the table, for which ndcube crops to the wrong planes without a word, and it cannot
-    name the unit Angstrom without a warning.)
+    Between entries the coordinate is interpolated geometrically, and beyond them continued with the nearest ratio: so
+    every pixel corner has a coordinate, those of bins evenly spaced in log T are the bin edges, and cropping to a range
+    wider than the table keeps all of it. (The tabular model of gwcs gives NaN beyond the table, for which ndcube
+    silently crops to the wrong planes, and it cannot write the unit Angstrom without a warning.)
     """
 
     def __init__(self, values, name, physical_type):
@@ -161,7 +156,7 @@ def _dated(celestial, time):
 
 
 def _table(wcs):
-    """The table that was prepended."""
+    """The WCS of the prepended table."""
     return (wcs._wcs if isinstance(wcs, SlicedLowLevelWCS) else wcs)._wcs[-1]
 
 
@@ -175,25 +170,12 @@ def times_of(wcs):
 
 
 def _unwrapped(wcs):
-    """The WCS that went into `prepend_axis` and how the cube was sliced since; two times None for another WCS."""
+    """The WCS that went into `prepend_axis` and how the cube was sliced since; (None, None) for any other WCS."""
     sliced = isinstance(wcs, SlicedLowLevelWCS)
     inner = wcs._wcs if sliced else wcs
     if not (isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], TableWCS)):
         return None, None
     return inner._wcs[0], wcs._slices_array if sliced else [slice(None)] * inner.pixel_n_dim
-
-
-def grid_shift(wcs, other, shape):
-    """
-    Largest distance in pixels between the grids of two images, at their corners and midway between these.
-
-    Where the first has no world coordinates (a map of the whole sky has none in its corners) nothing is compared.
-    """
-    wcs, other = (getattr(each, "low_level_wcs", each) for each in (wcs, other))
-    pixels = np.array(list(product([0, 0.5, 1], repeat=len(shape)))).T * (np.array(shape[::-1]) - 1)[:, None]
-    world = np.reshape(wcs.pixel_to_world_values(*pixels), (wcs.world_n_dim, -1))
-    moved = np.reshape(other.world_to_pixel_values(*world), pixels.shape)
-    return np.max(np.linalg.norm(moved - pixels, axis=0), initial=0, where=np.isfinite(world).all(axis=0))
 
 
 def pixel_wcs(shape):

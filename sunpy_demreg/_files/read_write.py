@@ -1,4 +1,4 @@
-"""Results to and from files. The formats are in `_fits` and `_asdf`; here is what all files have in common."""
+"""Read and write results: what all formats have in common."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
     path : path-like
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
-        Whether to replace a file of this name that exists, whatever it holds. A folder is replaced only if it is a
-        Zarr store that this function or `batch_invert` wrote and nothing else is in it. Whatever goes wrong, the old
-        one is kept; of a link the target is replaced, and permissions are kept.
+        Whether to replace an existing file of this name, whatever its content. A folder is replaced only if it is a
+        Zarr store that this function or `batch_invert` wrote and nothing else is in it. On any error the old one is
+        kept. Of a link the target is replaced; permissions are kept.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
 
 def read(path: FilePath) -> NDCollection:
     """
-    Read a result that `write` wrote. Nothing in the file is run, wherever it comes from.
+    Read a result that `write` wrote. No code in the file is run, so files from any source are safe to read.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def read(path: FilePath) -> NDCollection:
         raise
     except NewerFormat as err:
         raise wrong(ValueError, "path", f"{str(path)!r} {err}") from None
-    except Exception as err:  # damage shows in as many ways as there are bytes
+    except Exception as err:  # damaged files raise many types of errors
         if isinstance(err, FileNotFoundError) and not path.exists():
             raise  # and no file of a store is missing
         raise wrong(

@@ -1,4 +1,4 @@
-"""From channel data to the numerics and back: all pixels now, or each block of Dask arrays when asked for."""
+"""Run the numerics on channel data: all pixels at once, or lazily block by block for Dask arrays."""
 
 import os
 from contextlib import nullcontext
@@ -20,8 +20,8 @@ from sunpy_demreg._inversion.reuse import memory_of
 __all__ = ["solve_lazily", "solve_now"]
 
 _LOCK = lock_over_forks()
-_COPIES = 3  # of a block of Dask arrays: it waits, and is compressed or put together, while the next is solved
-_MAX_PIXELS = 2**16  # of a block: a third of a second of work, before which the cost of a task is nothing
+_COPIES = 3  # of a Dask block: it waits to be compressed or concatenated while the next is solved
+_MAX_PIXELS = 2**16  # of a block: a third of a second of work, next to which the overhead of a task is negligible
 
 
 def solve_now(
@@ -52,7 +52,7 @@ def solve_now(
         shapes["status"] = pixel_shape
         out = memory_of(out, shapes, dtype, on_device=is_cupy_array(pixels.intensity))
     n_bytes = int(np.prod(pixel_shape)) * _bytes_per_pixel(K, options, functional, dtype)
-    if out is not None:  # which is there already
+    if out is not None:  # already allocated
         n_bytes -= sum(a.nbytes for a in out if a is not None)
     if n_bytes > memory_limit and not is_cupy_array(pixels.intensity):
         raise wrong(
@@ -89,7 +89,7 @@ def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtyp
     """
     Prepare to solve the pixels block by block: as `solve_now`, but the arrays of the solution are Dask's.
 
-    A block is solved on one thread, whichever the scheduler gives it, once for all outputs.
+    Each block is solved once, on one thread of the scheduler, for all outputs.
     """
     pixel_shape = pixels.intensity.shape[1:]
     weight = as_weight(weighting, dlogt.size, pixel_shape)
@@ -121,18 +121,18 @@ def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem,
 
 
 def _turn(workers):
-    """What lets so many threads of this process through at once."""
+    """A semaphore that limits how many threads of this process solve at once."""
     with _LOCK:
         return _semaphore(workers)
 
 
 _semaphore = lru_cache(BoundedSemaphore)
-if hasattr(os, "register_at_fork"):  # the new process has none of the threads that took a turn
+if hasattr(os, "register_at_fork"):  # the threads that hold the semaphore do not exist in the child
     os.register_at_fork(after_in_child=_semaphore.cache_clear)
 
 
 def _bytes_per_pixel(K, options, functional, dtype):
-    """Of a result with its masks, and of what is made of the data on the way to it."""
+    """Bytes per pixel of the result with its masks and of working copies of the data."""
     shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
     values = sum(int(np.prod(shapes[name])) for name in options.outputs if name in shapes)
     kept = 2 * 8 * len(K) if "intensity" in options.outputs else 0

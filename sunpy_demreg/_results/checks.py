@@ -1,4 +1,4 @@
-"""What the functions that take a result ask of their arguments."""
+"""Checks shared by all functions that take a result."""
 
 from operator import index
 
@@ -10,50 +10,57 @@ from ndcube import NDCollection
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind, check_quantity
 from sunpy_demreg._engines.base.status import Status
-from sunpy_demreg.response._bins import em_functional, emission_of_bins
+from sunpy_demreg.response._bins import TemperatureBins
 
-__all__ = ["as_pixel", "bin_edges", "check_image", "check_result", "range_functional"]
+__all__ = ["as_pixel", "bins_of", "check_image", "check_result", "log_range", "range_functional"]
 
 _CURE = "ask for it with the argument `outputs` of `sunpy_demreg.invert`, whose default has it"
 
 
-def check_result(result, *needed, name="result"):
-    """Raise a TypeError unless it is a result, a ValueError where it lacks an output."""
-    if not (isinstance(result, NDCollection) and "temperature_bin_edges" in (result.meta or {})):
-        raise wrong(
-            TypeError,
-            name,
-            f"must be the collection that `sunpy_demreg.invert` returns, but is {a_kind(result)}",
-        )
+def check_result(result, *needed, name="result", meta=()):
+    """Raise a TypeError unless it is a result, a ValueError where it lacks an output or an entry of its metadata."""
+    is_collection = isinstance(result, NDCollection)
+    if not (is_collection and "temperature_bin_edges" in (result.meta or {})):
+        found = "an NDCollection without its `meta`" if is_collection else a_kind(result)
+        raise wrong(TypeError, name, f"must be the collection that `sunpy_demreg.invert` returns, but is {found}")
     for key in needed:
         if key not in result:
-            raise wrong(ValueError, name, f"lacks {key!r}: {_CURE}")
+            raise wrong(ValueError, name, f"lacks {key!r}: {'pass the result whole' if key == 'status' else _CURE}")
+    missing = [f"meta[{key!r}]" for key in meta if key not in result.meta]
+    if missing:
+        raise wrong(ValueError, name, f"lacks {', '.join(missing)}: pass the result whole")
 
 
 def check_image(result, *needed, name="result"):
-    """As `check_result`, of an image."""
+    """As `check_result`, for a result with two pixel axes."""
     check_result(result, "status", *needed, name=name)
     n_axes = result["status"].data.ndim
     if n_axes != 2:
         raise wrong(ValueError, name, f"must be of an image, but has {n_axes} pixel axes: slice it to two")
 
 
-def bin_edges(result):
-    """Of the temperature bins, in K."""
-    return result.meta["temperature_bin_edges"].to_value(u.K)
+def bins_of(result):
+    """The temperature bins of a result."""
+    return TemperatureBins(result.meta["temperature_bin_edges"])
 
 
 def range_functional(result, temperature_range, name="temperature_range"):
-    """The vector that takes a DEM to its emission measure in the range, or in all bins if that is None."""
-    log_edges, emission_per_dem = emission_of_bins(result.meta["temperature_bin_edges"].to(u.K))
+    """The vector that maps a DEM to its emission measure in the range, or in all bins if the range is None."""
     if temperature_range is None:
-        return emission_per_dem
+        return bins_of(result).emission_per_dem
     check_quantity(name, temperature_range, u.K, "[1, 2] * u.MK", shape=(2,))
-    return em_functional(temperature_range, log_edges, emission_per_dem, name)[0]
+    return bins_of(result).em_functional(temperature_range, name)[0]
+
+
+def log_range(result, temperature_range):
+    """Both ends of a range in log10 T, or of all bins if that is None."""
+    if temperature_range is None:
+        return bins_of(result).log_edges[[0, -1]]
+    return np.log10(temperature_range.to_value(u.K))
 
 
 def as_pixel(result, pixel, name="pixel", *, solved=True):
-    """The indices of a pixel, which must have been solved unless told otherwise, from the start of each axis."""
+    """Validated, non-negative array indices of a pixel; by default it must have been solved."""
     shape = result["status"].data.shape
     try:
         if isinstance(pixel, bool):

@@ -1,4 +1,4 @@
-"""Cubes as what other packages work with: sunpy maps and xarray datasets."""
+"""Conversion to types of other packages: sunpy maps and xarray datasets."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 import astropy.units as u
 from astropy.coordinates import Longitude
-from astropy.time import Time
 from ndcube import NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.dask_arrays import computed, is_lazy
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
-from sunpy_demreg._results.checks import bin_edges, check_result
+from sunpy_demreg._results.checks import bins_of, check_result
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -42,8 +42,8 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     -------
     `sunpy.map.GenericMap`, or `list` of them
         With the unit, coordinates, mask and uncertainty of the cube, and the mean date of the observation; for a cube
-        one map for each index of its first axis. The numbers are shared, not copied; those of Dask arrays are
-        computed, all of them at once.
+        one map for each index of its first axis. The data are shared, not copied; Dask arrays are computed, all in one
+        pass.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     header["bunit"] = unit_name(cube.unit)
     observation = meta.get("observation", {})
     if "date" in observation and "DATE-OBS" not in header:
-        header["date-obs"] = Time(observation["date"]).tai.mean().utc.isot
+        header["date-obs"] = mean_date(observation["date"]).isot
     header["creator"] = "sunpy_demreg"
     new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):
@@ -109,7 +109,7 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
 
 
 def _computed(cube):
-    """The cube itself, unless its arrays are Dask's."""
+    """The cube with its Dask arrays computed; the cube itself if it has none."""
     error = None if cube.uncertainty is None else cube.uncertainty.array
     if not is_lazy(cube.data, cube.mask, error):
         return cube
@@ -154,8 +154,8 @@ def to_xarray(result: NDCollection) -> Dataset:
         "covariance": ("temperature", "temperature_of_plasma"),
         "resolution_matrix": ("temperature", "temperature_of_plasma"),
     }
-    edges = bin_edges(result)
-    centers = np.sqrt(edges[1:] * edges[:-1])
+    bins = bins_of(result)
+    edges, centers = bins.edges.value, bins.centers.value
     variables = {}
     for key, cube in result.items():
         axes = (*first_axes.get(key, ("temperature",) * (cube.data.ndim - status.data.ndim)), *pixel_axes)

@@ -1,4 +1,4 @@
-"""From plain arrays to an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
+"""Wrap plain arrays as an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,13 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
+from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
 from sunpy_demreg._common.cube import Cube, as_index
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status, status_counts
-from sunpy_demreg.response._bins import bin_centers
+from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = []
 
@@ -22,7 +23,7 @@ _KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_unce
 
 class _Result(NDCollection):
     """
-    An NDCollection that is sliced as its cubes are, for instance ``result[..., 10:20, -40:]``, and can be pickled.
+    An NDCollection that slices like its cubes, for instance ``result[..., 10:20, -40:]``, and can be pickled.
 
     Cubes of the same pixels are added with ``result["name"] = cube``.
     """
@@ -33,7 +34,7 @@ class _Result(NDCollection):
             return super().__getitem__(item)
         sliced = super().__getitem__(as_index(item, self._pixel_shape, "result"))
         if "status" in self and is_lazy(self["status"].data):
-            # Made again, so that files need not hold them: see `unwrap_result`.
+            # Derived again rather than stored in files: see `unwrap_result`.
             changed = unwrap_result(self)[1]
             unsolved = _unsolved(sliced["status"].data)
             for key in sliced.keys() - {"intensity", "status", *changed}:
@@ -46,7 +47,7 @@ class _Result(NDCollection):
         self.aligned_axes[key] = tuple(range(cube.data.ndim - self.n_aligned_axes, cube.data.ndim))
 
     def update(self, other, *aligned_axes):
-        """Take over the cubes of another collection or a dict, or pairs of names and cubes; all of the same pixels."""
+        """Add the cubes of another collection, a dict, or pairs of names and cubes; all must have the same pixels."""
         cubes = dict(other)
         for key, cube in cubes.items():
             self._check(key, cube)
@@ -70,7 +71,7 @@ class _Result(NDCollection):
         return joined
 
     def __reduce__(self):
-        # Of a dict `pickle` would set the items first, and a collection knows where they belong only later.
+        # `pickle` would set the items of a dict before its attributes, which `__setitem__` needs.
         return _collection, (type(self), list(self.items()), self.aligned_axes, self.meta)
 
     @property
@@ -131,9 +132,8 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     `ndcube.NDCollection`
     """
     unsolved = _unsolved(solution.status)
-    centers = bin_centers(edges)
+    centers = TemperatureBins(edges).centers
     temperature_wcs = prepend_axis(wcs, centers, "temperature", "phys.temperature")
-    dem_unit = u.cm**-5 / u.K
 
     def range_wcs():
         return prepend_axis(wcs, np.arange(1, len(solution.emission_measure) + 1) * u.one, "range", "custom:range")
@@ -145,13 +145,13 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     one = u.dimensionless_unscaled
     cubes = {}
     for key, unit, make_wcs in (
-        ("dem", dem_unit, lambda: temperature_wcs),
+        ("dem", DEM_UNIT, lambda: temperature_wcs),
         ("temperature_resolution", u.dex, lambda: temperature_wcs),
         ("chi_squared", one, lambda: wcs),
         ("predicted_intensity", intensity_unit, lambda: channel_wcs),
         ("regularization_parameter", one, lambda: wcs),
-        ("emission_measure", u.cm**-5, range_wcs),
-        ("covariance", dem_unit**2, matrix_wcs),
+        ("emission_measure", EM_UNIT, range_wcs),
+        ("covariance", DEM_UNIT**2, matrix_wcs),
         ("resolution_matrix", one, matrix_wcs),
     ):
         array = getattr(solution, key)
@@ -207,7 +207,7 @@ def unwrap_result(result):
         elif key != "status":
             derived = _mask(unsolved, shape)
         if is_lazy(mask, derived):
-            # Dask gives arrays the same name if they are made alike.
+            # Dask arrays built in the same way have the same name.
             is_same = getattr(mask, "name", None) == getattr(derived, "name", None)
         else:
             is_same = np.array_equal(np.broadcast_to(mask, shape), derived)
@@ -228,7 +228,7 @@ def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
 def _mask(unsolved, shape):
     if is_lazy(unsolved) or unsolved.ndim == 0 or unsolved.any():
         return np.broadcast_to(unsolved, shape).copy()
-    return np.zeros(shape, dtype=bool, like=unsolved)  # takes no memory before it is written to
+    return np.zeros(shape, dtype=bool, like=unsolved)  # allocated lazily by the operating system
 
 
 def _unsolved(status):

@@ -1,16 +1,14 @@
 """
-Errors of what is computed from a DEM: its inversion again, with the same choices and other outputs.
+Errors of quantities computed from a DEM, by repeating its inversion with the same options and other outputs.
 
-A sum over bins is a functional ``f . xi`` of the DEM, whose error is ``|K^dagger^T f|``: the errors of the bins are
-not independent. ``K^dagger`` follows from what a result holds, the data, the response and the choices, so that the
-same inversion is simply made again, by the same engine; its answer does not depend on the other pixels, so that those
-of a slice, of a block and of the whole are the same to the last bit.
+A sum over bins is a functional ``f . xi`` of the DEM, whose error is ``|K^dagger^T f|``: the errors of the bins are not
+independent. ``K^dagger`` follows from the data, the response and the options, all of which a result holds, so the same
+engine simply repeats the inversion. The solution of a pixel does not depend on other pixels: a slice, a block and the
+whole agree to the last bit.
 """
 
 import numpy as np
 from array_api_compat import is_cupy_array
-
-import astropy.units as u
 
 from sunpy_demreg._common.dask_arrays import apply_to_pixels, as_blocks, as_lazy, computed, is_lazy
 from sunpy_demreg._common.errors import wrong
@@ -18,9 +16,8 @@ from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
-from sunpy_demreg._results.checks import check_result
+from sunpy_demreg._results.checks import bins_of, check_result
 from sunpy_demreg.response import TemperatureResponse
-from sunpy_demreg.response._bins import response_matrix
 
 __all__ = ["errors_of", "response_of", "solve_again"]
 
@@ -28,7 +25,7 @@ _MAX_PIXELS = 2**16  # of a block of Dask arrays
 
 
 def response_of(result):
-    """The temperature response that a result was made with."""
+    """The temperature response used for a result."""
     table = result.meta["temperature_response"]
     meta = result.meta["response"]
     return TemperatureResponse(tuple(result.meta["channels"]), table["temperature"], table["response"], meta)
@@ -36,7 +33,7 @@ def response_of(result):
 
 def solve_again(result, outputs, functional=None, pixel=None):
     """
-    Make the inversion of a result again.
+    Repeat the inversion of a result.
 
     Parameters
     ----------
@@ -59,22 +56,22 @@ def solve_again(result, outputs, functional=None, pixel=None):
         raise wrong(
             ValueError,
             "result",
-            "was made with a `weighting` of its own in each pixel, which it does not keep, so that errors "
-            "cannot be told afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
+            "was made with a `weighting` per pixel, which it does not keep, so errors cannot be computed "
+            "afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
         )
     here = (slice(None), *(() if pixel is None else (slice(i, i + 1) for i in pixel)))
     cube = result["intensity"]
     arrays = result["status"].data[here[1:]], cube.data[here], cube.uncertainty.array[here]
     if pixel is not None:
         arrays = computed(*arrays)
-    K, log_edges, _ = response_matrix(response_of(result), meta["temperature_bin_edges"].to(u.K))
+    K, log_edges = bins_of(result).response_matrix(response_of(result)), bins_of(result).log_edges
     options = Options(
         **{name: meta[name] for name in Options._fields if name in meta},
         loci=tuple(range(len(K))),
         outputs=outputs,
     )
     problem = K, np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1]), options
-    # Files hold no arrays of a GPU: what was made there is made again here.
+    # A result read from a file has NumPy arrays, even if it was computed on a GPU.
     backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
     more = {"weight": meta.get("weight"), "functional": functional, "backend": backend}
     if not is_lazy(*arrays):

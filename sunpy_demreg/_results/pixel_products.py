@@ -1,4 +1,4 @@
-"""What a single pixel of a result can tell: its EM loci, covariance and resolution."""
+"""Products of a single pixel: its EM loci, covariance and resolution matrix."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import astropy.units as u
 
+from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
 from sunpy_demreg._common.dask_arrays import computed
-from sunpy_demreg._results.checks import as_pixel, check_result
+from sunpy_demreg._results.checks import as_pixel, bins_of, check_result
 from sunpy_demreg._results.errors import response_of, solve_again
-from sunpy_demreg.response._bins import response_matrix
 
 if TYPE_CHECKING:
     from ndcube import NDCollection
@@ -21,7 +21,7 @@ __all__ = ["covariance", "em_loci", "resolution_matrix"]
 
 def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
-    EM loci of a pixel: what an isothermal plasma must have to explain one channel alone.
+    EM loci of a pixel: the emission measure of an isothermal plasma that alone explains one channel.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     check_result(result, "intensity", "status")
     here = (slice(None), *as_pixel(result, pixel))
     [intensity] = computed(result["intensity"].data[here])
-    K, _, emission_per_dem = response_matrix(response_of(result), result.meta["temperature_bin_edges"].to(u.K))
-    return intensity[:, None] / K * emission_per_dem * u.cm**-5
+    bins = bins_of(result)
+    return intensity[:, None] / bins.response_matrix(response_of(result)) * bins.emission_per_dem * EM_UNIT
 
 
 def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
@@ -79,12 +79,12 @@ def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
     --------
     sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
     """
-    return _matrix(result, pixel, "covariance") * (u.cm**-5 / u.K) ** 2
+    return _matrix(result, pixel, "covariance") * DEM_UNIT**2
 
 
 def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
-    Resolution matrix of a pixel: what the inversion makes of plasma in each temperature bin.
+    Resolution matrix of a pixel: how the inversion recovers plasma in each temperature bin.
 
     Parameters
     ----------
@@ -96,9 +96,8 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     Returns
     -------
     `astropy.units.Quantity`
-        (temperature, temperature), without a unit: :math:`K^\dagger A`. Column j is the DEM that plasma with a DEM of
-        one in bin j alone is given, without noise, at the weight and λ of the pixel. The identity would be
-        perfect.
+        (temperature, temperature), without a unit: :math:`K^\dagger A`. Column j is the DEM recovered from noise-free
+        plasma with a DEM of one in bin j alone, at the weight and λ of the pixel. The ideal is the identity matrix.
 
     Raises
     ------

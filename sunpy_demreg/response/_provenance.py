@@ -1,9 +1,10 @@
 """
-What is known of data and of a response, in one place, and whether the two belong together.
+What is known about data and about a response, and whether the two match.
 
 The sensitivity of AIA changes over the years. It belongs into the data or into the response, once: data are divided by
 what is left of it at their date (`sunpy_demreg.prepare` with ``correct_degradation``), or the response is that of their
-date. Two dates are as good as one if the sensitivity is the same: differences are judged by it, not by days.
+date. Different dates are fine as long as the sensitivity is the same: differences are judged by sensitivity, not by
+days.
 """
 
 import re
@@ -20,7 +21,7 @@ from sunpy_demreg._common.warnings import ResponseWarning, warn
 __all__ = ["HARMLESS", "Provenance", "check_pair", "sensitivity_change"]
 
 HARMLESS = 0.01  # relative, of the sensitivity in any channel: below all errors of the calibration
-_LARGE = 0.1  # beyond, nobody can have meant it
+_LARGE = 0.1  # beyond, it must be a mistake
 _SAME_DATE = 1 * u.day  # in which no channel changes by more
 _MAX_DAYS = 25  # that a series is judged by: each takes 10 ms
 
@@ -28,7 +29,7 @@ _MAX_DAYS = 25  # that a series is judged by: each takes 10 ms
 @dataclass(frozen=True)
 class Provenance:
     """
-    What is known of one channel of data, or of a response; None is what nobody said.
+    What is known about one channel of data, or of a response; None if unknown.
 
     The unit of both is checked where it is converted, and the quality of images where maps become a cube.
     """
@@ -42,7 +43,7 @@ class Provenance:
 
     @property
     def wavelength(self):
-        """Of a channel of AIA, in Å; of others None, of which nothing is known here."""
+        """Wavelength of a channel of AIA, in Å; None for other instruments, about which nothing is known here."""
         match = re.fullmatch(r"AIA (\d+)", self.channel)
         return int(match[1]) if match else None
 
@@ -89,20 +90,20 @@ class Provenance:
 
 def check_pair(channels, meta, response):
     """
-    Check that data and response belong together.
+    Check that data and response match.
 
     Parameters
     ----------
     channels : tuple of `str`
         Of the data, which are those of the response, in the same order.
     meta : `dict`
-        Metadata of the data. Of bare arrays it is empty, nothing is known, and all is well.
+        Metadata of the data. For bare arrays it is empty, and nothing is checked.
     response : `sunpy_demreg.TemperatureResponse`
 
     Raises
     ------
     ValueError
-        If degradation is in both, or certainly not the same, by more than 10 %, in some channel.
+        If both are corrected for degradation, or their sensitivity differs by more than 10 % in some channel.
 
     Warns
     -----
@@ -197,7 +198,7 @@ def _time(value, name, key):
 
 
 def _words(data, table, error):
-    """What is wrong, by how much, and the cure."""
+    """The message: what is wrong, by how much, and the cure."""
     first, last = data.dates.min().utc.isot[:10], data.dates.max().utc.isot[:10]
     of_data = first if first == last else f"{first} to {last}"
     size = "an unknown factor" if np.isnan(error) else f"{error:.0%}" if error < 1 else f"a factor of {1 + error:.1f}"

@@ -6,12 +6,12 @@ import numpy as np
 
 import astropy.units as u
 
+from sunpy_demreg._common.constants import EMISSIVITY_UNIT
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg.response._emissivity import NEEDED, Emissivity, load_emissivity
 
 __all__ = ["given_emissivity"]
 
-_UNIT = u.Unit("photon cm3 / (s sr Angstrom)")
 _XRTPY = "response/data/chianti_emission_models/XRT_emiss_model.default_CHIANTI.geny"
 
 
@@ -59,7 +59,7 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     for name, quantity, unit in (
         ("temperature", temperature, u.K),
         ("wavelength", wavelength, u.AA),
-        ("spectrum", spectrum, _UNIT),
+        ("spectrum", spectrum, EMISSIVITY_UNIT),
     ):
         try:
             values[name] = u.Quantity(quantity).to(unit)
@@ -83,7 +83,7 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     if not (temperature[0] >= 0.999e4 * u.K and temperature[-1] <= 1.001e9 * u.K):
         raise wrong(ValueError, "emissivity", ": its temperature must lie between 1e4 and 1e9 K")
     steps = np.diff(wavelength)
-    # Steps that differ by rounding only are one: those of numbers in single precision would bias the sum.
+    # Uniform up to rounding: steps of numbers in single precision would bias the sum.
     is_uniform = np.ptp(steps) < 1e-3 * steps.mean()
     return Emissivity(
         temperature, wavelength, steps.mean() if is_uniform else np.gradient(wavelength), spectrum, source
@@ -104,6 +104,6 @@ def _of_xrtpy():
     return _as_emissivity(
         10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # of single precision
         model["WAVE"][:n_wavelengths].astype(float) * u.AA,
-        model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * _UNIT,
+        model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * EMISSIVITY_UNIT,
         f"{model['NAME'].decode().strip()}, {model['ABUND_MODEL'].decode().strip()}, of xrtpy",
     )

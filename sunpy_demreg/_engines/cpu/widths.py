@@ -1,7 +1,7 @@
 """
 The widths of the columns of the resolution matrix, on SIMD registers.
 
-They are the dearest output: m^2 n operations. Single precision halves that, and a bound of its rounding tells where it
+The most expensive output: m^2 n operations. Single precision halves that, and a bound of its rounding tells where it
 might change an answer: there, the column is made again in double precision. So the answer is that of double precision.
 """
 

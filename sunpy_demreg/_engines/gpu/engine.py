@@ -9,7 +9,14 @@ from sunpy_demreg._engines.arrays.engine import solve
 from sunpy_demreg._engines.base.options import make_plan
 from sunpy_demreg._engines.base.precision import withhold_unfit
 from sunpy_demreg._engines.base.tables import make_tables
-from sunpy_demreg._engines.gpu.kernels import BLOCK_SIZE, is_wide, make_kernels, pack_single, pack_tables
+from sunpy_demreg._engines.gpu.kernels import (
+    BLOCK_SIZE,
+    is_wide,
+    make_kernels,
+    pack_single,
+    pack_tables,
+    samples_of,
+)
 from sunpy_demreg._engines.gpu.memory import is_out_of_memory, no_memory_told
 
 __all__ = ["MAX_CHANNELS", "Solver", "check_device"]
@@ -79,8 +86,7 @@ class Solver:
         # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
         if n > min(m, MAX_CHANNELS):
             return
-        left = tuple(self.tables.left.tolist())
-        described, kernels, n_live = _compiled(self.plan, m, len(self.tables.functional), left)
+        described, kernels, n_live = _compiled(self.plan, m, len(self.tables.functional), samples_of(self.tables))
         attributes = cupy.cuda.Device().attributes
         if any(kernel.n_shared > attributes["MaxSharedMemoryPerBlockOptin"] for kernel in described):
             return
@@ -192,9 +198,9 @@ class Solver:
 
 
 @lru_cache(maxsize=64)
-def _compiled(plan, n_bins, n_functionals, left):
+def _compiled(plan, n_bins, n_functionals, samples):
     """The kernels of a plan, which CuPy compiles for each device once, and keeps on disk."""
-    described, n_live = make_kernels(plan, n_bins, n_functionals, left)
+    described, n_live = make_kernels(plan, n_bins, n_functionals, samples)
     return described, {k.name: cupy.RawKernel(k.source, k.name, ("--std=c++14",)) for k in described}, n_live
 
 
