@@ -13,9 +13,8 @@ from sunpy_demreg._channels.cubes import as_channel_data
 from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
-from sunpy_demreg._common.warnings import UnsolvedWarning, warn
 from sunpy_demreg._engines.base.problem import Bins, Problem
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import status_counts
 from sunpy_demreg._inversion import blocks
 from sunpy_demreg._inversion.arguments import (
     as_dtype,
@@ -27,6 +26,7 @@ from sunpy_demreg._inversion.arguments import (
 )
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
 
@@ -277,7 +277,7 @@ def invert(
         **({} if lazy else {"progress": progress, "out": out}),
     )
     if not lazy:
-        _warn_of_unsolved(solution.status)
+        warn_of_unsolved(counts_of(solution.status))
     meta = {
         "method": method,
         "backend": backend,
@@ -335,15 +335,3 @@ def _matched_response(response, labels, n_channels, *, is_bare):
             "pass `response.select(channels)`",
         )
     return response.select(labels)
-
-
-def _warn_of_unsolved(status):
-    n_unsolved = int(np.count_nonzero(status & int(Status.UNSOLVED)))
-    if n_unsolved:
-        counts = status_counts(status)
-        reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if bit.name in counts)
-        warn(
-            UnsolvedWarning,
-            f"{n_unsolved} of {status.size} pixels were not solved and are masked ({reasons}); "
-            "see result['status'] and sunpy_demreg.Status",
-        )
