@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Maps, TableOrFile
 
-__all__ = ["prepare"]
+__all__ = ["as_saturation", "prepare"]
 
 _MAX_RESIDUAL = 1.0  # pixels
 _MAX_SIDE = 4096  # pixels, of AIA
@@ -177,7 +177,7 @@ def prepare(
     that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
     does that.
     """
-    saturation = _as_saturation(saturation)
+    saturation = as_saturation(saturation)
     bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
     if n_sample is not None:
         n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
@@ -281,7 +281,7 @@ def prepare(
     )
 
 
-def _as_saturation(saturation):
+def as_saturation(saturation):
     """Return it as a plain number of DN."""
     if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
         saturation = saturation.to_value(u.DN)

@@ -23,7 +23,8 @@ __all__ = [
 
 def is_lazy(*arrays):
     """Whether one of them is a Dask array; Dask is not loaded for the question."""
-    return any(hasattr(array, "__dask_graph__") for array in arrays)
+    # Arrays of xarray have a graph too, or None for one.
+    return any(hasattr(array, "__dask_graph__") and hasattr(array, "rechunk") for array in arrays)
 
 
 def as_lazy(array):
@@ -69,7 +70,9 @@ def _data_of(array):
 
 
 def as_array(array, name, dtype=None):
-    """The array with its elements of the type, as NumPy's, Dask's or CuPy's, whichever it was."""
+    """The array with its elements of the type, as NumPy's, Dask's or CuPy's, whichever it was (in xarray's, too)."""
+    if hasattr(array, "dims"):  # of xarray, in which the array is one of those
+        array = array.data
     if is_cupy_array(array):
         return array if dtype is None else array.astype(dtype, copy=False)
     if is_masked(array):
