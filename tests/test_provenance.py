@@ -386,7 +386,7 @@ def test_arrays_of_xarray_are_those_in_them(is_lazy):
     """Which xarray gives of a file, and which have the graph of a Dask array, or none."""
     cube = observed()
     plain = {"mask": HIDDEN, "weighting": np.linspace(1, 2, EDGES.size - 1)}
-    expected = invert(cube.data * RATE, dated(), EDGES, uncertainty=cube.uncertainty.array * RATE, **plain)
+    expected = invert(cube.data * RATE, dated("2014-01-01"), EDGES, uncertainty=cube.uncertainty.array * RATE, **plain)
 
     def of_xarray(array):
         return xarray.DataArray(lazy(array) if is_lazy and array.ndim == 2 else array)
@@ -399,8 +399,10 @@ def test_arrays_of_xarray_are_those_in_them(is_lazy):
         uncertainty=StdDevUncertainty(of_xarray(cube.uncertainty.array)),
         meta=cube.meta,
     )
-    of_quantities = invert(cube.data * RATE, dated(), EDGES, uncertainty=cube.uncertainty.array * RATE, **given)
-    for result in (of_quantities, invert(of_cube, dated(), EDGES, **given)):
+    of_quantities = invert(
+        cube.data * RATE, dated("2014-01-01"), EDGES, uncertainty=cube.uncertainty.array * RATE, **given
+    )
+    for result in (of_quantities, invert(of_cube, dated("2014-01-01"), EDGES, **given)):
         for key in ("dem", "status"):
             assert is_array_of_dask(result[key].data) == is_lazy
             np.testing.assert_array_equal(np.asarray(result[key].data), expected[key].data)
