@@ -384,9 +384,9 @@ def test_masked_weights_and_masks_are_refused():
 @pytest.mark.parametrize("is_lazy", [False, True])
 def test_arrays_of_xarray_are_those_in_them(is_lazy):
     """Which xarray gives of a file, and which have the graph of a Dask array, or none."""
-    cube = observed()
+    cube, response = observed(), dated("2014-01-01")
     plain = {"mask": HIDDEN, "weighting": np.linspace(1, 2, EDGES.size - 1)}
-    expected = invert(cube.data * RATE, dated("2014-01-01"), EDGES, uncertainty=cube.uncertainty.array * RATE, **plain)
+    expected = invert(cube.data * RATE, response, EDGES, uncertainty=cube.uncertainty.array * RATE, **plain)
 
     def of_xarray(array):
         return xarray.DataArray(lazy(array) if is_lazy and array.ndim == 2 else array)
