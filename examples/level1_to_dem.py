@@ -31,7 +31,7 @@ for smap in maps:
 #
 # The images are interpolated to the grid of 171 Å. (Full-disk images are put on the grid of level 1.5, as by
 # `aiapy.calibrate.register`.) The headers of some channels are off by more than a pixel: the shift that is left is
-# measured, and a warning tells.
+# measured, with a warning.
 
 cube = demreg.prepare(maps, reference=171 * u.AA)
 print(cube.meta["steps"])

@@ -111,7 +111,7 @@ compare(
 # ================================
 #
 # The bundled spectra are those that SolarSoft uses: CHIANTI 9.0.1 at constant pressure. xrtpy carries CHIANTI 10 at
-# constant density, up to 400 Å; beyond, the bundled ones are taken, of which a warning tells.
+# constant density, up to 400 Å; beyond, the bundled ones are taken, with a warning.
 # ``emissivity="fiasco"`` computes the spectra, with the bundled abundances and pressure, of the CHIANTI database that
 # you have built with `fiasco <https://fiasco.readthedocs.io>`__, and any spectrum will do:
 # ``emissivity=(temperature, wavelength, spectrum)``. The difference is one of the errors of the atomic data; it is the

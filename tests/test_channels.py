@@ -1,4 +1,4 @@
-"""Whatever holds intensities becomes the same plain arrays, with its marks, metadata and coordinates."""
+"""Every supported input becomes the same plain arrays, with its flags, metadata and coordinates."""
 
 import numpy as np
 import pytest

@@ -7,7 +7,7 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 from ndcube import NDCube, NDMeta
 
-from sunpy_demreg import TemperatureResponse, combine, invert, sample
+from sunpy_demreg import DataWarning, TemperatureResponse, combine, invert, sample
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 
 EDGES = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
@@ -177,3 +177,13 @@ def test_input_is_left_alone(patch):
     joint.data[...] = 0
     np.testing.assert_array_equal(other.data, before[0])
     assert patch.data.max() > 0
+
+
+def test_images_of_other_times_are_told(patch):
+    later = patch[3:]
+    meta = dict(later.meta) | {"date": later.meta["date"] + 6 * u.year}
+    later = NDCube(later.data, later.wcs, unit=later.unit, uncertainty=later.uncertainty, mask=later.mask, meta=meta)
+    with pytest.warns(DataWarning, match=r"`cubes` span 219\d days \(AIA \d+ is of 2014-01-01T.*20(19|20)-") as caught:
+        joint = combine([patch[:3], later])
+    assert len(caught) == 1
+    np.testing.assert_array_equal(joint.data, patch.data)

@@ -4,11 +4,13 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from synthetic import instrument, make_problem
 
 from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options, make_plan
-from sunpy_demreg._engines.base.tables import N_SAMPLES
-from sunpy_demreg._engines.gpu.kernels import is_wide, make_kernels
+from sunpy_demreg._engines.base.tables import N_SAMPLES, make_tables
+from sunpy_demreg._engines.gpu.kernels import is_wide, make_kernels, samples_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from nvrtc import compile_kernel
@@ -21,8 +23,8 @@ except importlib.metadata.PackageNotFoundError:
 
 def kernels(n_channels, n_bins, options, n_functionals=0, dtype="float64"):
     plan = make_plan(n_channels, options, dtype=dtype)
-    left = [min(k * n_bins // N_SAMPLES, n_bins - 2) for k in range(N_SAMPLES)]
-    return {kernel.name: kernel for kernel in make_kernels(plan, n_bins, n_functionals, left)[0]}
+    samples = [(min(k * n_bins // N_SAMPLES, n_bins - 2), k * n_bins / N_SAMPLES % 1) for k in range(N_SAMPLES)]
+    return {kernel.name: kernel for kernel in make_kernels(plan, n_bins, n_functionals, samples)[0]}
 
 
 @pytest.mark.parametrize("architecture", ["sm_60", "sm_80", "sm_90", "sm_100"])
@@ -33,7 +35,23 @@ def test_registers_and_memory_of_the_kernels(architecture):
     assert of["solve"].spilled == 0
     assert of["solve"].stack <= 8 * 41 + 16  # the bins of a solution
     assert of["errors"].registers <= 168
-    assert of["errors"].stack < 2 * 4 * 41  # weights and a column are in registers, not there
+    # Weights and a column are in registers, not there, but for what the rare case in double precision is given. For
+    # Blackwell the compiler spills some of them.
+    given = 8 * 6 + 8 * 2
+    assert of["errors"].stack == given if architecture != "sm_100" else of["errors"].stack < given + 2 * 4 * 41
+
+
+@pytest.mark.parametrize("n_bins", [41, 81])
+def test_bins_that_differ_by_rounding_share_their_kernels(n_bins):
+    """Which have the samples in their code; and no sample moves by more than single precision rounds."""
+    K, dlogt, logt = instrument(6, n_bins)
+    tables = [make_tables(make_problem(K, dlogt, at, Options())) for at in (logt, logt * (1 + 2e-16), logt + 1e-14)]
+    samples = [samples_of(each) for each in tables]
+    assert samples[0] == samples[1] == samples[2]
+    left, fractions = zip(*samples[0], strict=True)
+    np.testing.assert_array_equal(left, tables[0].left)
+    np.testing.assert_allclose(fractions, tables[0].fraction, atol=2**-25)
+    np.testing.assert_array_equal(fractions, np.float32(fractions))
 
 
 @pytest.mark.parametrize("n_bins", [128, 129, 400])
@@ -48,7 +66,7 @@ def test_arguments_fit():
     for n_channels in range(1, 13):
         for n_bins in range(3, 200):
             if not is_wide(n_channels, n_bins):
-                assert 4 * (n_channels * n_bins + N_SAMPLES) + 8 * 24 <= 4096
+                assert 4 * n_channels * n_bins + 8 * 24 <= 4096
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_no_folder_takes_the_place_of_a_file(result, tmp_path):
 @posix
 def test_nothing_but_files_is_replaced_by_files(result, tmp_path):
     os.mkfifo(tmp_path / "pipe.fits")
-    with pytest.raises(FileExistsError, match="not a file that could be replaced"):
+    with pytest.raises(FileExistsError, match="not a regular file"):
         write(result, tmp_path / "pipe.fits", overwrite=True)
     (tmp_path / "folder.ecsv").mkdir()
     curve = TemperatureResponse.from_arrays(["a"], [1, 2] * u.MK, [[1, 2]] * u.Unit("DN cm5 / (pix s)"))
@@ -189,7 +189,7 @@ def test_what_cannot_be_removed_is_named(result, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", fail)
     with pytest.warns(
-        SunpyUserWarning, match=r"is replaced, but what it was cannot be removed .* remove .*\.old\.zarr'"
+        SunpyUserWarning, match=r"is replaced, but its old content cannot be removed .* remove .*\.old\.zarr'"
     ):
         write(result, path, overwrite=True)
     assert content(read(path)) == content(result) | {"meta": content(read(path))["meta"]}

@@ -1,5 +1,6 @@
 """Level 1 to a channel cube: every step against what it must do, the errors against drawn noise."""
 
+import pickle
 import socket
 import threading
 import warnings
@@ -16,9 +17,19 @@ from astropy.time import Time
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import CalibrationDataError, Status, TemperatureResponse, invert, prepare, prepare_series, sample
-from sunpy_demreg._channels import shifts, uncertainty
+from sunpy_demreg import (
+    CalibrationDataError,
+    Status,
+    TemperatureResponse,
+    combine,
+    invert,
+    prepare,
+    prepare_series,
+    sample,
+)
+from sunpy_demreg._channels import level1, shifts, uncertainty
 from sunpy_demreg._channels.resample import Grid, resample
+from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
 
 CHANNELS = (94, 131, 171, 193, 211, 335)
@@ -356,6 +367,14 @@ def test_deconvolution_comes_first_and_keeps_the_errors(flare):
     np.testing.assert_allclose(nothing.data, np.clip(plain.data, 0, None), rtol=1e-6, atol=1e-6)
 
 
+def test_point_spread_functions_of_aiapy(flare, monkeypatch):
+    monkeypatch.setattr(level1, "_DETECTOR", (67, 67))
+    monkeypatch.setattr("aiapy.psf.calculate_psf", lambda channel: blur(channel.to_value(u.AA) / 150))
+    found = prepare(flare, psf="aiapy")
+    expected = prepare(flare, psf={channel: blur(channel / 150) for channel in CHANNELS})
+    np.testing.assert_array_equal(found.data, expected.data)
+
+
 # ---- uncertainty, against noise drawn on raw counts
 
 
@@ -409,6 +428,65 @@ def test_terms_of_the_calibration_do_not_average_out(flare):
         expected = np.hypot(row["EVEERR"][0], row["CHIANTI"][0])
         np.testing.assert_allclose(added[i][good[i] & (plain.data[i] > 10)], expected, rtol=1e-6)
     assert wide.meta["include_eve"] is wide.meta["include_chianti"] is True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"include_eve": True, "correct_degradation": True},
+        {"include_eve": True, "include_chianti": True, "degradation_corrected": True},
+        {"relative_floor": 0.1},
+        {"include_eve": True, "relative_floor": {171: 0.03, 335: 0.2}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n", [4, 16])
+def test_uncertainty_of_an_average_from_its_two_parts(options, n):
+    """As `prepare` gives it for the average: noise averages out, what pixels have in common does not."""
+    maps = sample.aia_maps()
+    cube = prepare(maps, n_sample=16, saturation=np.inf, **options)
+    expected = prepare(maps, n_sample=16, saturation=np.inf, bin=n, **options)
+
+    def squares(array):
+        return array.reshape(6, 128 // n, n, 128 // n, n)
+
+    noise = cube.uncertainty.array**2 - common_uncertainty(cube) ** 2
+    mean = squares(cube.data).mean(axis=(2, 4))
+    variance = squares(noise).sum(axis=(2, 4)) / n**4 + common_uncertainty(cube, mean) ** 2
+    found = np.fmax(np.sqrt(variance), cube.meta["relative_floor"][:, None, None] * np.abs(mean))
+    np.testing.assert_allclose(found, expected.uncertainty.array, rtol=2e-3)
+    # The variance of the compression is no multiple of 1 / n: it is zero below 25 DN, constant up to a limit, and
+    # grows above it. Where a square is on one side of both, as where a count is negative, averages are exact.
+    counts = squares(cube.data * (0.18 / cube.meta["common_error"].value)[:, None, None])
+    low, high = counts.min(axis=(2, 4)), counts.max(axis=(2, 4))
+    is_plain = ((low >= 0) & (high < 24.99)) | ((low > 25.01) & (high < 16 * 7.8))
+    assert 0.05 < is_plain.mean() < 0.9
+    np.testing.assert_allclose(found[is_plain], expected.uncertainty.array[is_plain], rtol=1e-6)
+
+
+def test_common_part_of_the_uncertainty_travels_with_the_cube(prepared, flare):
+    table = uncertainty.read_error_table(None)
+    wide = prepare(flare, include_eve=True, include_chianti=True, correct_degradation=True)
+    common = common_uncertainty(wide)
+    for i, channel in enumerate(CHANNELS):
+        row = table[table["WAVELNTH"] == channel * u.AA]
+        fraction = np.hypot(row["EVEERR"][0], row["CHIANTI"][0])
+        scale = wide.meta["exposure_time"][i].value * (wide.data[i, 30, 30] / prepared.data[i, 30, 30]) ** -1
+        expected = np.hypot(0.18 / scale, fraction * np.clip(wide.data[i], 0, None))
+        np.testing.assert_allclose(common[i], expected, rtol=1e-12)
+    good = ~wide.mask
+    assert np.all(common[good] < wide.uncertainty.array[good])
+    # Whatever is sliced, copied or converted.
+    np.testing.assert_array_equal(common_uncertainty(wide[2:4, 5:9, 3]), common[2:4, 5:9, 3])
+    np.testing.assert_array_equal(common_uncertainty(wide[3]), common[3])
+    np.testing.assert_array_equal(common_uncertainty(pickle.loads(pickle.dumps(wide))), common)
+    np.testing.assert_allclose(common_uncertainty(wide.to(u.DN / u.pix / u.min)), common * 60, rtol=1e-14)
+    np.testing.assert_array_equal(common_uncertainty(combine([wide[:2], wide[2:]])), common)
+    plain = wide[:2]
+    plain.meta = {"channels": wide.meta["channels"][:2]}
+    with pytest.raises(ValueError, match=r"`data` does not tell which part.*'common_error'.*`sunpy_demreg.prepare`"):
+        common_uncertainty(plain)
 
 
 def test_relative_floor(flare, prepared):

@@ -255,5 +255,5 @@ def test_what_a_product_needs_is_named(small, response, edges, outputs):
         with pytest.raises(ValueError, match=r"`result` lacks 'intensity'.*`outputs` of `sunpy_demreg.invert`"):
             call(bare)
     weighted = invert(small, response, edges, weighting=np.ones((36, 6, 7)))
-    with pytest.raises(ValueError, match=r"`weighting` of its own in each pixel.*`emission_measure_ranges`"):
+    with pytest.raises(ValueError, match=r"`weighting` per pixel.*`emission_measure_ranges`"):
         demreg.emission_measure(weighted)

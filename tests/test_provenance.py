@@ -16,7 +16,7 @@ from ndcube import NDCube, NDCubeSequence, NDMeta
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, TemperatureResponse, invert, prepare, sample
+from sunpy_demreg import ResponseWarning, Status, TemperatureResponse, invert, prepare, sample
 from sunpy_demreg._common.dask_arrays import is_lazy as is_array_of_dask
 from sunpy_demreg.response._provenance import Provenance, sensitivity_change
 
@@ -121,13 +121,105 @@ def test_the_factor_is_that_of_the_worst_channel():
         invert(observed("2020-01-01"), dated("2011-02-15"), EDGES)
 
 
-def test_channels_of_other_instruments_are_left_alone():
-    aia = dated("2011-02-15").select(["AIA 94", "AIA 131"])
-    other = TemperatureResponse.from_arrays(["XRT A", "XRT B"], aia.temperature, aia.response)
-    cube = observed("2020-01-01")[:2]
-    meta = dict(cube.meta) | {"channels": np.array(other.channels)}
-    renamed = NDCube(cube.data, cube.wcs, unit=RATE, uncertainty=cube.uncertainty, meta=meta)
-    assert np.isfinite(invert(renamed, other, EDGES)["dem"].data).all()
+XRT = ["XRT Be-thin", "XRT Al-poly"]
+SUVI = ["SUVI 171", "SUVI 195"]
+
+
+def of_others(labels, date="2014-01-01", **meta):
+    """A cube of two channels of any instrument."""
+    data = np.full((2, 2), 10.0)
+    given = {"channels": np.array(labels), "date": Time([date] * 2)} | meta
+    return NDCube(data, WCS(naxis=2), unit=RATE, uncertainty=StdDevUncertainty(0.1 * data), meta=given)
+
+
+def table_of(labels, **meta):
+    one = dated().select(["AIA 94", "AIA 131"])
+    return TemperatureResponse.from_arrays(labels, one.temperature, one.response, meta)
+
+
+def joint_response(date):
+    both = TemperatureResponse.from_xrt(["Be-thin", "Al-poly"], date)
+    return TemperatureResponse.concatenate([dated("2014-01-01").select(["AIA 94"]), both.select(XRT[:1])])
+
+
+OTHERS_SILENT = {
+    "nothing known": (of_others(XRT, "2020-01-01"), table_of(XRT)),
+    "XRT, own date": (of_others(XRT), lambda: TemperatureResponse.from_xrt(["Be-thin", "Al-poly"], "2014-01-20")),
+    "XRT, no date in the response": (of_others(XRT, instrument="XRT"), table_of(XRT, instrument="Hinode/XRT")),
+    "SUVI": (
+        of_others(SUVI, "2020-01-01", instrument="GOES-16/SUVI"),
+        lambda: TemperatureResponse.from_suvi([171, 195] * u.AA, 16),
+    ),
+    "SUVI, its name only": (
+        of_others(SUVI, "2020-01-01", instrument="GOES-R Series Solar Ultraviolet Imager"),
+        table_of(SUVI, instrument="GOES-16/SUVI, effective areas"),
+    ),
+    "AIA and XRT": (
+        of_others(["AIA 94", XRT[0]], instrument=["AIA", "XRT"], degradation_corrected=False),
+        lambda: joint_response("2014-01-01"),
+    ),
+    "AIA_3": (observed(instrument="AIA_3"), dated("2014-01-01")),
+}
+
+
+@pytest.mark.parametrize(("data", "response"), OTHERS_SILENT.values(), ids=OTHERS_SILENT.keys())
+def test_other_instruments_that_belong_together_are_silent(data, response):
+    response = response() if callable(response) else response
+    assert np.isfinite(invert(data, response, EDGES)["dem"].data).all()
+
+
+OTHERS_REFUSED = {
+    "another instrument": (
+        observed(instrument="XRT"),
+        dated("2014-01-01"),
+        "`response` is of AIA, but `data` are of XRT",
+    ),
+    "one channel of another": (
+        of_others(["AIA 94", "AIA 131"], instrument=["AIA", "Hinode/XRT"]),
+        table_of(["AIA 94", "AIA 131"], instrument="SDO/AIA"),
+        r"but `data` are of XRT \(AIA 131;",
+    ),
+    "another GOES": (
+        of_others(SUVI, instrument="GOES-18 SUVI"),
+        table_of(SUVI, instrument="GOES-16/SUVI"),
+        "`response` is of GOES-16, but `data` are of GOES-18",
+    ),
+    "counts": (
+        observed(exposure_normalized=False),
+        dated("2014-01-01"),
+        r"`data` say .*`meta\['exposure_normalized'\]`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "response", "words"), OTHERS_REFUSED.values(), ids=OTHERS_REFUSED.keys())
+def test_other_instruments_that_do_not_are_refused(data, response, words):
+    with pytest.raises(ValueError, match=words):
+        invert(data, response, EDGES)
+
+
+def test_the_response_of_xrt_of_another_year_is_told():
+    with pytest.warns(
+        ResponseWarning, match=r"of XRT Be-thin is that of 2020-01-01, but `data` are of 2014-01-01, 6\.0 years apart"
+    ) as caught:
+        invert(of_others(XRT), table_of(XRT, obstime="2020-01-01", instrument="Hinode/XRT"), EDGES)
+    assert len(caught) == 1
+    assert "`TemperatureResponse.from_xrt(filters, obstime)` of their date" in str(caught[0].message)
+    joint, response = of_others(["AIA 94", XRT[0]], degradation_corrected=False), joint_response("2020-01-01")
+    with pytest.warns(ResponseWarning, match=r"of XRT Be-thin is that of 2020-01-01") as caught:
+        invert(joint, response, EDGES)
+    assert len(caught) == 1
+
+
+def test_what_a_response_says_of_its_degradation_counts():
+    """As one that was made with another correction table."""
+    factors = dated("2014-01-01").meta["degradation"]
+    own = tabulated(degradation=factors)
+    assert np.isfinite(invert(observed(), own, EDGES)["dem"].data).all()
+    half = {channel: factor / 2 for channel, factor in factors.items()}
+    for meta in ({"degradation": half}, {"degradation": half, "obstime": "2014-02-01"}):
+        with pytest.raises(ValueError, match=r"`response` .*the sensitivity of AIA \d+ differs by a factor of 2\.\d"):
+            invert(observed(), tabulated(**meta), EDGES)
 
 
 def test_steps_over_years_do_not_share_a_response():
@@ -145,16 +237,17 @@ def test_steps_over_years_do_not_share_a_response():
 
 
 def test_what_is_known_of_a_channel():
-    cube = observed(exposure_time=np.arange(1.0, 7) * u.s, n_sample=16, instrument="AIA")
+    cube = observed(instrument="AIA", exposure_normalized=True)
     facts = Provenance.of_data(tuple(LABELS), dict(cube.meta))
     assert [each.wavelength for each in facts] == [94, 131, 171, 193, 211, 335]
-    assert facts[2].exposure_time == 3 * u.s
-    assert (facts[2].n_sample, facts[2].instrument, facts[2].has_degradation) == (16, "AIA", True)
+    assert (facts[2].kind, facts[2].has_degradation, facts[2].exposure_normalized) == ("AIA", True, True)
     both = TemperatureResponse.concatenate([dated("2014-01-01").select(["AIA 94"]), dated().select(["AIA 171"])])
     first, second = Provenance.of_response(both)
     assert (first.has_degradation, second.has_degradation) == (True, False)
     assert first.dates[0].isot[:10] == "2014-01-01"
     assert second.dates is None
+    assert (second.kind, second.degradation) == ("AIA", None)
+    assert first.degradation == pytest.approx(0.914, abs=1e-3)
 
 
 def test_change_of_sensitivity():
@@ -376,7 +469,7 @@ def test_masked_weights_and_masks_are_refused():
     cube = observed()
     options = {"uncertainty": cube.uncertainty.array * RATE}
     masked = np.ma.array(np.zeros((6, 2), dtype=bool), mask=HIDDEN)
-    with pytest.raises(TypeError, match="`mask` is an array with a mask of its own"):
+    with pytest.raises(TypeError, match="`mask` is a masked array"):
         invert(cube.data * RATE, dated(), EDGES, mask=masked, **options)
 
 
@@ -399,10 +492,8 @@ def test_arrays_of_xarray_are_those_in_them(is_lazy):
         uncertainty=StdDevUncertainty(of_xarray(cube.uncertainty.array)),
         meta=cube.meta,
     )
-    of_quantities = invert(
-        cube.data * RATE, dated("2014-01-01"), EDGES, uncertainty=cube.uncertainty.array * RATE, **given
-    )
-    for result in (of_quantities, invert(of_cube, dated("2014-01-01"), EDGES, **given)):
+    of_quantities = invert(cube.data * RATE, response, EDGES, uncertainty=cube.uncertainty.array * RATE, **given)
+    for result in (of_quantities, invert(of_cube, response, EDGES, **given)):
         for key in ("dem", "status"):
             assert is_array_of_dask(result[key].data) == is_lazy
             np.testing.assert_array_equal(np.asarray(result[key].data), expected[key].data)

@@ -1,5 +1,6 @@
 """Series in time: sorted into sets, one lazy cube, and a Zarr store with all of it."""
 
+import dask.array as da
 import numpy as np
 import pytest
 import zarr
@@ -12,7 +13,9 @@ from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
 from sunpy_demreg import TemperatureResponse, invert, prepare, prepare_series, read, to_map, write
+from sunpy_demreg._channels import plan
 from sunpy_demreg._channels.time_sets import Image, time_sets
+from sunpy_demreg._channels.uncertainty import common_uncertainty
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 
@@ -101,6 +104,52 @@ def test_every_time_is_that_of_its_maps(series, cubes):
     times = series.axis_world_coords("time")[0]
     assert np.all(abs(times - cubes[0].meta["date"].tai.mean().utc - [0, 120, 240] * u.s) < 1 * u.us)
     assert series[:, 1:3].meta["date"].shape == (6, 2)
+
+
+def test_headers_are_checked_once_and_not_in_blocks(series_folder, monkeypatch):
+    maps = [Map(path) for path in series_folder.glob("step1*")]
+    for i, smap in enumerate(maps):
+        data = smap.data.copy()
+        data[3, i] = np.nan
+        lazy = da.from_array(data, chunks=(7, 9))
+        maps[i] = Map(lazy, smap.meta, mask=da.from_array(data > 500, chunks=(7, 9)))
+    options = {"relative_floor": {171: 0.05}, "include_eve": True}
+    with pytest.warns(SunpyUserWarning, match="`n_sample` is taken as 1") as caught:
+        cube = prepare_series(maps, **options)
+    assert len(caught) == 1  # and none, which would be an error, of the blocks below
+    with pytest.warns(SunpyUserWarning, match="`n_sample` is taken as 1"):
+        expected = prepare(maps, **options)
+    assert cube.data.numblocks == (1, 1, 3, 3)
+    monkeypatch.setattr("sunpy.map.GenericMap.__init__", lambda *args, **kwargs: pytest.fail("a map was made"))
+    monkeypatch.setattr(plan, "as_images", lambda *args: pytest.fail("headers were checked"))
+    for lazy, array in (
+        (cube.data, expected.data),
+        (cube.uncertainty.array, expected.uncertainty.array),
+        (cube.mask, expected.mask),
+    ):
+        np.testing.assert_array_equal(lazy[:, 0].compute(), array)
+    assert expected.mask.mean() > np.isnan(expected.data).mean() > 0
+
+
+def test_sums_show_in_blocks(series_folder):
+    maps = [Map(path) for path in series_folder.glob("step1*")]
+    high = maps[2].data.copy()
+    high[15, 3] = 20000.0
+    maps[2] = Map(da.from_array(high, chunks=8), maps[2].meta)
+    cube = prepare_series(maps, n_sample=16)
+    cube.data[:, :, :8].compute()
+    with pytest.raises(ValueError, match="holds sums of pixels, not averages: 20000 DN are more than the detector"):
+        cube.data.compute()
+
+
+def test_common_part_of_the_uncertainty_has_both_axes(series, cubes):
+    common = common_uncertainty(series)
+    assert series.meta["common_error"].shape == series.meta["common_relative_error"].shape == (6, 3)
+    for k, cube in enumerate(cubes):
+        np.testing.assert_array_equal(common[:, k].compute(), common_uncertainty(cube))
+        np.testing.assert_array_equal(
+            common_uncertainty(series[2:4, k, 5:]).compute(), common_uncertainty(cube)[2:4, 5:]
+        )
 
 
 def test_maps_files_and_sequences_give_the_same(series, series_folder):

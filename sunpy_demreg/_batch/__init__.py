@@ -1,1 +1,1 @@
-"""Many times into one store."""
+"""Batches: many time steps into one Zarr store."""

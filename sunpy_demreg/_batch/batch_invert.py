@@ -1,4 +1,4 @@
-"""Any number of time steps, from files into one Zarr store, that can be interrupted and started again."""
+"""Invert any number of time steps, from files into one Zarr store; can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import inspect
 import multiprocessing
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -18,12 +19,14 @@ from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import series_sets, table_for
+from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.validators import a_kind, as_bool, as_integer, as_keywords, as_path
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
+from sunpy_demreg._results.unsolved import warn_of_unsolved
 from sunpy_demreg.response import TemperatureResponse
 
 if TYPE_CHECKING:
@@ -35,7 +38,8 @@ __all__ = ["BatchReport", "Step", "batch_invert"]
 
 _MAX_WORKERS = 10000
 _GUARD = "in a script, the call must stand under `if __name__ == '__main__':`"
-# The options of `invert` that change values. The others say where and how fast they are computed; and the outputs show.
+# The options of `invert` that change values. The others only affect where and how fast; the outputs are compared by
+# themselves.
 _SETTINGS = (
     "uncertainty",
     "mask",
@@ -57,7 +61,7 @@ _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing can be written, 
 
 
 class Step(NamedTuple):
-    """What became of one time step: ``"done"``, ``"kept"`` from an earlier run, or ``"failed"`` with a reason."""
+    """The outcome of one time step: ``"done"``, ``"kept"`` from an earlier run, or ``"failed"`` with a reason."""
 
     number: int
     time: Time
@@ -67,7 +71,7 @@ class Step(NamedTuple):
 
 
 class BatchReport(NamedTuple):
-    """What became of a batch."""
+    """The outcome of a batch."""
 
     steps: list[Step]
     left_over: list[tuple[str, str]]  # the files that are in no time step, and why
@@ -113,7 +117,7 @@ def batch_invert(
     workers : `int`, optional
         Start so many processes of a local cluster. By default everything is done on threads of this process.
     scheduler : `str`, optional
-        Address of a running Dask scheduler, such as ``"tcp://10.0.0.1:8786"``, whose workers see the same files.
+        Address of a running Dask scheduler, such as ``"tcp://10.0.0.1:8786"``, whose workers can read the same files.
     on_step : callable, optional
         Called with the number of steps and each `Step` as it is finished.
     **options
@@ -133,12 +137,17 @@ def batch_invert(
     ImportError
         If ``workers`` or ``scheduler`` is given and distributed is not installed.
     OSError
-        If nothing more can be written, for instance because the disk is full. Steps done are kept.
+        If nothing more can be written, for instance because the disk is full. Finished steps are kept.
+
+    Warns
+    -----
+    UnsolvedWarning
+        Once, if pixels of the steps that were done were not solved.
 
     Notes
     -----
-    A step is marked as done after its last value was written, so whatever ends a run, `sunpy_demreg.read` gives the
-    steps that are whole. A file that cannot be read, and a step that cannot be done, do not stop the others.
+    A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read` returns the
+    complete steps. A file that cannot be read, or a step that fails, does not stop the others.
     """
     path = as_path("path", path)
     if path.suffix != ".zarr":
@@ -170,7 +179,7 @@ def batch_invert(
     for module, extra in (("dask.array", "batch"), ("zarr", "batch")):
         imported(module, "`batch_invert`", extra)
     if workers is not None:
-        # A process that is started reads the script again, where it must not come here: it would wait for itself.
+        # A spawned process runs the script again and must not start a batch itself: it would wait forever.
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise wrong(RuntimeError, "workers", f"are processes, which read this script again: {_GUARD}")
         _distributed("workers")
@@ -190,6 +199,8 @@ def batch_invert(
     settings = _settings(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     template = _first(make, sets, problems)
+    for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # for which the store has no room: those of one step mislead
+        template.meta["observation"].pop(key, None)
     archive = open_archive(path, template, times, settings, defaults)
 
     steps = []
@@ -212,21 +223,23 @@ def batch_invert(
         result = make(sets[number])
         return result, archive.store(result, times[number])
 
+    counts = Counter()
     with closing(_computed(to_do, begin, workers, client)) as computed:
         for number, result, seconds, error in computed:
             if error is None:
-                archive.mark_done(result, times[number])
+                counts += archive.mark_done(result, times[number])
                 finish(number, "done", seconds=seconds)
             elif isinstance(error, OSError) and error.errno in _NO_MORE:
                 raise error
             else:
                 finish(number, "failed", _reason(error), seconds)
+    warn_of_unsolved(counts)
     steps.sort(key=lambda step: step.number)
     return BatchReport(steps, [(image.name, image.problem or "in no set of all channels") for image in left_over])
 
 
 def _settings(prepare_options, response_options, options):
-    """All options that change values, those that are not given with their defaults."""
+    """All options that change values, with defaults for those not given."""
 
     def every(function, given):
         parameters = inspect.signature(function).parameters.values()
@@ -244,7 +257,7 @@ def _settings(prepare_options, response_options, options):
 
 
 def _corrected(prepare_options, response_options):
-    """Options of `prepare` whose data all have the same response."""
+    """Options of `prepare` with the correction for degradation, so that all data have the same response."""
     is_corrected = prepare_options.get("degradation_corrected", False)
     correct = prepare_options.get("correct_degradation", not is_corrected)
     if not (correct or is_corrected):
@@ -275,7 +288,7 @@ def _first(make, sets, problems):
         if not problems[number]:
             try:
                 return make(images)
-            except Exception as err:  # whatever is wrong with these files, there are others
+            except Exception as err:  # the other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise
                 problems[number] = _reason(err)
@@ -284,10 +297,10 @@ def _first(make, sets, problems):
 
 def _computed(numbers, begin, workers, client):
     """
-    Have steps computed, some at a time.
+    Compute steps, a few at a time.
 
-    `begin` gives the result of the step of a number, and what to compute. Each step is yielded when it ends, as its
-    number, its result, the seconds that it took, and the exception that ended it or None.
+    `begin` returns the result of a numbered step, and what to compute. Yields each step as it ends: its number, its
+    result, the seconds it took, and its exception or None.
     """
     if not numbers:
         return
@@ -310,11 +323,11 @@ def _computed(numbers, begin, workers, client):
 
 @contextmanager
 def _submitter(workers, client):
-    """A function that has collections computed, for a future, and how many steps it should have at once."""
+    """A function that computes collections and returns a future, and how many steps to run at once."""
     if workers is None and client is None:
         import dask
 
-        # Two steps, so that the threads find blocks of the next while the last ones of the other are written.
+        # Two steps, so that threads solve blocks of the next one while the last blocks of the other are written.
         pool, drivers = ThreadPoolExecutor(available_cores()), ThreadPoolExecutor(2)
         try:
             yield lambda stored: drivers.submit(dask.compute, *stored, scheduler="threads", pool=pool), 2
@@ -325,7 +338,8 @@ def _submitter(workers, client):
     with ExitStack() as stack:
         if client is None:
             distributed = _distributed("workers")
-            # One thread each: Python's lock is then no matter, and a block is solved on one thread anyway.
+            # One thread each: the global interpreter lock then does not matter, and a block is solved on one thread
+            # anyway.
             options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0"}
             try:
                 cluster = stack.enter_context(distributed.LocalCluster(**options))
@@ -337,7 +351,7 @@ def _submitter(workers, client):
         try:
             yield lambda stored: drivers.submit(client.gather, client.compute(list(stored))), n_at_once
         finally:
-            client.close()  # which ends what the drivers wait for
+            client.close()  # which ends the waiting of the drivers
             drivers.shutdown(cancel_futures=True)
 
 

@@ -12,7 +12,7 @@ from astropy.table import Table
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from sunpy_demreg._channels.prepare import as_saturation
+from sunpy_demreg._channels.plan import as_saturation
 from sunpy_demreg._channels.uncertainty import as_floors
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.dask_arrays import is_lazy
@@ -21,6 +21,7 @@ from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import from_text, to_text
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._results.cubes import unwrap_result
+from sunpy_demreg._results.unsolved import counts_of
 
 __all__ = ["open_archive"]
 
@@ -34,7 +35,7 @@ _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 
 def open_archive(path, result, times, settings, defaults):
     """
-    Open a store for the steps of a batch, or make it.
+    Open the store of a batch, or create it.
 
     Parameters
     ----------
@@ -44,9 +45,9 @@ def open_archive(path, result, times, settings, defaults):
     times : `~astropy.time.Time`
         Of all steps, ascending.
     settings : `dict`
-        All that the values of a step depend on, besides its files.
+        All that the values of a step depend on, apart from its files.
     defaults : `dict`
-        Of those that a store may not know of, because there was no such option when it was made.
+        Values of options that an older store lacks, because they did not exist when it was created.
 
     Returns
     -------
@@ -70,8 +71,8 @@ def open_archive(path, result, times, settings, defaults):
 
 
 def _setting(name, value):
-    """What tells a value from another: its text, or a digest of it if that is very long."""
-    if isinstance(value, Table):  # whose text is cut to the size of the terminal
+    """An identifier of a value: its text, or a digest of it if that is very long."""
+    if isinstance(value, Table):  # whose text is truncated to the terminal
         buffer = StringIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ErfaWarning)  # that dates are far off, as the ends of such tables are
@@ -79,7 +80,7 @@ def _setting(name, value):
         return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
     if is_lazy(value):  # whose text says nothing of what is in it
         raise wrong(
-            ValueError, name, "is an array of Dask, but the store of a batch remembers all settings: pass one of NumPy"
+            ValueError, name, "is a Dask array, but the store of a batch saves all settings: pass a NumPy array"
         )
     text = to_text(value)[0]
     return text if len(text) <= _LONG else _shown(text)
@@ -103,7 +104,7 @@ def _value(text):
 
 def _is_same(old, new, of=lambda value: value):
     """Whether two texts stand for one setting, of which `of` gives what is made of it."""
-    # Stores of the first version have of arrays what is shown.
+    # Stores of the first version hold the printed form of arrays.
     return old in (new, _shown(new)) or _equal(of(_value(old)), of(_value(new)))
 
 
@@ -176,7 +177,7 @@ def _create(path, result, times, settings):
 
 
 class Archive:
-    """A store of steps; they are named by their times."""
+    """A store of steps, identified by their times."""
 
     def __init__(self, path, settings, defaults):
         import zarr
@@ -209,7 +210,7 @@ class Archive:
         self._steps = {}
 
     def extend(self, times):
-        """Make room for those of the times that are not there yet."""
+        """Add steps for new times."""
         group = self._group
         old, new = group["time"][: group["step_done"].shape[0]], stores.to_microseconds(times)
         added = np.setdiff1d(new, old)
@@ -224,7 +225,7 @@ class Archive:
         every = np.concatenate([old, added])
         if added.size:
             names = [name for name, array in group.arrays() if "time" in array.metadata.dimension_names]
-            # The list of what is done comes last: what it does not list does not count.
+            # The list of finished steps is extended last: what it does not list does not count.
             for name in sorted(names, key=lambda name: name == "step_done"):
                 if name == "step_done":
                     self._add_not_done(old.size, every.size)
@@ -234,7 +235,7 @@ class Archive:
         self._steps = {value: step for step, value in enumerate(every.tolist())}
 
     def _add_not_done(self, start, stop):
-        """Chunks which say that steps are not done, before the list of what is done has these steps."""
+        """Write chunks that mark new steps as not done, before the list of finished steps is extended."""
         import zarr
 
         if "sha256" not in self._group.attrs:
@@ -252,10 +253,10 @@ class Archive:
         return self._steps[int(stores.to_microseconds(time))]
 
     def is_done(self, time):
-        """Whether the values of a step are there."""
+        """Whether a step is complete."""
         try:
             return bool(self._group["step_done"][self._step(time)])
-        except ValueError:  # nobody knows: so it is done again
+        except ValueError:  # damaged: the step is computed again
             return False
 
     def store(self, result, time):
@@ -270,7 +271,7 @@ class Archive:
         return stores.store(self._group, result, self._step(time))
 
     def mark_done(self, result, time):
-        """Add what is known of the images, and then that the step is done."""
+        """Write the metadata of the images, then mark the step as done; return what became of its pixels."""
         from sunpy_demreg._files.parts import pixel_header
 
         step, observation = self._step(time), result.meta["observation"]
@@ -279,6 +280,7 @@ class Archive:
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
         self._set("fits_header", step, np.frombuffer(header.ljust(_HEADER_SIZE), dtype=np.uint8))
         self._set("step_done", step, True)
+        return counts_of(self._group["status"][step])
 
     def _set(self, name, item, value):
         stores.writable(self._group[name])[item] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 from ndcube import NDCube
+from sunpy.time import parse_time
 
 from sunpy_demreg._channels.resample import Grid, resample
 from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
@@ -16,12 +18,14 @@ from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import coordinate_kinds, grid_difference
 from sunpy_demreg._common.validators import a_kind, check_list
+from sunpy_demreg._common.warnings import DataWarning, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["combine"]
 
+_MAX_SPAN = 60 * u.s  # as in `prepare`
 _MAX_SEPARATION = 0.1 * u.deg  # seen from the Sun; at the center of the disk it moves a place by 1.7 arcsec
 
 
@@ -50,6 +54,11 @@ def combine(cubes: Sequence[NDCube]) -> NDCube:
         If a cube lacks its label, unit or uncertainty; if units do not convert, coordinates are of other kinds, or
         the images were taken from places more than 0.1 degrees apart, seen from the Sun.
 
+    Warns
+    -----
+    DataWarning
+        If the images, as far as ``meta["date"]`` tells, were taken more than a minute apart.
+
     Notes
     -----
     Intensities per pixel and second stay those of the pixels of their own instrument, whose size is in its response.
@@ -70,6 +79,7 @@ def combine(cubes: Sequence[NDCube]) -> NDCube:
     first = planes[0]
     for plane in planes[1:]:
         _check_comparable(first, plane)
+    _check_dates(planes)
     planes = [_on_grid(plane, first) for plane in planes]
     return stacked(planes)
 
@@ -90,6 +100,25 @@ def _check_comparable(first, plane):
                 f": {label} and {other} were taken from places {separation.to_value(u.deg):.2f} degrees apart, "
                 "seen from the Sun: reproject their maps first (`sunpy.map.GenericMap.reproject_to`)",
             )
+
+
+def _check_dates(planes):
+    """Warn of images that do not show the same plasma."""
+    dated = []
+    for plane in planes:
+        with suppress(KeyError, TypeError, ValueError):
+            dated.append((parse_time(plane.meta["date"]), str(plane.meta["channels"])))
+    dated = sorted((each for each in dated if each[0].isscalar), key=lambda each: each[0])
+    if dated and (span := dated[-1][0] - dated[0][0]) > _MAX_SPAN:
+        first, last = (f"{label} is of {date.utc.isot[:19]}" for date, label in (dated[0], dated[-1]))
+        seconds = span.to_value(u.s)
+        words = f"{seconds:.0f} s" if seconds < 86400 else f"{seconds / 86400:.0f} days"
+        warn(
+            DataWarning,
+            f"span {words} ({first}, {last}), but a DEM takes all channels to show the same plasma: give images at "
+            "most a minute apart",
+            "cubes",
+        )
 
 
 def _observer(plane):

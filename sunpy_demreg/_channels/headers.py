@@ -1,6 +1,7 @@
 """What the header of a map tells of its counts: exposure, date, quality, and whether they are averages."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
+    "StatedCounts",
     "as_exposure_times",
     "check_n_sample",
     "check_quality",
@@ -19,6 +21,7 @@ __all__ = [
     "has_date",
     "may_be_sums",
     "number",
+    "stated_counts",
     "warn_of_sums",
 ]
 
@@ -152,23 +155,51 @@ def warn_of_sums(names):
         )
 
 
-def may_be_sums(image, counts, n_sample):
+class StatedCounts(NamedTuple):
+    """What a header says of the counts of an image, to tell sums of pixels from averages."""
+
+    name: str
+    room: float  # area of a pixel, in those of AIA
+    highest: float  # DN of a pixel of AIA, or NaN
+    mean: float  # likewise
+    shape: tuple  # (y, x), or None where it is not stated
+    is_average: bool  # of which whole numbers would be strange
+
+
+def stated_counts(image, n_sample):
+    """What the header of an `sunpy_demreg._channels.aia_maps.Image` says of its counts."""
+    smap = image.map
+    return StatedCounts(
+        image.name,
+        _pixel_size(smap) ** 2,
+        number(smap, "datamax"),
+        number(smap, "datamean"),
+        (smap.meta.get("naxis2"), smap.meta.get("naxis1")),
+        n_sample > 1 and not image.is_rate,
+    )
+
+
+def may_be_sums(stated, counts):
     """Refuse counts that are sums of pixels, and tell of others whether they look like it."""
-    room = _pixel_size(image.map) ** 2
+    room = stated.room
     if room < 1.5**2 or not counts.size:
         return False
-    stated, mean = number(image.map, "datamax"), number(image.map, "datamean")
     highest = counts.max()
     is_whole_disk = min(counts.shape) * np.sqrt(room) > 0.99 * _FULL_DISK
     if highest > _MAX_COUNTS * 1.2:
         why = f"{highest:.0f} DN are more than the detector gives"
-    elif highest > 1.1 * stated > 0 and stated > 1:
-        why = f"its highest value, {highest:.0f} DN, is above the {stated:g} DN of its header, of the pixels of AIA"
-    elif is_whole_disk and mean > 0 and counts.mean() > np.sqrt(room) * mean:
-        why = f"its mean, {counts.mean():.1f} DN, is far above the {mean:g} DN of its header, of the pixels of AIA"
+    elif highest > 1.1 * stated.highest > 0 and stated.highest > 1:
+        why = (
+            f"its highest value, {highest:.0f} DN, is above the {stated.highest:g} DN of its header, of the pixels of "
+            "AIA"
+        )
+    elif is_whole_disk and stated.mean > 0 and counts.mean() > np.sqrt(room) * stated.mean:
+        why = (
+            f"its mean, {counts.mean():.1f} DN, is far above the {stated.mean:g} DN of its header, of the pixels of AIA"
+        )
     else:
         # Blocks of larger images are not judged: a warning in each would be one too many.
-        stated_shape = tuple(image.map.meta.get(f"naxis{axis}", counts.shape[2 - axis]) for axis in (2, 1))
-        is_judged = n_sample > 1 and not image.is_rate and counts.size >= _FEW and stated_shape == counts.shape
+        shape = tuple(own if length is None else length for length, own in zip(stated.shape, counts.shape, strict=True))
+        is_judged = stated.is_average and counts.size >= _FEW and shape == counts.shape
         return is_judged and highest > 1 and np.array_equal(counts, np.round(counts))
-    raise wrong_map(ValueError, image.name, f"holds sums of pixels, not averages: {why}. {_NO_SUMS}")
+    raise wrong_map(ValueError, stated.name, f"holds sums of pixels, not averages: {why}. {_NO_SUMS}")

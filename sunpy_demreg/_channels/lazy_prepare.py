@@ -1,28 +1,28 @@
 """`sunpy_demreg.prepare` brought to the blocks of maps that hold Dask arrays."""
 
+import inspect
+from dataclasses import replace
+
 import numpy as np
 
-import astropy.units as u
-from astropy.nddata import StdDevUncertainty
-
-from sunpy_demreg._channels.prepare import prepare
-from sunpy_demreg._channels.uncertainty import read_error_table
-from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._channels.calibrate import calibrate
+from sunpy_demreg._channels.plan import planned
+from sunpy_demreg._channels.prepare import prepare, prepared, wrapped
+from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.dask_arrays import map_pixels
-from sunpy_demreg._common.grids import check_same_grid
-from sunpy_demreg._common.wcs import prepend_axis
 
 __all__ = ["prepare_lazily"]
 
-_WHOLE = ("psf", "pointing_table", "reference", "submap", "bin")  # options that need whole images
+_ROWS = 256  # of a block of images that were prepared as a whole
 
 
 def prepare_lazily(maps, options):
     """
     Prepare maps of one time when their values are asked for.
 
-    Level 1.5 maps are prepared block by block, pixel for pixel. What moves pixels needs whole images: such maps are
-    prepared at once, and only what follows is lazy.
+    Headers and options are checked now, and once. Where pixels stay where they are, the images are calibrated block by
+    block; what moves, averages or cuts them needs whole images, which are prepared at once, and only what follows is
+    lazy.
 
     Parameters
     ----------
@@ -38,57 +38,22 @@ def prepare_lazily(maps, options):
     """
     import dask.array as da
 
-    from sunpy.map import Map
-
-    if options.keys() & set(_WHOLE) or any(float(m.meta.get("lvl_num", 1.5)) != 1.5 for m in maps.values()):
-        cube = prepare({n: Map(m.data.compute(), m.meta, mask=m.mask) for n, m in maps.items()}, **options)
-        data, sigma, mask = (
-            da.from_array(array, chunks=(len(maps), 256, -1))
-            for array in (cube.data, cube.uncertainty.array, cube.mask)
-        )
-        return Cube(
-            data, cube.wcs, unit=cube.unit, uncertainty=StdDevUncertainty(sigma, copy=False), mask=mask, meta=cube.meta
-        )
-    # Read once, and not in threads, where aiapy's silencing of warnings about its dates would leak.
-    options = options | {"error_table": read_error_table(options.get("error_table"))}
-    # All that headers tell, with all checks of them.
-    template = prepare({name: Map(np.ones((2, 2)), smap.meta) for name, smap in maps.items()}, **options)
-    by_wavelength = sorted(maps.values(), key=lambda smap: smap.wavelength)
-    _check_grids(maps, by_wavelength[0])
-    shape = (len(maps), *by_wavelength[0].data.shape)
-    arrays = [smap.data for smap in maps.values()] + [smap.mask for smap in maps.values()]
+    defaults = {p.name: p.default for p in inspect.signature(prepare).parameters.values() if p.default is not p.empty}
+    preparation = planned(maps, **defaults | options)
+    if not preparation.is_local:
+        cube = prepared(preparation)
+        arrays = (cube.data, cube.uncertainty.array, cube.mask)
+        lazy = [da.from_array(array, chunks=(len(maps), _ROWS, -1)) for array in arrays]
+        cube.data, cube.uncertainty.array, cube.mask = lazy
+        return cube
+    arrays = [smap.data for smap in preparation.maps] + [smap.mask for smap in preparation.maps]
     outputs = [((len(maps),), np.dtype(kind)) for kind in (float, float, bool)]
-    headers = {name: dict(smap.meta) for name, smap in maps.items()}
-    data, sigma, mask = map_pixels(_prepared, outputs, arrays, 2, headers=headers, options=options)
-    meta = template.meta
-    return Cube(
-        data,
-        unit=template.unit,
-        uncertainty=StdDevUncertainty(sigma, copy=False),
-        mask=mask,
-        wcs=prepend_axis(
-            by_wavelength[0].wcs, u.Quantity([m.wavelength for m in by_wavelength]), "wavelength", "em.wl"
-        ),
-        meta=Meta(dict(meta), axes=dict(meta.axes), data_shape=shape),
-    )
+    plan = replace(preparation.plan, grid=Grid(None, (), 1))  # that of a block
+    return wrapped(preparation, *map_pixels(_calibrated, outputs, arrays, 2, plan=plan))
 
 
-def _prepared(*arrays, headers, options):
+def _calibrated(*arrays, plan):
     """Intensity, uncertainty and mask of the same part of each map."""
-    from sunpy.map import Map
-
-    data, masks = arrays[: len(headers)], arrays[len(headers) :]
-    parts = zip(headers.items(), data, masks, strict=True)
-    cube = prepare({name: Map(part, header, mask=mask) for (name, header), part, mask in parts}, **options)
-    return cube.data, cube.uncertainty.array, cube.mask
-
-
-def _check_grids(maps, first):
-    """The grids of whole images; `prepare` sees parts of them."""
-    for name, smap in maps.items():
-        check_same_grid(
-            "maps",
-            ("that of the shortest wavelength", first.wcs, first.data.shape),
-            (name, smap.wcs, smap.data.shape),
-            "reproject the maps to one grid",
-        )
+    n = len(plan.channels)
+    plan = replace(plan, grid=plan.grid._replace(shape=arrays[0].shape))
+    return calibrate(zip(arrays[:n], arrays[n:], strict=True), plan)

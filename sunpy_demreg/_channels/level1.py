@@ -12,23 +12,28 @@ from astropy.table import QTable, Table
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.network import fetched
 
-__all__ = ["deconvolved", "repointed"]
+__all__ = ["deconvolved", "point_spreads", "repointed"]
 
+_DETECTOR = (4096, 4096)
+_ANY_HEADER = {"ctype1": "HPLN-TAN", "ctype2": "HPLT-TAN", "cunit1": "arcsec", "cunit2": "arcsec"}  # aiapy wants a map
 _SOURCES = ("lmsal", "jsoc")
 
 
-def deconvolved(images, psf):
+def point_spreads(images, psf):
     """
-    Arrays of the images after `aiapy.psf.deconvolve`.
+    Check the point spread functions for `deconvolved`.
 
     Parameters
     ----------
     images : list of `sunpy_demreg._channels.aia_maps.Image`
     psf : dict or "aiapy"
         As of `sunpy_demreg.prepare`.
-    """
-    from aiapy.psf import calculate_psf, deconvolve
 
+    Returns
+    -------
+    list of `numpy.ndarray` or of "aiapy"
+        For each image.
+    """
     if psf == "aiapy":
         functions = {}
     elif isinstance(psf, Mapping):
@@ -37,45 +42,59 @@ def deconvolved(images, psf):
         raise wrong(
             TypeError, "psf", f"must be 'aiapy', or a dict of an array for each channel, got a {type(psf).__name__}"
         )
-    values = []
-    for image in images:
-        function = functions.get(image.channel)
-        if functions and function is None:
-            raise wrong(ValueError, "psf", f"has no entry for {image.channel} Å: give one for each map")
-        if function is None:
-            if image.map.data.shape != (4096, 4096):
-                raise wrong(
-                    ValueError,
-                    "psf",
-                    f"'aiapy' is of the whole detector, 4096 × 4096 pixels, but {image.name} has the shape "
-                    f"{image.map.data.shape}: give full images, or a dict of an array of that shape for each channel",
-                )
-            function = np.asarray(calculate_psf(image.channel * u.AA))
-        if function.shape != image.map.data.shape:
+    return [_as_function(image, functions) for image in images]
+
+
+def _as_function(image, functions):
+    if not functions:
+        if image.map.data.shape != _DETECTOR:
             raise wrong(
                 ValueError,
                 "psf",
-                f"of {image.channel} Å has the shape {function.shape} but {image.name} has "
-                f"{image.map.data.shape}: they must be the same",
+                f"'aiapy' is of the whole detector, 4096 × 4096 pixels, but {image.name} has the shape "
+                f"{image.map.data.shape}: give full images, or a dict of an array of that shape for each channel",
             )
-        if not (np.isfinite(function).all() and np.isclose(function.sum(), 1, rtol=1e-3)):
-            raise wrong(
-                ValueError, "psf", f"of {image.channel} Å must be finite and have the sum 1, not {function.sum():.4g}"
-            )
-        values.append(_deconvolved(image.map, function, deconvolve))
-    return values
+        return "aiapy"
+    function = functions.get(image.channel)
+    if function is None:
+        raise wrong(ValueError, "psf", f"has no entry for {image.channel} Å: give one for each map")
+    if function.shape != image.map.data.shape:
+        raise wrong(
+            ValueError,
+            "psf",
+            f"of {image.channel} Å has the shape {function.shape} but {image.name} has "
+            f"{image.map.data.shape}: they must be the same",
+        )
+    if not (np.isfinite(function).all() and np.isclose(function.sum(), 1, rtol=1e-3)):
+        raise wrong(
+            ValueError, "psf", f"of {image.channel} Å must be finite and have the sum 1, not {function.sum():.4g}"
+        )
+    return function
 
 
-def _deconvolved(smap, function, deconvolve):
-    # One value that is not finite would spread over the whole image: it counts as dark, and stays masked.
-    data = np.asarray(smap.data, dtype=float)
-    data = np.where(np.isfinite(data), data, 0)
+def deconvolved(data, channel, psf):
+    """
+    Deconvolve an image with `aiapy.psf.deconvolve`.
+
+    Parameters
+    ----------
+    data : `numpy.ndarray`
+        Finite: any other value would spread over the whole image.
+    channel : int
+        Its wavelength, in Å.
+    psf : `numpy.ndarray` or "aiapy"
+        The point spread function, as of `point_spreads`.
+    """
+    from aiapy.psf import calculate_psf, deconvolve
+    from sunpy.map import Map
+
+    if isinstance(psf, str):
+        psf = np.asarray(calculate_psf(channel * u.AA))
     # aiapy takes even sides only; the center of the function is then at the pixel of half the side.
     odd = [length % 2 for length in data.shape]
-    data = np.pad(data, [(0, n) for n in odd], mode="edge")
-    function = np.pad(function, [(n, 0) for n in odd])
-    n_y, n_x = smap.data.shape
-    return deconvolve(type(smap)(data, smap.meta), psf=function).data[:n_y, :n_x]
+    smap = Map(np.pad(data, [(0, n) for n in odd], mode="edge"), _ANY_HEADER)
+    n_y, n_x = data.shape
+    return deconvolve(smap, psf=np.pad(psf, [(n, 0) for n in odd])).data[:n_y, :n_x]
 
 
 def repointed(images, pointing_table):

@@ -8,22 +8,13 @@ import numpy as np
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
-from astropy.table import Table
 
-from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
-from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
-from sunpy_demreg._channels.headers import check_n_sample, default_n_sample, may_be_sums, warn_of_sums
-from sunpy_demreg._channels.level1 import deconvolved, repointed
-from sunpy_demreg._channels.resample import block_mean, resample
+from sunpy_demreg._channels.calibrate import calibrate
+from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.shifts import residual_shifts
-from sunpy_demreg._channels.uncertainty import as_floors, count_error, read_error_table
 from sunpy_demreg._common.cube import Cube, Meta
-from sunpy_demreg._common.dask_arrays import unmasked
-from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_axis
-from sunpy_demreg.response._aia import degradation_factors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,10 +27,9 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Maps, TableOrFile
 
-__all__ = ["as_saturation", "prepare"]
+__all__ = ["prepare", "prepared", "wrapped"]
 
 _MAX_RESIDUAL = 1.0  # pixels
-_MAX_SIDE = 4096  # pixels, of AIA
 
 
 def prepare(
@@ -138,8 +128,9 @@ def prepare(
         saturated, and thus only a lower limit, and NaN where it is not finite or not covered. ``mask`` is True there,
         and where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
         coordinates of the reference, or of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`,
-        holds per channel "channels", "exposure_time", "date", "relative_floor" and, of interpolated maps,
-        "residual_shift_x" and "residual_shift_y", sliced with the cube, and what was done.
+        holds per channel "channels", "exposure_time", "date", "relative_floor", "common_error",
+        "common_relative_error" and, of interpolated maps, "residual_shift_x" and "residual_shift_y", sliced with the
+        cube, and what was done.
 
     Raises
     ------
@@ -172,158 +163,62 @@ def prepare(
     pixels of its counts: noise that is independent between pixels gets less, the terms of the calibration do not.
     Neighbors that were interpolated from the same pixels have part of their noise in common.
 
+    Of the variance, ``common_error² + (common_relative_error · intensity)²`` is common to all pixels: the part of the
+    dark level, and that of the calibration and of the atomic data as far as they are included. Averaging over pixels
+    does not reduce it, but the rest.
+
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
     that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
     does that.
     """
-    saturation = as_saturation(saturation)
-    bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
-    if n_sample is not None:
-        n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
-    align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
-    include_eve = as_bool("include_eve", include_eve)
-    include_chianti = as_bool("include_chianti", include_chianti)
-    correct_degradation = as_bool("correct_degradation", correct_degradation)
-    degradation_corrected = as_bool("degradation_corrected", degradation_corrected)
-    if correction_table is not None and not isinstance(correction_table, Table):
-        path = as_path("correction_table", correction_table, "a table or a file")
-        if not path.is_file():
-            raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
-    images = as_images(maps, exposure_times, accept_flagged)
-    _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
-    channels = [image.channel for image in images]
-    floors = as_floors(relative_floor, channels)
-    table = read_error_table(error_table)
-    dates = common_dates(images)
-    if n_sample is None:
-        n_sample = default_n_sample(images[0].map)
-    check_n_sample(images, n_sample)
-    is_corrected = correct_degradation or degradation_corrected
-    factors = degradation_factors(channels, dates, correction_table) if is_corrected else np.ones(len(images))
+    preparation = planned(
+        maps,
+        psf=psf,
+        pointing_table=pointing_table,
+        align=align,
+        reference=reference,
+        submap=submap,
+        bin=bin,
+        n_sample=n_sample,
+        exposure_times=exposure_times,
+        accept_flagged=accept_flagged,
+        saturation=saturation,
+        error_table=error_table,
+        include_eve=include_eve,
+        include_chianti=include_chianti,
+        relative_floor=relative_floor,
+        correct_degradation=correct_degradation,
+        degradation_corrected=degradation_corrected,
+        correction_table=correction_table,
+    )
+    return prepared(preparation)
 
-    steps, pointing = [], None
-    values = [None] * len(images)
-    if psf is not None:
-        values = deconvolved(images, psf)
-        steps.append("psf")
-    if pointing_table is not None:
-        images, pointing = repointed(images, pointing_table)
-        steps.append("pointing")
-    is_resampled = reference is not None or (align and images[0].level == 1)
-    if is_resampled:
-        grid = reference_grid(images, reference)
-        steps.append("align")
-    else:
-        check_one_grid(images)
-        grid = own_grid(images[0].map)
-    grid, corner = cropped(grid, submap, int(bin))
-    steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
-    steps += ["exposure"] + ["degradation"] * correct_degradation
 
-    shape = (len(images), *grid.binned_shape)
-    intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    sums = []
-    for i, image in enumerate(images):
-        to_counts = (image.exposure if image.is_rate else 1.0) * (factors[i] if degradation_corrected else 1.0)
-        planes = _planes(image.map, values[i], to_counts, saturation)
-        sums += [image.name] * may_be_sums(image, planes[1], n_sample)
-        if is_resampled:
-            planes, squares = resample(planes, image.map.wcs, grid)
-        else:
-            (y, x), (height, width) = corner, grid.shape
-            planes, squares = block_mean(planes[:, y : y + height, x : x + width], grid.bin), grid.bin**-2
-        value, counts, is_saturated, is_masked, is_bad = planes
-        bad = ~(is_bad == 0)  # also where it is not covered, which is NaN
-        saturated = ~bad & (is_saturated > 0)
-        with np.errstate(divide="ignore"):  # not covered
-            n_effective = n_sample / squares
-        error = count_error(np.where(bad, 0, counts), image.channel, n_effective, include_eve, include_chianti, table)
-        # So that the reason for the mask stays known whatever is done to the cube: slices, factors, other units.
-        error[saturated], error[bad] = np.inf, np.nan
-        to_intensity = (1.0 if image.is_rate else image.exposure) * (factors[i] if correct_degradation else 1.0)
-        intensity[i] = np.where(bad, np.nan, value) / to_intensity
-        uncertainty[i] = np.fmax(error / (to_counts * to_intensity), floors[i] * np.abs(intensity[i]))
-        mask[i] = saturated | bad | (is_masked > 0)
+def prepared(preparation):
+    """The cube of maps whose plan is made."""
+    plan, maps = preparation.plan, preparation.maps
+    intensity, uncertainty, mask = calibrate(((smap.data, smap.mask) for smap in maps), plan)
+    measured = {}
+    if plan.is_resampled:
+        shifts = residual_shifts(intensity, mask) * plan.grid.bin
+        _warn_of_shifts([channel.channel for channel in plan.channels], shifts)
+        measured = {"residual_shift_x": shifts[:, 0] * u.pix, "residual_shift_y": shifts[:, 1] * u.pix}
+    return wrapped(preparation, intensity, uncertainty, mask, measured)
 
-    warn_of_sums(sums)
 
-    per_channel = {
-        "channels": np.array([f"AIA {channel}" for channel in channels]),
-        "exposure_time": [image.exposure for image in images] * u.s,
-        "date": dates,
-        "relative_floor": np.array(floors),
-    }
-    if is_resampled:
-        shifts = residual_shifts(intensity, mask) * grid.bin
-        _warn_of_shifts(channels, shifts)
-        per_channel |= {"residual_shift_x": shifts[:, 0] * u.pix, "residual_shift_y": shifts[:, 1] * u.pix}
-    done = {
-        "instrument": "AIA",
-        "level": 1.5 if is_resampled else images[0].level,
-        "steps": steps,
-        "pointing": pointing,
-        "bin": int(bin),
-        "saturation": saturation,
-        "n_sample": int(n_sample) * int(bin) ** 2,
-        "include_eve": include_eve,
-        "include_chianti": include_chianti,
-        "exposure_normalized": True,
-        "degradation_corrected": is_corrected,
-    }
+def wrapped(preparation, intensity, uncertainty, mask, measured=None):
+    """The cube of calibrated arrays, NumPy's or Dask's, and of what was measured on them, for each channel."""
+    plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
+    wavelengths = [channel.channel for channel in plan.channels] * u.AA
     return Cube(
         intensity,
         unit=u.DN / u.pix / u.s,
         uncertainty=StdDevUncertainty(uncertainty, copy=False),
         mask=mask,
-        wcs=prepend_axis(grid.binned_wcs, channels * u.AA, "wavelength", "em.wl"),
-        meta=Meta(per_channel | done, axes=dict.fromkeys(per_channel, 0), data_shape=shape),
+        wcs=prepend_axis(plan.grid.binned_wcs, wavelengths, "wavelength", "em.wl"),
+        meta=Meta(per_channel | preparation.done, axes=dict.fromkeys(per_channel, 0), data_shape=intensity.shape),
     )
-
-
-def as_saturation(saturation):
-    """Return it as a plain number of DN."""
-    if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
-        saturation = saturation.to_value(u.DN)
-    if isinstance(saturation, float) and saturation == np.inf:  # nothing is saturated
-        return np.inf
-    return as_number("saturation", saturation, above=0, of="of DN, such as 15000,")
-
-
-def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):
-    """Refuse steps that the maps have behind them."""
-    if images[0].level != 1:
-        for name, value in (("psf", psf), ("pointing_table", pointing_table)):
-            if value is not None:
-                raise wrong(
-                    ValueError,
-                    name,
-                    f"is for level 1, but {images[0].name} is level {images[0].level:g}, which is registered "
-                    "already: leave it out, or give the maps of level 1",
-                )
-    if correct_degradation and degradation_corrected:
-        raise wrong(
-            ValueError,
-            "correct_degradation",
-            "would correct maps that `degradation_corrected` says are corrected: pass only one",
-        )
-    if psf is not None and (degradation_corrected or any(image.is_rate for image in images)):
-        raise wrong(
-            ValueError, "psf", "comes before any other step: give the maps as they were, in DN and not corrected"
-        )
-
-
-def _planes(smap, value, to_counts, saturation):
-    """What becomes of a map, as images without a value that is not finite: (value, counts, and three flags, y, x)."""
-    data, hidden = unmasked(smap.data)
-    data = np.asarray(data, dtype=float)
-    finite = np.isfinite(data)
-    data = np.where(finite, data, 0)
-    counts = data * to_counts
-    mask = np.zeros(data.shape, bool) if smap.mask is None else np.asarray(smap.mask, dtype=bool)
-    if hidden is not None:  # by a masked array of Dask: of others a map has it already
-        mask = mask | np.asarray(hidden)
-    return np.stack([data if value is None else value, counts, counts > saturation, mask, ~finite])
 
 
 def _warn_of_shifts(channels, shifts):

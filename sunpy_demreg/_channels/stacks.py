@@ -16,9 +16,10 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid, coordinate_kinds
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs
 
-__all__ = ["channel_planes", "in_time", "stacked"]
+__all__ = ["PER_IMAGE", "channel_planes", "in_time", "stacked"]
 
-_PER_CHANNEL = ("exposure_time", "date", "residual_shift_x", "residual_shift_y")  # metadata, beside "channels"
+#: Metadata of each image, beside "channels".
+PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
 
 
 def prepend_channels(wcs, n_channels, wavelengths=None):
@@ -105,7 +106,7 @@ def channel_planes(cube):
         return [cube]
     planes = [cube[i] for i in range(cube.shape[0])]
     if not isinstance(cube.meta, NDMeta):  # a plain dict, of which ndcube does not know what belongs to a channel
-        keys = [key for key in ("channels", *_PER_CHANNEL) if np.shape(cube.meta.get(key))[:1] == np.shape(labels)]
+        keys = [key for key in ("channels", *PER_IMAGE) if np.shape(cube.meta.get(key))[:1] == np.shape(labels)]
         for i, plane in enumerate(planes):
             plane.meta = {**cube.meta, **{key: cube.meta[key][i] for key in keys}}
     return planes
@@ -154,7 +155,7 @@ def _gathered(metas, shape, labels):
     for key in metas[0]:
         if all(key in meta for meta in metas):
             values = [meta[key] for meta in metas]
-            per_channel = key in _PER_CHANNEL[:2] or not all(np.array_equal(v, values[0]) for v in values)
+            per_channel = key in PER_IMAGE or not all(np.array_equal(v, values[0]) for v in values)
             gathered[key] = _column(values) if per_channel else values[0]
             length = np.shape(gathered[key])
             if per_channel and length == shape[: len(length)]:
@@ -214,13 +215,13 @@ def in_time(cubes):
     data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
     sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
     per_image = {
-        "exposure_time": u.Quantity([meta["exposure_time"] for meta in metas]).T,
-        "date": _dates([Time(meta["date"]).utc for meta in metas]),
+        key: _dates([Time(meta[key]).utc for meta in metas])
+        if key == "date"
+        else np.stack([meta[key] for meta in metas], axis=-1)
+        for key in PER_IMAGE
+        if all(key in meta for meta in metas)
     }
-    shifts = ("residual_shift_x", "residual_shift_y")  # of maps that were interpolated
-    if all(key in meta for key in shifts for meta in metas):
-        per_image |= {key: u.Quantity([meta[key] for meta in metas]).T for key in shifts}
-    shared = {key: value for key, value in metas[0].items() if key not in ("channels", *per_image, *shifts)}
+    shared = {key: value for key, value in metas[0].items() if key not in ("channels", *PER_IMAGE)}
     axes = {"channels": 0} | dict.fromkeys(per_image, (0, 1))
     axes |= {key: 0 for key, axis in getattr(first.meta, "axes", {}).items() if key in shared and 0 in axis}
     coordinate = u.Quantity(first.axis_world_coords(0)[0])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind
 
-__all__ = ["as_floors", "count_error", "read_error_table"]
+__all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table"]
 
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
+_COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # that the error depends on
 
 
 def read_error_table(error_table):
@@ -36,26 +38,81 @@ def read_error_table(error_table):
         n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
         if n_rows != 1:
             raise wrong(ValueError, "error_table", f"must have one row for {channel} Å but has {n_rows}")
-    return error_table
+    return error_table[[name for name in _COLUMNS if name in error_table.colnames]]  # dates are slow to take rows of
 
 
-def count_error(counts, channel, n_sample, include_eve, include_chianti, table):
+class ErrorModel(NamedTuple):
+    """That of `aiapy.calibrate.estimate_error`, from a table."""
+
+    table: object
+    include_eve: bool
+    include_chianti: bool
+
+    def of_counts(self, counts, channel, n_sample):
+        """
+        Standard deviation of raw counts, in DN / pix.
+
+        `n_sample` may be an array of the shape of `counts`, and need not be whole: it is how many independent values
+        of equal variance were averaged, or would have to be for the same variance.
+        """
+        from aiapy.calibrate import estimate_error
+
+        return estimate_error(
+            np.clip(counts, 0, None) << u.DN / u.pix,
+            channel * u.AA,
+            n_sample=n_sample,
+            include_eve=self.include_eve,
+            include_chianti=self.include_chianti,
+            error_table=self.table,
+        ).to_value(u.DN / u.pix)
+
+    def common(self, channel):
+        """What no average makes smaller: that of no counts, in DN / pix, and a fraction of the counts."""
+        dark, one = self.of_counts(np.array([0.0, 1.0]), channel, np.inf)
+        return float(dark), float(np.sqrt(one**2 - dark**2))
+
+
+def common_uncertainty(cube, intensity=None):
     """
-    Standard deviation of raw counts, in DN / pix.
+    Part of the uncertainty that pixels have in common, which averaging over them does not reduce.
 
-    `n_sample` may be an array of the shape of `counts`, and need not be whole: it is how many independent values
-    of equal variance were averaged, or would have to be for the same variance.
+    It is that of the dark level, of the calibration and of the atomic data, as far as they are included; the rest is
+    the noise of photons, reading, digitizing and compression, independent between pixels unless they were
+    interpolated. So the mean of N pixels of uncertainty ``s`` has the variance
+    ``sum(s**2 - common_uncertainty(cube)**2) / N**2 + common_uncertainty(cube, mean)**2``, and a floor comes after it.
+
+    Parameters
+    ----------
+    cube : `~ndcube.NDCube`
+        From `sunpy_demreg.prepare` or `sunpy_demreg.prepare_series`, or a part of one.
+    intensity : array, optional
+        Intensities in the unit of the cube to give it for, such as means over pixels: axes of channels and of times as
+        in the cube, and any others behind them. By default those of the cube.
+
+    Returns
+    -------
+    array
+        Standard deviation in the unit of the cube, of the shape of `intensity`, and like it NumPy's or Dask's.
+
+    Notes
+    -----
+    Of deconvolved images the calibration is taken to be as uncertain as before, as a fraction of the intensity, but
+    what is in their uncertainty is that fraction of the counts before.
     """
-    from aiapy.calibrate import estimate_error
-
-    return estimate_error(
-        np.clip(counts, 0, None) << u.DN / u.pix,
-        channel * u.AA,
-        n_sample=n_sample,
-        include_eve=include_eve,
-        include_chianti=include_chianti,
-        error_table=table,
-    ).to_value(u.DN / u.pix)
+    names = ("common_error", "common_relative_error")
+    missing = [name for name in names if name not in cube.meta]
+    if missing:
+        raise wrong(
+            ValueError,
+            "data",
+            f"does not tell which part of its uncertainty pixels have in common: its `meta` has no {missing[0]!r}, "
+            "which `sunpy_demreg.prepare` gives",
+        )
+    intensity = cube.data if intensity is None else intensity
+    parts = u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]]
+    parts = (np.asarray(part, dtype=float) for part in parts)
+    constant, fraction = (part.reshape(part.shape + (1,) * (np.ndim(intensity) - part.ndim)) for part in parts)
+    return np.sqrt(constant**2 + (fraction * np.maximum(intensity, 0)) ** 2)
 
 
 def as_floors(relative_floor, channels):

@@ -12,7 +12,7 @@ __all__ = ["add_batch_options", "run_batch"]
 def add_batch_options(batch):
     """Add the options that only this command has."""
     batch.add_argument("files", nargs="+", metavar="FILES-OR-FOLDER", help="FITS files of any times, in any order")
-    batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="made, or gone on with")
+    batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="created, or resumed")
     batch.add_argument(
         "--tolerance",
         type=float,
@@ -37,12 +37,12 @@ def add_batch_options(batch):
 
 
 def run_batch(options, log_edges, prepare_options, choices):
-    """Run it, tell what is done, and return the exit status."""
+    """Run the batch, report progress, and return the exit status."""
     import astropy.units as u
 
     from sunpy_demreg import batch_invert
 
-    # Which worker came and went is not what was asked.
+    # Messages about single workers are noise here.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with _progress() as on_step:
         report = batch_invert(

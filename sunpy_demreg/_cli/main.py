@@ -1,7 +1,6 @@
 """The command line: ``sunpy-demreg demo``, ``invert`` and ``batch``."""
 
-# Neither this nor what it imports from the package loads more than the standard library, so that an interruption of
-# the slow imports ends in `main` as well.
+# Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
 import math
 import os
@@ -19,7 +18,7 @@ from sunpy_demreg._common.paths import matching_paths
 
 __all__ = ["main"]
 
-# What the arguments of the library, which its messages name, are called here.
+# Command line names of the arguments that messages of the library mention.
 _WORDS = {
     "backend": "`--backend`",
     "bin": "`--bin`",
@@ -176,7 +175,7 @@ def _choices(options):
     """The options of `prepare` and those of `invert`."""
     names = ("n_sample", "saturation", "include_chianti")
     prepare = {name: getattr(options, name) for name in names}
-    # Only what is asked for: these need whole images.
+    # Only if given: these need whole images.
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
@@ -209,10 +208,10 @@ def _log_edges(low, high, step):
 
 
 def _run(options, files, log_edges, targets, *, prepare, **choices):
-    """Files to a FITS file, a picture and a summary; `targets` are the names of the first two (or None)."""
+    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two (or None)."""
     output, plot = targets
     targets = [target for target in targets if target is not None]
-    # All of this before the work, not after it.
+    # Fail before the work, not after it.
     for target in targets:
         _check_target(target, files, options.overwrite)
     if not output.name.endswith((".fits", ".fits.gz")):
@@ -226,6 +225,7 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
         import sunpy_demreg as demreg
         from sunpy_demreg._common.dates import mean_date
 
+        warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
         cube = demreg.prepare(files, **prepare)
         response = demreg.TemperatureResponse.from_aia(cube)
         start = time.perf_counter()
@@ -274,9 +274,9 @@ def _check_picture(path):
 @contextmanager
 def _staged(targets):
     """
-    Names to write the targets under until all are complete, on their own disks.
+    Yield temporary names for the targets, on their own disks, until all are complete.
 
-    That the temporary folders can be made also shows, before the work, that the targets can be written.
+    Creating the temporary folders also proves, before the work, that the targets can be written.
     """
     with ExitStack() as stack:
         staged = {}
@@ -338,8 +338,6 @@ def _warnings_as_lines():
     # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
     from sunpy.util.exceptions import SunpyWarning
 
-    from sunpy_demreg import UnsolvedWarning
-
     seen = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
@@ -348,15 +346,14 @@ def _warnings_as_lines():
             _complain(f"warning: {_in_our_words(message)}")
 
     with warnings.catch_warnings():
-        # Whatever the environment says about warnings: these are part of the output.
+        # Regardless of warning filters in the environment: these are part of the output.
         warnings.simplefilter("always", SunpyWarning)
-        warnings.simplefilter("ignore", UnsolvedWarning)  # the summary counts them
         warnings.showwarning = show
         yield
 
 
 def _in_our_words(message):
-    """An error or a warning, with the argument that it is about as it is called here."""
+    """The text of an error or a warning, with its argument under its command line name."""
     argument = getattr(message, "argument", None)
     if argument not in _WORDS:
         return str(message) or type(message).__name__

@@ -1,4 +1,4 @@
-"""The one way in which a file or a folder takes a name: whole, at once, and never in place of what is not ours."""
+"""Atomic replacement of files and folders: complete or not at all, and never over what is not ours."""
 
 import errno
 import os
@@ -19,20 +19,20 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 @contextmanager
 def replaced(path, *, overwrite=False, foreign=None, parents=False):
     """
-    Give a name to write under; what is there in the end takes the name that was asked for, if nothing was raised.
+    Yield a temporary name to write to; if nothing is raised, it takes the place of the given name in the end.
 
-    Whatever goes wrong, what had the name before has it still, and what was written is removed. Of a link the target
-    is replaced. Permissions are kept.
+    On any error the old file is kept and what was written is removed. A symbolic link is kept, and its target replaced.
+    Permissions are kept.
 
     Parameters
     ----------
     path : path-like
     overwrite : `bool`, optional
-        Whether to replace what exists: of files any, because the user named it; of folders only our own.
+        Whether to replace what exists: any file, because the user named it, but only our own folders.
     foreign : callable, optional
-        Only for a folder. Called with that which would be replaced; returns why it is not ours, or None if it is.
+        Only for folders. Called with the folder to be replaced; returns why it is not ours, or None if it is.
     parents : `bool`, optional
-        Make the folders that it lies in, at the end.
+        Create the parent folders, at the end.
 
     Yields
     ------
@@ -42,7 +42,7 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     Raises
     ------
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError
-        If something has the name that is to be kept or is of another kind, or the folder does not exist.
+        If the name is taken by something that is to be kept or is of another kind, or the folder does not exist.
     OSError
         If it cannot be written.
     """
@@ -50,7 +50,7 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     target, is_folder = Path(os.path.realpath(path)), foreign is not None
     _check(path, target, overwrite, foreign, parents)
     home = next(parent for parent in target.parents if parent.exists())
-    # By chance, and not by rule: what a program that was killed has left behind is in nobody's way.
+    # Random, so that leftovers of a killed program do not collide.
     token = secrets.token_hex(6)
     part = home / f".{token}.part{target.suffix}"
     try:
@@ -77,11 +77,11 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
 
 
 def _named(err, path, part):
-    """The error with the name that the user gave, if it is about what is written."""
+    """The error with the name that the user gave instead of the temporary one."""
     if err.errno in _NO_ROOM:
         message = f"{err.strerror}: nothing is written, and what was there before is kept"
         return OSError(err.errno, message, str(path))
-    if type(err) is OSError and not err.errno:  # NumPy's, of a file that became shorter than its array
+    if type(err) is OSError and not err.errno:  # from NumPy, if a file is shorter than its array
         return OSError(f"{str(path)!r} cannot be written: {err}")
     if err.errno and str(err.filename).startswith(str(part)):
         return OSError(err.errno, err.strerror, str(path))
@@ -104,7 +104,7 @@ def _check(path, target, overwrite, foreign, parents):
         raise wrong(
             FileExistsError,
             "path",
-            f"{name} is not a file that could be replaced: name another",
+            f"{name} is not a regular file, and cannot be replaced: name another",
         )
     if foreign is not None:
         if not target.is_dir():
@@ -122,7 +122,7 @@ def _check_ours(name, folder, foreign):
 
 
 def _move_file(part, target, path, overwrite):
-    _sync(part)  # which also shows what a disk at the other end of a network could not write
+    _sync(part)  # also reports delayed errors of network file systems
     if overwrite:
         with suppress(FileNotFoundError):
             shutil.copymode(target, part)
@@ -151,7 +151,7 @@ def _move_folder(part, target, path, overwrite, foreign, token):
     old = target.with_name(f"{target.stem}.{token}.old{target.suffix}")
     os.rename(target, old)
     try:
-        # Looked at once more, now that no other program can put something else in its place.
+        # Checked again, now that no other program can replace it.
         _check_ours(repr(str(path)), old, foreign)
         os.rename(part, target)
     except BaseException:
@@ -161,7 +161,7 @@ def _move_folder(part, target, path, overwrite, foreign, token):
     try:
         shutil.rmtree(old)
     except OSError as err:
-        problem = f"{str(path)!r} is replaced, but what it was cannot be removed ({err}): remove {str(old)!r}"
+        problem = f"{str(path)!r} is replaced, but its old content cannot be removed ({err}): remove {str(old)!r}"
         warn(DemregWarning, problem, "path")
 
 
@@ -171,7 +171,7 @@ def _sync(path):
 
 
 def _sync_names(folder):
-    """So that the new name is there after a power failure; not every system can, and nothing depends on it."""
+    """Make the new name survive a power failure; best effort, since not every system can."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

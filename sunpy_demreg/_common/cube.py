@@ -1,4 +1,4 @@
-"""NDCube and NDMeta as all our cubes are: they slice like arrays, are pickled, and are reprojected, whole."""
+"""NDCube and NDMeta that slice like arrays, can be pickled, and can be reprojected."""
 
 from copy import copy
 from operator import index
@@ -12,19 +12,19 @@ __all__ = ["Cube", "Meta", "as_index"]
 
 class Cube(NDCube):
     """
-    An `~ndcube.NDCube` that takes every index that an array with coordinates can.
+    An `~ndcube.NDCube` that accepts every index that makes sense for an array with coordinates.
 
-    That of ndcube knows neither negative ones nor ends beyond the array where a WCS has no shape, gives other planes
-    for ``[0, 1]`` than an array would, and is left without its metadata by an index that it refuses, or while another
-    thread slices it.
+    ndcube itself fails for negative indices and for ends beyond the array where a WCS has no shape, returns other
+    planes for ``[0, 1]`` than an array would, and loses the metadata of the cube after an invalid index, or while
+    another thread slices it.
     """
 
     def __getitem__(self, item):
         item = as_index(item, self.shape)
-        return NDCube.__getitem__(self.__copy__(), item)  # whose metadata it takes away meanwhile
+        return NDCube.__getitem__(self.__copy__(), item)  # whose metadata ndcube removes while slicing
 
     def rebin(self, *args, **kwargs):
-        # Where it propagates uncertainties, ndcube writes to the arrays, for bins of some shapes.
+        # For some shapes of bins ndcube writes to the arrays when it propagates uncertainties.
         other = self.__copy__()
         other.data = self.data.copy()
         if self.uncertainty is not None:
@@ -32,7 +32,7 @@ class Cube(NDCube):
         return NDCube.rebin(other, *args, **kwargs)
 
     def __copy__(self):
-        """One that shares the arrays, but neither the way back from the uncertainty nor that from the coordinates."""
+        """A copy that shares the arrays, but has uncertainty and coordinates of its own that refer to it."""
         return self.to_nddata(
             nddata_type=type(self),
             extra_coords=_copied(self.extra_coords),
@@ -41,7 +41,7 @@ class Cube(NDCube):
 
 
 def _copied(coords):
-    """The same coordinates, for another cube: each knows the cube that it belongs to."""
+    """A copy of the coordinates, to belong to another cube."""
     own = copy(coords)
     own.__dict__.update({name: copy(value) for name, value in vars(coords).items() if isinstance(value, list | dict)})
     return own
@@ -49,10 +49,10 @@ def _copied(coords):
 
 class Meta(NDMeta):
     """
-    An `~ndcube.NDMeta` that can be pickled, and whose cube may get other lengths along axes that it has nothing for.
+    An `~ndcube.NDMeta` that can be pickled, and that allows new lengths of axes for which it has no entry.
 
-    ``pickle`` sets the items of a dict before its attributes, which `~ndcube.NDMeta` needs by then; and reprojecting
-    a cube would be refused by the shape that the metadata remember.
+    ``pickle`` sets the items of a dict before its attributes, which `~ndcube.NDMeta` needs by then; and it refuses the
+    new shape of a reprojected cube.
     """
 
     def __reduce__(self):
@@ -81,12 +81,12 @@ def _restored(kind, values, attributes):
 
 def as_index(item, shape, what="cube"):
     """
-    An index of an array as one whole number, or one slice from start to stop, for each axis.
+    Normalize an index to one whole number, or one slice from start to stop, per axis.
 
     Raises
     ------
     IndexError
-        If it is one that an array would refuse, or that coordinates cannot follow.
+        If it is not a valid index, or one that coordinates cannot follow.
     """
     parts = list(item) if isinstance(item, tuple) else [item]
     ellipses = [i for i, part in enumerate(parts) if part is Ellipsis]
@@ -107,7 +107,7 @@ def as_index(item, shape, what="cube"):
 
 
 def _as_part(part, length, axis, what):
-    """One part of an index, of an axis of that length."""
+    """Normalize the index of one axis."""
     if isinstance(part, slice):
         try:
             start, stop, step = part.indices(length)
@@ -126,7 +126,7 @@ def _as_part(part, length, axis, what):
     except (TypeError, ValueError):
         raise IndexError(
             f"a {what} is sliced with whole numbers and ranges such as 2:5, but got {part!r}: take the `data` "
-            "of a cube, or channels that are no neighbors with `sunpy_demreg.combine([cube[i] for i in (0, 2, 3)])`"
+            "of a cube, or channels that are not adjacent with `sunpy_demreg.combine([cube[i] for i in (0, 2, 3)])`"
         ) from None
     if not -length <= part < length:
         raise IndexError(f"index {part} lies outside axis {axis} of the {what}, which has the length {length}")

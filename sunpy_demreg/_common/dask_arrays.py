@@ -1,4 +1,4 @@
-"""Functions of stacks of pixels, brought to the blocks of Dask arrays; the scheduler decides where and when."""
+"""Apply functions of pixels to the blocks of Dask arrays; the scheduler decides where and when."""
 
 from itertools import count
 
@@ -22,20 +22,20 @@ __all__ = [
 
 
 def is_lazy(*arrays):
-    """Whether one of them is a Dask array; Dask is not loaded for the question."""
+    """Whether one of them is a Dask array; does not import Dask."""
     # Arrays of xarray have a graph too, or None for one.
     return any(hasattr(array, "__dask_graph__") and hasattr(array, "rechunk") for array in arrays)
 
 
 def as_lazy(array):
-    """The array as Dask's."""
+    """The array as a Dask array."""
     import dask.array as da
 
     return da.asarray(array)
 
 
 def computed(*arrays):
-    """The arrays, those of Dask computed: together, so that each block is solved once for all of them."""
+    """The arrays with Dask arrays computed, together, so that each block is solved once for all of them."""
     if not is_lazy(*arrays):
         return arrays
     import dask
@@ -70,13 +70,13 @@ def _data_of(array):
 
 
 def as_array(array, name, dtype=None):
-    """The array with its elements of the type, as NumPy's, Dask's or CuPy's, whichever it was (in xarray's, too)."""
-    if hasattr(array, "dims"):  # of xarray, in which the array is one of those
+    """The array with elements of the given type: NumPy's unless it is Dask's or CuPy's, maybe in one of xarray's."""
+    if hasattr(array, "dims"):  # xarray's
         array = array.data
     if is_cupy_array(array):
         return array if dtype is None else array.astype(dtype, copy=False)
     if is_masked(array):
-        raise wrong(TypeError, name, "is an array with a mask of its own, which has no place here: pass that as `mask`")
+        raise wrong(TypeError, name, "is a masked array, which is not supported here: pass its mask as `mask`")
     if not is_lazy(array):
         return np.asarray(array, dtype=dtype)
     if any(np.isnan(length) for length in array.shape):
@@ -88,7 +88,7 @@ def as_array(array, name, dtype=None):
 
 def as_blocks(arrays, name, max_pixels):
     """
-    Give arrays the same blocks of pixels, each of which holds all of the axes before the pixels.
+    Rechunk arrays to the same blocks of pixels, undivided along the axes before the pixels.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def as_blocks(arrays, name, max_pixels):
             name,
         )
     longest = [max(lengths) for lengths in lazy.chunks[1:]]
-    # Halved along the longest axis until they fit: blocks stay compact, and their edges where they were.
+    # Halved along the longest axis until they fit: blocks stay compact, and old chunk edges are kept.
     while np.prod(longest) > max_pixels and max(longest) > 1:
         axis = int(np.argmax(longest))
         longest[axis] = -(-longest[axis] // 2)
@@ -133,13 +133,13 @@ def as_blocks(arrays, name, max_pixels):
 
 
 def _divided(lengths, most):
-    """Chunks of at most so much each, with the old edges kept."""
+    """Chunks of at most the given length, with the old edges kept."""
     return tuple(min(most, length - start) for length in lengths for start in range(0, length, most))
 
 
 def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
     """
-    Apply a function with several answers to each block of pixels, once for all of its answers.
+    Apply a function with several outputs to each block of pixels, once for all of its outputs.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
         Called with one block of each array, and the keywords. Returns a sequence of arrays with the pixel axes of
         the blocks last.
     outputs : list of (tuple of `int`, dtype) or None
-        Shape of each answer before its pixel axes, and its type; None for an answer that is None.
+        Shape of each output before its pixel axes, and its type; None for an output that is None.
     arrays : list of Dask array or None
         With the same blocks of pixels behind any number of axes that are not divided.
     n_pixel_axes : `int`
@@ -160,7 +160,7 @@ def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
 
     pixels = tuple(range(n_pixel_axes))
 
-    counter = count(n_pixel_axes)  # of the axes before the pixels each is one of its own
+    counter = count(n_pixel_axes)  # each axis before the pixels has a label of its own
 
     def axes(n_leading):
         return (*(next(counter) for _ in range(n_leading)), *pixels)
@@ -189,7 +189,7 @@ def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
 
 def apply_to_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
     """
-    Apply a function to the pixels of arrays: now, or where one of them is Dask's to each block when it is asked for.
+    Apply a function to the pixels of arrays: at once, or lazily to each block if one of them is a Dask array.
 
     The arguments are those of `map_pixels`, but arrays may be NumPy's or CuPy's, and may have any chunks.
 

@@ -1,4 +1,4 @@
-"""Errors that know which argument they are about, and whatever asks for a package that is not installed."""
+"""Errors that know their argument, and imports of optional packages."""
 
 from functools import lru_cache
 from importlib import import_module
@@ -28,7 +28,7 @@ class ArgumentError(Exception):
         self.problem = problem
 
     def renamed(self, name: str) -> Self:
-        """The same error, of the argument of another function through which this one came."""
+        """The same error for an argument of another name, of the function that the user called."""
         return type(self)(self._name.replace(self.argument, name, 1), self.problem)
 
     def __reduce__(self):
@@ -36,7 +36,7 @@ class ArgumentError(Exception):
 
 
 def message_of(name, problem):
-    """The name and what follows it: a sentence about it, or behind a colon."""
+    """The full message: the name followed by the problem."""
     return f"{name}{'' if problem.startswith(':') else ' '}{problem}"
 
 
@@ -47,7 +47,7 @@ def wrong(kind, name, problem):
     Parameters
     ----------
     kind : type
-        The exception of Python's that it is to be, too.
+        The built-in exception that it is also to be.
     name : `str`
         Of the argument, maybe with the index of what is wrong in it: ``"maps[2]"``.
     problem : `str`
@@ -58,7 +58,7 @@ def wrong(kind, name, problem):
 
 @lru_cache
 def _class_of(kind):
-    # What is made here cannot be found by its name, as a pickle would.
+    # Classes made here cannot be pickled by name.
     def __reduce__(self):
         return wrong, (kind, self._name, self.problem)
 
@@ -67,7 +67,7 @@ def _class_of(kind):
 
 def imported(module, what, extra):
     """
-    Import a module that only some of the package needs.
+    Import an optional dependency.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def imported(module, what, extra):
     what : `str`
         What needs it, for the message.
     extra : `str`
-        With which ``pip install 'sunpy-demreg[extra]'`` installs it.
+        Name of the extra that installs it, ``pip install 'sunpy-demreg[extra]'``.
     """
     try:
         return import_module(module)

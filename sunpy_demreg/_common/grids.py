@@ -16,7 +16,7 @@ def grid_difference(wcs, shape, other_wcs, other_shape):
     How two pixel grids differ, as the end of a sentence; None if they are the same.
 
     They are if they have the same shape and are nowhere shifted by more than a tenth of a pixel. World coordinates are
-    compared as they are written, whatever the observer.
+    compared as they are written, regardless of the observer.
     """
     if tuple(shape) != tuple(other_shape):
         return f"have the shapes {tuple(shape)} and {tuple(other_shape)}"

@@ -1,4 +1,4 @@
-"""What the process runs on: cores and devices."""
+"""Cores and devices of the process."""
 
 import os
 
@@ -23,5 +23,5 @@ def check_same_device(**arrays):
 
 
 def available_cores():
-    """Of the process, where the system tells it: a batch system may have given it fewer than there are."""
+    """Number of cores that the process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

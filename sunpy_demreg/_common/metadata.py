@@ -1,4 +1,4 @@
-"""Metadata of a result as text, and back: numbers, text, dates, quantities, arrays, and collections of these."""
+"""Serialize metadata of a result: numbers, text, dates, quantities, arrays, and collections of these."""
 
 import json
 import math
@@ -24,13 +24,13 @@ def to_text(meta):
     """
     Write metadata as JSON, in ASCII.
 
-    Of subclasses the base is kept: of an `~astropy.coordinates.Angle` the quantity, of a named tuple the tuple.
+    Subclasses are saved as their base: an `~astropy.coordinates.Angle` as a quantity, a named tuple as a tuple.
 
     Returns
     -------
     str, list of str
-        The text, and the names of the values of which only the text could be kept. These are all values that
-        `from_text` could not restore, such as magnitudes, and times that belong to a place.
+        The text, and the names of values that could only be saved as their `str`, because `from_text` cannot restore
+        them, such as magnitudes, and times with a location.
 
     Raises
     ------
@@ -47,18 +47,18 @@ def to_text(meta):
 
 
 def warn_of_text(names):
-    """Name the values of which `to_text` could keep only the text."""
+    """Warn of the values that `to_text` could only save as their `str`."""
     if names:
         warn(MetadataWarning, f"has metadata of which only the text is written: {', '.join(names)}", "result")
 
 
 def from_text(text):
-    """Read what `to_text` wrote: a few kinds of values and no other; nothing is run."""
+    """Read what `to_text` wrote. Only a few types are restored; no code is run."""
     return json.loads(text, object_hook=_decoded)
 
 
 def _encoded(value, name, as_text):
-    """`value` in the terms of JSON, for `_decoded`; `as_text` gets the names of values that have no encoding."""
+    """Encode `value` for JSON, see `_decoded`; `as_text` collects the names of values without an encoding."""
 
     def each(items):
         return [_encoded(item, f"{name}[{i}]", as_text) for i, item in enumerate(items)]
@@ -104,13 +104,13 @@ def _encoded(value, name, as_text):
 
 
 def _is_plain_time(time):
-    """Whether a `Time` is nothing but dates that ISO 8601 can write, with years of four digits."""
+    """Whether a `Time` holds only dates that ISO 8601 can express, with years of four digits."""
     is_plain = time.size and not time.masked and time.location is None
     return is_plain and np.all((time.jd > 1721060) & (time.jd < 5373484))
 
 
 def _decoded(node):
-    """The inverse of `_encoded` for one JSON object: a few kinds of values, and no other."""
+    """The inverse of `_encoded` for one JSON object."""
     match node:
         case {"__float__": str(text)}:
             return float(text)
@@ -130,7 +130,7 @@ def _decoded(node):
 
 
 def unit_name(unit):
-    """In the notation of the FITS standard, unless it lacks the unit (as DN and dex): then in astropy's."""
+    """A unit as text in the FITS standard, or in astropy's format if that lacks it (such as DN and dex)."""
     try:
         return unit.to_string("fits")
     except ValueError:

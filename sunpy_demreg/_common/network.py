@@ -1,4 +1,4 @@
-"""Calls that may download: bounded in time, and with one error that names the argument for a local file."""
+"""Downloads with a time limit, and one error that names the argument for a local file."""
 
 import threading
 
@@ -15,7 +15,7 @@ class CalibrationDataError(ArgumentError, RuntimeError):
 
 def fetched(what, argument, function, *args, **kwargs):
     """
-    Call a function that downloads, and wait for it no longer than `TIME_LIMIT`.
+    Call a function that downloads, with the time limit `TIME_LIMIT`.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def fetched(what, argument, function, *args, **kwargs):
         except BaseException as err:
             outcome["error"] = err
 
-    # Not every client in use heeds the time limit of a socket, and no call can be stopped from outside:
-    # a server that never answers is left to a thread that does not keep the process alive.
+    # Not every client respects socket timeouts, and a call cannot be stopped from outside: one that hangs is left to a
+    # daemon thread.
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
     thread.join(TIME_LIMIT)

@@ -1,4 +1,4 @@
-"""Names of files with wildcards."""
+"""File names with wildcards."""
 
 import glob
 from pathlib import Path
@@ -8,12 +8,12 @@ __all__ = ["matching_paths"]
 
 def matching_paths(pattern):
     """
-    Find what a file name, or a pattern with wildcards, stands for; either may start with ``~``.
+    Find the paths that match a file name or a pattern with wildcards, with ``~`` expanded.
 
     Returns
     -------
     `list` of `~pathlib.Path`
-        Empty if there is nothing of that name.
+        Empty if nothing matches.
     """
     path = Path(pattern).expanduser()
     return [path] if path.exists() else sorted(map(Path, glob.glob(str(path))))

@@ -1,4 +1,4 @@
-"""Sums over the bins of a DEM, in one order for all: bin after bin, elementwise over the pixels."""
+"""Sums over the bins of a DEM in a fixed order: bin after bin, elementwise over the pixels."""
 
 import numpy as np
 from array_api_compat import is_cupy_array
@@ -7,7 +7,7 @@ from sunpy_demreg._common.dask_arrays import apply_to_pixels, is_lazy
 
 __all__ = ["contract"]
 
-_BLOCK = 2**14  # values whose sum stays in the cache of the processor
+_BLOCK = 2**14  # values, so that the sums stay in the processor's cache
 
 
 def contract(functionals, array):
@@ -23,7 +23,7 @@ def contract(functionals, array):
     functionals : array, (q, m)
         Of NumPy.
     array : array, (m, ...)
-        NumPy's, CuPy's, or Dask's, of which the sums are Dask's too.
+        NumPy's, CuPy's or Dask's; the sums are of the same kind.
 
     Returns
     -------

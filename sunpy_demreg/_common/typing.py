@@ -1,4 +1,4 @@
-"""Names for what the public functions take, of which type checkers and editors read: nothing is loaded to run."""
+"""Type aliases for arguments of public functions, for type checkers and editors; nothing is imported at run time."""
 
 from typing import TYPE_CHECKING, Any, Literal
 

@@ -26,6 +26,7 @@ __all__ = [
     "as_path",
     "check_axes",
     "check_choice",
+    "check_edges",
     "check_list",
     "check_no_mask",
     "check_quantity",
@@ -34,7 +35,7 @@ __all__ = [
 
 
 def a_kind(value):
-    """A wrong value, or its type where it is long."""
+    """The text of a wrong value, or its type if the text is long."""
     if isinstance(value, np.generic):
         value = value.item()  # which is written as in the call: -3.0, not np.float64(-3.0)
     if value is None or isinstance(value, str | Real | complex):
@@ -83,7 +84,7 @@ def as_integer(name, value, least, most, of=""):
 
 
 def _as_float(value):
-    """None if it is no real number."""
+    """The value as a float; None if it is not a real number."""
     if isinstance(value, np.ndarray) and value.ndim == 0 and not hasattr(value, "unit"):
         value = value[()]
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -95,7 +96,7 @@ def _as_float(value):
 
 
 def as_bool(name, value):
-    """True or False, as a bool; as scripts have them, also 1 and 0."""
+    """True or False, as a bool; 1 and 0 are accepted."""
     if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
         return bool(value)
     raise wrong(TypeError, name, f"must be True or False, but is {a_kind(value)}")
@@ -110,7 +111,7 @@ def check_choice(name, value, choices, more=""):
 
 def as_keywords(name, given, function, *, without=()):
     """
-    Keywords for a function of ours, in a dict; None stands for none.
+    Keywords for a function of this package, in a dict; None stands for none.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def as_keywords(name, given, function, *, without=()):
 
 
 def nearest(word, words):
-    """What may have been meant, as the end of a sentence."""
+    """The closest valid word, as a hint at the end of a message."""
     near = get_close_matches(str(word), [each for each in words if isinstance(each, str)], n=1)
     return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
 
@@ -175,8 +176,21 @@ def check_no_mask(name, value):
         )
 
 
+def check_edges(name, edges):
+    """Raise unless they are edges of temperature bins: plain numbers, positive and ascending, of three bins or more."""
+    if edges.ndim != 1 or edges.size < 4:
+        raise wrong(
+            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
+        )
+    if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
+        n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
+        raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
+    if not np.all(np.diff(edges) > 0):
+        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
+
+
 def as_path(name, value, of="a file name"):
-    """A path, with ``~`` expanded; that of an existing file or not."""
+    """A path, with ``~`` expanded; the file need not exist."""
     if not isinstance(value, str | PathLike) or not str(value):
         raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
     if "\0" in str(value):
@@ -188,7 +202,7 @@ def as_path(name, value, of="a file name"):
 
 
 def as_date(name, value):
-    """One date, as a Time, of whatever sunpy takes for one."""
+    """One date as a Time, from anything that sunpy can parse."""
     from erfa import ErfaWarning
 
     from sunpy.time import parse_time
@@ -197,7 +211,7 @@ def as_date(name, value):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ErfaWarning)  # of years whose leap seconds are not known yet
             date = parse_time(value)
-    except Exception as err:  # it fails in as many ways as there are types
+    except Exception as err:  # it raises many types of errors
         rule = "must be a date, such as '2014-01-01T00:00:00' or a Time"
         raise wrong(ValueError, name, f"{rule}, but is {value!r:.80}") from err
     if not date.isscalar:

@@ -21,36 +21,36 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 
 class DemregWarning(SunpyUserWarning):
-    """What all warnings of this package are."""
+    """Base class of all warnings of this package."""
 
-    # Where it is about an argument, as of `ArgumentError`.
+    # Set if it is about an argument, as in `ArgumentError`.
     argument: str | None = None
     problem: str | None = None
 
 
 class DataWarning(DemregWarning):
-    """Of images that may not be what they should be: channels, dates, averages, pointing, chunks."""
+    """Images may be unsuitable: channels, dates, averages, pointing, chunks."""
 
 
 class ResponseWarning(DemregWarning):
-    """Of a response that is continued beyond what its tables know."""
+    """A response is extrapolated beyond its tables."""
 
 
 class UnsolvedWarning(DemregWarning):
-    """Of pixels that were not solved, or whose DEM is negative in some bins."""
+    """Pixels were not solved, or their DEM is negative in some bins."""
 
 
 class MetadataWarning(DemregWarning):
-    """Of metadata that a file cannot hold as they are."""
+    """Metadata cannot be saved as they are."""
 
 
 class EngineWarning(DemregWarning):
-    """Of an engine that is slower than it might be: without compiled code, or a place to keep it."""
+    """An engine is slower than it could be: compiled code is missing or cannot be cached."""
 
 
 def warn(kind, message, argument=None):
     """
-    Warn, at the line of the caller's that called this package.
+    Warn, pointing at the line that called this package.
 
     Parameters
     ----------

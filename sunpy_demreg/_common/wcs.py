@@ -1,4 +1,4 @@
-"""World coordinates of cubes: a table along the first array axis, the coordinates of the images behind it."""
+"""World coordinates of cubes: a table along the first array axis, image coordinates along the others."""
 
 import numpy as np
 
@@ -13,11 +13,10 @@ class TableWCS(BaseLowLevelWCS):
     """
     One pixel axis whose world coordinate is read from a table of ascending positive values.
 
-    Between entries the coordinate is interpolated geometrically, and beyond them continued with the
-    nearest ratio: so every pixel corner has a coordinate, those of bins evenly spaced in log T are the
-    bin edges, and cropping to a range wider than the table keeps all of it. (The tabular model of gwcs
-    gives NaN beyond the table, for which ndcube crops to the wrong planes without a word, and it cannot
-    name the unit Angstrom without a warning.)
+    Between entries the coordinate is interpolated geometrically, and beyond them continued with the nearest ratio: so
+    every pixel corner has a coordinate, those of bins evenly spaced in log T are the bin edges, and cropping to a range
+    wider than the table keeps all of it. (The tabular model of gwcs gives NaN beyond the table, for which ndcube
+    silently crops to the wrong planes, and it cannot write the unit Angstrom without a warning.)
     """
 
     def __init__(self, values, name, physical_type):
@@ -157,7 +156,7 @@ def _dated(celestial, time):
 
 
 def _table(wcs):
-    """The table that was prepended."""
+    """The WCS of the prepended table."""
     return (wcs._wcs if isinstance(wcs, SlicedLowLevelWCS) else wcs)._wcs[-1]
 
 
@@ -171,7 +170,7 @@ def times_of(wcs):
 
 
 def _unwrapped(wcs):
-    """The WCS that went into `prepend_axis` and how the cube was sliced since; two times None for another WCS."""
+    """The WCS that went into `prepend_axis` and how the cube was sliced since; (None, None) for any other WCS."""
     sliced = isinstance(wcs, SlicedLowLevelWCS)
     inner = wcs._wcs if sliced else wcs
     if not (isinstance(inner, CompoundLowLevelWCS) and isinstance(inner._wcs[-1], TableWCS)):

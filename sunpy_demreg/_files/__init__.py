@@ -1,1 +1,1 @@
-"""Results to files and back: FITS, ASDF, Zarr."""
+"""Reading and writing of results: FITS, ASDF, Zarr."""

@@ -1,4 +1,4 @@
-"""Results as ASDF files, which ndcube alone can read: its collections, with the coordinates of FITS."""
+"""Results as ASDF files that ndcube alone can read: an NDCollection with FITS coordinates."""
 
 import hashlib
 import re
@@ -16,11 +16,11 @@ from sunpy_demreg._files.parts import VERSION, Parts, format_version, from_conte
 
 __all__ = ["from_file", "to_file"]
 
-_FIRST_BLOCK = b"\xd3BLK"  # begins what is behind the text
+_FIRST_BLOCK = b"\xd3BLK"  # marks the start of the binary blocks
 
 
 def to_file(result):
-    """A function that writes the result to a path."""
+    """Return a function that writes the result to a path, and returns the statuses in it."""
     asdf = _asdf()
     parts = to_contents(result)
     arrays = {name: np.asarray(array) for name, array in parts.arrays.items()}
@@ -29,7 +29,7 @@ def to_file(result):
     cubes, n_pixel_axes = {}, parts.arrays["status"].ndim
     for key, cube in result.items():
         array, error = arrays[key], arrays.get(f"{key}_uncertainty")
-        cubes[key] = NDCube(  # not ours, which asdf does not know
+        cubes[key] = NDCube(  # without our subclasses, which asdf cannot serialize
             array,
             WCS(parts.headers[key]),
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
@@ -51,13 +51,14 @@ def to_file(result):
     }
 
     def save(path):
-        # To a name, asdf would write under one of its own, and leave that behind when the disk is full.
+        # Given a name, asdf would write to a temporary file of its own, and leave it behind when the disk is full.
         with open(path, "w+b") as file:
             asdf.AsdfFile(tree).write_to(file, all_array_compression="zlib")
             file.seek(0)
             place, digest, _ = _digest(file)
             file.seek(place)
             file.write(digest)
+        return arrays["status"]
 
     return save
 
@@ -89,7 +90,7 @@ def from_file(path):
 
 
 def _verify(path):
-    """Compare the text with its checksum; the arrays, which are behind it, have their own."""
+    """Verify the checksum of the text; the arrays after it have their own."""
     with open(path, "rb") as file:
         _, digest, found = _digest(file)
     if digest != found:
@@ -97,7 +98,7 @@ def _verify(path):
 
 
 def _digest(file):
-    """Where in a file the checksum of its text is, what it should be, and what it is."""
+    """Position of the checksum of the text in a file, its expected value, and its actual value."""
     text = b""
     while (end := text.find(_FIRST_BLOCK)) < 0 and (more := file.read(1 << 20)):
         text += more
@@ -109,5 +110,5 @@ def _digest(file):
 
 
 def _asdf():
-    imported("asdf_astropy", "an ASDF file", "asdf")  # whose converters asdf finds by their entry points
+    imported("asdf_astropy", "an ASDF file", "asdf")  # asdf finds its converters through entry points
     return imported("asdf", "an ASDF file", "asdf")

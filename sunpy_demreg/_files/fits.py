@@ -17,7 +17,7 @@ __all__ = ["from_file", "to_file"]
 
 
 def to_file(result):
-    """A function that writes the result to a path."""
+    """Return a function that writes the result to a path, and returns the statuses in it."""
     parts = to_contents(result)
     hdus = fits.HDUList([fits.PrimaryHDU()])
     primary = hdus[0].header
@@ -52,11 +52,16 @@ def to_file(result):
         hdus[-1].name = name
 
     def save(path):
-        if path.suffix == ".gz":  # which can only be written from end to end
-            fits.HDUList([*hdus, *computed_images(lazy)]).writeto(path, checksum=True)
-        else:
-            hdus.writeto(path, checksum=True)
-            append_images(path, lazy)
+        if path.suffix == ".gz":  # which can only be written sequentially
+            whole = fits.HDUList([*hdus, *computed_images(lazy)])
+            whole.writeto(path, checksum=True)
+            return whole["STATUS"].data
+        hdus.writeto(path, checksum=True)
+        if not lazy:
+            return parts.arrays["status"]
+        append_images(path, lazy)
+        with fits.open(path, memmap=True) as written:
+            return np.array(written["STATUS"].data)
 
     return save
 
@@ -93,7 +98,7 @@ def from_file(path):
 
 
 def _image(name, array, header, unit):
-    # Of an array that is not computed yet, one of its shape and type, which takes no memory.
+    # For a lazy array, a stand-in of its shape and type that takes no memory.
     array = np.broadcast_to(np.zeros((), array.dtype), array.shape) if is_lazy(array) else array.view()
     array.flags.writeable = False  # or astropy swaps the bytes of the caller's array, and swaps them back later
     hdu = fits.ImageHDU(array, header.copy(), name=name.upper())
@@ -108,5 +113,5 @@ def _array(hdu, kind):
 
 
 def _quantity(hdu, name):
-    # The numbers as they are: QTable.read would run what the comments of the table say.
+    # Plain columns: QTable.read would interpret the comments of the table.
     return u.Quantity(np.asarray(hdu.data)[name].ravel().astype(float), hdu.columns[name].unit or "")

@@ -1,4 +1,4 @@
-"""A result taken apart into what a file holds, arrays and headers, and put together again."""
+"""Conversion between a result and the contents of a file: arrays and headers."""
 
 import re
 from typing import NamedTuple
@@ -31,10 +31,10 @@ __all__ = [
     "to_contents",
 ]
 
-#: Of the formats of files, which name it as "sunpy_demreg 2". Files of all versions from 1 on are read. From 2 on
-#: everything that is read has a checksum.
+#: Version of the file formats, written as "sunpy_demreg 2". All versions from 1 on can be read; from 2 on everything
+#: has a checksum.
 VERSION = 2
-#: Options that a file names at its beginning.
+#: Options that are written to the primary header.
 CARDS = {"PARCHOIC": "parameter_choice", "POSITIV": "positivity", "CHI2TARG": "chi_squared_target"}
 #: Cubes with an axis of channels.
 OF_CHANNELS = ("predicted_intensity", "intensity")
@@ -58,13 +58,13 @@ def format_version(found, kind="sunpy_demreg"):
 
 
 class Parts(NamedTuple):
-    """What a file holds. Pixel axes that the result lacks, as ``result[5]`` does, have the length one."""
+    """Contents of a file. Pixel axes that were dropped, as by ``result[5]``, have the length one."""
 
     arrays: dict  # of the cubes by their keys, and of uncertainties as "dem_uncertainty"
-    masks: dict  # of the cubes whose mask is another than that of the unsolved pixels
+    masks: dict  # of cubes whose mask differs from that of the unsolved pixels
     headers: dict  # FITS headers with the coordinates of each array
     units: dict  # of each array
-    dropped: tuple  # the pixel axes that the result lacks
+    dropped: tuple  # the pixel axes that were dropped
     edges: u.Quantity
     coordinate: u.Quantity  # of each channel
     meta: dict
@@ -72,12 +72,12 @@ class Parts(NamedTuple):
 
 def to_contents(result):
     """
-    The parts of a result.
+    The contents of the file of a result.
 
     Raises
     ------
     TypeError, ValueError
-        If it is none, or has coordinates that no FITS header holds.
+        If it is not a result, or has coordinates that a FITS header cannot hold.
     """
     check_is_whole(result)
     meta = dict(result.meta)
@@ -94,7 +94,7 @@ def to_contents(result):
     def expanded(array):
         return np.expand_dims(array, tuple(array.ndim - (is_dropped.size - dropped.size) + dropped))
 
-    # What will be made of the arrays alone has units of its own.
+    # Cubes rebuilt from the arrays have standard units.
     unit, channel_wcs = (of_channels.unit, of_channels.wcs) if of_channels else (None, None)
     for key, bare in rewrap_result(flat, edges, unit, wcs, channel_wcs, {}).items():
         if units[key] != bare.unit:
@@ -161,7 +161,7 @@ def _check_shapes(arrays, edges, channels):
 
 
 def pixel_header(wcs):
-    """Header with the coordinates of the pixel axes, and which of these axes the arrays lack."""
+    """Header with the coordinates of the pixel axes, and which of these axes were dropped from the arrays."""
     try:
         wcs, dropped = unwrap_wcs_to_fitswcs(plane_wcs(wcs))
     except TypeError:
@@ -178,7 +178,7 @@ def pixel_header(wcs):
 
 
 def _header(of_pixels, name, n_axes, n_pixel_axes, edges):
-    """Of the pixel axes and those in front."""
+    """Header of the pixel axes and those before them."""
     header = of_pixels.copy()
     if n_axes > n_pixel_axes:
         header["WCSAXES"] = n_axes
@@ -194,7 +194,7 @@ def _header(of_pixels, name, n_axes, n_pixel_axes, edges):
 
 
 def _temperature_cards(edges):
-    """A logarithmic axis in K where the bins are even; their number otherwise (the edges are in their table)."""
+    """A logarithmic axis in K for bins that are uniform in log T, otherwise bin numbers (the edges have a table)."""
     step = np.diff(np.log(edges.to_value(u.K)))
     if not np.allclose(step, step[0], rtol=1e-9):
         return {"CTYPE": "TEMP_BIN"}

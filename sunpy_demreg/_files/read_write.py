@@ -1,4 +1,4 @@
-"""Results to and from files. The formats are in `_fits` and `_asdf`; here is what all files have in common."""
+"""Read and write results: what all formats have in common."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_bool, as_path
 from sunpy_demreg._files.parts import NewerFormat
+from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 
 if TYPE_CHECKING:
     from ndcube import NDCollection
@@ -31,9 +33,9 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
     path : path-like
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
-        Whether to replace a file of this name that exists, whatever it holds. A folder is replaced only if it is a
-        Zarr store that this function or `batch_invert` wrote and nothing else is in it. Whatever goes wrong, the old
-        one is kept; of a link the target is replaced, and permissions are kept.
+        Whether to replace an existing file of this name, whatever its content. A folder is replaced only if it is a
+        Zarr store that this function or `batch_invert` wrote and nothing else is in it. On any error the old one is
+        kept. Of a link the target is replaced; permissions are kept.
 
     Raises
     ------
@@ -53,6 +55,8 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
 
     Warns
     -----
+    UnsolvedWarning
+        If pixels of a result that holds Dask arrays were not solved, as `invert` warns of one in memory.
     MetadataWarning
         If the metadata hold anything but numbers, text, dates, quantities, arrays, and collections of these:
         of such values only the text is written. (Subclasses of Quantity, such as Angle, come back as Quantity.)
@@ -97,15 +101,17 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
         from sunpy_demreg._files.zarr import foreign, write_store
 
         with replaced(path, overwrite=overwrite, foreign=foreign) as part:
-            write_store(result, part)
+            counts = counts_of(write_store(result, part))
     else:
         with replaced(path, overwrite=overwrite) as part:
-            _format(path).to_file(result)(part)
+            counts = counts_of(_format(path).to_file(result)(part))
+    if is_lazy(result["status"].data):  # else it was said by `invert`
+        warn_of_unsolved(counts)
 
 
 def read(path: FilePath) -> NDCollection:
     """
-    Read a result that `write` wrote. Nothing in the file is run, wherever it comes from.
+    Read a result that `write` wrote. No code in the file is run, so files from any source are safe to read.
 
     Parameters
     ----------
@@ -140,7 +146,7 @@ def read(path: FilePath) -> NDCollection:
         raise
     except NewerFormat as err:
         raise wrong(ValueError, "path", f"{str(path)!r} {err}") from None
-    except Exception as err:  # damage shows in as many ways as there are bytes
+    except Exception as err:  # damaged files raise many types of errors
         if isinstance(err, FileNotFoundError) and not path.exists():
             raise  # and no file of a store is missing
         raise wrong(

@@ -1,7 +1,7 @@
 """Results in Zarr stores: chunked, compressed, written and read block by block; also plain arrays for xarray.
 
-What is read has been verified: each chunk ends in a checksum, and must be there; and each file ``zarr.json``, which
-says what the chunks mean, holds a checksum of itself.
+All that is read is verified: each chunk ends in a checksum and must exist, and each ``zarr.json`` holds a checksum of
+itself.
 """
 
 import hashlib
@@ -49,9 +49,9 @@ _FORMAT = "sunpy_demreg zarr"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
 _OF_BATCH = ("image_date", "exposure_time", "fits_header", "step_done")
-#: Of small tables: not compressed, but with a checksum, like all that is in a store.
+#: Codecs of small tables: not compressed, but with a checksum, like all arrays.
 PLAIN = ({"name": "crc32c"},)
-# A chunk that is not there is one that was lost: also those of nothing but the fill value are written.
+# Chunks of only the fill value are written too, so that a missing chunk is a lost one.
 _WRITABLE = {"write_empty_chunks": True}
 _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, before compression
 #: Besides its arrays. Zarr and this package leave the other two where they are killed.
@@ -72,17 +72,17 @@ _LEADING = {
 
 def create(path, result, times=None, **attributes):
     """
-    Make a store without values in it.
+    Create a store without values.
 
     Parameters
     ----------
     path : `~pathlib.Path`
     result : `ndcube.NDCollection`
-        What the store is to hold; its arrays are not looked at.
+        A result like those to be stored; its values are not used.
     times : `~astropy.time.Time`, optional
         Of the steps of a series of results like this one.
     **attributes
-        More of the group, in terms of JSON.
+        More attributes of the group, of JSON types.
 
     Returns
     -------
@@ -102,11 +102,11 @@ def create(path, result, times=None, **attributes):
     elif (times := times_of(wcs)) is not None:
         wcs = sky_wcs(wcs)
     header, dropped = pixel_header(wcs)
-    # Named from the end: an image has rows and columns, and whatever else is in front of them.
+    # Named from the end: the last two are rows and columns.
     names = [*(f"axis_{i}" for i in range(len(pixel_shape) - 2)), "y", "x"][-len(pixel_shape) :]
     if times is not None:
         names[0] = "time"
-    # Not larger than the blocks that are computed: to join these, they would have to wait for each other in memory.
+    # Not larger than the computed blocks, which would otherwise have to be kept in memory to be joined.
     blocks = [max(each) for each in status.chunks] if is_lazy(status) else status.shape
     chunks = [min(_CHUNK, n) for n in blocks]
     if times is not None:
@@ -164,7 +164,7 @@ def create(path, result, times=None, **attributes):
 
 
 def to_microseconds(times):
-    """Since 1970 in UTC without leap seconds, as xarray counts."""
+    """Microseconds since 1970 in UTC without leap seconds, as in xarray."""
     utc = times.utc
     return np.round(((utc.jd1 - _EPOCH.jd1) + (utc.jd2 - _EPOCH.jd2)) * 86400e6).astype(np.int64)
 
@@ -178,7 +178,7 @@ def from_microseconds(microseconds):
 
 def store(group, result, step=None):
     """
-    Write the values of a result, or of one step of a series, when what is returned is computed.
+    Prepare to write the values of a result, or of one step of a series; computing the return value writes them.
 
     Returns
     -------
@@ -207,14 +207,15 @@ def store(group, result, step=None):
 
 
 def write_store(result, path):
-    """Write a result to a store with the name of an empty folder."""
+    """Write a result to a store in an empty folder; return the array of its statuses."""
     import dask
 
     from sunpy_demreg._files.parts import check_is_whole
 
     check_is_whole(result)
-    stored = store(create(path, result), result)
-    # Of Dask's threads those that are not done would go on writing after an error, where all has been removed.
+    group = create(path, result)
+    stored = store(group, result)
+    # After an error, running threads of Dask's own pool would go on writing into the removed folder.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
     try:
         with dask.config.set(pool=pool):
@@ -222,6 +223,7 @@ def write_store(result, path):
     finally:
         pool.shutdown(cancel_futures=True)
     seal(path)
+    return group["status"]
 
 
 def writable(array):
@@ -230,7 +232,7 @@ def writable(array):
 
 
 def foreign(path):
-    """Why a folder is not a store that this package wrote, or None if it is one and there is nothing else in it."""
+    """Why a folder is not purely a store written by this package, or None if it is."""
     try:
         attributes = json.loads((path / JSON).read_bytes())["attributes"]
         is_ours = attributes["format"].startswith(f"{_FORMAT} ")
@@ -262,7 +264,7 @@ def seal(path):
 
 
 def set_length(path, name, n):
-    """Change the number of time steps of an array, at once with the checksum that says so."""
+    """Change the number of time steps of an array, together with its checksum."""
     document = _document(path, name)
     document["shape"][document["dimension_names"].index("time")] = n
     if "sha256" in document["attributes"]:
@@ -288,7 +290,7 @@ def _verify(path, name):
 
 
 def open_store(path):
-    """The group of a store that `create` made, to read; all but the chunks is verified."""
+    """Open a store that `create` made, to read; everything but the chunks is verified."""
     import zarr
 
     from sunpy_demreg._files.parts import format_version
@@ -304,7 +306,7 @@ def open_store(path):
 
 
 def _sound(group, name):
-    """An array of a store; that a chunk is missing is an error, if the store was written with all of them."""
+    """An array of a store; a missing chunk is an error if the store was written with all of them."""
     return group[name].with_config({"read_missing_chunks": "sha256" not in group.attrs})
 
 
@@ -320,7 +322,7 @@ class _Chunks:
             return self.array[item]
         except (OSError, MemoryError):
             raise
-        except Exception as err:  # as of every reader: damage shows in many ways
+        except Exception as err:  # damaged chunks raise many types of errors
             what = "; ".join(line.strip() for line in str(err).splitlines() if "Set the" not in line)
             problem = f"{self.path!r} is damaged: {self.name} cannot be read ({type(err).__name__}: {what})"
             raise wrong(ValueError, "path", problem) from err
@@ -330,7 +332,7 @@ class _Chunks:
 
 
 def header_of(group):
-    """FITS header with the coordinates of the pixels, of a series those of its first step."""
+    """FITS header with the coordinates of the pixels; for a series those of its first step."""
     return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
 
 
@@ -361,7 +363,7 @@ def read_store(path):
         array = da.from_array(
             _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
         )
-        # All of the steps need no selection, which would only be in the way.
+        # No selection if all steps are done: it would only add tasks.
         if done is None or done.size == array.shape[array.ndim - n_axes]:
             return array
         return da.take(array, done, axis=array.ndim - n_axes)
@@ -371,7 +373,7 @@ def read_store(path):
         times = _sound(group, "time")[:]
         wcs = prepend_times(wcs, from_microseconds(times if done is None else times[done]))
     if done is not None:
-        # Of those that are not done there is nothing to read.
+        # Steps that are not done have no values yet.
         meta["observation"]["date"] = from_microseconds(_sound(group, "image_date").oindex[:, done])
         meta["observation"]["exposure_time"] = _sound(group, "exposure_time").oindex[:, done] * u.s
     edges, coordinate = (

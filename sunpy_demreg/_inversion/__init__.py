@@ -1,1 +1,1 @@
-"""The inversion itself: arguments, blocks of pixels, and the drop-in for arrays."""
+"""The inversion: arguments, blocks of pixels, and the drop-in function for plain arrays."""

@@ -1,4 +1,4 @@
-"""The arguments of `sunpy_demreg.invert`: what they may be, and what the numerics make of them."""
+"""The arguments of `sunpy_demreg.invert`: validation, and conversion for the numerics."""
 
 import numpy as np
 from array_api_compat import is_cupy_array
@@ -12,13 +12,14 @@ from sunpy_demreg._common.validators import (
     as_integer,
     as_number,
     check_choice,
+    check_edges,
     check_quantity,
     nearest,
 )
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
-from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import are_inside
+from sunpy_demreg.response._response import check_response
 
 __all__ = [
     "RESULTS",
@@ -32,12 +33,12 @@ __all__ = [
     "check_matrices",
 ]
 
-#: What ``outputs`` may name, besides the status that always comes.
+#: Valid names in ``outputs``, besides the status, which is always returned.
 RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matrix", "intensity")
 _MATRICES = ("covariance", "resolution_matrix")
 _MAX_MATRIX_BYTES = 2**30
 _MAX_WORKERS = 10000
-_MAX_REFINEMENTS = 5  # each one is compiled, and none changes much after the second
+_MAX_REFINEMENTS = 5  # each one is compiled, and changes little after the second
 
 
 def as_options(
@@ -53,7 +54,7 @@ def as_options(
     outputs,
     ranges,
 ):
-    """The `Options` of the numerics, but for what the shape of the data decides."""
+    """The `Options` of the numerics, except for those that depend on the shape of the data."""
     check_choice("method", method, ("demreg", "l2"))
     check_choice("parameter_choice", parameter_choice, ("discrepancy", "grid", "gcv"))
     check_choice("positivity", positivity, ("relax", "constrain", None))
@@ -128,10 +129,10 @@ def check_engine(backend, workers):
 
 
 def as_dtype(dtype, outputs):
-    """Its name, one that can hold the outputs."""
+    """The name of the dtype, which must be able to hold the outputs."""
     try:
         name = None if dtype is None else np.dtype(dtype).name
-    except (TypeError, ValueError, SyntaxError):  # of what NumPy takes for a description of fields
+    except (TypeError, ValueError, SyntaxError):  # from NumPy, for strings and lists that it parses as structured types
         name = None
     if name not in ("float64", "float32"):
         raise wrong(ValueError, "dtype", f"must be 'float64' or 'float32', but is {a_kind(dtype)}")
@@ -143,7 +144,7 @@ def as_dtype(dtype, outputs):
 
 
 def check_matrices(outputs, n_bins, pixel_shape):
-    """Matrices are for chosen pixels."""
+    """Raise if matrices are asked for in too many pixels."""
     n_bytes = 8 * n_bins**2 * int(np.prod(pixel_shape)) * sum(name in outputs for name in _MATRICES)
     if n_bytes > _MAX_MATRIX_BYTES:
         raise wrong(
@@ -155,7 +156,7 @@ def check_matrices(outputs, n_bins, pixel_shape):
 
 
 def as_weight(weighting, n_bins, pixel_shape):
-    """An array of the caller's as (m,) or (m, ...) floats; None for the name of a rule."""
+    """The caller's weight as an array (m,) or (m, ...) of floats; None for the name of a rule."""
     if isinstance(weighting, str):
         return None
     try:
@@ -175,12 +176,12 @@ def as_weight(weighting, n_bins, pixel_shape):
 
 
 def as_usable_weight(weight, status):
-    """The weight, if its numbers may be used wherever the status is zero."""
+    """The weight, which must be positive wherever the status is zero."""
     if weight is None:
         return None
     is_good = np.isfinite(weight) & (weight > 0)
     if weight.ndim > 1:
-        is_good |= status != 0  # nothing is done there anyway
+        is_good |= status != 0  # these pixels are not solved
         weight = np.where(status != 0, 1.0, weight)
     if not is_good.all():
         raise wrong(
@@ -193,31 +194,17 @@ def as_usable_weight(weight, status):
 
 
 def as_bin_edges(edges):
-    """Edges in kelvin, whatever the response."""
+    """Edges in kelvin, for any response."""
     name = "temperature_bin_edges"
     check_quantity(name, edges, u.K, "10 ** np.arange(5.575, 7.43, 0.05) * u.K")
     edges = edges.to(u.K).astype(float)
-    if edges.ndim != 1 or edges.size < 4:
-        raise wrong(
-            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
-        )
-    if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
-        n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
-        raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
-    if not np.all(np.diff(edges) > 0):
-        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
+    check_edges(name, edges.value)
     return edges
 
 
 def as_edges_within(edges, response):
-    """Edges in kelvin, inside the response."""
-    if not isinstance(response, TemperatureResponse):
-        raise wrong(
-            TypeError,
-            "response",
-            f"must be a TemperatureResponse, but is {a_kind(response)}: make it with "
-            "`TemperatureResponse.from_aia(cube)`, and pass it after the data",
-        )
+    """Edges in kelvin, inside the range of the response."""
+    check_response(response, ": make it with `TemperatureResponse.from_aia(cube)`, and pass it after the data")
     edges = as_bin_edges(edges)
     low, high = response.temperature[0], response.temperature[-1]
     if not are_inside(edges, low, high):

@@ -1,4 +1,4 @@
-"""The array function of the Python DEMREG, on the solver of this package: for scripts that call it by its name."""
+"""The array function of the Python DEMREG, under its name, on the solver of this package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sunpy_demreg._common.errors import ArgumentError, wrong
-from sunpy_demreg._common.validators import as_bool, as_integer, as_number, check_choice
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, check_choice, check_edges
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.status import Status
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def dn2dem_pos(
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | float, np.ndarray]:
     r"""
-    Differential emission measures of arrays, with the arguments and the answer of the Python DEMREG.
+    Differential emission measures of plain arrays, with the arguments and return values of the Python DEMREG.
 
-    For scripts that call ``dn2dem_pos`` or, of demregpy, ``dn2dem``. New code is better off with `invert`, which
-    knows units, coordinates and masks, and a better rule for λ.
+    For scripts that call ``dn2dem_pos`` or, of demregpy, ``dn2dem``. Prefer `invert` in new code: it handles units,
+    coordinates and masks, and has a better rule for λ.
 
     Parameters
     ----------
@@ -138,10 +139,10 @@ def dn2dem_pos(
       the two agree (2e-5); beyond, the pseudo-inverse in demregpy drops what it takes for rounding, and it returns
       another such DEM, by a tenth of the peak to ten times it.
     * With more channels than bins there is an answer, where demregpy fails.
-    * The signs of bins are exact. With ``emd_int``, without ``gloci`` and ``dem_norm0``, empty bins have a weight of
-      1e-16, and demregpy finds some negative by a rounding error of 1e-15 of the peak. It then relaxes the fit for
-      nothing: in a third of 2000 AIA pixels, to a median chi-squared of 33 instead of 0.8. ``l_emd`` alone does so
-      in one of 2000. The others agree to 2e-7 and 1e-8.
+    * The signs of bins are computed exactly. With ``emd_int``, without ``gloci`` and ``dem_norm0``, empty bins have a
+      weight of 1e-16, and demregpy finds some negative by a rounding error of 1e-15 of the peak. It then relaxes the
+      fit for nothing: in a third of 2000 AIA pixels, to a median chi-squared of 33 instead of 0.8. ``l_emd`` alone does
+      so in one of 2000. The others agree to 2e-7 and 1e-8.
     * A zero in ``dem_norm0`` beyond the first bin is an error here, and ends in another one there.
     * With ``rgt_fact`` below one, a pixel without any more signal than the target keeps its first solution. Of 400
       faint AIA pixels none differs by that; where the response is larger by 1e8, 77 do.
@@ -155,21 +156,21 @@ def dn2dem_pos(
     tables = [_floats(*of) for of in (("temps", temps), ("tresp", tresp), ("tresp_logt", tresp_logt))]
     _check_order(dn, tables[1])
     tables = [(table.shape, table.tobytes()) for table in tables]
-    dlogt, logt, emission_per_dem, response = _tabulated(n_channels, *tables)
+    bins, emission_per_dem, response = _tabulated(n_channels, *tables)
     max_iter, loci = 1 if non_pos else max_iter, _as_loci(gloci, n_channels)
     options = _as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, l_emd or emd_int, dn.ndim == 1)
     _check_engine(backend, workers)
 
-    # Pixels last, as the numerics have them.
+    # Pixels last, as in the numerics.
     dn, edn = dn.reshape(-1, n_channels).T, edn.reshape(-1, n_channels).T
     is_bad = ~np.all((dn >= 0) & (dn < np.inf) & (edn > 0) & (edn < np.inf), axis=0)
-    weight, has_weight = _as_weight(dem_norm0, dlogt.size, pixel_shape, is_bad)
+    weight, has_weight = _as_weight(dem_norm0, bins.widths.size, pixel_shape, is_bad)
     if options.loci:  # the loci of no counts at all weigh nothing
         is_bad |= ~has_weight & ~np.any(dn[list(options.loci)], axis=0)
 
     K = response if emd_int else response * emission_per_dem
     engine = {"backend": backend, "workers": workers, "progress": progress}
-    solution = _solve_kinds(dn, edn, is_bad, weight, has_weight, (K, dlogt, logt), options, engine)
+    solution = _solve_kinds(dn, edn, is_bad, has_weight, Problem(bins, K, options, weight), engine)
     dem, edem, width, chisq, dn_reg, *_ = solution
     is_zero = (solution.status & _ZERO) != 0
     if is_zero.any():
@@ -189,7 +190,7 @@ def dn2dem_pos(
     return dem, edem, elogt, chisq.reshape(pixel_shape)[()], dn_reg
 
 
-def _solve_kinds(dn, edn, is_bad, weight, has_weight, problem, options, engine):
+def _solve_kinds(dn, edn, is_bad, has_weight, problem, engine):
     """Solve the pixels with a weight of the caller's and those without; `Solution`, with NaN where there is none."""
     # Without counts any lam fits as well as any other. The reference takes its first sample: that of a target which
     # is too low for all of them.
@@ -198,28 +199,29 @@ def _solve_kinds(dn, edn, is_bad, weight, has_weight, problem, options, engine):
     whole = None
     for kind in [kind for kind in range(4) if kind in kind_of_pixel] or [0]:
         lanes, is_given, is_dark = kind_of_pixel == kind, kind >= 2, kind % 2 == 1
-        # The first kind is solved where it lies, and makes room for the others.
+        # The first kind is solved in place, and freed before the others.
         chosen = slice(None) if whole is None else lanes
-        of_kind = options._replace(
+        options, weight = problem.options, problem.weight
+        options = options._replace(
             weighting="given" if is_given else options.weighting,
             chi_squared_target=-1.0 if is_dark else options.chi_squared_target,
         )
+        if not is_given:
+            weight = None
+        elif problem.has_weight_of_pixels:
+            weight = weight[:, chosen]
         part = execute.run(
             dn[:, chosen],
             edn[:, chosen],
             np.where(lanes[chosen], 0, int(Status.NOT_FINITE)).astype(np.int32),
-            *problem,
-            of_kind,
-            weight=None if not is_given else weight if weight.ndim == 1 else weight[:, chosen],
+            problem._replace(options=options, weight=weight),
             keep_no_signal=True,
             **engine,
         )
         if whole is None:
             whole = part
-            continue
-        for into, values in zip(whole, part, strict=True):
-            if into is not None:
-                into[..., lanes] = values
+        else:
+            whole.put(lanes, part)
     return whole
 
 
@@ -258,27 +260,15 @@ def _check_order(dn, tresp):
 
 @lru_cache(maxsize=16)
 def _tabulated(n_channels, *tables):
-    """Of the bins: width, center, emission measure per DEM, response. Made once for who calls pixel by pixel."""
+    """The bins, emission measure per DEM, response. Cached for callers that loop over pixels."""
     temps, tresp, tresp_logt = (np.frombuffer(buffer).reshape(shape) for shape, buffer in tables)
-    log_edges = _as_log_edges(temps)
-    dlogt, logt = np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1])
-    tabulated = dlogt, logt, 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
-    for array in tabulated:
+    check_edges("temps", temps)
+    bins = Bins.between(np.log10(temps))
+    dlogt, logt = bins
+    per_dem, response = 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
+    for array in (*bins, per_dem, response):
         array.setflags(write=False)  # since it is kept
-    return tabulated
-
-
-def _as_log_edges(temps):
-    if temps.ndim != 1 or temps.size < 4:
-        raise wrong(
-            ValueError, "temps", f"must be four edges or more of at least three bins, but has the shape {temps.shape}"
-        )
-    if not (np.all(np.isfinite(temps)) and np.all(temps > 0)):
-        n_bad = np.count_nonzero(~(np.isfinite(temps) & (temps > 0)))
-        raise wrong(ValueError, "temps", f"must be positive and finite, but {n_bad} of {temps.size} are not: drop them")
-    if not np.all(np.diff(temps) > 0):
-        raise wrong(ValueError, "temps", "must be strictly ascending: sort them and drop repeated ones")
-    return np.log10(temps)
+    return bins, per_dem, response
 
 
 def _response_at(logt, tresp, tresp_logt, n_channels):
@@ -342,7 +332,7 @@ def _as_loci(gloci, n_channels):
 
 
 def _as_weight(dem_norm0, n_bins, pixel_shape, is_bad):
-    """The weight, (nt,) or (nt, N), and the pixels that have one which says anything."""
+    """The weight, (nt,) or (nt, N), and which pixels have a usable one."""
     none = np.zeros(is_bad.shape, dtype=bool)
     if dem_norm0 is None:
         return None, none

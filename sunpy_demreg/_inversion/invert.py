@@ -1,4 +1,4 @@
-"""The inversion: the seam between physics objects and the numerics. Validate, strip, solve, wrap."""
+"""The inversion: from physics objects to plain arrays and back. Validate, unwrap, solve, wrap."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from sunpy_demreg._channels.cubes import as_channel_data
 from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
-from sunpy_demreg._common.warnings import UnsolvedWarning, warn
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.problem import Bins, Problem
+from sunpy_demreg._engines.base.status import status_counts
 from sunpy_demreg._inversion import blocks
-from sunpy_demreg._inversion.arguments import as_dtype, as_edges_within, as_options, check_engine, check_matrices
+from sunpy_demreg._inversion.arguments import (
+    as_dtype,
+    as_edges_within,
+    as_options,
+    as_weight,
+    check_engine,
+    check_matrices,
+)
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
 
@@ -85,27 +93,27 @@ def invert(
     mask : array of bool, optional
         True where a value must not be used, of the shape of ``data`` or of its pixels, where the data carry none.
     channels : sequence of `str`, optional
-        The channels of a bare array in their order: it is then checked that they are those of ``response``.
+        The channels of a bare array in their order: they are checked against those of ``response``.
     method : {"demreg", "l2"}, optional
-        ``"demreg"``: two passes, the first of which finds the weight L of the second. ``"l2"``: one pass with the
-        same weight everywhere (Tikhonov's zeroth order); cheaper and less accurate, with errors and chi-squared as
-        real.
+        ``"demreg"``: two passes, the first of which finds the weight L of the second. ``"l2"``: one pass with the same
+        weight everywhere (Tikhonov's zeroth order); cheaper and less accurate; errors and chi-squared are those of its
+        own solution.
     parameter_choice : {"discrepancy", "grid", "gcv"}, optional
-        How the regularization parameter λ is chosen. ``"discrepancy"``: the exact discrepancy principle,
-        chi-squared equals its target; independent of units. ``"grid"``: the rule of the reference
-        implementation, the nearest of ``n_samples`` values; it reproduces published results, and depends
-        on the unit of the response as they do. ``"gcv"``: generalized cross-validation, which asks for no
-        knowledge of the noise level but the ratios of the uncertainties; a handful of channels are few for it: its
-        score often has no minimum, and λ is then an end of the range that is searched, without a word.
+        How the regularization parameter λ is chosen. ``"discrepancy"``: the exact discrepancy principle, chi-squared
+        equals its target; independent of units. ``"grid"``: the rule of the reference implementation, the nearest of
+        ``n_samples`` values; it reproduces published results, and depends on the unit of the response as they do.
+        ``"gcv"``: generalized cross-validation, which needs only the ratios of the uncertainties, not their scale. It
+        is unreliable with few channels: its score often has no minimum, and λ is then an end of the search range,
+        without a warning.
     positivity : {"relax", "constrain", None}, optional
         ``"relax"``, the reference's rule, raises the chi-squared target by ``target_growth`` until no bin is
         negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM without
         negative bins *at* the target; only where there is none, which is rare, the target is raised. It needs
         ``parameter_choice="discrepancy"``. None accepts the first solution. (demreg: ``non_pos``)
     weighting : {"self", "em_loci"} or array, optional
-        What the regularization holds the DEM to. ``"self"``: the solution of a first pass, smoothed over five bins.
-        ``"em_loci"``: the least of the EM loci in each bin, smoothed likewise. An array of positive numbers,
-        one per temperature bin or of the shape of the DEM, is taken as it is; only its shape matters, but for
+        The weight of the regularization, which the DEM is drawn to. ``"self"``: the solution of a first pass, smoothed
+        over five bins. ``"em_loci"``: the least of the EM loci in each bin, smoothed likewise. An array of positive
+        numbers, one per temperature bin or of the shape of the DEM, is taken as it is; only its shape matters, but for
         ``parameter_choice="grid"``. (demreg: ``gloci``, ``dem_norm0``)
     n_refinements : `int`, optional
         How often to replace the weight by the solution that it gives, smoothed likewise, before the last pass; at
@@ -121,8 +129,8 @@ def invert(
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
         without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
-        computed: the temperature resolution is the dearest. ``"status"`` always comes. Without ``"intensity"``
-        the functions that make products of a result cannot tell their errors.
+        computed; the temperature resolution is the most expensive. ``"status"`` is always returned. Without
+        ``"intensity"`` the functions that derive products from a result cannot compute errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
         the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
@@ -130,24 +138,25 @@ def invert(
         Type of the numbers returned. All arithmetic is in double precision; a pixel of which an output, such as the
         covariance in these units, does not fit into single precision is ``Status.FAILED``.
     backend : {"cpu", "numpy", "cupy"}, optional
-        What computes; by default ``"cupy"`` if the arrays in ``data`` are CuPy's, else ``"cpu"``. ``"cpu"``: code
-        compiled for the processor at hand, at least ten times faster (with more than 12 channels, or fewer bins than
-        channels, it uses plain arrays too). ``"numpy"``: plain arrays, the truth that it is held to. ``"cupy"``: an
-        NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the
-        host go there and back in batches. Their answers agree to 1e-9 (with "gcv", whose minimum is flat, to 1e-6).
+        The engine; by default ``"cupy"`` if the arrays in ``data`` are CuPy's, else ``"cpu"``. ``"cpu"``: code compiled
+        for the processor at hand, at least ten times faster (with more than 12 channels, or fewer bins than channels,
+        it uses plain arrays too). ``"numpy"``: plain arrays, the reference that it is tested against. ``"cupy"``: an
+        NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the host
+        go there and back in batches. The engines agree to 1e-9 (with "gcv", whose minimum is flat, to 1e-6).
     workers : `int`, optional
-        Number of threads; by default as many as the process may use, or one for plain arrays, which are not faster
-        on more. The answer does not depend on it. Of Dask arrays the scheduler works on several blocks at once, each
-        on one thread; ``workers`` then is how many blocks a process may solve at the same time, by default as many as
-        the scheduler gives it.
+        Number of threads; by default as many as the process may use, or one for plain arrays, which do not profit from
+        more. The result does not depend on it. With Dask arrays the scheduler runs several blocks at once, each on one
+        thread; ``workers`` is then the largest number of blocks that a process solves at the same time, by default as
+        many as the scheduler runs.
     memory_limit : `int` or `astropy.units.Quantity`, optional
         Bytes that the inversion may take for its result and its working arrays, by default 80 percent of what is
-        available. Of Dask arrays it bounds what a process holds of blocks in hand: larger blocks are divided.
+        available. With Dask arrays it bounds the memory of the blocks in progress in a process: larger blocks are
+        divided.
     progress : `bool`, optional
         Show a progress bar.
     out : `ndcube.NDCollection`, optional
-        A result of an earlier call with the same outputs, bins, pixels and ``dtype``, whose memory the new one takes:
-        its numbers are lost. To touch new memory can cost more than the inversion. Not for Dask arrays.
+        A result of an earlier call with the same outputs, bins, pixels and ``dtype``, whose memory is reused: its
+        values are overwritten. Allocating new memory can cost more than the inversion. Not for Dask arrays.
 
     Returns
     -------
@@ -173,7 +182,7 @@ def invert(
             bins, whose errors are not independent.
         ``"covariance"``, ``"resolution_matrix"``
             (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
-            noise of the DEM, and what the inversion makes (first axis) of plasma in one bin (second axis).
+            noise of the DEM, and the DEM recovered (first axis) from plasma in one bin (second axis).
         ``"status"``
             (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
@@ -184,10 +193,10 @@ def invert(
     Raises
     ------
     ValueError, TypeError
-        Where an argument breaks a rule above; the message names it and the cure. Bad *pixels* never raise:
-        they are flagged, counted in one warning, and leave their neighbors alone, to the last bit. (Of Dask arrays
-        nobody knows yet how many there are: there is no such warning. Look at ``result["status"]`` when it is
-        computed, or at what `~sunpy_demreg.read` gives of a file: how a result looks in a notebook tells.)
+        Where an argument breaks a rule above; the message names it and the cure. Bad *pixels* never raise: they are
+        flagged, counted in one warning, and do not change their neighbors by a bit. (With Dask arrays there is no such
+        warning, since nothing is computed yet: look at ``result["status"]`` once it is computed, or at the counts that
+        a notebook shows for a result read from a file.)
     MemoryError
         If the result would be larger than ``memory_limit``.
 
@@ -207,11 +216,11 @@ def invert(
     those of the other bins, linearized about the solution. Where even the best DEM without negative bins fits
     badly, chi-squared says so, however large.
 
-    What to keep in mind: ``"relax"`` buys positivity with misfit, so look at chi-squared (it may grow to
-    ``1.5**9``, 38 times its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it says
-    nothing of the bias of the regularization, nor of errors of the response. Six AIA channels hardly constrain
-    plasma beyond log T = 7: in the quiet Sun the hottest bins show what the method leaves there, not plasma.
-    The response is taken at the centers of the bins: bins much wider than 0.1 in log T fit badly.
+    Keep in mind: ``"relax"`` trades misfit for positivity, so look at chi-squared (it may grow to ``1.5**9``, 38 times
+    its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it includes neither the bias of the
+    regularization nor errors of the response. Six AIA channels hardly constrain plasma beyond log T = 7: in the quiet
+    Sun the hottest bins show residuals of the method, not plasma. The response is taken at the centers of the bins:
+    bins much wider than 0.1 in log T fit badly.
     """
     options = as_options(
         method,
@@ -248,19 +257,19 @@ def invert(
             ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
         )
     temperature_bins = TemperatureBins(edges)
-    K, log_edges = temperature_bins.response_matrix(response), temperature_bins.log_edges
-    dlogt = np.diff(log_edges)
+    bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
-        check_matrices(options.outputs, dlogt.size, pixel_shape)
+        check_matrices(options.outputs, bins.widths.size, pixel_shape)
     solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
-        K,
-        dlogt,
-        0.5 * (log_edges[1:] + log_edges[:-1]),
-        options._replace(loci=tuple(range(n_channels))),
-        weighting=weighting,
-        functional=temperature_bins.em_functional(emission_measure_ranges),
+        Problem(
+            bins,
+            temperature_bins.response_matrix(response),
+            options._replace(loci=tuple(range(n_channels))),
+            as_weight(weighting, bins.widths.size, pixel_shape),
+            temperature_bins.em_functional(emission_measure_ranges),
+        ),
         dtype=dtype,
         backend=backend,
         workers=workers,
@@ -268,7 +277,7 @@ def invert(
         **({} if lazy else {"progress": progress, "out": out}),
     )
     if not lazy:
-        _warn_of_unsolved(solution.status)
+        warn_of_unsolved(counts_of(solution.status))
     meta = {
         "method": method,
         "backend": backend,
@@ -292,20 +301,20 @@ def invert(
     observed = None
     if not lazy:
         meta["status_counts"] = status_counts(solution.status)
-    if "intensity" in options.outputs:  # copies: the caller may use the memory of the input again
+    if "intensity" in options.outputs:  # copies: the caller may overwrite the input
         observed, mask = (pixels.intensity, pixels.uncertainty), pixels.mask
         if lazy:
             observed = tuple(as_lazy(array).copy() for array in observed)
             mask = None if mask is None else as_lazy(mask).copy()
         else:
-            # In one piece of memory: the system gives large ones far faster, and the two stay together anyway.
+            # In one allocation: large ones are far faster, and the two live equally long.
             observed, mask = np.stack(observed), None if mask is None else mask.copy()
         observed = *observed, mask
     return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):
-    """The response with its channels in the order of the data, which must have the same ones."""
+    """The response with its channels in the order of the data, which must have the same channels."""
     known = response.channels
     if len(known) != n_channels or (labels is not None and set(labels) != set(known)):
         has = "" if labels is None else f" ({', '.join(labels)})"
@@ -326,15 +335,3 @@ def _matched_response(response, labels, n_channels, *, is_bare):
             "pass `response.select(channels)`",
         )
     return response.select(labels)
-
-
-def _warn_of_unsolved(status):
-    n_unsolved = int(np.count_nonzero(status & int(Status.UNSOLVED)))
-    if n_unsolved:
-        counts = status_counts(status)
-        reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if bit.name in counts)
-        warn(
-            UnsolvedWarning,
-            f"{n_unsolved} of {status.size} pixels were not solved and are masked ({reasons}); "
-            "see result['status'] and sunpy_demreg.Status",
-        )

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much of it an inversion may take."""
+"""Available memory, and how much of it an inversion may use."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from sunpy_demreg._common.validators import as_number
 
 __all__ = ["as_memory_limit", "available_memory"]
 
-_FRACTION = 0.8  # of what is available: the rest is for the caller, and for what no estimate sees
+_FRACTION = 0.8  # of what is available: the rest is for the caller, and for what the estimate misses
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 # Of both versions of cgroups: limit, usage, and what of it is a cache of files.
@@ -22,12 +22,12 @@ _FILES = {
 
 
 def available_memory():
-    """Bytes that this process could still get, also inside a container or a batch job."""
+    """Bytes that this process can still allocate, also inside a container or a batch job."""
     return max(min(psutil.virtual_memory().available, *_left_in_groups()), 0)
 
 
 def _left_in_groups():
-    """Bytes that are left of each limit of the groups that hold this process."""
+    """Bytes left below each limit of the control groups of this process."""
     yield math.inf
     try:
         lines = _OWN.read_text().splitlines()
@@ -47,7 +47,7 @@ def _left_in_groups():
 
 
 def _left_in(group, limit, usage, cache):
-    """Bytes that are left of the limit of one group; None if it has none."""
+    """Bytes left below the limit of one group; None if it has none."""
     try:
         most, used = (int((group / name).read_text()) for name in (limit, usage))
         # What the group holds in the cache of files is given back when it is needed.

@@ -1,4 +1,4 @@
-"""The memory of an earlier result, for the next one."""
+"""Reuse of the memory of an earlier result."""
 
 import numpy as np
 from array_api_compat import is_cupy_array
@@ -12,7 +12,7 @@ __all__ = ["memory_of"]
 
 def memory_of(out, shapes, dtype, *, on_device):
     """
-    The arrays of a result, as those of a solution that is to be written into them.
+    The arrays of a result as a `Solution` to write into.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def memory_of(out, shapes, dtype, *, on_device):
     Raises
     ------
     TypeError, ValueError
-        If it is no result, or not one of the same kind.
+        If it is not a result, or has other arrays.
     """
     check_result(out, "status", name="out")
     arrays = {key: cube.data for key, cube in out.items()}
@@ -42,7 +42,7 @@ def memory_of(out, shapes, dtype, *, on_device):
             raise wrong(
                 ValueError,
                 "out",
-                f"must have the memory of this result, but its {name!r} {fault}: pass a whole result of a call with "
+                f"must have the arrays of this result, but its {name!r} {fault}: pass a whole result of a call with "
                 "the same `outputs`, bins, pixels and `dtype`, or leave `out` out",
             )
         found[name] = array

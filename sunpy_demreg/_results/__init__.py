@@ -1,1 +1,1 @@
-"""Plain arrays become cubes here, and what is made of such a result."""
+"""Results: plain arrays wrapped as cubes, and the products derived from them."""

@@ -1,4 +1,4 @@
-"""What the functions that take a result ask of their arguments."""
+"""Checks shared by all functions that take a result."""
 
 from operator import index
 
@@ -32,7 +32,7 @@ def check_result(result, *needed, name="result", meta=()):
 
 
 def check_image(result, *needed, name="result"):
-    """As `check_result`, of an image."""
+    """As `check_result`, for a result with two pixel axes."""
     check_result(result, "status", *needed, name=name)
     n_axes = result["status"].data.ndim
     if n_axes != 2:
@@ -45,7 +45,7 @@ def bins_of(result):
 
 
 def range_functional(result, temperature_range, name="temperature_range"):
-    """The vector that takes a DEM to its emission measure in the range, or in all bins if that is None."""
+    """The vector that maps a DEM to its emission measure in the range, or in all bins if the range is None."""
     if temperature_range is None:
         return bins_of(result).emission_per_dem
     check_quantity(name, temperature_range, u.K, "[1, 2] * u.MK", shape=(2,))
@@ -60,7 +60,7 @@ def log_range(result, temperature_range):
 
 
 def as_pixel(result, pixel, name="pixel", *, solved=True):
-    """The indices of a pixel, which must have been solved unless told otherwise, from the start of each axis."""
+    """Validated, non-negative array indices of a pixel; by default it must have been solved."""
     shape = result["status"].data.shape
     try:
         if isinstance(pixel, bool):

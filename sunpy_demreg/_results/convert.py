@@ -1,4 +1,4 @@
-"""Cubes as what other packages work with: sunpy maps and xarray datasets."""
+"""Conversion to types of other packages: sunpy maps and xarray datasets."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     -------
     `sunpy.map.GenericMap`, or `list` of them
         With the unit, coordinates, mask and uncertainty of the cube, and the mean date of the observation; for a cube
-        one map for each index of its first axis. The numbers are shared, not copied; those of Dask arrays are
-        computed, all of them at once.
+        one map for each index of its first axis. The data are shared, not copied; Dask arrays are computed, all in one
+        pass.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
 
 
 def _computed(cube):
-    """The cube itself, unless its arrays are Dask's."""
+    """The cube with its Dask arrays computed; the cube itself if it has none."""
     error = None if cube.uncertainty is None else cube.uncertainty.array
     if not is_lazy(cube.data, cube.mask, error):
         return cube

@@ -1,4 +1,4 @@
-"""From plain arrays to an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
+"""Wrap plain arrays as an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncer
 
 class _Result(NDCollection):
     """
-    An NDCollection that is sliced as its cubes are, for instance ``result[..., 10:20, -40:]``, and can be pickled.
+    An NDCollection that slices like its cubes, for instance ``result[..., 10:20, -40:]``, and can be pickled.
 
     Cubes of the same pixels are added with ``result["name"] = cube``.
     """
@@ -35,7 +35,7 @@ class _Result(NDCollection):
             return super().__getitem__(item)
         sliced = super().__getitem__(as_index(item, self._pixel_shape, "result"))
         if "status" in self and is_lazy(self["status"].data):
-            # Made again, so that files need not hold them: see `unwrap_result`.
+            # Derived again rather than stored in files: see `unwrap_result`.
             changed = unwrap_result(self)[1]
             unsolved = _unsolved(sliced["status"].data)
             for key in sliced.keys() - {"intensity", "status", *changed}:
@@ -48,7 +48,7 @@ class _Result(NDCollection):
         self.aligned_axes[key] = tuple(range(cube.data.ndim - self.n_aligned_axes, cube.data.ndim))
 
     def update(self, other, *aligned_axes):
-        """Take over the cubes of another collection or a dict, or pairs of names and cubes; all of the same pixels."""
+        """Add the cubes of another collection, a dict, or pairs of names and cubes; all must have the same pixels."""
         cubes = dict(other)
         for key, cube in cubes.items():
             self._check(key, cube)
@@ -72,7 +72,7 @@ class _Result(NDCollection):
         return joined
 
     def __reduce__(self):
-        # Of a dict `pickle` would set the items first, and a collection knows where they belong only later.
+        # `pickle` would set the items of a dict before its attributes, which `__setitem__` needs.
         return _collection, (type(self), list(self.items()), self.aligned_axes, self.meta)
 
     @property
@@ -114,7 +114,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
 
     Parameters
     ----------
-    solution : `sunpy_demreg._engines.arrays.engine.Solution`
+    solution : `sunpy_demreg._engines.base.solution.Solution`
         Plain arrays, channel or temperature axis first.
     edges : `astropy.units.Quantity`
         Temperature bin edges.
@@ -208,7 +208,7 @@ def unwrap_result(result):
         elif key != "status":
             derived = _mask(unsolved, shape)
         if is_lazy(mask, derived):
-            # Dask gives arrays the same name if they are made alike.
+            # Dask arrays built in the same way have the same name.
             is_same = getattr(mask, "name", None) == getattr(derived, "name", None)
         else:
             is_same = np.array_equal(np.broadcast_to(mask, shape), derived)
@@ -229,7 +229,7 @@ def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
 def _mask(unsolved, shape):
     if is_lazy(unsolved) or unsolved.ndim == 0 or unsolved.any():
         return np.broadcast_to(unsolved, shape).copy()
-    return np.zeros(shape, dtype=bool, like=unsolved)  # takes no memory before it is written to
+    return np.zeros(shape, dtype=bool, like=unsolved)  # allocated lazily by the operating system
 
 
 def _unsolved(status):

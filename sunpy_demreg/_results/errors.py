@@ -1,10 +1,10 @@
 """
-Errors of what is computed from a DEM: its inversion again, with the same choices and other outputs.
+Errors of quantities computed from a DEM, by repeating its inversion with the same options and other outputs.
 
-A sum over bins is a functional ``f . xi`` of the DEM, whose error is ``|K^dagger^T f|``: the errors of the bins are
-not independent. ``K^dagger`` follows from what a result holds, the data, the response and the choices, so that the
-same inversion is simply made again, by the same engine; its answer does not depend on the other pixels, so that those
-of a slice, of a block and of the whole are the same to the last bit.
+A sum over bins is a functional ``f . xi`` of the DEM, whose error is ``|K^dagger^T f|``: the errors of the bins are not
+independent. ``K^dagger`` follows from the data, the response and the options, all of which a result holds, so the same
+engine simply repeats the inversion. The solution of a pixel does not depend on other pixels: a slice, a block and the
+whole agree to the last bit.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from sunpy_demreg._common.dask_arrays import apply_to_pixels, as_blocks, as_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._results.checks import bins_of, check_result
@@ -25,7 +26,7 @@ _MAX_PIXELS = 2**16  # of a block of Dask arrays
 
 
 def response_of(result):
-    """The temperature response that a result was made with."""
+    """The temperature response used for a result."""
     table = result.meta["temperature_response"]
     meta = result.meta["response"]
     return TemperatureResponse(tuple(result.meta["channels"]), table["temperature"], table["response"], meta)
@@ -33,13 +34,13 @@ def response_of(result):
 
 def solve_again(result, outputs, functional=None, pixel=None):
     """
-    Make the inversion of a result again.
+    Repeat the inversion of a result.
 
     Parameters
     ----------
     result : `ndcube.NDCollection`
     outputs : tuple of str
-        Of `sunpy_demreg._engines.arrays.engine.Solution`.
+        Of `sunpy_demreg._engines.base.solution.Solution`.
     functional : array, (q, m), optional
         For the output "emission_measure".
     pixel : tuple of int, optional
@@ -47,7 +48,7 @@ def solve_again(result, outputs, functional=None, pixel=None):
 
     Returns
     -------
-    `sunpy_demreg._engines.arrays.engine.Solution`
+    `sunpy_demreg._engines.base.solution.Solution`
         Of a lazy result with Dask arrays.
     """
     check_result(result, "intensity", "status")
@@ -56,8 +57,8 @@ def solve_again(result, outputs, functional=None, pixel=None):
         raise wrong(
             ValueError,
             "result",
-            "was made with a `weighting` of its own in each pixel, which it does not keep, so that errors "
-            "cannot be told afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
+            "was made with a `weighting` per pixel, which it does not keep, so errors cannot be computed "
+            "afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
         )
     here = (slice(None), *(() if pixel is None else (slice(i, i + 1) for i in pixel)))
     cube = result["intensity"]
@@ -70,29 +71,26 @@ def solve_again(result, outputs, functional=None, pixel=None):
         loci=tuple(range(len(K))),
         outputs=outputs,
     )
-    problem = K, np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1]), options
-    # Files hold no arrays of a GPU: what was made there is made again here.
+    problem = Problem(Bins.between(log_edges), K, options, meta.get("weight"), functional)
+    # A result read from a file has NumPy arrays, even if it was computed on a GPU.
     backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
-    more = {"weight": meta.get("weight"), "functional": functional, "backend": backend}
     if not is_lazy(*arrays):
-        return Solution(*_solve(*arrays, problem, more))
+        return _solve(*arrays, problem, {"backend": backend})
     [status] = as_blocks([as_lazy(arrays[0])[None]], "result", _MAX_PIXELS)
-    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-    kinds = [(shape, np.dtype(float)) if name in outputs else None for name, shape in shapes.items()]
     return Solution(
         *apply_to_pixels(
             _solve,
-            [*kinds, ((), np.dtype(np.int32))],
+            problem.output_kinds(),
             [status[0], *arrays[1:]],
             status.ndim - 1,
             problem=problem,
-            more={"workers": 1} | more,
+            more={"backend": backend, "workers": 1},
         )
     )
 
 
 def _solve(status, intensity, uncertainty, problem, more):
-    return execute.run(intensity, uncertainty, (status & int(Status.UNSOLVED)).astype(np.int32), *problem, **more)
+    return execute.run(intensity, uncertainty, (status & int(Status.UNSOLVED)).astype(np.int32), problem, **more)
 
 
 def errors_of(result, functional):

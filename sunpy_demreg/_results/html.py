@@ -1,4 +1,4 @@
-"""How a notebook shows a result: a picture, and a table of what it holds."""
+"""HTML representation of a result in notebooks: a picture, and a table of its cubes."""
 
 import base64
 import io
@@ -17,11 +17,7 @@ _SIZE = 160  # pixels of the picture along its longer side
 
 
 def result_html(result):
-    """
-    The HTML of a result.
-
-    Of arrays that are not computed yet, as Dask's, only shape and unit are told: looking costs nothing.
-    """
+    """The HTML of a result. Dask arrays are not computed: only their shape and unit are shown."""
     rows = "".join(_row(key, cube) for key, cube in result.items())
     edges = result.meta["temperature_bin_edges"].to_value(u.K)
     facts = [
@@ -60,7 +56,7 @@ def _row(key, cube):
 
 
 def _picture(result):
-    """The emission measure of an image, as an HTML tag; nothing where there is no image at hand."""
+    """The emission measure of an image, as an HTML tag; empty if there is no image in memory."""
     if "dem" not in result or result["status"].data.ndim != 2 or not isinstance(result["dem"].data, np.ndarray):
         return ""
     from matplotlib import colormaps

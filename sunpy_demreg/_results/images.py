@@ -1,4 +1,4 @@
-"""Images of a result as plain arrays, for all that draw them."""
+"""Images of a result as plain arrays, for plots."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ __all__ = ["emission_measure_image", "log_limits"]
 
 
 def emission_measure_image(result, temperature_range, name="temperature_range"):
-    """In cm-5, without its error."""
+    """Emission measure in cm-5, without its error."""
     return np.asarray(contract(range_functional(result, temperature_range, name)[None], result["dem"].data)[0])
 
 
 def log_limits(images, vmin=None, vmax=None):
-    """Three decades below the brightest of the images, but for the brightest thousandth of its pixels."""
+    """Color limits: three decades, ending at the 99.9th percentile of all images."""
     if vmax is None:
         values = np.concatenate([image[np.isfinite(image) & (image > 0)] for image in images])
         vmax = np.percentile(values, 99.9) if values.size else 1.0

@@ -1,4 +1,4 @@
-"""What a single pixel of a result can tell: its EM loci, covariance and resolution."""
+"""Products of a single pixel: its EM loci, covariance and resolution matrix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["covariance", "em_loci", "resolution_matrix"]
 
 def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
-    EM loci of a pixel: what an isothermal plasma must have to explain one channel alone.
+    EM loci of a pixel: the emission measure of an isothermal plasma that alone explains one channel.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
 
 def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     r"""
-    Resolution matrix of a pixel: what the inversion makes of plasma in each temperature bin.
+    Resolution matrix of a pixel: how the inversion recovers plasma in each temperature bin.
 
     Parameters
     ----------
@@ -96,9 +96,8 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     Returns
     -------
     `astropy.units.Quantity`
-        (temperature, temperature), without a unit: :math:`K^\dagger A`. Column j is the DEM that plasma with a DEM of
-        one in bin j alone is given, without noise, at the weight and λ of the pixel. The identity would be
-        perfect.
+        (temperature, temperature), without a unit: :math:`K^\dagger A`. Column j is the DEM recovered from noise-free
+        plasma with a DEM of one in bin j alone, at the weight and λ of the pixel. The ideal is the identity matrix.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Maps made of a result: emission measures, temperatures, energies, and what other instruments would see."""
+"""Maps derived from a result: emission measures, temperatures, energies, and intensities in other channels."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from sunpy_demreg._results.cubes import _mask, _unsolved
 from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
+from sunpy_demreg.response._response import check_response
 
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
@@ -56,14 +57,14 @@ def emission_measure(result: NDCollection, temperature_range: u.Quantity | None 
 
     See Also
     --------
-    sunpy_demreg.invert : its ``emission_measure_ranges`` give the same in the run of the inversion itself.
+    sunpy_demreg.invert : its ``emission_measure_ranges`` give the same during the inversion itself.
 
     Notes
     -----
-    The errors of the bins are not independent: what noise adds to one it takes from its neighbors. That of the
-    sum :math:`f \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is made again from
-    the data that the result holds (at less than its first cost). It is the noise at the weight and λ of the
-    pixel, and holds neither the bias of the regularization nor errors of the response.
+    The errors of the bins are not independent: those of neighboring bins are anticorrelated. That of the sum :math:`f
+    \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is repeated from the data in the
+    result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the bias of the
+    regularization and the errors of the response.
     """
     check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
@@ -123,13 +124,13 @@ def thermal_energy_density(
     depth : `astropy.units.Quantity`
         Length of the plasma along the line of sight: one for all, or one for each pixel.
     temperature_range : `astropy.units.Quantity`, optional
-        Two temperatures, ascending, inside the bins, between which to count; by default all of them.
+        Two temperatures, ascending, inside the bins, the range to include; by default all bins.
 
     Returns
     -------
     `ndcube.NDCube`
         On the pixel axes, in erg cm-3. Masked, and NaN, where there is no DEM, and where its sum is not positive.
-        The ``uncertainty`` is one standard deviation of the propagated noise; that of the depth is not in it.
+        The ``uncertainty`` is one standard deviation of the propagated noise; the error of the depth is not included.
 
     Raises
     ------
@@ -138,9 +139,9 @@ def thermal_energy_density(
 
     Notes
     -----
-    :math:`3\, k_\mathrm{B} \bar T \sqrt{EM / h}`, for a fully ionized hydrogen plasma of one density,
-    :math:`n_e = \sqrt{EM / h}`, along the depth :math:`h`. Plasma that fills a part of the depth only is denser, and
-    has less energy in the column, than this says: it is an upper limit of the mean over the depth.
+    :math:`3\, k_\mathrm{B} \bar T \sqrt{EM / h}`, for a fully ionized hydrogen plasma of one density, :math:`n_e =
+    \sqrt{EM / h}`, along the depth :math:`h`. Plasma that fills only a part of the depth is denser and has less energy
+    in the column: this is an upper limit of the mean over the depth.
 
     References
     ----------
@@ -167,14 +168,14 @@ def thermal_energy_density(
 
 def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     r"""
-    Intensities that other channels, of any instrument, would see of the plasma of a result.
+    Intensities predicted by a result in other channels, of any instrument.
 
     Parameters
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``.
     response : `sunpy_demreg.TemperatureResponse`
-        Of the channels to predict. It is taken at the centers of the temperature bins.
+        Response of the channels to predict, evaluated at the centers of the temperature bins.
 
     Returns
     -------
@@ -191,13 +192,11 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
 
     Notes
     -----
-    The pixels are those of the result: the response is that of its pixel area, and the resolution of the other
-    instrument is not taken into account. Plasma that the result does not constrain, such as that hotter or cooler than
-    its bins, is missing in the prediction, and in its error.
+    The pixels are those of the result: the spatial resolution of the other instrument is not taken into account. Plasma
+    outside the temperature bins is missing from the prediction and from its error.
     """
     check_result(result, "dem", "intensity")
-    if not isinstance(response, TemperatureResponse):
-        raise wrong(TypeError, "response", f"must be a TemperatureResponse, but is a {type(response).__name__}")
+    check_response(response)
     bins = bins_of(result)
     edges, (low, high) = bins.edges, response.temperature[[0, -1]]
     if not are_inside(edges, low, high):
@@ -221,7 +220,7 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
 
 def _moments(result, temperature_range):
     """
-    The sums ``a . xi`` of T xi dT (in MK cm-5) and ``b . xi`` of xi dT, (2, ...); what their errors follow from.
+    The sums ``a . xi`` of T xi dT (in MK cm-5) and ``b . xi`` of xi dT, (2, ...); and the inputs of their errors.
 
     These are the errors of a, b, and ``a / scale + b`` and ``a / scale - b``, (4, ...), and the scale.
     """
@@ -229,10 +228,10 @@ def _moments(result, temperature_range):
     b = range_functional(result, temperature_range)
     bins = bins_of(result)
     if temperature_range is not None:
-        # Of bins that are cut, the part inside.
+        # Of a bin that is cut, only the part inside.
         bins = TemperatureBins(np.clip(bins.edges, *temperature_range))
     a = b * bins.centers.to_value(u.MK)
-    scale = math.fsum(a) / math.fsum(b)  # so that neither of the two is lost in sum and difference
+    scale = math.fsum(a) / math.fsum(b)  # so that neither is lost to rounding in the sum and the difference
     moments = contract(np.array([a, b]), result["dem"].data)
     return moments, errors_of(result, np.array([a, b, a / scale + b, a / scale - b])), scale
 

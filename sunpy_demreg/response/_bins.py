@@ -1,4 +1,4 @@
-"""Temperature bins, and what they make with a response: the response matrix, and emission measures of ranges."""
+"""Temperature bins, their response matrix, and emission measures of temperature ranges."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from sunpy_demreg._common.validators import check_quantity
 
 __all__ = ["TemperatureBins", "are_inside"]
 
-_ROUNDING = 1e-9  # powers of ten are rounded differently in different places
+_ROUNDING = 1e-9  # relative: powers of ten are rounded differently on different platforms
 
 
 class TemperatureBins:
@@ -39,7 +39,7 @@ class TemperatureBins:
         return response.at(self.centers).value * self.emission_per_dem
 
     def em_functional(self, ranges, name="emission_measure_ranges"):
-        """The matrix (q, m) that takes a DEM to the emission measures in temperature ranges, which may cut bins."""
+        """The matrix (q, m) that maps a DEM to the emission measures in temperature ranges, which may cut bins."""
         if ranges is None:
             return None
         check_quantity(name, ranges, u.K, "[[1e6, 2e6], [2e6, 4e6]] * u.K")

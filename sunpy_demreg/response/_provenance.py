@@ -1,13 +1,15 @@
 """
-What is known of data and of a response, in one place, and whether the two belong together.
+What is known about data and about a response, and whether the two match.
 
 The sensitivity of AIA changes over the years. It belongs into the data or into the response, once: data are divided by
 what is left of it at their date (`sunpy_demreg.prepare` with ``correct_degradation``), or the response is that of their
-date. Two dates are as good as one if the sensitivity is the same: differences are judged by it, not by days.
+date. Different dates are fine as long as the sensitivity is the same: differences are judged by sensitivity, not by
+days. For other instruments, such as XRT, it is not known here how the sensitivity changes: they are judged by days.
 """
 
 import re
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -20,15 +22,17 @@ from sunpy_demreg._common.warnings import ResponseWarning, warn
 __all__ = ["HARMLESS", "Provenance", "check_pair", "sensitivity_change"]
 
 HARMLESS = 0.01  # relative, of the sensitivity in any channel: below all errors of the calibration
-_LARGE = 0.1  # beyond, nobody can have meant it
+_LARGE = 0.1  # beyond, it must be a mistake
 _SAME_DATE = 1 * u.day  # in which no channel changes by more
 _MAX_DAYS = 25  # that a series is judged by: each takes 10 ms
+_SAME_MONTH = 30 * u.day  # for instruments whose change is not known here
+_INSTRUMENTS = {"AIA": "AIA", "XRT": "XRT", "SUVI": "SUVI|Solar Ultraviolet Imager"}
 
 
 @dataclass(frozen=True)
 class Provenance:
     """
-    What is known of one channel of data, or of a response; None is what nobody said.
+    What is known about one channel of data, or of a response; None if unknown.
 
     The unit of both is checked where it is converted, and the quality of images where maps become a cube.
     """
@@ -37,13 +41,26 @@ class Provenance:
     instrument: str | None = None
     dates: Time | None = None  # of the images, any number; of a response, the one of its degradation
     has_degradation: bool | None = None  # data as they were taken; a response of a date. Else both are as at launch.
-    exposure_time: u.Quantity | None = None
-    n_sample: int | None = None  # pixels averaged into one
+    degradation: float | None = None  # what a response says is left of the sensitivity
+    exposure_normalized: bool | None = None
 
     @property
     def wavelength(self):
-        """Of a channel of AIA, in Å; of others None, of which nothing is known here."""
+        """Wavelength of a channel of AIA, in Å; None for other instruments, about which nothing is known here."""
         match = re.fullmatch(r"AIA (\d+)", self.channel)
+        return int(match[1]) if match else None
+
+    @property
+    def kind(self):
+        """Which of the known instruments it is; None for others, or if nobody said."""
+        text = str(self.instrument or "")
+        kinds = [kind for kind, pattern in _INSTRUMENTS.items() if re.search(rf"\b({pattern})(\b|_)", text, re.I)]
+        return kinds[0] if len(kinds) == 1 else None
+
+    @property
+    def spacecraft(self):
+        """The number of a GOES."""
+        match = re.search(r"\bG(?:OES)?[ _-]?(\d\d)\b", str(self.instrument or ""), re.I)
         return int(match[1]) if match else None
 
     @classmethod
@@ -63,8 +80,7 @@ class Provenance:
                     part("instrument", i),
                     None if date is None else _time(date, "data", "date"),
                     None if corrected is None else not corrected,
-                    part("exposure_time", i),
-                    part("n_sample", i),
+                    exposure_normalized=part("exposure_normalized", i),
                 )
             )
         return facts
@@ -83,36 +99,85 @@ class Provenance:
             is_told = "degradation" in response.meta or date is not None
             has_degradation = (date is not None or factor is not None) if is_told else None
             date = None if date is None else _time(date, "response", "obstime")
-            facts.append(cls(channel, known["instrument"], date, has_degradation))
+            factor = float(factor) if isinstance(factor, Real) and 0 < factor < np.inf else None
+            facts.append(cls(channel, known["instrument"], date, has_degradation, factor))
         return facts
 
 
 def check_pair(channels, meta, response):
     """
-    Check that data and response belong together.
+    Check that data and response match.
 
     Parameters
     ----------
     channels : tuple of `str`
         Of the data, which are those of the response, in the same order.
     meta : `dict`
-        Metadata of the data. Of bare arrays it is empty, nothing is known, and all is well.
+        Metadata of the data. For bare arrays it is empty, and nothing is checked.
     response : `sunpy_demreg.TemperatureResponse`
 
     Raises
     ------
     ValueError
-        If degradation is in both, or certainly not the same, by more than 10 %, in some channel.
+        If they are of different instruments or spacecraft, or the data are not divided by their exposure time; if
+        degradation is accounted for in both, or the sensitivity differs by more than 10 % in some channel of AIA.
 
     Warns
     -----
-    sunpy.util.exceptions.SunpyUserWarning
-        If it differs by more than 1 %; or is likely to be in neither.
+    ResponseWarning
+        If it differs by more than 1 %, or is likely to be in neither; or if the response of another instrument has a
+        date more than 30 days from that of the data.
     """
     if not meta:
         return
     pairs = list(zip(Provenance.of_data(channels, meta), Provenance.of_response(response), strict=True))
-    pairs = [(data, table) for data, table in pairs if data.wavelength is not None]
+    _check_instruments(pairs)
+    counts = [data.channel for data, _ in pairs if data.exposure_normalized is False]
+    if counts:
+        raise wrong(
+            ValueError,
+            "data",
+            f"say that they are not divided by their exposure time (`meta['exposure_normalized']` is False, of "
+            f"{', '.join(counts)}), but a response is per second: divide them, or correct the entry",
+        )
+    aia = [(data, table) for data, table in pairs if data.wavelength is not None]
+    texts = [_degradation_problem(aia), _date_problem([pair for pair in pairs if pair not in aia])]
+    if any(texts):
+        warn(ResponseWarning, "; and ".join(filter(None, texts)), "response")
+
+
+def _check_instruments(pairs):
+    """Raise where both sides say of which instrument they are, and not the same."""
+    for data, table in pairs:
+        for what, own, other in (("", data.kind, table.kind), ("GOES-", data.spacecraft, table.spacecraft)):
+            if None not in (own, other) and own != other:
+                raise wrong(
+                    ValueError,
+                    "response",
+                    f"is of {what}{other}, but `data` are of {what}{own} ({data.channel}; `meta['instrument']` of "
+                    f"both, {table.instrument!r} and {data.instrument!r}): make the response of the instrument that "
+                    "took the data, or correct the entry",
+                )
+
+
+def _date_problem(pairs):
+    """What is wrong with the dates of responses of which nothing else is known."""
+    for data, table in pairs:
+        if data.dates is not None and table.dates is not None:
+            days = np.max(np.abs((data.dates - table.dates).to_value(u.day)))
+            if days > _SAME_MONTH.value:
+                years = f"{days / 365.25:.1f} years" if days > 365 else f"{days:.0f} days"
+                cure = "`TemperatureResponse.from_xrt(filters, obstime)`" if table.kind == "XRT" else "a response"
+                return (
+                    f"of {data.channel} is that of {table.dates[0].utc.isot[:10]}, but `data` are of "
+                    f"{_span(data.dates)}, {years} apart, in which the sensitivity may change by factors: take {cure} "
+                    "of their date"
+                )
+    return None
+
+
+def _degradation_problem(pairs):
+    """What is wrong with the degradation of channels of AIA, unless it is so certain that it raises."""
     twice = [data.channel for data, table in pairs if data.has_degradation is False and table.has_degradation]
     if twice:
         raise wrong(
@@ -124,7 +189,8 @@ def check_pair(channels, meta, response):
         )
     worst, error = None, HARMLESS
     for data, table in pairs:
-        if data.dates is None or data.has_degradation is False or (table.has_degradation and table.dates is None):
+        is_unknown = table.has_degradation and table.dates is None and table.degradation is None
+        if data.dates is None or data.has_degradation is False or is_unknown:
             continue
         deviation = _deviation(data, table)
         if not deviation <= error:  # or it is not known
@@ -132,16 +198,16 @@ def check_pair(channels, meta, response):
             if np.isnan(deviation):
                 break
     if worst is None:
-        return
+        return None
     data, table = worst
     is_dated = bool(table.has_degradation)
     is_certain = data.has_degradation is not None and table.has_degradation is not None
     if not (is_dated or is_certain) and error <= _LARGE:
-        return
+        return None
     text = _words(data, table, error)
     if is_certain and error > _LARGE:
         raise wrong(ValueError, "response", text)
-    warn(ResponseWarning, text, "response")
+    return text
 
 
 def sensitivity_change(channels, dates, correction_table=None):
@@ -166,10 +232,12 @@ def sensitivity_change(channels, dates, correction_table=None):
 
 def _deviation(data, table):
     """The largest relative difference between the sensitivity of a response and those of the data."""
-    if table.has_degradation and np.all(abs(data.dates - table.dates) <= _SAME_DATE):
+    is_dated = table.has_degradation and table.dates is not None
+    if is_dated and np.all(abs(data.dates - table.dates) <= _SAME_DATE):
         return 0.0
-    of_data = _sensitivities(data.wavelength, data.dates)
-    of_table = _sensitivities(data.wavelength, table.dates) if table.has_degradation else 1.0
+    of_data, of_table = _sensitivities(data.wavelength, data.dates), 1.0
+    if table.has_degradation:  # what the response has is known better than what the bundled table would give it
+        of_table = table.degradation or _sensitivities(data.wavelength, table.dates)
     return float(np.max(np.exp(np.abs(np.log(of_data / of_table))) - 1))
 
 
@@ -196,12 +264,19 @@ def _time(value, name, key):
         raise wrong(ValueError, name, problem) from err
 
 
+def _span(dates):
+    """The days of dates, in words."""
+    first, last = dates.min().utc.isot[:10], dates.max().utc.isot[:10]
+    return first if first == last else f"{first} to {last}"
+
+
 def _words(data, table, error):
-    """What is wrong, by how much, and the cure."""
-    first, last = data.dates.min().utc.isot[:10], data.dates.max().utc.isot[:10]
-    of_data = first if first == last else f"{first} to {last}"
+    """The message: what is wrong, by how much, and the cure."""
+    of_data = _span(data.dates)
     size = "an unknown factor" if np.isnan(error) else f"{error:.0%}" if error < 1 else f"a factor of {1 + error:.1f}"
-    if table.has_degradation:
+    if table.has_degradation and table.dates is None:
+        what = f"has {table.degradation:.2f} of its first sensitivity, but `data` are of {of_data}"
+    elif table.has_degradation:
         what = f"is that of {table.dates[0].utc.isot[:10]}, but `data` are of {of_data}"
     elif table.has_degradation is None:
         what = f"is of no known date, and `data`, of {of_data}, are not corrected for degradation"
@@ -210,7 +285,7 @@ def _words(data, table, error):
     else:
         what = f"is that of the launch, but `data`, of {of_data}, are not corrected for degradation"
     cures = ["make it with `TemperatureResponse.from_aia(cube)`, at the date of the data"]
-    if first != last and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
+    if " to " in of_data and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
         cures = []
     cures.append("prepare the data with `correct_degradation=True`, and pass `from_aia` the new cube")
     if table.has_degradation is None:

@@ -83,7 +83,7 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     if not (temperature[0] >= 0.999e4 * u.K and temperature[-1] <= 1.001e9 * u.K):
         raise wrong(ValueError, "emissivity", ": its temperature must lie between 1e4 and 1e9 K")
     steps = np.diff(wavelength)
-    # Steps that differ by rounding only are one: those of numbers in single precision would bias the sum.
+    # Uniform up to rounding: steps of numbers in single precision would bias the sum.
     is_uniform = np.ptp(steps) < 1e-3 * steps.mean()
     return Emissivity(
         temperature, wavelength, steps.mean() if is_uniform else np.gradient(wavelength), spectrum, source

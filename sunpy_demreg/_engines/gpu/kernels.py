@@ -1,16 +1,17 @@
-"""The CUDA C++ of the two kernels that solve pixels: ``solve``, and ``errors`` for all that takes a loop over bins."""
+"""The CUDA C++ of the two kernels: ``solve``, and ``errors`` for the outputs that take a loop over bins."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
+from sunpy_demreg._engines.base.precision import LARGEST, SMALLEST
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.tables import INTEGER_TABLES, N_SAMPLES
 from sunpy_demreg._engines.gpu.machine import CudaMachine
 from sunpy_demreg._engines.gpu.widths import columns
 
-__all__ = ["ARITHMETIC", "BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables"]
+__all__ = ["ARITHMETIC", "BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables", "samples_of"]
 
 BLOCK_SIZE = 128  # threads that share the tables
 #: Blocks that a multiprocessor is to hold at once: so many registers a thread gets. Measured, on prototypes.
@@ -24,7 +25,13 @@ _WIDE_AT_ONCE = 2  # bins of a thread
 #: needed: that is cheaper than to read them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 
-ARITHMETIC = """\
+ARITHMETIC = (
+    f"""\
+#define LARGEST {LARGEST!r}
+#define SMALLEST {SMALLEST!r}
+"""
+    + """\
+extern __shared__ double table[];
 #define INFINITE __longlong_as_double(0x7ff0000000000000LL)
 #define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000LL)
 #ifdef __CUDACC__
@@ -64,12 +71,12 @@ __device__ __forceinline__ double root(double x, bool &is_broken)
 __device__ __forceinline__ bool fits_single(double x, bool may_vanish)
 {
     const double size = fabs(x);
-    return size < 3.4028235677973366e38 && (size >= 1.1754943508222875e-38 || size == 0.0 || may_vanish);
+    return size < LARGEST && (size >= SMALLEST || size == 0.0 || may_vanish);
 }
 """
+)
 
 _TABLES_OF_A_BLOCK = """\
-extern __shared__ double table[];
 for (int k = threadIdx.x; k < N_PACKED; k += blockDim.x) table[k] = tables[k];
 __syncthreads();"""
 
@@ -94,11 +101,20 @@ def pack_tables(tables):
 
 def pack_single(tables):
     """What the static form of the columns gets by value: so it is in the memory of constants."""
-    parts = [_single_response(tables), tables.fraction.astype(np.float32)]
-    packed = np.zeros((), [(str(k), np.float32, part.shape) for k, part in enumerate(parts)])
-    for k, part in enumerate(parts):
-        packed[str(k)] = part
+    response = _single_response(tables)
+    packed = np.zeros((), [("response", np.float32, response.shape)])
+    packed["response"] = response
     return packed
+
+
+def samples_of(tables):
+    """
+    Of each sample, the bin to its left, and how far it is from there to the next one, in single precision.
+
+    Bins that differ by rounding have the same.
+    """
+    fractions = np.round(2**24 * tables.fraction) / 2**24
+    return tuple(zip(tables.left.tolist(), fractions.tolist(), strict=True))
 
 
 def _single_response(tables):
@@ -107,10 +123,10 @@ def _single_response(tables):
 
 def is_wide(n_channels, n_bins):
     """Whether a block of threads shares a pixel, in ``errors``; else each thread has one."""
-    return n_bins > _MOST_STATIC_BINS or 4 * (n_channels * n_bins + N_SAMPLES) > _MOST_SINGLE
+    return n_bins > _MOST_STATIC_BINS or 4 * n_channels * n_bins > _MOST_SINGLE
 
 
-def make_kernels(plan, n_bins, n_functionals, left):
+def make_kernels(plan, n_bins, n_functionals, samples):
     """
     The kernels that solve pixels, in the order in which they are to run.
 
@@ -124,8 +140,8 @@ def make_kernels(plan, n_bins, n_functionals, left):
     ----------
     plan : `sunpy_demreg._engines.base.options.Plan`
     n_bins, n_functionals : int
-    left : sequence of int
-        The table of that name: the static form of the columns has it in its code.
+    samples : sequence of (int, float)
+        As `samples_of` tells: the static form of the columns has them in its code.
 
     Returns
     -------
@@ -143,12 +159,15 @@ def make_kernels(plan, n_bins, n_functionals, left):
         "N_BINS": n_bins,
         "N_SAMPLES": N_SAMPLES,
         "N_PACKED": machine.n_packed,
+        "RESPONSE": machine.offset["response"],
+        "FRACTION": machine.offset["fraction"],
+        "SHORT": machine.n_doubles,
         "AT_ONCE": at_once,
     }
     head = f"enum {{ {', '.join(f'{name} = {size}' for name, size in sizes.items())} }};\n" + ARITHMETIC
     kernels = [_solve(plan, machine, head)]
     if machine.errors.outputs:
-        kernels.append(_errors(plan, machine, head, wide, left))
+        kernels.append(_errors(plan, machine, head, wide, samples))
     return kernels, len(machine.live)
 
 
@@ -185,9 +204,8 @@ def _solve(plan, machine, head):
     return Kernel("solve", head + _body(signature, lines), arguments, 8 * machine.n_packed)
 
 
-def _errors(plan, machine, head, wide, left):
+def _errors(plan, machine, head, wide, samples):
     pointers = ("sigma", "status_in", "status", "tables", *machine.errors.outputs, "weights", "live")
-    offset = machine.offset
     lines = [_TABLES_OF_A_BLOCK]
     if wide:
         lines += [
@@ -209,19 +227,16 @@ def _errors(plan, machine, head, wide, left):
     has_columns = "temperature_resolution" in machine.errors.outputs
     if has_columns:
         lines += [
-            f"const float *const response_single = (const float *)(table + {machine.n_doubles});",
-            "const int *const whole = (const int *)response_single + N_CHANNELS * N_BINS;",
-            f"const Exact exact = {{table, table + {offset['fraction']}, whole, whole + N_SAMPLES,"
-            " whole + N_SAMPLES + N_BINS, weights + lane, n_lanes};",
+            "const Exact exact = {weights + lane, n_lanes};",
             f"const Columns columns(exact, {machine.scalar_text('largest_response')}, "
-            + ("response_single, table + N_PACKED + N_PACKED % 2);" if wide else "single);"),
+            + ("table + N_PACKED + N_PACKED % 2);" if wide else "single);"),
         ]
     lines += [f"const double {name} = live[{i} * n_lanes + lane];" for i, name in enumerate(machine.live)]
     lines += ["bool is_broken = false;", *machine.errors.lines, f"if (is_broken) status[pixel] = {DIFFICULT};"]
     by_value = ("single",) if has_columns and not wide else ()
     blocks = _BLOCKS_OF_WIDE if wide else _BLOCKS_OF_STATIC
     signature, arguments = _signature("errors", plan, pointers, blocks, by_value)
-    text, more_shared = columns(plan.n_channels, machine.n_bins, left, wide) if has_columns else ("", 0)
+    text, more_shared = columns(plan.n_channels, machine.n_bins, samples, wide) if has_columns else ("", 0)
     n_packed = machine.n_packed + machine.n_packed % 2  # the memory behind is read four numbers at once
     return Kernel("errors", head + text + _body(signature, lines), arguments, 8 * n_packed + more_shared)
 

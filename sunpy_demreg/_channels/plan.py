@@ -1,0 +1,186 @@
+"""What is to be done to maps of one time, from their headers and the options: all checks and warnings, but no pixel."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import astropy.units as u
+from astropy.table import Table
+
+from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
+from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
+from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
+from sunpy_demreg._channels.headers import check_n_sample, default_n_sample, stated_counts
+from sunpy_demreg._channels.level1 import point_spreads, repointed
+from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
+from sunpy_demreg.response._aia import degradation_factors
+
+__all__ = ["Preparation", "as_saturation", "planned"]
+
+_MAX_SIDE = 4096  # pixels, of AIA
+
+
+class Preparation(NamedTuple):
+    """Maps, what is to be done to them, and what is known of the cube before it is done."""
+
+    maps: list  # by wavelength
+    plan: Plan
+    per_channel: dict  # metadata
+    done: dict  # metadata that all channels have in common
+
+    @property
+    def is_local(self):
+        """Whether each pixel of the cube depends on the same pixel of the maps only, and none is cut off."""
+        plan = self.plan
+        is_whole = plan.grid.shape == self.maps[0].data.shape and plan.grid.bin == 1
+        return is_whole and not plan.is_resampled and all(channel.psf is None for channel in plan.channels)
+
+
+def planned(
+    maps,
+    *,
+    psf,
+    pointing_table,
+    align,
+    reference,
+    submap,
+    bin,
+    n_sample,
+    exposure_times,
+    accept_flagged,
+    saturation,
+    error_table,
+    include_eve,
+    include_chianti,
+    relative_floor,
+    correct_degradation,
+    degradation_corrected,
+    correction_table,
+):
+    """
+    Check maps and options, and say what is to be done.
+
+    Parameters
+    ----------
+    maps and others
+        As of `sunpy_demreg.prepare`. Of Dask arrays nothing is computed.
+
+    Returns
+    -------
+    Preparation
+    """
+    saturation = as_saturation(saturation)
+    bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
+    if n_sample is not None:
+        n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
+    align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
+    include_eve = as_bool("include_eve", include_eve)
+    include_chianti = as_bool("include_chianti", include_chianti)
+    correct_degradation = as_bool("correct_degradation", correct_degradation)
+    degradation_corrected = as_bool("degradation_corrected", degradation_corrected)
+    if correction_table is not None and not isinstance(correction_table, Table):
+        path = as_path("correction_table", correction_table, "a table or a file")
+        if not path.is_file():
+            raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
+    images = as_images(maps, exposure_times, accept_flagged)
+    _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
+    channels = [image.channel for image in images]
+    floors = as_floors(relative_floor, channels)
+    errors = ErrorModel(read_error_table(error_table), include_eve, include_chianti)
+    dates = common_dates(images)
+    if n_sample is None:
+        n_sample = default_n_sample(images[0].map)
+    check_n_sample(images, n_sample)
+    is_corrected = correct_degradation or degradation_corrected
+    factors = degradation_factors(channels, dates, correction_table) if is_corrected else np.ones(len(images))
+
+    steps, pointing = [], None
+    psfs = [None] * len(images)
+    if psf is not None:
+        psfs = point_spreads(images, psf)
+        steps.append("psf")
+    if pointing_table is not None:
+        images, pointing = repointed(images, pointing_table)
+        steps.append("pointing")
+    is_resampled = reference is not None or (align and images[0].level == 1)
+    if is_resampled:
+        grid = reference_grid(images, reference)
+        steps.append("align")
+    else:
+        check_one_grid(images)
+        grid = own_grid(images[0].map)
+    grid, corner = cropped(grid, submap, int(bin))
+    steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
+    steps += ["exposure"] + ["degradation"] * correct_degradation
+
+    plans = tuple(
+        ChannelPlan(
+            image.channel,
+            stated_counts(image, n_sample),
+            to_counts=(image.exposure if image.is_rate else 1.0) * (factor if degradation_corrected else 1.0),
+            to_intensity=(1.0 if image.is_rate else image.exposure) * (factor if correct_degradation else 1.0),
+            floor=floor,
+            psf=each_psf,
+            wcs=image.map.wcs if is_resampled else None,
+        )
+        for image, factor, floor, each_psf in zip(images, factors, floors, psfs, strict=True)
+    )
+    common = [errors.common(each.channel) for each in plans]
+    rate = u.DN / u.pix / u.s
+    per_channel = {
+        "channels": np.array([f"AIA {channel}" for channel in channels]),
+        "exposure_time": [image.exposure for image in images] * u.s,
+        "date": dates,
+        "relative_floor": np.array(floors),
+        "common_error": [dn / each.counts_per_intensity for (dn, _), each in zip(common, plans, strict=True)] * rate,
+        "common_relative_error": np.array([fraction for _, fraction in common]),
+    }
+    done = {
+        "instrument": "AIA",
+        "level": 1.5 if is_resampled else images[0].level,
+        "steps": steps,
+        "pointing": pointing,
+        "bin": int(bin),
+        "saturation": saturation,
+        "n_sample": int(n_sample) * int(bin) ** 2,
+        "include_eve": include_eve,
+        "include_chianti": include_chianti,
+        "exposure_normalized": True,
+        "degradation_corrected": is_corrected,
+    }
+    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled)
+    return Preparation([image.map for image in images], plan, per_channel, done)
+
+
+def as_saturation(saturation):
+    """Return it as a plain number of DN."""
+    if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
+        saturation = saturation.to_value(u.DN)
+    if isinstance(saturation, float) and saturation == np.inf:  # nothing is saturated
+        return np.inf
+    return as_number("saturation", saturation, above=0, of="of DN, such as 15000,")
+
+
+def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):
+    """Refuse steps that the maps have behind them."""
+    if images[0].level != 1:
+        for name, value in (("psf", psf), ("pointing_table", pointing_table)):
+            if value is not None:
+                raise wrong(
+                    ValueError,
+                    name,
+                    f"is for level 1, but {images[0].name} is level {images[0].level:g}, which is registered "
+                    "already: leave it out, or give the maps of level 1",
+                )
+    if correct_degradation and degradation_corrected:
+        raise wrong(
+            ValueError,
+            "correct_degradation",
+            "would correct maps that `degradation_corrected` says are corrected: pass only one",
+        )
+    if psf is not None and (degradation_corrected or any(image.is_rate for image in images)):
+        raise wrong(
+            ValueError, "psf", "comes before any other step: give the maps as they were, in DN and not corrected"
+        )
