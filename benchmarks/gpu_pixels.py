@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
+
 ROOT = Path(__file__).parent.parent
 PIXELS = ROOT / "benchmarks" / "data" / "aia_pixels.npz"
 sys.path.insert(0, str(ROOT))  # the package need not be installed
@@ -27,14 +30,14 @@ METHODS = {
 N_STORED = 4096
 
 
-def problem(n_bins):
-    """Response matrix (n, m), widths and centers of the bins in log T."""
+def problem(n_bins, options=Options()):  # noqa: B008 (it does not change)
+    """What is to be inverted, in bins that are even in log T."""
     with np.load(PIXELS) as stored:
         log_t, response = stored["log_t"], stored["response"]
     edges = np.linspace(5.6, 7.65, n_bins + 1)
     centers, widths = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
     K = np.array([np.exp(np.interp(centers, log_t, np.log(row))) for row in response])
-    return K * 10**centers * np.log(10) * widths, widths, centers
+    return Problem(Bins(widths, centers), K * 10**centers * np.log(10) * widths, options)
 
 
 def pixels(n_pixels, *, coherent=False):

@@ -33,10 +33,10 @@ def main():
         g, sigma = pixels(n_pixels)
         g[0, ::7] = -1.0
         status = execute.classify(g, sigma)
-        functional = np.ones((1, n_bins))
+        given = problem(n_bins, options)._replace(functional=np.ones((1, n_bins)))
         there = [cupy.asarray(a) for a in (g, sigma, status)]
-        answer = execute.run(*there, *problem(n_bins), options, functional=functional, backend="cupy")
-        truth = execute.run(g, sigma, status, *problem(n_bins), options, functional=functional, backend="numpy")
+        answer = execute.run(*there, given, backend="cupy")
+        truth = execute.run(g, sigma, status, given, backend="numpy")
         np.testing.assert_array_equal(answer.status.get(), truth.status)
         print(n_bins, n_pixels, "solved", flush=True)
 

@@ -16,6 +16,7 @@ from gpu import check_requirements, seconds_on_device
 from gpu_pixels import ROOT, pixels, problem
 
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.gpu import kernels, machine
 
@@ -65,13 +66,13 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
     """Milliseconds of each kernel and of both; `answers` has the present shape's of the case."""
     import cupy
 
-    from sunpy_demreg._engines.gpu import engine
+    from sunpy_demreg._engines.gpu import launcher
 
     modules = {name: MODULES.get(name, kernels) for name in shape}
     before = {name: getattr(module, name) for name, module in modules.items()}
     for name, module in modules.items():
         setattr(module, name, shape[name])
-    engine._compiled.cache_clear()
+    launcher._compiled.cache_clear()
     try:
         key = n_bins, n_pixels, coherent
         if key not in answers:
@@ -79,12 +80,12 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
             given = [cupy.asarray(a) for a in (*pixels(n_pixels, coherent=coherent), np.zeros(n_pixels, np.int32))]
             outputs = Solution.shapes(6, n_bins, 0).items()
             into = {k: cupy.empty((*s, n_pixels)) if k in Options().outputs else None for k, s in outputs}
-            answers[key] = given, Solution(**into, status=cupy.empty(n_pixels, np.int32)), None
+            answers[key] = Pixels(*given), Solution(**into, status=cupy.empty(n_pixels, np.int32)), None
         given, into, truth = answers[key]
-        solver = engine.Solver(*problem(n_bins), Options())
+        solver = launcher.Launcher(problem(n_bins))
         workspace = solver.workspace(n_pixels)
         row = {"bins": n_bins, "pixels": n_pixels, "coherent": coherent, "shape": shape}
-        row["both_ms"] = 1e3 * seconds_on_device(cupy, lambda: solver(*given, into, None, workspace))
+        row["both_ms"] = 1e3 * seconds_on_device(cupy, lambda: solver(given, into, workspace))
         answer = Solution(*(None if a is None else a.copy() for a in into))
         answers[key] = given, into, truth or answer
         row["widths_that_differ"] = int((answer[2] != answers[key][2][2]).sum())
@@ -92,7 +93,7 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
         every = solver._described
         for kernel in every:
             solver._described = [kernel]
-            seconds = seconds_on_device(cupy, lambda: solver(*given, into, None, workspace))
+            seconds = seconds_on_device(cupy, lambda: solver(given, into, workspace))
             row[f"{kernel.name}_ms"] = 1e3 * seconds
             compiled = solver.kernels[kernel.name]
             row[f"{kernel.name}_registers"] = compiled.num_regs, compiled.local_size_bytes
@@ -100,7 +101,7 @@ def measured(n_bins, n_pixels, coherent, shape, answers):
     finally:
         for name, module in modules.items():
             setattr(module, name, before[name])
-        engine._compiled.cache_clear()
+        launcher._compiled.cache_clear()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import mpmath
 import numpy as np
+import synthetic
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
@@ -187,7 +188,7 @@ def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0):
 
 
 def run(backend, g, sigma, K, dlogt, logt, options, **more):
-    return execute.run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, options, backend=backend, **more)
+    return synthetic.run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, options, backend=backend, **more)
 
 
 def losses(g, sigma, K, dlogt, logt, options, weight=None, functional=None):

@@ -22,7 +22,7 @@ import sunpy_demreg._engines.gpu  # noqa: F401 - from which `gpu` is forgotten
 
 _DEFAULT_SHARED = 48 * 1024
 _ONE_AFTER_THE_OTHER = threading.Lock()  # of kernels, which know one block at a time
-_ENGINE = ("engine", "batches", "page_locked")  # which know the CuPy that they were imported with
+_ENGINE = ("engine", "launcher", "batches", "page_locked")  # which know the CuPy that they were imported with
 
 
 class OutOfMemoryError(MemoryError):

@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.arrays import engine
+from sunpy_demreg._engines.base.problem import Bins, Problem
+
 BACKENDS = ("cpu", "numpy")  # that need no GPU: `test_gpu.py` is about the other one
 
 
@@ -28,3 +32,17 @@ def pixels(K, logt, n_pixels=50, noise=0.05, seed=0):
     clean = K @ dem
     sigma = noise * clean + 0.01
     return np.clip(clean + sigma * rng.standard_normal(clean.shape), 0.1 * sigma, None), sigma
+
+
+def make_problem(K, dlogt, logt, options, weight=None, functional=None):
+    return Problem(Bins(dlogt, logt), K, options, weight, functional)
+
+
+def solve(g, sigma, *problem, **more):
+    """On plain arrays, all at once; the arguments are those of `make_problem`."""
+    return engine.solve(g, sigma, make_problem(*problem, **more))
+
+
+def run(g, sigma, status, K, dlogt, logt, options, *, weight=None, functional=None, **more):
+    """On the engine of a backend."""
+    return execute.run(g, sigma, status, make_problem(K, dlogt, logt, options, weight, functional), **more)

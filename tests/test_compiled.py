@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import instrument, pixels
+from synthetic import instrument, make_problem, pixels
 from test_engines import assert_identical, forget, run_on_cpu
 
 import sunpy_demreg
@@ -175,10 +175,10 @@ def solve_three_times(options, backend="cpu", dtype="float64"):
     K, dlogt, logt = instrument(2, 9)
     g, sigma = pixels(K, logt, 5000)
     sigma[1, 3], g[1, 7] = sigma[1, 3] * 1e-7, np.nan
-    answers = []
+    answers, problem = [], make_problem(K, dlogt, logt, options)
     for _ in range(3):
         status = execute.classify(g, sigma)
-        answers.append(execute.run(g, sigma, status, K, dlogt, logt, options, backend=backend, dtype=dtype, workers=2))
+        answers.append(execute.run(g, sigma, status, problem, backend=backend, dtype=dtype, workers=2))
     return answers
 
 
@@ -290,15 +290,15 @@ def test_process_forked_while_a_thread_compiles_does_not_hang(tmp_path):
     code = """if True:
         import os, signal, threading, time
         import numpy as np
-        from synthetic import instrument, pixels
-        from sunpy_demreg import _execute
-        from sunpy_demreg._engines.arrays.engine import Options
+        from synthetic import instrument, pixels, run
+        from sunpy_demreg._engines import execute
+        from sunpy_demreg._engines.base.options import Options
 
         K, dlogt, logt = instrument(2, 6)
         g, sigma = pixels(K, logt, 3000)
         def solve(target, positivity):
             options = Options(chi_squared_target=target, positivity=positivity, outputs=("dem",))
-            return _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, options, workers=2).dem
+            return run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, options, workers=2).dem
         ends = []
         for positivity in (None, "relax"):
             thread = threading.Thread(target=solve, args=(1.0, positivity))
@@ -336,21 +336,21 @@ def test_interruption_is_heard_while_code_is_made(tmp_path):
     code = """if True:
         import os, signal, threading
         import numpy as np
-        from synthetic import instrument, pixels
+        from synthetic import instrument, pixels, run
         from test_engines import forget
-        from sunpy_demreg import _execute
-        from sunpy_demreg._engines import cpu
-        from sunpy_demreg._engines.arrays.engine import Options
+        from sunpy_demreg._engines import execute
+        from sunpy_demreg._engines.cpu import engine
+        from sunpy_demreg._engines.base.options import Options
 
         K, dlogt, logt = instrument(2, 6)
         g, sigma = pixels(K, logt, 30)
         def solve(k):
             options = Options(n_refinements=k, outputs=("dem",))
-            return _execute.run(g, sigma, _execute.classify(g, sigma), K, dlogt, logt, options, workers=2).dem
+            return run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, options, workers=2).dem
         def interrupt():
             sent.append(True)
             os.kill(os.getpid(), signal.SIGINT)
-        outcomes, emit = [], cpu.llvm.targets.TargetMachine.emit_object
+        outcomes, emit = [], engine.llvm.targets.TargetMachine.emit_object
         def emit_and_wait(machine, module):  # machine code is being made
             threading.Timer(0.01, interrupt).start()
             return emit(machine, module)
@@ -358,7 +358,7 @@ def test_interruption_is_heard_while_code_is_made(tmp_path):
             sent = []
             timer = threading.Timer(0.02 + 0.06 * k, interrupt)
             if k % 2:
-                cpu.llvm.targets.TargetMachine.emit_object = emit_and_wait
+                engine.llvm.targets.TargetMachine.emit_object = emit_and_wait
             else:
                 timer.start()
             try:
@@ -368,7 +368,7 @@ def test_interruption_is_heard_while_code_is_made(tmp_path):
                 outcomes.append("heard")
             finally:
                 timer.cancel()
-            cpu.llvm.targets.TargetMachine.emit_object = emit
+            engine.llvm.targets.TargetMachine.emit_object = emit
         print(*sorted(set(outcomes)), all(np.isfinite(solve(k)).all() for k in range(6)))
     """
     assert run_script(code, tmp_path / "cache") == "heard True"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import instrument
+from synthetic import instrument, make_problem
 
 from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options, make_plan
 from sunpy_demreg._engines.base.tables import N_SAMPLES, make_tables
@@ -45,7 +45,7 @@ def test_registers_and_memory_of_the_kernels(architecture):
 def test_bins_that_differ_by_rounding_share_their_kernels(n_bins):
     """Which have the samples in their code; and no sample moves by more than single precision rounds."""
     K, dlogt, logt = instrument(6, n_bins)
-    tables = [make_tables(K, dlogt, at, Options()) for at in (logt, logt * (1 + 2e-16), logt + 1e-14)]
+    tables = [make_tables(make_problem(K, dlogt, at, Options())) for at in (logt, logt * (1 + 2e-16), logt + 1e-14)]
     samples = [samples_of(each) for each in tables]
     assert samples[0] == samples[1] == samples[2]
     left, fractions = zip(*samples[0], strict=True)

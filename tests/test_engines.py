@@ -5,12 +5,12 @@ import itertools
 import fake_cupy
 import numpy as np
 import pytest
-from synthetic import instrument, pixels
+from synthetic import instrument, make_problem, pixels, solve
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines.arrays import difficult
-from sunpy_demreg._engines.arrays.engine import solve
-from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.cpu import engine
 from sunpy_demreg._engines.cpu import widths as cpu_widths
@@ -44,34 +44,35 @@ def run(request, monkeypatch):
 
 
 def run_on_cpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
-    status = np.zeros(g.shape[1], np.int32) if status is None else status
-    into = empty_solution(g, K, options, functional)
-    engine.Solver(K, dlogt, logt, options, weight, functional).on(g, sigma, status, into)(0, g.shape[1])
+    problem, pixels = as_problem(g, sigma, K, dlogt, logt, options, status, weight, functional)
+    into = empty_solution(problem, g.shape[1])
+    engine.Engine(problem, pixels, into, 0).solve_into(slice(0, g.shape[1]))
     return into
 
 
 def run_on_gpu(g, sigma, K, dlogt, logt, options, status=None, weight=None, functional=None):
     import cupy
 
-    from sunpy_demreg._engines.gpu import batches
-    from sunpy_demreg._engines.gpu import engine as gpu_engine
+    from sunpy_demreg._engines.gpu.engine import Engine
 
+    problem, pixels = as_problem(g, sigma, K, dlogt, logt, options, status, weight, functional)
+    into = empty_solution(problem, g.shape[1]).map(cupy.asarray)
+    pixels = Pixels(*(None if a is None else cupy.asarray(a) for a in pixels))
+    engine = Engine(problem, pixels, into, 0)
+    assert engine._launcher.kernels
+    engine.solve_into(slice(0, g.shape[1]))
+    return into.map(cupy.asnumpy)
+
+
+def as_problem(g, sigma, K, dlogt, logt, options, status, weight, functional):
+    problem = make_problem(K, dlogt, logt, options, weight, functional)
     status = np.zeros(g.shape[1], np.int32) if status is None else status
-    into = Solution(*(None if a is None else cupy.asarray(a) for a in empty_solution(g, K, options, functional)))
-    solver = gpu_engine.Solver(K, dlogt, logt, options, weight, functional)
-    assert solver.kernels
-    there = [None if a is None else cupy.asarray(a) for a in (g, sigma, status, weight)]
-    batches.solve_on_device(solver, *there[:3], into, there[3] if weight is not None and weight.ndim > 1 else None)
-    return Solution(*(None if a is None else a.get() for a in into))
+    return problem, Pixels(g, sigma, status, weight if problem.has_weight_of_pixels else None)
 
 
-def empty_solution(g, K, options, functional):
-    n, m = K.shape
-    shapes = Solution.shapes(n, m, 0 if functional is None else len(functional))
-    return Solution(
-        **{name: np.full((*shapes[name], g.shape[1]), np.inf) if name in options.outputs else None for name in shapes},
-        status=np.full(g.shape[1], -1, np.int32),
-    )
+def empty_solution(problem, n_pixels):
+    outputs = {name: np.full((*shape, n_pixels), np.inf) for name, shape in problem.output_shapes.items()}
+    return Solution(**dict.fromkeys(OUTPUTS) | outputs, status=np.full(n_pixels, -1, np.int32))
 
 
 def assert_equal(ours, truth, tolerance=1e-9):
@@ -150,7 +151,7 @@ def test_no_lane_knows_of_another(run, options):
         np.testing.assert_array_equal(whole[..., order], mixed)
         np.testing.assert_array_equal(whole[..., 7:8], single)
         np.testing.assert_array_equal(other[..., status == 0], whole[..., status == 0])
-        assert np.all(np.isnan(other[..., status != 0]) if name != "status" else other[status != 0] == 0)
+        assert np.all(np.isnan(other[..., status != 0]) if name != "status" else other[status != 0] == Status.MASKED)
 
 
 @pytest.mark.parametrize("options", CHOICES)
@@ -242,16 +243,11 @@ def test_lanes_without_an_answer_read_no_memory_of_others():
     g, sigma = pixels(K, logt, 2 * engine._LANES)
     status = np.zeros(g.shape[1], np.int32)
     status[: engine._LANES] = 1
-    solver = engine.Solver(K, dlogt, logt, Options(positivity="constrain"))
+    problem = make_problem(K, dlogt, logt, Options(positivity="constrain"))
+    into = empty_solution(problem, g.shape[1])
+    solver = engine.Engine(problem, Pixels(g, sigma, status), into, 0)
     table = solver._tables["first_sample"]
     guarded = np.concatenate([table, np.full(8, -(2**40))])  # an index far away, should it be read
     solver._addresses = solver._addresses | {"first_sample": engine._address(guarded)}
-    shapes = Solution.shapes(*K.shape, 0)
-    into = Solution(
-        **{
-            name: np.empty((*shape, g.shape[1])) if name in STANDARD_OUTPUTS else None for name, shape in shapes.items()
-        },
-        status=np.empty(g.shape[1], np.int32),
-    )
-    solver.on(g, sigma, status, into)(0, g.shape[1])
+    solver.solve_into(slice(0, g.shape[1]))
     assert np.isfinite(into.temperature_resolution[:, engine._LANES :]).all()

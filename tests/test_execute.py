@@ -5,11 +5,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from synthetic import instrument, pixels
+from synthetic import instrument, pixels, run
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.arrays import engine
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.cpu import engine as cpu
 
 
 @pytest.mark.parametrize("parameter_choice", ["discrepancy", "grid"])
@@ -21,12 +23,12 @@ def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
     status = execute.classify(g, sigma)
     options = Options(parameter_choice=parameter_choice)
     sizes = []
-    solve = execute.solve
-    monkeypatch.setattr(execute, "solve", lambda g, *args: sizes.append(g.shape[1]) or solve(g, *args))
+    solve = engine._solve
+    monkeypatch.setattr(engine, "_solve", lambda g, *args: sizes.append(g.shape[1]) or solve(g, *args))
     answers = []
     for budget in (None, 2**20, 2**17, 1):
         sizes.clear()
-        answers.append(execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", memory_budget=budget))
+        answers.append(run(g, sigma, status, K, dlogt, logt, options, backend="numpy", memory_budget=budget))
         # A batch of nothing but bad pixels is left out: here, where each has its own.
         assert sum(sizes) == (400 if budget != 1 else np.count_nonzero(status == 0))
         if budget == 2**17:
@@ -45,7 +47,7 @@ def test_memory_beyond_the_outputs_is_bounded(n, m, workers):
     status, options = execute.classify(g, sigma), Options()
     tracemalloc.start()
     try:
-        answer = execute.run(g, sigma, status, K, dlogt, logt, options, backend="numpy", workers=workers)
+        answer = run(g, sigma, status, K, dlogt, logt, options, backend="numpy", workers=workers)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -58,10 +60,10 @@ def test_batch_of_bad_pixels_costs_nothing(monkeypatch):
     g, sigma = pixels(K, logt, 3000)
     g[0, :2048] = np.nan
     calls = []
-    solve = execute.solve
-    monkeypatch.setattr(execute, "solve", lambda g, *args: calls.append(g.shape) or solve(g, *args))
+    solve = engine._solve
+    monkeypatch.setattr(engine, "_solve", lambda g, *args: calls.append(g.shape) or solve(g, *args))
     status = execute.classify(g, sigma)
-    solution = execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
+    solution = run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
     assert len(calls) == 1
     assert np.all(solution.status[:2048] == Status.NOT_FINITE)
     assert np.all(np.isfinite(solution.dem[:, 2048:]))
@@ -74,8 +76,8 @@ def test_compiled_blocks_of_bad_pixels(keep_no_signal):
     g, sigma = np.tile(g, 100), np.tile(sigma, 100)
     g[0, :20000] = np.nan
     status, kwargs = execute.classify(g, sigma), {"workers": 2, "keep_no_signal": keep_no_signal}
-    solution = execute.run(g, sigma, status, K, dlogt, logt, Options(), **kwargs)
-    good = execute.run(g[:, 20000:], sigma[:, 20000:], status[20000:], K, dlogt, logt, Options(), **kwargs)
+    solution = run(g, sigma, status, K, dlogt, logt, Options(), **kwargs)
+    good = run(g[:, 20000:], sigma[:, 20000:], status[20000:], K, dlogt, logt, Options(), **kwargs)
     for whole, part in zip(solution, good, strict=True):
         if whole is not None:
             np.testing.assert_array_equal(whole[..., 20000:], part)
@@ -118,14 +120,14 @@ def test_reasons_of_one_value_are_not_mixed():
 
 @pytest.mark.parametrize("backend", ["cpu", "numpy"])
 def test_answer_does_not_depend_on_the_number_of_threads(backend, monkeypatch):
-    monkeypatch.setattr(execute, "_CPU_BLOCK", 37)
-    monkeypatch.setattr(execute, "_MAX_BLOCK", 37)
+    monkeypatch.setattr(cpu, "_BLOCK", 37)
+    monkeypatch.setattr(engine, "_MAX_BLOCK", 37)
     K, dlogt, logt = instrument(4, 12)
     g, sigma = pixels(K, logt, 500)
     g[1, ::7] = -1
     status = execute.classify(g, sigma)
     one, several = (
-        execute.run(g, sigma, status, K, dlogt, logt, Options(), backend=backend, workers=workers) for workers in (1, 5)
+        run(g, sigma, status, K, dlogt, logt, Options(), backend=backend, workers=workers) for workers in (1, 5)
     )
     for a, b in zip(one, several, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -138,15 +140,15 @@ def test_error_or_interrupt_stops_the_rest(backend, error, monkeypatch):
     g, sigma = pixels(K, logt, 4000)
     started = []
 
-    def broken(*args):
-        def solve_range(start, stop):
-            started.append(start)
+    class Broken:
+        block_size, n_threads = 10, 2
+
+        def solve_into(self, block):
+            started.append(block.start)
             time.sleep(0.01)  # or all are done before the first is looked at
             raise error
 
-        return solve_range, 10, 2
-
-    monkeypatch.setattr(execute, "_solver", broken)
+    monkeypatch.setattr(execute, "_engine", lambda *args: Broken())
     with pytest.raises(error):
-        execute.run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, Options(), backend=backend, workers=2)
+        run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, Options(), backend=backend, workers=2)
     assert len(started) < 400

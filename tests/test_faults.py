@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import BACKENDS, instrument, pixels
+from synthetic import BACKENDS, instrument, pixels, run
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
@@ -37,7 +37,7 @@ def test_what_is_silent_would_be_found():
     status = execute.classify(g, sigma)
 
     def reasons(spoil):
-        answer = execute.run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
+        answer = run(g, sigma, status, K, dlogt, logt, Options(), backend="numpy")
         spoil(answer)
         return {
             reason: np.flatnonzero(p).tolist() for reason, p in faults.silent(g, sigma, K, Options(), answer).items()
@@ -71,7 +71,7 @@ def test_outputs_that_leave_single_precision_are_told(factor, backend):
     functional = np.ones((1, 14))
     with np.errstate(all="raise"):
         double, single = (
-            execute.run(*problem, functional=functional, dtype=d, backend=backend) for d in ("float64", "float32")
+            run(*problem, functional=functional, dtype=d, backend=backend) for d in ("float64", "float32")
         )
     fits = np.isin(np.arange(20) % 2, 0 if factor != 1.0 else (0, 1))
     np.testing.assert_array_equal((single.status & Status.FAILED) == 0, fits)

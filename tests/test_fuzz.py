@@ -9,7 +9,9 @@ from synthetic import BACKENDS, instrument, pixels
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.arrays import engine as arrays_engine
 from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.cpu import engine as cpu_engine
 
 #: With arrays, any number of channels and any options. What is compiled takes a second each: a few are given.
 ENGINES = [
@@ -128,8 +130,8 @@ def test_no_pixel_changes_another(backend, n, options):
         beside = run(backend, spoiled, sigma, *rest)
         assert_identical(whole, [None if a is None else a[..., others] for a in beside], others)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(execute, "_CPU_BLOCK", block)
-            patch.setattr(execute, "_MAX_BLOCK", block)
+            patch.setattr(cpu_engine, "_BLOCK", block)
+            patch.setattr(arrays_engine, "_MAX_BLOCK", block)
             assert_identical(whole, run(backend, *problem, workers=workers))
 
     check()

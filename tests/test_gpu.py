@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import fake_cupy
 import numpy as np
 import pytest
-from synthetic import instrument, pixels
+from synthetic import instrument, make_problem, pixels, run, solve
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
-from sunpy_demreg._engines.arrays.engine import solve
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 
 
@@ -78,8 +78,8 @@ def assert_close(ours, truth, tolerance=1e-9):
 
 def test_host_arrays_go_through_in_batches(batches, device, problem):
     before = [a.copy() for a in problem[:3]]
-    ours = execute.run(*problem, backend="cupy")
-    assert_close(ours, execute.run(*problem, backend="cpu"))
+    ours = run(*problem, backend="cupy")
+    assert_close(ours, run(*problem, backend="cpu"))
     for array, copy in zip(problem, before, strict=False):
         np.testing.assert_array_equal(array, copy)
     assert {int(bit) for bit in (Status.NOT_POSITIVE, Status.NO_SIGNAL)} <= set(ours.status.ravel().tolist())
@@ -92,8 +92,8 @@ def test_host_arrays_go_through_in_batches(batches, device, problem):
 
 def test_memory_is_bounded_by_what_is_free(batches, device, problem):
     device.total = 300_000
-    ours = execute.run(*problem, backend="cupy")
-    assert_close(ours, execute.run(*problem, backend="cpu"))
+    ours = run(*problem, backend="cupy")
+    assert_close(ours, run(*problem, backend="cpu"))
     assert len(device.log) > 2 * 8
     assert device.largest_use < 300_000
 
@@ -102,8 +102,8 @@ def test_batch_that_finds_no_memory_is_halved(batches, device, problem, monkeypa
     """Memory that others have taken since it was looked at; once some batches are done already."""
     monkeypatch.setattr(fake_cupy.Device, "mem_info", (2**30, 2**30))
     device.total = 300_000
-    ours = execute.run(*problem, backend="cupy")
-    assert_close(ours, execute.run(*problem, backend="cpu"))
+    ours = run(*problem, backend="cupy")
+    assert_close(ours, run(*problem, backend="cpu"))
     assert len(_grids(device, "solve")) > 8
 
 
@@ -115,25 +115,25 @@ def test_batch_is_halved_where_the_device_itself_has_no_memory(batches, device, 
     setattr(device, what, 300_000)
     gc.disable()  # memory has to come back at once, not some time
     try:
-        ours = execute.run(*problem, backend="cupy")
+        ours = run(*problem, backend="cupy")
         assert device.used == 0
     finally:
         gc.enable()
-    assert_close(ours, execute.run(*problem, backend="cpu"))
+    assert_close(ours, run(*problem, backend="cpu"))
 
 
 @pytest.mark.parametrize("what", ["stream_needs", "kernel_needs"])
 def test_device_that_stays_full_is_told(batches, device, problem, what):
     setattr(device, what, 2**31)
     with pytest.raises(MemoryError, match=r"no memory for a batch of 64 pixels.*out of memory\): free some.*as it was"):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
     assert not any(thread.name == "sunpy_demreg-gpu" for thread in threading.enumerate())
 
 
 def test_no_memory_for_the_kernels_is_told(device, problem):
     device.total = 100
     with pytest.raises(MemoryError, match=r"no memory for the code of the kernels and their tables.*: free some"):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_out_of_memory_at_the_smallest_batch_is_told(batches, device, problem):
     device.total = 20_000
     before = [a.copy() for a in problem[:2]]
     with pytest.raises(MemoryError, match=r"no memory for a batch of 64 pixels.*`outputs`; the input is as it was"):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
     for array, copy in zip(problem, before, strict=False):
         np.testing.assert_array_equal(array, copy)
 
@@ -165,10 +165,10 @@ def test_error_leaves_nothing_in_flight(batches, device, problem):
     from sunpy_demreg._engines.gpu import engine
 
     g, sigma, status, *rest = problem
-    solver = engine.Solver(*rest)
-    arrays = g.reshape(4, -1), sigma.reshape(4, -1), status.reshape(-1)
-    into = execute._empty_solution(arrays[0], (*rest, None, None), "float64")
-    blocks = batches.stream(solver, *arrays, into)
+    rest = make_problem(*rest)
+    given = Pixels(g.reshape(4, -1), sigma.reshape(4, -1), status.reshape(-1))
+    into = execute._empty_solution(rest, given, "float64")
+    blocks = engine.Engine(rest, given, into, 0).solve_into(slice(0, status.size))
     assert next(blocks) == slice(0, 384)
     deadline = time.monotonic() + 10
     while len(device.log) < 2 * 4 and time.monotonic() < deadline:
@@ -182,7 +182,7 @@ def test_error_leaves_nothing_in_flight(batches, device, problem):
 
 def test_error_on_the_way_there_is_told(batches, device, problem, monkeypatch):
     """Of the other thread; and it ends."""
-    from sunpy_demreg._engines.gpu import engine
+    from sunpy_demreg._engines.gpu.launcher import Launcher
 
     def fail(self, *args):
         raise CompileError("of a kernel")
@@ -190,20 +190,20 @@ def test_error_on_the_way_there_is_told(batches, device, problem, monkeypatch):
     class CompileError(Exception):
         pass
 
-    monkeypatch.setattr(engine.Solver, "__call__", fail)
+    monkeypatch.setattr(Launcher, "__call__", fail)
     with pytest.raises(CompileError, match="of a kernel"):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
     assert not any(thread.name == "sunpy_demreg-gpu" for thread in threading.enumerate())
 
 
 def test_page_locked_memory_is_used_again(batches, device, problem):
-    truth = execute.run(*problem, backend="cpu")
+    truth = run(*problem, backend="cpu")
     for _ in range(3):
-        assert_close(execute.run(*problem, backend="cupy"), truth)
+        assert_close(run(*problem, backend="cupy"), truth)
         assert len(device.registered) == 3
     device.cannot_register = True
     batches._page_locked.__init__(0)  # which keeps nothing
-    assert_close(execute.run(*problem, backend="cupy"), truth)
+    assert_close(run(*problem, backend="cupy"), truth)
     gc.collect()
     assert not device.registered
 
@@ -212,16 +212,16 @@ def test_pixels_are_solved_in_parts_that_the_workspace_holds(device, problem, mo
     """To the last bit the same; and in smaller parts where there is less memory than that."""
     import cupy
 
-    from sunpy_demreg._engines.gpu import engine
+    from sunpy_demreg._engines.gpu import launcher
 
     there = [cupy.asarray(a) for a in problem[:3]]
-    whole = execute.run(*there, *problem[3:], backend="cupy")
-    monkeypatch.setattr(engine, "_WORKSPACE", 200_000)
-    parts = execute.run(*there, *problem[3:], backend="cupy")
+    whole = run(*there, *problem[3:], backend="cupy")
+    monkeypatch.setattr(launcher, "_WORKSPACE", 200_000)
+    parts = run(*there, *problem[3:], backend="cupy")
     assert len(_grids(device, "solve")) == 1 + 3
     device.total = device.used + 3000 * (3 * 12 + 4 + 2) * 8 + 3000 * 4 + 100_000
-    monkeypatch.setattr(engine, "_LEAST_WORKSPACE", 16)
-    few = execute.run(*there, *problem[3:], backend="cupy")
+    monkeypatch.setattr(launcher, "_LEAST_WORKSPACE", 16)
+    few = run(*there, *problem[3:], backend="cupy")
     for a, b, c in zip(whole, parts, few, strict=True):
         if a is not None:
             np.testing.assert_array_equal(a.get(), b.get())
@@ -234,7 +234,7 @@ def test_no_memory_for_the_workspace_is_told(device, problem):
     there = [cupy.asarray(a) for a in problem[:3]]
     device.total = device.used + 3000 * (3 * 12 + 6 + 2) * 8
     with pytest.raises(MemoryError, match=r"no memory to solve 3000 pixels.*arrays of the host.*as it was"):
-        execute.run(*there, *problem[3:], backend="cupy")
+        run(*there, *problem[3:], backend="cupy")
 
 
 @pytest.mark.parametrize("extreme", [1e-310, 1e-300, 1e300])
@@ -247,7 +247,7 @@ def test_quotients_that_break_are_solved_on_the_host(device, extreme):
     sigma[1, 3] = extreme
     status = np.zeros(50, np.int32)
     with np.errstate(all="ignore"):
-        truth, ours = (execute.run(g, sigma, status, K, dlogt, logt, Options(), backend=b) for b in ("numpy", "cupy"))
+        truth, ours = (run(g, sigma, status, K, dlogt, logt, Options(), backend=b) for b in ("numpy", "cupy"))
     np.testing.assert_array_equal(ours.status, truth.status)
     for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
         if a is not None:
@@ -259,10 +259,10 @@ def test_device_arrays_stay_there(device, problem, dtype):
     import cupy
 
     there = tuple(cupy.asarray(a) for a in problem[:3])
-    ours = execute.run(*there, *problem[3:], backend="cupy", dtype=dtype)
+    ours = run(*there, *problem[3:], backend="cupy", dtype=dtype)
     assert all(a is None or isinstance(a, cupy.ndarray) for a in ours)
     ours = type(ours)(*(None if a is None else a.get() for a in ours))
-    assert_close(ours, execute.run(*problem, backend="cpu", dtype=dtype), 1e-9 if dtype == "float64" else 1e-6)
+    assert_close(ours, run(*problem, backend="cpu", dtype=dtype), 1e-9 if dtype == "float64" else 1e-6)
     for a, b in zip(there, problem, strict=False):
         np.testing.assert_array_equal(a.get(), b)
     assert {stream for *_, stream in device.log} == {device.default_stream}
@@ -273,7 +273,7 @@ def test_stream_of_the_user_is_respected(device, problem):
 
     there = [cupy.asarray(a) for a in problem[:3]]
     with cupy.cuda.Stream() as stream:
-        execute.run(*there, *problem[3:], backend="cupy")
+        run(*there, *problem[3:], backend="cupy")
     assert {used for *_, used in device.log} == {stream}
 
 
@@ -311,10 +311,10 @@ def test_every_option_and_output(anywhere, problem, where, options):
         weight = np.random.default_rng(0).uniform(0.1, 1, (12, *status.shape))
     functional = np.random.default_rng(1).random((2, 12))
     rest = (K, dlogt, logt, Options(**options))
-    truth = execute.run(g, sigma, status, *rest, weight=weight, functional=functional)
+    truth = run(g, sigma, status, *rest, weight=weight, functional=functional)
     if where == "device":
         g, sigma, status, weight = (None if a is None else cupy.asarray(a) for a in (g, sigma, status, weight))
-    ours = execute.run(g, sigma, status, *rest, weight=weight, functional=functional, backend="cupy")
+    ours = run(g, sigma, status, *rest, weight=weight, functional=functional, backend="cupy")
     if where == "device":
         ours = type(ours)(*(None if a is None else a.get() for a in ours))
     for name, a, b in zip(truth._fields, ours, truth, strict=True):
@@ -334,10 +334,10 @@ def test_what_the_kernel_lacks_is_left_to_plain_arrays(batches, device, where, w
     g[0, ::9] = np.nan
     status = execute.classify(g, sigma)
     rest = K, dlogt, logt, Options()
-    truth = execute.run(g, sigma, status, *rest, backend="numpy")
+    truth = run(g, sigma, status, *rest, backend="numpy")
     if where == "device":
         g, sigma, status = (cupy.asarray(a) for a in (g, sigma, status))
-    ours = execute.run(g, sigma, status, *rest, backend="cupy")
+    ours = run(g, sigma, status, *rest, backend="cupy")
     if where == "device":
         ours = type(ours)(*(None if a is None else a.get() for a in ours))
     assert not device.log
@@ -347,7 +347,7 @@ def test_what_the_kernel_lacks_is_left_to_plain_arrays(batches, device, where, w
 
 def test_no_pixels(anywhere, problem):
     g, sigma, status, *rest = problem
-    answer = execute.run(g[:, :0], sigma[:, :0], status[:0], *rest, backend="cupy")
+    answer = run(g[:, :0], sigma[:, :0], status[:0], *rest, backend="cupy")
     assert answer.dem.shape == (12, 0, 100)
 
 
@@ -361,7 +361,7 @@ def test_few_pixels_share_out_the_bins(device):
     answers = []
     for n_multiprocessors in (1, 100):
         device.n_multiprocessors = 0 if n_multiprocessors == 1 else n_multiprocessors
-        answers.append(execute.run(*arrays, K, dlogt, logt, Options(), backend="cupy"))
+        answers.append(run(*arrays, K, dlogt, logt, Options(), backend="cupy"))
     assert [grid[1] for grid in _grids(device, "solve")] == [1, 1]
     assert [grid[1] for grid in _grids(device, "errors")] == [1, 6]
     for one, shared in zip(*answers, strict=True):
@@ -388,7 +388,7 @@ def test_few_pixels_share_out_the_bins(device):
 def test_device_that_cannot_be_used_is_told(device, problem, trouble, error, words):
     vars(device).update(trouble)
     with pytest.raises(error, match=words):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
 
 
 def test_missing_cupy_is_told(monkeypatch, problem):
@@ -397,7 +397,7 @@ def test_missing_cupy_is_told(monkeypatch, problem):
     monkeypatch.setitem(sys.modules, "cupy", None)
     fake_cupy.forget_engine(monkeypatch)
     with pytest.raises(ImportError, match=r"needs CuPy: install 'sunpy-demreg\[cuda12\]' or 'sunpy-demreg\[cuda13\]'"):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
 
 
 def test_mixed_arrays_are_told(anywhere, problem):
@@ -405,9 +405,9 @@ def test_mixed_arrays_are_told(anywhere, problem):
 
     g, sigma, status, *rest = problem
     with pytest.raises(TypeError, match=r"`data` is on the GPU \(CuPy\) but `uncertainty` on the host: move all"):
-        execute.run(cupy.asarray(g), sigma, cupy.asarray(status), *rest, backend="cupy")
+        run(cupy.asarray(g), sigma, cupy.asarray(status), *rest, backend="cupy")
     with pytest.raises(TypeError, match=r"`backend` 'cpu' takes arrays of NumPy"):
-        execute.run(*(cupy.asarray(a) for a in (g, sigma, status)), *rest, backend="cpu")
+        run(*(cupy.asarray(a) for a in (g, sigma, status)), *rest, backend="cpu")
 
 
 def test_answer_that_does_not_fit_is_told(device, problem):
@@ -416,7 +416,7 @@ def test_answer_that_does_not_fit_is_told(device, problem):
     there = [cupy.asarray(a) for a in problem[:3]]
     device.total = device.used + 1000
     with pytest.raises(MemoryError, match=r"`outputs` of 3000 pixels take 0.00 GiB, more than are free.*'float32'"):
-        execute.run(*there, *problem[3:], backend="cupy")
+        run(*there, *problem[3:], backend="cupy")
 
 
 def test_plain_solution_is_the_truth_of_these_tests(problem):
@@ -425,7 +425,7 @@ def test_plain_solution_is_the_truth_of_these_tests(problem):
     good = status.reshape(-1) == 0
     with np.errstate(all="ignore"):
         truth = solve(g.reshape(4, -1)[:, good], sigma.reshape(4, -1)[:, good], *rest)
-    compiled = execute.run(*problem)
+    compiled = run(*problem)
     solved = (truth.status & int(Status.UNSOLVED)) == 0
     dem = compiled.dem.reshape(12, -1)[:, good]
     np.testing.assert_allclose(dem[:, solved], truth.dem[:, solved], rtol=1e-6, atol=1e-9 * np.nanmax(truth.dem))
@@ -534,13 +534,13 @@ def test_two_streams_at_once(anywhere, problem):
     def solve_on(stream, problem):
         with stream:
             there = [cupy.asarray(a) for a in problem[:3]]
-            answers = [execute.run(*there, *problem[3:], backend="cupy") for _ in range(5)]
+            answers = [run(*there, *problem[3:], backend="cupy") for _ in range(5)]
             return [Solution(*(None if a is None else a.get() for a in answer)) for answer in answers]
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(solve_on, streams, problems))
     for answers, one in zip(found, problems, strict=True):
-        truth = execute.run(*one, backend="cpu")
+        truth = run(*one, backend="cpu")
         for answer in answers:
             assert_close(answer, truth)
 
@@ -548,10 +548,10 @@ def test_two_streams_at_once(anywhere, problem):
 def test_memory_of_an_earlier_answer(anywhere, problem):
     """Is where the next one is put."""
     g, *rest = problem
-    first = execute.run(*problem, backend="cupy")
-    second = execute.run(2 * g, *rest, backend="cupy", out=first)
+    first = run(*problem, backend="cupy")
+    second = run(2 * g, *rest, backend="cupy", out=first)
     assert all(np.shares_memory(a, b) for a, b in zip(first, second, strict=True) if a is not None)
-    assert_close(second, execute.run(2 * g, *rest, backend="cpu"))
+    assert_close(second, run(2 * g, *rest, backend="cpu"))
 
 
 @pytest.mark.parametrize("where", ["host", "device"])
@@ -564,12 +564,12 @@ def test_what_does_not_fit_into_single_precision_is_flagged(anywhere, problem, w
     factor = 10.0 ** np.where(np.arange(100) % 7 == 0, 20, np.where(np.arange(100) % 7 == 1, -60, 0))
     arrays = g * factor, sigma * factor, status
     rest = K * (1e-17 / K.max()), *rest
-    truth = execute.run(*arrays, *rest, dtype="float32")
+    truth = run(*arrays, *rest, dtype="float32")
     assert np.count_nonzero(truth.status & Status.FAILED) > 20
     assert np.count_nonzero(truth.status & Status.UNSOLVED == 0) > 100
     if where == "device":
         arrays = [cupy.asarray(a) for a in arrays]
-    ours = execute.run(*arrays, *rest, dtype="float32", backend="cupy")
+    ours = run(*arrays, *rest, dtype="float32", backend="cupy")
     if where == "device":
         ours = Solution(*(None if a is None else a.get() for a in ours))
     np.testing.assert_array_equal(ours.status, truth.status)

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from synthetic import instrument, pixels
+from synthetic import instrument, pixels, run
 
-from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
 
 pytestmark = pytest.mark.gpu
@@ -21,10 +20,10 @@ def problem():
 @pytest.fixture(scope="module")
 def truth(problem):
     """On the GPU, with all of its memory; after it, the kernels are loaded."""
-    answer = execute.run(*problem, backend="cupy")
+    answer = run(*problem, backend="cupy")
     some = slice(0, 1000)
     g, sigma, status, *rest = problem
-    cpu = execute.run(g[:, some], sigma[:, some], status[some], *rest, backend="numpy")
+    cpu = run(g[:, some], sigma[:, some], status[some], *rest, backend="numpy")
     np.testing.assert_allclose(answer.dem[:, some], cpu.dem, rtol=1e-6, atol=1e-9 * cpu.dem.max())
     return answer
 
@@ -60,7 +59,7 @@ def assert_same(ours, truth):
 
 def test_little_memory_makes_small_batches(problem, truth, fill):
     fill(left=64 * 2**20)
-    assert_same(execute.run(*problem, backend="cupy"), truth)
+    assert_same(run(*problem, backend="cupy"), truth)
 
 
 def test_batches_are_halved_when_memory_runs_out(problem, truth, fill, monkeypatch):
@@ -69,7 +68,7 @@ def test_batches_are_halved_when_memory_runs_out(problem, truth, fill, monkeypat
 
     monkeypatch.setattr(batches, "_SHARE_OF_MEMORY", 100.0)
     fill(left=64 * 2**20)
-    assert_same(execute.run(*problem, backend="cupy"), truth)
+    assert_same(run(*problem, backend="cupy"), truth)
 
 
 def test_full_device_is_told(problem, truth, fill):
@@ -79,13 +78,13 @@ def test_full_device_is_told(problem, truth, fill):
     there = [cupy.asarray(a[..., :2000]) for a in (g, sigma, status)]
     fill(left=0)
     with pytest.raises(MemoryError):
-        execute.run(*problem, backend="cupy")
+        run(*problem, backend="cupy")
     with pytest.raises(MemoryError):
-        execute.run(*there, *rest, backend="cupy")
+        run(*there, *rest, backend="cupy")
 
 
 def test_after_a_full_device_all_is_well(problem, truth):
-    assert_same(execute.run(*problem, backend="cupy"), truth)
+    assert_same(run(*problem, backend="cupy"), truth)
 
 
 @pytest.mark.parametrize("kind", ["another pool", "asynchronous pool", "no pool"])
@@ -104,9 +103,9 @@ def test_memory_of_another_allocator(problem, truth, kind):
     cupy.get_default_memory_pool().free_all_blocks()
     before = cupy.get_default_memory_pool().total_bytes()
     with cupy.cuda.using_allocator(allocate):
-        assert_same(execute.run(*problem, backend="cupy"), truth)
+        assert_same(run(*problem, backend="cupy"), truth)
         there = [cupy.asarray(a) for a in problem[:3]]
-        ours = execute.run(*there, *problem[3:], backend="cupy")
+        ours = run(*there, *problem[3:], backend="cupy")
         assert_same(type(ours)(*(None if a is None else a.get() for a in ours)), truth)
         del there, ours
     assert sum(sizes) > problem[0].nbytes

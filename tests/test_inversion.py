@@ -561,7 +561,11 @@ def test_memory_of_another_kind_is_told(small, response, edges):
 
     result = invert(small, response, edges)
     for kind, words, kwargs in (
-        (TypeError, "must be a result of `invert`, but is of type ndarray", {"out": result["dem"].data}),
+        (
+            TypeError,
+            "`out` must be the collection that .* returns, but is of type ndarray",
+            {"out": result["dem"].data},
+        ),
         (ValueError, r"'dem' has the shape \(36, 3, 3\), not \(36, 6, 7\)", {"out": result[..., :3, :3]}),
         (ValueError, "'dem' is float64, not float32: pass a whole result", {"out": result, "dtype": "float32"}),
         (ValueError, "'covariance' is missing", {"out": result, "outputs": ("dem", "covariance")}),

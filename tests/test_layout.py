@@ -43,9 +43,9 @@ LATER = {"_analysis"}  # not there yet
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 BARE = {"_common/errors.py", "_common/hardware.py"}
 NUMERICS = sorted([*(BARE & MODULES.keys()), *(name for name in MODULES if name.startswith("_engines/"))])
-DEVICE = {"_engines/gpu/engine.py", "_engines/gpu/batches.py", "_engines/gpu/page_locked.py"}
+DEVICE = {"_engines/gpu/launcher.py", "_engines/gpu/batches.py", "_engines/gpu/page_locked.py"}
 MATHEMATICS = [
-    *(f"_engines/base/{name}.py" for name in ("options", "solution", "status", "symbols", "tables")),
+    *(f"_engines/base/{name}.py" for name in ("options", "problem", "solution", "status", "symbols", "tables")),
     *(name for name in MODULES if name.startswith("_engines/algorithm/")),
     "_engines/arrays/engine.py",
 ]

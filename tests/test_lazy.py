@@ -15,7 +15,7 @@ from ndcube import NDCollection, NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
-from sunpy_demreg import invert
+from sunpy_demreg import UnsolvedWarning, invert, write
 from sunpy_demreg._engines import execute
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
@@ -199,6 +199,23 @@ def test_chunks_of_unknown_size_are_refused(part, response, edges, argument):
     words = f"`{argument}` is a Dask array with chunks of unknown size.*compute_chunk_sizes"
     with pytest.raises(ValueError, match=words):
         invert(cube, response, edges)
+
+
+@pytest.mark.parametrize("ending", [".fits", ".fits.gz", ".asdf", ".zarr"])
+def test_unsolved_pixels_are_told_once_when_they_are_written(part, response, edges, tmp_path, ending):
+    data, sigma = np.array(part.data), part.uncertainty.array
+    data[1, 2, 3], data[2, 4, 5:8] = np.nan, -1
+    parts = {"uncertainty": StdDevUncertainty(sigma), "mask": np.zeros(data.shape, bool)}
+    bad = NDCube(data, part.wcs, unit=part.unit, meta=part.meta, **parts)
+    with pytest.warns(UnsolvedWarning) as eager:
+        invert(bad, response, edges)
+    result = invert(lazily(bad, (6, 4, 6)), response, edges)  # says nothing yet
+    with pytest.warns(UnsolvedWarning) as caught:
+        write(result, tmp_path / f"dem{ending}")
+    [warning] = caught
+    assert str(warning.message) == str(eager[0].message)
+    assert "(NOT_FINITE 2, NOT_POSITIVE 4)" in str(warning.message)
+    assert warning.filename == __file__
 
 
 # ---- memory

@@ -6,10 +6,9 @@ import array_api_strict
 import numpy as np
 import pytest
 from scipy.optimize import nnls
-from synthetic import instrument, pixels
+from synthetic import instrument, pixels, solve
 
 from sunpy_demreg import Status
-from sunpy_demreg._engines.arrays.engine import solve
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
 
 CHOICES = [

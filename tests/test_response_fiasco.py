@@ -236,14 +236,17 @@ def test_a_database_without_those_abundances(fiasco, database, tmp_path, monkeyp
 def test_the_import_asks_nobody_and_says_nothing():
     code = """
 import socket
+from concurrent.futures import ThreadPoolExecutor
 def refuse(*args, **kwargs):
     print("tried to use the network")
 socket.socket.connect = socket.getaddrinfo = refuse
 from sunpy_demreg.response._fiasco import _imported
 import requests
 ask = requests.get
-_imported()
+with ThreadPoolExecutor(3) as pool:
+    [fiasco] = set(pool.map(lambda _: _imported(), range(3)))
 assert requests.get is ask
+print(fiasco.__name__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == ""
+    assert done.stdout == "fiasco\n"

@@ -9,6 +9,8 @@ import numpy as np
 import astropy.units as u
 
 from sunpy_demreg._engines.arrays import engine
+from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from validation.setting import BIN_CENTERS, BIN_WIDTH, KELVIN, inverted, response, sample_pixels
 
 __all__ = ["N_SAMPLES", "SCALES", "grid_against_exact", "units"]
@@ -80,10 +82,11 @@ def units(number, scales=SCALES):
     K, dlogt = _response_matrix(), np.full(BIN_CENTERS.size, BIN_WIDTH)
     rules = {}
     for rule in ("discrepancy", "grid"):
-        options = engine.Options(parameter_choice=rule, positivity=None, outputs=("dem", "chi_squared"))
+        options = Options(parameter_choice=rule, positivity=None, outputs=("dem", "chi_squared"))
 
         def solved(scale, options=options):
-            solution = engine.solve(intensity, sigma, K * scale, dlogt, BIN_CENTERS, options)
+            problem = Problem(Bins(dlogt, BIN_CENTERS), K * scale, options)
+            solution = engine.solve(intensity, sigma, problem)
             return solution.dem * scale * KELVIN[:, None], solution.chi_squared
 
         em, _ = solved(1.0)

@@ -21,6 +21,7 @@ if __name__ == "__main__":
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 
 BACKENDS, DTYPES = ("cpu", "numpy"), ("float64", "float32")
 OPTIONS = {
@@ -159,8 +160,8 @@ def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS):
         answers = {}
         for backend in backends:
             with np.errstate(all="raise"):
-                status = execute.classify(g, sigma)
-                answer = execute.run(g, sigma, status, K, dlogt, logt, options, dtype=dtype, backend=backend)
+                status, problem = execute.classify(g, sigma), Problem(Bins(dlogt, logt), K, options)
+                answer = execute.run(g, sigma, status, problem, dtype=dtype, backend=backend)
             answers[backend] = answer
             n_solved = int(np.sum((answer.status & _UNSOLVED) == 0))
             counts[backend, dtype] = np.array([n_solved, n_pixels - n_solved])

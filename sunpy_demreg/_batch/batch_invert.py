@@ -6,6 +6,7 @@ import errno
 import inspect
 import multiprocessing
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -26,6 +27,7 @@ from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
+from sunpy_demreg._results.unsolved import warn_of_unsolved
 from sunpy_demreg.response import TemperatureResponse
 
 if TYPE_CHECKING:
@@ -138,6 +140,11 @@ def batch_invert(
     OSError
         If nothing more can be written, for instance because the disk is full. Finished steps are kept.
 
+    Warns
+    -----
+    UnsolvedWarning
+        Once, if pixels of the steps that were done were not solved.
+
     Notes
     -----
     A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read` returns the
@@ -217,15 +224,17 @@ def batch_invert(
         result = make(sets[number])
         return result, archive.store(result, times[number])
 
+    counts = Counter()
     with closing(_computed(to_do, begin, workers, client)) as computed:
         for number, result, seconds, error in computed:
             if error is None:
-                archive.mark_done(result, times[number])
+                counts += archive.mark_done(result, times[number])
                 finish(number, "done", seconds=seconds)
             elif isinstance(error, OSError) and error.errno in _NO_MORE:
                 raise error
             else:
                 finish(number, "failed", _reason(error), seconds)
+    warn_of_unsolved(counts)
     steps.sort(key=lambda step: step.number)
     return BatchReport(steps, [(image.name, image.problem or "in no set of all channels") for image in left_over])
 

@@ -19,6 +19,7 @@ from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import from_text, to_text
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._results.cubes import unwrap_result
+from sunpy_demreg._results.unsolved import counts_of
 
 __all__ = ["open_archive"]
 
@@ -251,7 +252,7 @@ class Archive:
         return stores.store(self._group, result, self._step(time))
 
     def mark_done(self, result, time):
-        """Write the metadata of the images, then mark the step as done."""
+        """Write the metadata of the images, then mark the step as done; return what became of its pixels."""
         from sunpy_demreg._files.parts import pixel_header
 
         step, observation = self._step(time), result.meta["observation"]
@@ -260,6 +261,7 @@ class Archive:
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
         self._set("fits_header", step, np.frombuffer(header.ljust(_HEADER_SIZE), dtype=np.uint8))
         self._set("step_done", step, True)
+        return counts_of(self._group["status"][step])
 
     def _set(self, name, item, value):
         stores.writable(self._group[name])[item] = value

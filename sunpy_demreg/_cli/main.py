@@ -225,6 +225,7 @@ def _run(options, files, log_edges, targets, *, prepare, **choices):
         import sunpy_demreg as demreg
         from sunpy_demreg._common.dates import mean_date
 
+        warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
         cube = demreg.prepare(files, **prepare)
         response = demreg.TemperatureResponse.from_aia(cube)
         start = time.perf_counter()
@@ -337,8 +338,6 @@ def _warnings_as_lines():
     # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
     from sunpy.util.exceptions import SunpyWarning
 
-    from sunpy_demreg import UnsolvedWarning
-
     seen = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
@@ -349,7 +348,6 @@ def _warnings_as_lines():
     with warnings.catch_warnings():
         # Regardless of warning filters in the environment: these are part of the output.
         warnings.simplefilter("always", SunpyWarning)
-        warnings.simplefilter("ignore", UnsolvedWarning)  # the summary counts them
         warnings.showwarning = show
         yield
 

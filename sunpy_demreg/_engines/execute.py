@@ -1,4 +1,4 @@
-"""How the pixels are worked through: which can be solved, on which engine, in blocks on threads, with progress."""
+"""Run an inversion: which pixels can be solved, on which engine, in blocks on threads, with progress."""
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, nullcontext
@@ -7,10 +7,11 @@ import numpy as np
 from array_api_compat import is_cupy_array
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.hardware import available_cores, check_same_device
-from sunpy_demreg._engines.arrays.engine import solve
+from sunpy_demreg._common.hardware import check_same_device
+from sunpy_demreg._engines.arrays import engine as arrays
 from sunpy_demreg._engines.base.locks import lock_over_forks
-from sunpy_demreg._engines.base.precision import withhold_unfit
+from sunpy_demreg._engines.base.options import OUTPUTS
+from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._engines.base.warn_once import warn_once
@@ -18,12 +19,7 @@ from sunpy_demreg._engines.base.warn_once import warn_once
 __all__ = ["BACKENDS", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
-_MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
-_MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
-_NUMPY_THREADS = 1  # measured: more wait for each other more than they work side by side
-_MAX_COMPILED_CHANNELS = 12  # all loops over channels are unrolled: more of them take minutes to compile
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
-_CPU_BLOCK = 8192  # ten milliseconds for the outputs that are standard: it can be stopped at once
 _LEAST_BLOCK = 1024  # pixels; what is less costs more than it shares out
 # Threads that need the same code wait for the one that compiles it.
 _PREPARING = lock_over_forks()
@@ -76,13 +72,8 @@ def run(
     intensity,
     uncertainty,
     status,
-    K,
-    dlogt,
-    logt,
-    options,
+    problem,
     *,
-    weight=None,
-    functional=None,
     dtype="float64",
     backend="cpu",
     workers=None,
@@ -99,16 +90,12 @@ def run(
     intensity, uncertainty : array, (n, ...)
     status : array of int32, (...)
         From `classify`.
-    K, dlogt, logt, options
-        As in `sunpy_demreg._engines.arrays.engine.solve`.
-    weight : array, (m, ...) or (m,), optional
-        The caller's, of each pixel or one for all, with the weighting "given".
-    functional : array, (q, m), optional
-        As in `sunpy_demreg._engines.arrays.engine.solve`.
+    problem : `sunpy_demreg._engines.base.problem.Problem`
+        Of NumPy, but for a weight of each pixel, (m, ...).
     dtype : {"float64", "float32"}
         Of the outputs; all arithmetic is in float64.
     backend : {"cpu", "numpy", "cupy"}
-        With "cupy" the arrays (but for K, dlogt and logt) may be CuPy's, and then those of the solution are too.
+        With "cupy" the arrays of the pixels may be CuPy's, and then those of the solution are too.
     workers : int, optional
         Threads; by default as many as the process may use.
     progress : bool
@@ -125,8 +112,8 @@ def run(
     Solution
         With the pixel axes of `intensity` behind the channel or temperature axis.
     """
-    of_pixels = weight if weight is not None and weight.ndim > 1 else None
-    check_same_device(data=intensity, uncertainty=uncertainty, status=status, weighting=of_pixels)
+    weight = problem.weight if problem.has_weight_of_pixels else None
+    check_same_device(data=intensity, uncertainty=uncertainty, status=status, weighting=weight)
     if is_cupy_array(intensity) and backend != "cupy":
         raise wrong(
             TypeError,
@@ -134,171 +121,73 @@ def run(
             f"{backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or "
             "move them to the host with `.get()`",
         )
+    pixel_shape, n_pixels = intensity.shape[1:], status.size
     # Lanes that are done are computed on beside the others; those of extreme size come back flagged.
     with np.errstate(all="ignore"), intensity.device if is_cupy_array(intensity) else nullcontext():
-        return _run(
-            intensity,
-            uncertainty,
-            status,
-            (K, dlogt, logt, options, weight, functional),
-            dtype,
-            backend,
-            workers,
-            progress,
-            memory_budget,
-            _UNSOLVED_ALWAYS if keep_no_signal else _UNSOLVED,
-            out,
+        # Contiguous: the compiled engines read memory, not arrays.
+        pixels = Pixels(
+            _contiguous(intensity.reshape(len(intensity), n_pixels), float),
+            _contiguous(uncertainty.reshape(len(uncertainty), n_pixels), float),
+            _contiguous(status.reshape(-1), np.int32),
+            None if weight is None else _contiguous(weight.reshape(len(weight), n_pixels), float),
         )
-
-
-def _run(intensity, uncertainty, status, problem, dtype, backend, workers, progress, memory_budget, withheld, out):
-    K, *rest, weight, functional = problem
-    n, m = K.shape
-    pixel_shape, n_pixels = intensity.shape[1:], status.size
-    # Contiguous: the compiled engines read memory, not arrays.
-    intensity, uncertainty = (_contiguous(a.reshape(n, n_pixels), float) for a in (intensity, uncertainty))
-    status = _contiguous(status.reshape(-1), np.int32)
-    if weight is not None and weight.ndim > 1:
-        weight = _contiguous(weight.reshape(m, n_pixels), float)
-    problem = K, *rest, weight, functional
-    if out is None:
-        flat = _empty_solution(intensity, problem, dtype)
-    else:  # contiguous, so that these are views
-        flat = Solution(*(None if a is None else a.reshape(*a.shape[: a.ndim - len(pixel_shape)], -1) for a in out))
-
-    def work(block):
-        if status[block].all():
-            flat.status[block] = withheld
-        else:
-            with np.errstate(all="ignore"):  # which each thread has its own of
-                solve_range(block.start, block.stop)
-        unsolved = (flat.status[block] & withheld) != 0
-        if unsolved.any():
-            for output in flat[:-1]:
-                if output is not None:
-                    output[..., block][..., unsolved] = np.nan
-        if dtype == "float32":
-            withhold_unfit(flat, block)
-        return settle(block)
-
-    def settle(block):
-        """Bad pixels keep their status; and remarks on a solution that is not given would only confuse."""
-        mine, given = flat.status[block], status[block]
-        np.copyto(mine, given, where=given != 0)
-        unsolved = (mine & withheld) != 0
-        if unsolved.any():
-            np.copyto(mine, mine & _UNSOLVED, where=unsolved)
-        return block
-
-    if backend == "cupy":
-        done = _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, flat, workers, settle)
-    else:
-        arrays = intensity, uncertainty, status, flat
-        solve_range, size, workers = _solver(arrays, problem, dtype, backend, workers, memory_budget)
-        done = _on_threads(work, list(_shared_out(n_pixels, size, workers)), workers)
-    with closing(done):  # so that an error, or Ctrl-C, leaves no thread behind
-        _finish(done, n_pixels if progress else None)
-    return Solution(*(None if a is None else a.reshape(*a.shape[:-1], *pixel_shape) for a in flat))
+        if out is None:
+            into = _empty_solution(problem, pixels, dtype)
+        else:  # contiguous, so that these are views
+            into = out.map(lambda a: a.reshape(*a.shape[: a.ndim - len(pixel_shape)], n_pixels))
+        withheld = _UNSOLVED_ALWAYS if keep_no_signal else _UNSOLVED
+        engine = _engine(backend, problem, pixels, into, withheld, workers, memory_budget)
+        blocks = list(_shared_out(n_pixels, engine.block_size, engine.n_threads))
+        with closing(_solved(engine, blocks)) as done:  # so that an error, or Ctrl-C, leaves no thread behind
+            _finish(done, n_pixels if progress else None)
+    return into.map(lambda a: a.reshape(*a.shape[:-1], *pixel_shape))
 
 
 def _contiguous(array, dtype):
     return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
 
 
-def _empty_solution(intensity, problem, dtype):
-    """Arrays for the answer, where the intensity is."""
-    K, _, _, options, _, functional = problem
-    n_pixels = intensity.shape[1]
-    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-    shapes = {name: (*shape, n_pixels) for name, shape in shapes.items()}
+def _empty_solution(problem, pixels, dtype):
+    """Arrays for the answer, where those of the pixels are."""
+    n_pixels, here = pixels.status.size, pixels.status
+    shapes = {name: (*shape, n_pixels) for name, shape in problem.output_shapes.items()}
     try:
-        outputs = {
-            name: np.empty(shape, dtype, like=intensity) if name in options.outputs else None
-            for name, shape in shapes.items()
-        }
-        return Solution(**outputs, status=np.empty(n_pixels, np.int32, like=intensity))
+        outputs = {name: np.empty(shape, dtype, like=here) for name, shape in shapes.items()}
+        return Solution(**dict.fromkeys(OUTPUTS) | outputs, status=np.empty(n_pixels, np.int32, like=here))
     except MemoryError as err:
-        values = sum(int(np.prod(shape)) for name, shape in shapes.items() if name in options.outputs)
+        values = sum(int(np.prod(shape)) for shape in shapes.values())
         raise MemoryError(
             f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than "
             f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
         ) from err
 
 
-def _on_gpu(intensity, uncertainty, status, problem, dtype, withheld, into, workers, settle):
-    """Blocks of pixels as they are done on the current device."""
-    try:
-        from sunpy_demreg._engines.gpu.batches import solve_on_device, stream
-        from sunpy_demreg._engines.gpu.engine import Solver
-    except ImportError as err:
-        raise ImportError(
-            "`backend` 'cupy' needs CuPy: install 'sunpy-demreg[cuda12]' or 'sunpy-demreg[cuda13]', whichever CUDA the "
-            f"driver supports, or pass backend='cpu' ({err})"
-        ) from err
-    solver = Solver(*problem, dtype, withheld)
-    weight = problem[4]
-    arrays = intensity, uncertainty, status, into, None if weight is None or weight.ndim == 1 else weight
-    if is_cupy_array(intensity):
-        solve_on_device(solver, *arrays)
-        yield settle(slice(0, status.size))
-        return
-    with closing(stream(solver, *arrays, workers or available_cores())) as blocks:
-        for block in blocks:
-            yield settle(block)
+def _engine(backend, problem, pixels, into, withheld, workers, memory_budget):
+    """The engine of a backend: see `sunpy_demreg._engines` for what it offers."""
+    if backend == "cupy":
+        try:
+            from sunpy_demreg._engines.gpu.engine import Engine
+        except ImportError as err:
+            raise ImportError(
+                "`backend` 'cupy' needs CuPy: install 'sunpy-demreg[cuda12]' or 'sunpy-demreg[cuda13]', whichever CUDA "
+                f"the driver supports, or pass backend='cpu' ({err})"
+            ) from err
+        return Engine(problem, pixels, into, withheld, workers)
+    if backend == "cpu" and problem.can_be_compiled:
+        engine = _compiled_engine(problem, pixels, into, withheld, workers)
+        if engine is not None:
+            return engine
+    return arrays.Engine(problem, pixels, into, withheld, workers, memory_budget)
 
 
-def _solver(arrays, problem, dtype, backend, workers, memory_budget):
-    """
-    A function that solves a range of pixels, how many it should get at a time, and on how many threads.
-
-    It gives bad pixels NaN.
-    """
-    K, dlogt, logt, options, weight, functional = problem
-    n, m = K.shape
-    # A matrix of more channels than bins is singular: that needs the care of the plain arrays.
-    compiled = _compiled_solver(problem, dtype) if backend == "cpu" and n <= min(m, _MAX_COMPILED_CHANNELS) else None
-    if compiled is not None:
-        return compiled.on(*arrays), _CPU_BLOCK, workers or available_cores()
-
-    intensity, uncertainty, status, into = arrays
-
-    def solve_range(start, stop):
-        block = slice(start, stop)
-        bad = status[block] != 0
-        # A bad pixel keeps its lane, as data of zero with an error of one: the others stay where they are.
-        solution = solve(
-            np.where(bad, 0.0, intensity[:, block]),
-            np.where(bad, 1.0, uncertainty[:, block]),
-            K,
-            dlogt,
-            logt,
-            options,
-            weight[:, block] if weight is not None and weight.ndim > 1 else weight,
-            functional,
-        )
-        for whole, part in zip(into, solution, strict=True):
-            if whole is not None:
-                whole[..., block] = part
-        for whole in into[:-1] if bad.any() else ():
-            if whole is not None:
-                whole[..., block][..., bad] = np.nan
-
-    # Measured, rounded up.
-    values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
-    values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(options.outputs))
-    budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
-    workers = workers or _NUMPY_THREADS
-    return solve_range, int(min(max(budget // (8 * workers * values_per_pixel), 1), _MAX_BLOCK)), workers
-
-
-def _compiled_solver(problem, dtype):
+def _compiled_engine(*arguments):
     """None, and a warning, where llvmlite is not to be had or its code is not right: plain arrays can do the same."""
     try:
         with _PREPARING:
-            from sunpy_demreg._engines.cpu.engine import NoProgramError, Solver
+            from sunpy_demreg._engines.cpu.engine import Engine, NoProgramError
 
             try:
-                return Solver(*problem, dtype)
+                return Engine(*arguments)
             except NoProgramError as err:
                 reason = str(err)
     except (ImportError, OSError) as err:  # the latter of a shared library
@@ -321,15 +210,20 @@ def _shared_out(n_pixels, size, workers):
         start = stop
 
 
-def _on_threads(work, blocks, workers):
-    """Blocks of pixels as they are done; an error or Ctrl-C stops after those in hand."""
+def _solved(engine, blocks):
+    """Parts of the blocks as they are done; an error or Ctrl-C stops after those in hand."""
     if len(blocks) == 1:  # threads cost more than a pixel
-        yield work(blocks[0])
+        yield from engine.solve_into(blocks[0])
         return
-    pool = ThreadPoolExecutor(workers)
+
+    def work(block):
+        with np.errstate(all="ignore"):  # which each thread has its own of
+            return engine.solve_into(block)
+
+    pool = ThreadPoolExecutor(engine.n_threads)
     try:
         for future in as_completed([pool.submit(work, block) for block in blocks]):
-            yield future.result()
+            yield from future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

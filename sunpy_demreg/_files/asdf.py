@@ -20,7 +20,7 @@ _FIRST_BLOCK = b"\xd3BLK"  # marks the start of the binary blocks
 
 
 def to_file(result):
-    """Return a function that writes the result to a path."""
+    """Return a function that writes the result to a path, and returns the statuses in it."""
     asdf = _asdf()
     parts = to_contents(result)
     arrays = {name: np.asarray(array) for name, array in parts.arrays.items()}
@@ -58,6 +58,7 @@ def to_file(result):
             place, digest, _ = _digest(file)
             file.seek(place)
             file.write(digest)
+        return arrays["status"]
 
     return save
 

@@ -17,7 +17,7 @@ __all__ = ["from_file", "to_file"]
 
 
 def to_file(result):
-    """Return a function that writes the result to a path."""
+    """Return a function that writes the result to a path, and returns the statuses in it."""
     parts = to_contents(result)
     hdus = fits.HDUList([fits.PrimaryHDU()])
     primary = hdus[0].header
@@ -53,10 +53,15 @@ def to_file(result):
 
     def save(path):
         if path.suffix == ".gz":  # which can only be written sequentially
-            fits.HDUList([*hdus, *computed_images(lazy)]).writeto(path, checksum=True)
-        else:
-            hdus.writeto(path, checksum=True)
-            append_images(path, lazy)
+            whole = fits.HDUList([*hdus, *computed_images(lazy)])
+            whole.writeto(path, checksum=True)
+            return whole["STATUS"].data
+        hdus.writeto(path, checksum=True)
+        if not lazy:
+            return parts.arrays["status"]
+        append_images(path, lazy)
+        with fits.open(path, memmap=True) as written:
+            return np.array(written["STATUS"].data)
 
     return save
 

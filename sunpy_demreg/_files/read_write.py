@@ -6,9 +6,11 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_bool, as_path
 from sunpy_demreg._files.parts import NewerFormat
+from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 
 if TYPE_CHECKING:
     from ndcube import NDCollection
@@ -53,6 +55,8 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
 
     Warns
     -----
+    UnsolvedWarning
+        If pixels of a result that holds Dask arrays were not solved, as `invert` warns of one in memory.
     MetadataWarning
         If the metadata hold anything but numbers, text, dates, quantities, arrays, and collections of these:
         of such values only the text is written. (Subclasses of Quantity, such as Angle, come back as Quantity.)
@@ -95,10 +99,12 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
         from sunpy_demreg._files.zarr import foreign, write_store
 
         with replaced(path, overwrite=overwrite, foreign=foreign) as part:
-            write_store(result, part)
+            counts = counts_of(write_store(result, part))
     else:
         with replaced(path, overwrite=overwrite) as part:
-            _format(path).to_file(result)(part)
+            counts = counts_of(_format(path).to_file(result)(part))
+    if is_lazy(result["status"].data):  # else it was said by `invert`
+        warn_of_unsolved(counts)
 
 
 def read(path: FilePath) -> NDCollection:

@@ -202,13 +202,14 @@ def store(group, result, step=None):
 
 
 def write_store(result, path):
-    """Write a result to a store in an empty folder."""
+    """Write a result to a store in an empty folder; return the array of its statuses."""
     import dask
 
     from sunpy_demreg._files.parts import check_is_whole
 
     check_is_whole(result)
-    stored = store(create(path, result), result)
+    group = create(path, result)
+    stored = store(group, result)
     # After an error, running threads of Dask's own pool would go on writing into the removed folder.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
     try:
@@ -217,6 +218,7 @@ def write_store(result, path):
     finally:
         pool.shutdown(cancel_futures=True)
     seal(path)
+    return group["status"]
 
 
 def writable(array):

@@ -14,7 +14,7 @@ from sunpy_demreg._common.hardware import available_cores, check_same_device
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.locks import lock_over_forks
 from sunpy_demreg._engines.base.solution import Solution
-from sunpy_demreg._inversion.arguments import as_usable_weight, as_weight
+from sunpy_demreg._inversion.arguments import as_usable_weight
 from sunpy_demreg._inversion.reuse import memory_of
 
 __all__ = ["solve_lazily", "solve_now"]
@@ -24,18 +24,17 @@ _COPIES = 3  # of a Dask block: it waits to be compressed or concatenated while 
 _MAX_PIXELS = 2**16  # of a block: a third of a second of work, next to which the overhead of a task is negligible
 
 
-def solve_now(
-    pixels, K, dlogt, logt, options, *, weighting, functional, dtype, backend, workers, memory_limit, progress, out=None
-):
+def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progress, out=None):
     """
     Solve all pixels.
 
     Parameters
     ----------
     pixels : `sunpy_demreg._channels.cubes.ChannelData`
-    K, dlogt, logt, options, functional, dtype, backend, workers, progress
+    problem : `sunpy_demreg._engines.base.problem.Problem`
+        Its weight may be anything that holds numbers, or no numbers.
+    dtype, backend, workers, progress
         As in `sunpy_demreg._engines.execute.run`.
-    weighting : `str` or array
     memory_limit : `int`
         Bytes.
     out : `ndcube.NDCollection`, optional
@@ -43,15 +42,13 @@ def solve_now(
 
     Returns
     -------
-    `sunpy_demreg._engines.arrays.engine.Solution`
+    `sunpy_demreg._engines.base.solution.Solution`
     """
     pixel_shape = pixels.intensity.shape[1:]
     if out is not None:
-        shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-        shapes = {name: (*shape, *pixel_shape) for name, shape in shapes.items() if name in options.outputs}
-        shapes["status"] = pixel_shape
-        out = memory_of(out, shapes, dtype, on_device=is_cupy_array(pixels.intensity))
-    n_bytes = int(np.prod(pixel_shape)) * _bytes_per_pixel(K, options, functional, dtype)
+        shapes = {name: (*shape, *pixel_shape) for name, shape in problem.output_shapes.items()}
+        out = memory_of(out, shapes | {"status": pixel_shape}, dtype, on_device=is_cupy_array(pixels.intensity))
+    n_bytes = int(np.prod(pixel_shape)) * _bytes_per_pixel(problem, dtype)
     if out is not None:  # already allocated
         n_bytes -= sum(a.nbytes for a in out if a is not None)
     if n_bytes > memory_limit and not is_cupy_array(pixels.intensity):
@@ -62,20 +59,14 @@ def solve_now(
             "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
             "result to a file",
         )
-    weight = as_weight(weighting, dlogt.size, pixel_shape)
-    if weight is not None and weight.ndim > 1:
-        check_same_device(data=pixels.intensity, weighting=weight)
+    if problem.has_weight_of_pixels:
+        check_same_device(data=pixels.intensity, weighting=problem.weight)
     status = execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
     return execute.run(
         pixels.intensity,
         pixels.uncertainty,
         status,
-        K,
-        dlogt,
-        logt,
-        options,
-        weight=as_usable_weight(weight, status),
-        functional=functional,
+        problem._replace(weight=as_usable_weight(problem.weight, status)),
         dtype=dtype,
         backend=backend,
         workers=workers,
@@ -85,39 +76,35 @@ def solve_now(
     )
 
 
-def solve_lazily(pixels, K, dlogt, logt, options, *, weighting, functional, dtype, backend, workers, memory_limit):
+def solve_lazily(pixels, problem, *, dtype, backend, workers, memory_limit):
     """
     Prepare to solve the pixels block by block: as `solve_now`, but the arrays of the solution are Dask's.
 
     Each block is solved once, on one thread of the scheduler, for all outputs.
     """
     pixel_shape = pixels.intensity.shape[1:]
-    weight = as_weight(weighting, dlogt.size, pixel_shape)
-    of_pixels = weight if weight is not None and weight.ndim > 1 else None
+    of_pixels = problem.weight if problem.has_weight_of_pixels else None
     share = memory_limit // (workers or available_cores())  # of a thread
-    n_bytes = _COPIES * _bytes_per_pixel(K, options, functional, dtype)
+    n_bytes = _COPIES * _bytes_per_pixel(problem, dtype)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
     blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
-    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-    outputs = [(shape, np.dtype(dtype)) if name in options.outputs else None for name, shape in shapes.items()]
     answers = map_pixels(
         _solve_block,
-        [*outputs, ((), np.dtype(np.int32))],
+        problem.output_kinds(dtype),
         blocks,
         len(pixel_shape),
-        problem=(K, dlogt, logt, options),
-        weight=None if of_pixels is not None else weight,
+        problem=problem if of_pixels is None else problem._replace(weight=None),
         workers=workers,
-        more={"functional": functional, "dtype": dtype, "backend": backend, "memory_budget": share // 4},
+        more={"dtype": dtype, "backend": backend, "memory_budget": share // 4},
     )
     return Solution(*answers)
 
 
-def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, weight, workers, more):
+def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, workers, more):
     status = execute.classify(intensity, uncertainty, mask, saturated)
-    weight = as_usable_weight(weight if of_pixels is None else of_pixels, status)
+    weight = as_usable_weight(problem.weight if of_pixels is None else of_pixels, status)
     with _turn(workers) if workers else nullcontext():
-        return execute.run(intensity, uncertainty, status, *problem, weight=weight, workers=1, **more)
+        return execute.run(intensity, uncertainty, status, problem._replace(weight=weight), workers=1, **more)
 
 
 def _turn(workers):
@@ -131,9 +118,9 @@ if hasattr(os, "register_at_fork"):  # the threads that hold the semaphore do no
     os.register_at_fork(after_in_child=_semaphore.cache_clear)
 
 
-def _bytes_per_pixel(K, options, functional, dtype):
+def _bytes_per_pixel(problem, dtype):
     """Bytes per pixel of the result with its masks and of working copies of the data."""
-    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-    values = sum(int(np.prod(shapes[name])) for name in options.outputs if name in shapes)
-    kept = 2 * 8 * len(K) if "intensity" in options.outputs else 0
-    return values * (np.dtype(dtype).itemsize + 1) + 2 * 4 + 3 * 8 * len(K) + kept
+    n = len(problem.K)
+    values = sum(int(np.prod(shape)) for shape in problem.output_shapes.values())
+    kept = 2 * 8 * n if "intensity" in problem.options.outputs else 0
+    return values * (np.dtype(dtype).itemsize + 1) + 2 * 4 + 3 * 8 * n + kept

@@ -12,6 +12,7 @@ from sunpy_demreg._common.errors import ArgumentError, wrong
 from sunpy_demreg._common.validators import as_bool, as_integer, as_number, check_choice, check_edges
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.status import Status
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def dn2dem_pos(
     tables = [_floats(*of) for of in (("temps", temps), ("tresp", tresp), ("tresp_logt", tresp_logt))]
     _check_order(dn, tables[1])
     tables = [(table.shape, table.tobytes()) for table in tables]
-    dlogt, logt, emission_per_dem, response = _tabulated(n_channels, *tables)
+    bins, emission_per_dem, response = _tabulated(n_channels, *tables)
     max_iter, loci = 1 if non_pos else max_iter, _as_loci(gloci, n_channels)
     options = _as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, l_emd or emd_int, dn.ndim == 1)
     _check_engine(backend, workers)
@@ -163,13 +164,13 @@ def dn2dem_pos(
     # Pixels last, as in the numerics.
     dn, edn = dn.reshape(-1, n_channels).T, edn.reshape(-1, n_channels).T
     is_bad = ~np.all((dn >= 0) & (dn < np.inf) & (edn > 0) & (edn < np.inf), axis=0)
-    weight, has_weight = _as_weight(dem_norm0, dlogt.size, pixel_shape, is_bad)
+    weight, has_weight = _as_weight(dem_norm0, bins.widths.size, pixel_shape, is_bad)
     if options.loci:  # the loci of no counts at all weigh nothing
         is_bad |= ~has_weight & ~np.any(dn[list(options.loci)], axis=0)
 
     K = response if emd_int else response * emission_per_dem
     engine = {"backend": backend, "workers": workers, "progress": progress}
-    solution = _solve_kinds(dn, edn, is_bad, weight, has_weight, (K, dlogt, logt), options, engine)
+    solution = _solve_kinds(dn, edn, is_bad, has_weight, Problem(bins, K, options, weight), engine)
     dem, edem, width, chisq, dn_reg, *_ = solution
     is_zero = (solution.status & _ZERO) != 0
     if is_zero.any():
@@ -189,7 +190,7 @@ def dn2dem_pos(
     return dem, edem, elogt, chisq.reshape(pixel_shape)[()], dn_reg
 
 
-def _solve_kinds(dn, edn, is_bad, weight, has_weight, problem, options, engine):
+def _solve_kinds(dn, edn, is_bad, has_weight, problem, engine):
     """Solve the pixels with a weight of the caller's and those without; `Solution`, with NaN where there is none."""
     # Without counts any lam fits as well as any other. The reference takes its first sample: that of a target which
     # is too low for all of them.
@@ -200,26 +201,27 @@ def _solve_kinds(dn, edn, is_bad, weight, has_weight, problem, options, engine):
         lanes, is_given, is_dark = kind_of_pixel == kind, kind >= 2, kind % 2 == 1
         # The first kind is solved in place, and freed before the others.
         chosen = slice(None) if whole is None else lanes
-        of_kind = options._replace(
+        options, weight = problem.options, problem.weight
+        options = options._replace(
             weighting="given" if is_given else options.weighting,
             chi_squared_target=-1.0 if is_dark else options.chi_squared_target,
         )
+        if not is_given:
+            weight = None
+        elif problem.has_weight_of_pixels:
+            weight = weight[:, chosen]
         part = execute.run(
             dn[:, chosen],
             edn[:, chosen],
             np.where(lanes[chosen], 0, int(Status.NOT_FINITE)).astype(np.int32),
-            *problem,
-            of_kind,
-            weight=None if not is_given else weight if weight.ndim == 1 else weight[:, chosen],
+            problem._replace(options=options, weight=weight),
             keep_no_signal=True,
             **engine,
         )
         if whole is None:
             whole = part
-            continue
-        for into, values in zip(whole, part, strict=True):
-            if into is not None:
-                into[..., lanes] = values
+        else:
+            whole.put(lanes, part)
     return whole
 
 
@@ -258,15 +260,15 @@ def _check_order(dn, tresp):
 
 @lru_cache(maxsize=16)
 def _tabulated(n_channels, *tables):
-    """Of the bins: width, center, emission measure per DEM, response. Cached for callers that loop over pixels."""
+    """The bins, emission measure per DEM, response. Cached for callers that loop over pixels."""
     temps, tresp, tresp_logt = (np.frombuffer(buffer).reshape(shape) for shape, buffer in tables)
     check_edges("temps", temps)
-    log_edges = np.log10(temps)
-    dlogt, logt = np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1])
-    tabulated = dlogt, logt, 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
-    for array in tabulated:
+    bins = Bins.between(np.log10(temps))
+    dlogt, logt = bins
+    per_dem, response = 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
+    for array in (*bins, per_dem, response):
         array.setflags(write=False)  # since it is kept
-    return tabulated
+    return bins, per_dem, response
 
 
 def _response_at(logt, tresp, tresp_logt, n_channels):

@@ -13,12 +13,20 @@ from sunpy_demreg._channels.cubes import as_channel_data
 from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
-from sunpy_demreg._common.warnings import UnsolvedWarning, warn
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.problem import Bins, Problem
+from sunpy_demreg._engines.base.status import status_counts
 from sunpy_demreg._inversion import blocks
-from sunpy_demreg._inversion.arguments import as_dtype, as_edges_within, as_options, check_engine, check_matrices
+from sunpy_demreg._inversion.arguments import (
+    as_dtype,
+    as_edges_within,
+    as_options,
+    as_weight,
+    check_engine,
+    check_matrices,
+)
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
 
@@ -249,19 +257,19 @@ def invert(
             ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
         )
     temperature_bins = TemperatureBins(edges)
-    K, log_edges = temperature_bins.response_matrix(response), temperature_bins.log_edges
-    dlogt = np.diff(log_edges)
+    bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
-        check_matrices(options.outputs, dlogt.size, pixel_shape)
+        check_matrices(options.outputs, bins.widths.size, pixel_shape)
     solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
-        K,
-        dlogt,
-        0.5 * (log_edges[1:] + log_edges[:-1]),
-        options._replace(loci=tuple(range(n_channels))),
-        weighting=weighting,
-        functional=temperature_bins.em_functional(emission_measure_ranges),
+        Problem(
+            bins,
+            temperature_bins.response_matrix(response),
+            options._replace(loci=tuple(range(n_channels))),
+            as_weight(weighting, bins.widths.size, pixel_shape),
+            temperature_bins.em_functional(emission_measure_ranges),
+        ),
         dtype=dtype,
         backend=backend,
         workers=workers,
@@ -269,7 +277,7 @@ def invert(
         **({} if lazy else {"progress": progress, "out": out}),
     )
     if not lazy:
-        _warn_of_unsolved(solution.status)
+        warn_of_unsolved(counts_of(solution.status))
     meta = {
         "method": method,
         "backend": backend,
@@ -327,15 +335,3 @@ def _matched_response(response, labels, n_channels, *, is_bare):
             "pass `response.select(channels)`",
         )
     return response.select(labels)
-
-
-def _warn_of_unsolved(status):
-    n_unsolved = int(np.count_nonzero(status & int(Status.UNSOLVED)))
-    if n_unsolved:
-        counts = status_counts(status)
-        reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if bit.name in counts)
-        warn(
-            UnsolvedWarning,
-            f"{n_unsolved} of {status.size} pixels were not solved and are masked ({reasons}); "
-            "see result['status'] and sunpy_demreg.Status",
-        )

@@ -113,7 +113,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
 
     Parameters
     ----------
-    solution : `sunpy_demreg._engines.arrays.engine.Solution`
+    solution : `sunpy_demreg._engines.base.solution.Solution`
         Plain arrays, channel or temperature axis first.
     edges : `astropy.units.Quantity`
         Temperature bin edges.

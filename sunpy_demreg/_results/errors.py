@@ -14,6 +14,7 @@ from sunpy_demreg._common.dask_arrays import apply_to_pixels, as_blocks, as_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._results.checks import bins_of, check_result
@@ -39,7 +40,7 @@ def solve_again(result, outputs, functional=None, pixel=None):
     ----------
     result : `ndcube.NDCollection`
     outputs : tuple of str
-        Of `sunpy_demreg._engines.arrays.engine.Solution`.
+        Of `sunpy_demreg._engines.base.solution.Solution`.
     functional : array, (q, m), optional
         For the output "emission_measure".
     pixel : tuple of int, optional
@@ -47,7 +48,7 @@ def solve_again(result, outputs, functional=None, pixel=None):
 
     Returns
     -------
-    `sunpy_demreg._engines.arrays.engine.Solution`
+    `sunpy_demreg._engines.base.solution.Solution`
         Of a lazy result with Dask arrays.
     """
     check_result(result, "intensity", "status")
@@ -70,29 +71,26 @@ def solve_again(result, outputs, functional=None, pixel=None):
         loci=tuple(range(len(K))),
         outputs=outputs,
     )
-    problem = K, np.diff(log_edges), 0.5 * (log_edges[1:] + log_edges[:-1]), options
+    problem = Problem(Bins.between(log_edges), K, options, meta.get("weight"), functional)
     # A result read from a file has NumPy arrays, even if it was computed on a GPU.
     backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
-    more = {"weight": meta.get("weight"), "functional": functional, "backend": backend}
     if not is_lazy(*arrays):
-        return Solution(*_solve(*arrays, problem, more))
+        return _solve(*arrays, problem, {"backend": backend})
     [status] = as_blocks([as_lazy(arrays[0])[None]], "result", _MAX_PIXELS)
-    shapes = Solution.shapes(*K.shape, 0 if functional is None else len(functional))
-    kinds = [(shape, np.dtype(float)) if name in outputs else None for name, shape in shapes.items()]
     return Solution(
         *apply_to_pixels(
             _solve,
-            [*kinds, ((), np.dtype(np.int32))],
+            problem.output_kinds(),
             [status[0], *arrays[1:]],
             status.ndim - 1,
             problem=problem,
-            more={"workers": 1} | more,
+            more={"backend": backend, "workers": 1},
         )
     )
 
 
 def _solve(status, intensity, uncertainty, problem, more):
-    return execute.run(intensity, uncertainty, (status & int(Status.UNSOLVED)).astype(np.int32), *problem, **more)
+    return execute.run(intensity, uncertainty, (status & int(Status.UNSOLVED)).astype(np.int32), problem, **more)
 
 
 def errors_of(result, functional):

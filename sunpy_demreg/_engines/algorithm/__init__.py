@@ -1,1 +1,1 @@
-"""The inversion of one pixel: one backend-neutral text, executed by NumPy, LLVM or CUDA."""
+"""The inversion of one pixel: one backend-neutral algorithm, executed by NumPy, LLVM or CUDA."""

@@ -1,10 +1,9 @@
 """
 The algorithm: the inversion of one pixel, in arithmetic on lane values.
 
-A *lane* is a pixel, and a lane value is whatever holds one number per lane: an array, or a SIMD register. The text
-calls no library: a *machine* (see `sunpy_demreg._engines`) gives its operations a meaning, and so makes of the one
-text the plain arrays of `sunpy_demreg._engines.arrays.engine` and the compiled code of
-`sunpy_demreg._engines.cpu.engine`.
+A *lane* is a pixel, and a lane value is whatever holds one number per lane: an array, a SIMD register, or a variable of
+a GPU's thread. Nothing here calls a library: a *machine* (see `sunpy_demreg._engines`) gives the operations a meaning,
+and so makes array operations, LLVM instructions or CUDA C++ of the same code.
 
 Symbols (of Hannah & Kontar 2012, A&A 539, A146, and of the theory page of the documentation): n channels,
 m temperature bins; g intensity, sigma uncertainty, K response matrix, A = K / sigma, d = g / sigma. The DEM
@@ -16,8 +15,8 @@ G is made tridiagonal, so that each trial of lam costs O(n).
 from sunpy_demreg._engines.algorithm.linear_algebra import total
 from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
-from sunpy_demreg._engines.algorithm.problem import Problem
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
+from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.base.status import Status
 
 __all__ = ["DIFFICULT", "invert_lanes"]
@@ -29,15 +28,15 @@ WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
 _FAR = 1e300
 # Relative difference of two ways to the misfit beyond which the lane needs care; and, with care, has failed.
 _DOUBTFUL, _LOST = 1e-8, 1e-3
-# Traces of G and signals beyond it, and below its inverse, need care: their powers may leave the range of the numbers,
-# on one machine before the other.
+# Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
+# machines before others.
 _EXTREME = 1e60
 _NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
 
 
 def invert_lanes(M, plan):
-    """Invert the lanes of a machine, and put the outputs into it."""
-    problem = Problem(M, plan)
+    """Invert the lanes of a machine, which stores the outputs."""
+    problem = LaneProblem(M, plan)
     system, is_safe = _weighted_system(problem)
     for size in (system.trace, problem.signal):
         is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
@@ -51,7 +50,7 @@ def invert_lanes(M, plan):
     is_safe = is_safe & system.is_safe(M, plan)
 
     answer = put_answer(problem, system, lam)
-    # The misfit that lam was chosen for, and that of the DEM, part where digits have been lost.
+    # The misfit that lam was chosen for and that of the DEM differ where digits have been lost.
     difference = M.abs(answer.misfit - answer.expected_misfit)
     remarks = {
         Status.NO_SIGNAL: problem.signal <= problem.target,

@@ -30,7 +30,7 @@ class _Answer(NamedTuple):
 
 
 def put_answer(problem, system, lam):
-    """Put all outputs but the status."""
+    """Store all outputs but the status."""
     M, n, outputs, w = problem.M, problem.n, problem.plan.outputs, problem.inverse_sigma
     x = system.solution_in_reach(M, lam)
     z = problem.dual(x)

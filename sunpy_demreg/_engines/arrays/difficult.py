@@ -10,25 +10,19 @@ __all__ = ["solve_difficult"]
 _BLOCK = 256  # lanes at once: plain arrays need memory
 
 
-def solve_difficult(intensity, uncertainty, tables, plan, weight, into, start, stop):
+def solve_difficult(pixels, into, tables, plan):
     """
-    Overwrite the answers that are marked as ``DIFFICULT``, of the pixels `start` to `stop`.
+    Overwrite the answers that are marked as ``DIFFICULT``.
 
     Parameters
     ----------
-    intensity, uncertainty : array, (n, N)
+    pixels : `sunpy_demreg._engines.base.problem.Pixels`
+    into : `sunpy_demreg._engines.base.solution.Solution`
     tables, plan
         As in `sunpy_demreg._engines.arrays.machine.invert_arrays`.
-    weight : array, (m, N), or None
-    into : `Solution`
-        Arrays (..., N).
-    start, stop : int
     """
-    difficult = start + np.flatnonzero(into.status[start:stop] >= DIFFICULT)
+    difficult = np.flatnonzero(into.status >= DIFFICULT)
     for i in range(0, difficult.size, _BLOCK):
         lanes = difficult[i : i + _BLOCK]
-        part_weight = None if weight is None else weight[:, lanes]
-        careful = solve_carefully(intensity[:, lanes], uncertainty[:, lanes], tables, plan, part_weight)
-        for whole, part in zip(into, careful, strict=True):
-            if whole is not None:
-                whole[..., lanes] = part
+        intensity, uncertainty, _, weight = pixels.at(lanes)
+        into.put(lanes, solve_carefully(intensity, uncertainty, tables, plan, weight))

@@ -12,51 +12,84 @@ from array_api_compat import array_namespace, device
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
 from sunpy_demreg._engines.arrays.machine import invert_arrays
 from sunpy_demreg._engines.arrays.operations import with_lanes
-from sunpy_demreg._engines.base.options import make_plan
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._engines.base.tables import make_tables
+from sunpy_demreg._engines.base.withhold import settle
 
-__all__ = ["solve", "solve_carefully"]
+__all__ = ["Engine", "solve", "solve_carefully"]
 
 _CAREFUL_LANES = 256  # at once: singular values need memory
+_MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
+_MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
+_N_THREADS = 1  # measured: more wait for each other more than they work side by side
 
 
-def solve(g, sigma, K, dlogt, logt, options, weight=None, functional=None):
+class Engine:
     """
-    Invert a stack of pixels.
+    Solves on plain arrays: see `sunpy_demreg._engines`, which has the parameters too.
+
+    Parameters
+    ----------
+    memory_budget : int, optional
+        Bytes that the working arrays of all threads may take.
+    """
+
+    def __init__(self, problem, pixels, into, withheld, workers=None, memory_budget=None):
+        self._pixels, self._into, self._withheld = pixels, into, withheld
+        self._tables, self._plan = make_tables(problem), problem.plan()
+        self.n_threads = workers or _N_THREADS
+        n, m = problem.K.shape
+        # Measured, rounded up.
+        values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
+        values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(problem.options.outputs))
+        budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
+        self.block_size = int(min(max(budget // (8 * self.n_threads * values_per_pixel), 1), _MAX_BLOCK))
+
+    def solve_into(self, block):
+        intensity, uncertainty, status, weight = self._pixels.at(block)
+        into, bad = self._into.at(block), status != 0
+        if not bad.all():
+            xp = array_namespace(intensity)
+            # A bad pixel keeps its lane, as data of zero with an error of one: the others stay where they are.
+            intensity, uncertainty = xp.where(bad, 0.0, intensity), xp.where(bad, 1.0, uncertainty)
+            into.put(slice(None), _solve(intensity, uncertainty, self._tables, self._plan, weight))
+        settle(into, status, self._withheld)
+        return [block]
+
+
+def solve(g, sigma, problem):
+    """
+    Invert a stack of pixels, all of them good.
 
     Parameters
     ----------
     g, sigma : array, (n, N)
         Intensity and its uncertainty, finite, ``sigma > 0``.
-    K : array, (n, m)
-        Response matrix: intensity = K @ dem.
-    dlogt, logt : array, (m,)
-        Widths and centers of the temperature bins in log10 T.
-    options : Options
-    weight : array, (m, N) or (m,), optional
-        The caller's, for the weighting "given": of each lane, or one for all.
-    functional : array, (q, m), optional
-        The "emission_measure" is ``functional @ dem``.
+    problem : `sunpy_demreg._engines.base.problem.Problem`
+        With arrays of the same library; its weight may be (m, N).
 
     Returns
     -------
     Solution
     """
-    tables = make_tables(K, dlogt, logt, options, weight, functional)
-    plan = make_plan(K.shape[0], options, weight is not None and weight.ndim > 1)
-    lane_weight = weight if plan.weighting == "given" else None
+    weight = problem.weight if problem.has_weight_of_pixels else None
+    return _solve(g, sigma, make_tables(problem), problem.plan(), weight)
+
+
+def _solve(g, sigma, tables, plan, weight):
+    if plan.weighting != "given":
+        weight = None
     # Squaring a matrix of more channels than bins makes it singular.
-    if K.shape[0] > K.shape[1]:
-        return solve_carefully(g, sigma, tables, plan, lane_weight)
+    if plan.n_channels > tables.response.shape[0]:
+        return solve_carefully(g, sigma, tables, plan, weight)
     xp = array_namespace(g, sigma)
-    solution = invert_arrays(g, sigma, tables, plan, lane_weight)
+    solution = invert_arrays(g, sigma, tables, plan, weight)
     is_difficult = solution.status >= DIFFICULT
     if not xp.any(is_difficult):
         return solution
     lanes = xp.nonzero(is_difficult)[0]
-    part_weight = None if lane_weight is None else xp.take(lane_weight, lanes, axis=1)
+    part_weight = None if weight is None else xp.take(weight, lanes, axis=1)
     careful = solve_carefully(xp.take(g, lanes, axis=1), xp.take(sigma, lanes, axis=1), tables, plan, part_weight)
     return Solution(
         *(

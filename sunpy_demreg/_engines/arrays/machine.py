@@ -7,7 +7,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from sunpy_demreg._engines.algorithm.invert import invert_lanes
 from sunpy_demreg._engines.algorithm.linear_algebra import Reflections, total
-from sunpy_demreg._engines.algorithm.problem import Problem
+from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.arrays.operations import contract, sum_of_rows, with_lanes
 from sunpy_demreg._engines.arrays.widths import widths_finder
 from sunpy_demreg._engines.base.options import OUTPUTS
@@ -20,7 +20,7 @@ __all__ = ["invert_arrays"]
 
 def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     """
-    Run the text on arrays.
+    Run the algorithm on arrays.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class _ArrayMachine:
             names = ("_g", "_sigma", "_weight", "_store")
             vars(part).update((name, self._at(lanes, getattr(value, name))) for name in names)
             return part
-        if isinstance(value, Problem | Reflections | _Basis):
+        if isinstance(value, LaneProblem | Reflections | _Basis):
             part = copy(value)
             vars(part).update(self._at(lanes, vars(value)))
             return part

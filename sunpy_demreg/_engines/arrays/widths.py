@@ -1,8 +1,8 @@
 """
 The widths of the columns of the resolution matrix, on arrays.
 
-The most expensive output: m^2 n operations. Single precision halves that, and a bound of its rounding tells where it
-might change an answer: there, the column is made again in double precision. So the answer is that of double precision.
+They are the most expensive output: m^2 n operations. Single precision takes half the time; where a bound of its
+rounding cannot exclude another answer, the column is computed again in double precision.
 """
 
 from array_api_compat import array_namespace, device

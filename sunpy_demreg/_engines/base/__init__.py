@@ -1,1 +1,1 @@
-"""What goes into an inversion and comes out of it, and what its text is written in."""
+"""What all engines share: the problem, the solution, tables, limits of precision."""

@@ -1,4 +1,4 @@
-"""Locks that no forked process finds taken by a thread that it does not have."""
+"""Locks that are never held in a forked process by a thread that does not exist there."""
 
 import os
 from threading import RLock
@@ -8,9 +8,9 @@ __all__ = ["lock_over_forks"]
 
 def lock_over_forks():
     """
-    Make a lock that a fork waits for, so that the new process has what it guards whole.
+    Make a lock that a fork waits for, so that the state it guards is consistent in the new process.
 
-    What is done under one must not take another one, or a fork could wait for ever.
+    Code that holds one must not take another, or a fork could deadlock.
     """
     lock = RLock()
     if hasattr(os, "register_at_fork"):

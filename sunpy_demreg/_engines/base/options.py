@@ -39,9 +39,9 @@ class Options(NamedTuple):
     outputs: tuple = STANDARD_OUTPUTS
 
 
-@lru_cache(maxsize=64)  # for who inverts pixel by pixel
+@lru_cache(maxsize=64)  # for callers that invert pixel by pixel
 def make_plan(n, options, is_of_pixels=False, dtype="float64"):
-    """The plan of the text, for n channels; a weight that is given may be of pixels, or one for all."""
+    """The plan for n channels; a weight that is given may be of each pixel, or one for all."""
     weighting = options.weighting
     if weighting == "uniform" or (weighting == "given" and not is_of_pixels):
         weighting = "shared"
@@ -62,7 +62,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
 
 
 class Plan(NamedTuple):
-    """What shapes the text, and so is fixed before it is compiled."""
+    """What shapes the compiled code, and so is fixed before it is made."""
 
     n_channels: int
     parameter_choice: str = "discrepancy"

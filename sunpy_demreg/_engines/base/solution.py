@@ -1,4 +1,4 @@
-"""What an inversion answers, as plain arrays."""
+"""The outputs of an inversion, as plain arrays."""
 
 from typing import NamedTuple
 
@@ -26,3 +26,28 @@ class Solution(NamedTuple):
     def shapes(n, m, q):
         """Of each output but the status, without the lanes."""
         return dict(zip(OUTPUTS, ((m,), (m,), (m,), (), (n,), (), (q,), (q,), (m, m), (m, m)), strict=True))
+
+    @property
+    def dtype(self):
+        """Of the outputs but the status, by its name."""
+        return next((str(a.dtype) for a in self[:-1] if a is not None), "float64")
+
+    def map(self, function):
+        """Apply a function to each array."""
+        return Solution(*(None if a is None else function(a) for a in self))
+
+    def at(self, pixels):
+        """Those that an index of the last axis chooses."""
+        return self.map(lambda a: a[..., pixels])
+
+    def put(self, pixels, part):
+        """Replace the answer of pixels that an index of the last axis chooses."""
+        for whole, values in zip(self, part, strict=True):
+            if whole is not None:
+                whole[..., pixels] = values
+
+    def withhold(self, pixels):
+        """Replace all outputs of pixels by NaN, but for their status."""
+        for output in self[:-1]:
+            if output is not None:
+                output[..., pixels] = float("nan")

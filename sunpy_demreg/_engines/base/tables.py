@@ -1,4 +1,4 @@
-"""What goes in and comes out, and what all pixels share, made once per inversion."""
+"""Tables that all pixels share, made once per inversion."""
 
 from itertools import combinations_with_replacement
 from typing import NamedTuple
@@ -42,8 +42,9 @@ INTEGER_TABLES = ("left", "first_sample", "last_sample")
 FLOAT_TABLES = tuple(name for name in Tables._fields if name not in INTEGER_TABLES)
 
 
-def make_tables(K, dlogt, logt, options, weight=None, functional=None):
-    """Tabulate; the arguments are those of `sunpy_demreg._engines.arrays.engine.solve`."""
+def make_tables(problem):
+    """Tabulate a `Problem`, with the arrays of its library."""
+    (dlogt, logt), K, options, weight, functional = problem
     xp = array_namespace(K, dlogt, logt)
     kind = {"dtype": K.dtype, "device": device(K)}
     n, m = K.shape

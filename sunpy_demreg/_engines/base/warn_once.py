@@ -1,4 +1,4 @@
-"""What is said once in a process, however many calls and threads find it."""
+"""Warnings that are given once per process, from whichever call or thread comes first."""
 
 import sys
 import warnings

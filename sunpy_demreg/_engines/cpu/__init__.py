@@ -1,1 +1,1 @@
-"""The engine that LLVM compiles for the processor."""
+"""The engine whose code LLVM compiles for the processor at hand."""

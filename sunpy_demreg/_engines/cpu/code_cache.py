@@ -1,8 +1,8 @@
 """
-Machine code on disk, for the next time.
+A cache of machine code on disk.
 
-It is run as it is, so it is only taken from files that nobody but the user could have written, and that are whole.
-Without a folder for it, it is compiled each time: never a reason to fail, but said once.
+The code is run as it is, so it is only loaded from files that are complete and that nobody but the user can write to.
+Without a usable folder it is compiled in each process: never an error, but a warning tells, once.
 """
 
 import contextlib

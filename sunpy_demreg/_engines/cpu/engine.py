@@ -1,4 +1,4 @@
-"""The text compiled for the processor at hand, and run over blocks of pixels on threads."""
+"""The algorithm compiled by LLVM for the processor at hand, and run over blocks of pixels on threads."""
 
 import ctypes
 import hashlib
@@ -9,16 +9,19 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._engines.arrays.difficult import solve_difficult
-from sunpy_demreg._engines.base.options import make_plan
+from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.tables import make_tables
+from sunpy_demreg._engines.base.withhold import settle
 from sunpy_demreg._engines.cpu.code_cache import load_code, save_code
 from sunpy_demreg._engines.cpu.machine import ARGUMENTS, BUFFERS, CHANNEL_BUFFERS, NUMBERS, SINGLE_TABLES, make_module
 from sunpy_demreg._engines.cpu.self_test import SelfTest
 from sunpy_demreg._engines.cpu.widths import CHUNK
 
-__all__ = ["NoProgramError", "Solver"]
+__all__ = ["Engine", "NoProgramError"]
 
+_BLOCK = 8192  # pixels: ten milliseconds for the outputs that are standard, so that it can be stopped at once
 _OPTIMIZATION = 3
 _IS_UNROLLED = False  # bins of several turns of a loop would not fit into the registers
 _LAYOUT = 2  # of the file: the answer to the test, and the machine code
@@ -30,18 +33,14 @@ class NoProgramError(RuntimeError):
     """The code cannot be compiled here, or it is not right."""
 
 
-class Solver:
+class Engine:
     """
-    Solves stacks of pixels as `sunpy_demreg._engines.arrays.engine.solve` does, from any number of threads.
+    Solves by compiled code, from any number of threads: see `sunpy_demreg._engines`, which has the parameters too.
 
     To be made by one thread at a time.
 
     Parameters
     ----------
-    K, dlogt, logt, options, weight, functional
-        As there, of NumPy.
-    dtype : {"float64", "float32"}
-        Of the outputs.
     program : callable, optional
         The compiled function, by default one that has been tested.
 
@@ -51,61 +50,43 @@ class Solver:
         Where there is none.
     """
 
-    def __init__(self, K, dlogt, logt, options, weight=None, functional=None, dtype="float64", program=None):
-        is_of_pixels = weight is not None and weight.ndim > 1
-        self._plan = make_plan(len(K), options, is_of_pixels, dtype)
-        self._weight = np.ascontiguousarray(weight, dtype=float) if is_of_pixels else None
-        arrays = K, dlogt, logt, None if is_of_pixels else weight, functional
-        self._careful_tables, self._tables, self._addresses = _tabulated(options, *map(_key, arrays))
+    def __init__(self, problem, pixels, into, withheld, workers=None, program=None):
+        self._pixels, self._into, self._withheld = pixels, into, withheld
+        self._plan = problem.plan(into.dtype)
+        shared_weight = None if problem.has_weight_of_pixels else problem.weight
+        arrays = *problem.bins, problem.K, shared_weight, problem.functional
+        self._careful_tables, self._tables, self._addresses = _tabulated(problem.options, *map(_key, arrays))
+        intensity, uncertainty, status, weight = pixels
+        self._given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
+        # Fewer pixels than a block are solved beside the arrays.
+        arrays = self._given | into._asdict() if status.size >= _LANES else {}
+        self._addresses_of_pixels = {name: _address(array) for name, array in arrays.items()}
+        self.block_size, self.n_threads = _BLOCK, workers or available_cores()
         self._invert = program or _tested(self._plan)
         if isinstance(self._invert, str):
             raise NoProgramError(self._invert)
 
-    def on(self, intensity, uncertainty, status, into):
-        """
-        Make a function of two numbers that solves the pixels from the first to before the second.
+    def solve_into(self, block):
+        pixels, into = self._pixels.at(block), self._into.at(block)
+        has_good = not pixels.status.all()
+        if has_good:
+            self.run_program(block)
+            solve_difficult(pixels, into, self._careful_tables, self._plan)
+        settle(into, pixels.status, self._withheld, bad_is_nan=has_good)
+        return [block]
 
-        Parameters
-        ----------
-        intensity, uncertainty : array, (n, N), float64, C-contiguous
-        status : array, (N,), int32
-            Not zero where a pixel is bad.
-        into : `Solution`
-            C-contiguous arrays (..., N) that get the answer; None what is not asked for.
+    def run_program(self, block):
+        """Solve a block, but for difficult pixels and those without an answer, which others see to."""
+        n_full = (block.stop - block.start) // _LANES * _LANES
+        middle = block.start + n_full
+        if n_full:
+            self._run(self._addresses_of_pixels, self._into.status.size, block.start, middle)
+        if middle < block.stop:
+            self._run_beside(slice(middle, block.stop))
 
-        Returns
-        -------
-        callable
-        """
-        solve_blocks = self._on(intensity, uncertainty, status, into)
-
-        def solve_range(start, stop):
-            solve_blocks(start, stop)
-            solve_difficult(intensity, uncertainty, self._careful_tables, self._plan, self._weight, into, start, stop)
-
-        return solve_range
-
-    def _solve_all(self, intensity, uncertainty, status, into):
-        """As the function that `on` makes, but lanes stay as the compiled code leaves them."""
-        self._on(intensity, uncertainty, status, into)(0, status.size)
-
-    def _on(self, intensity, uncertainty, status, into):
-        given = {"intensity": intensity, "sigma": uncertainty, "given_weight": self._weight, "status_in": status}
-        # Of a few pixels, those beside the arrays are enough.
-        addresses = {n: _address(a) for n, a in (given | into._asdict()).items()} if status.size >= _LANES else {}
-
-        def solve_range(start, stop):
-            n_full = (stop - start) // _LANES * _LANES
-            if n_full:
-                self._run(addresses, status.size, start, start + n_full)
-            if start + n_full < stop:
-                self._run_beside(given, into, slice(start + n_full, stop))
-
-        return solve_range
-
-    def _run_beside(self, given, into, rest):
+    def _run_beside(self, rest):
         """Solve less than a block of pixels: one is filled up with bad pixels, beside the arrays."""
-        arrays = given | into._asdict()
+        arrays = self._given | self._into._asdict()
         offsets, size = {}, 0
         for name, array in arrays.items():
             if array is not None:
@@ -118,10 +99,10 @@ class Solver:
         }
         n_rest = rest.stop - rest.start
         padded["status_in"][n_rest:] = 1
-        for name in given.keys() & padded.keys():
-            padded[name][..., :n_rest] = given[name][..., rest]
+        for name in self._given.keys() & padded.keys():
+            padded[name][..., :n_rest] = self._given[name][..., rest]
         self._run({name: address + offset for name, offset in offsets.items()}, _LANES, 0, _LANES)
-        for name in padded.keys() - given.keys():
+        for name in padded.keys() - self._given.keys():
             arrays[name][..., rest] = padded[name][..., :n_rest]
 
     def _run(self, addresses, stride, start, stop):
@@ -153,11 +134,9 @@ def _key(array):
 
 @lru_cache(maxsize=16)
 def _tabulated(options, *keys):
-    """The tables of a problem: who inverts pixel by pixel, waits for them once."""
-    K, dlogt, logt, weight, functional = (
-        None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys
-    )
-    careful_tables = make_tables(K, dlogt, logt, options, weight, functional)
+    """The tables of a problem, made once for callers that invert pixel by pixel."""
+    *bins, K, weight, functional = (None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys)
+    careful_tables = make_tables(Problem(Bins(*bins), K, options, weight, functional))
     # The compiled code reads memory, not arrays.
     tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
     response = tables["response"]
@@ -182,7 +161,9 @@ def _tested(plan):
         kept = load_code(name)
         code, expected = (_compiled(machine, text), test.expected()) if kept is None else _divided(kept)
         program = _loaded(machine, code)
-        fault = test.find_fault(Solver(*test.problem, plan.dtype, program)._solve_all, expected)
+        pixels, into = test.pixels, test.new_solution()
+        Engine(test.problem, pixels, into, 0, program=program).run_program(slice(0, pixels.status.size))
+        fault = test.find_fault(into, expected)
     except MemoryError:
         raise
     except Exception as err:  # of an llvmlite that is not known yet, anything

@@ -1,4 +1,4 @@
-"""A machine whose lane values are SIMD registers: running the text emits one LLVM instruction per operation."""
+"""A machine whose lane values are SIMD registers: running the algorithm emits one LLVM instruction per operation."""
 
 from llvmlite import ir
 
@@ -162,7 +162,7 @@ class _SimdMachine(Recorder):
 
     def put_output(self, name, j, value, ahead=None):
         if name in self._plan.outputs:
-            value = self.where(self.good, value, float("nan"))
+            value = self.where(self.good, value, float("nan"))  # at no cost, unlike in another pass
             if self._plan.dtype == "float32":
                 value = self.to_single(value)
             self.store(name, self._position(j), value, 4)

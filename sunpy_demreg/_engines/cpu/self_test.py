@@ -1,9 +1,8 @@
 """
-A few pixels that each compiled program has to solve, in each process, before it gets those of the user.
+A few pixels that each compiled program has to solve correctly, in each process, before it is used.
 
-Programs are compiled for the processor at hand by whatever llvmlite is installed, each choice of options by itself.
-The pixels are fixed; what has to come out of them is another for each program, is told by the plain arrays once, and
-stored with the machine code.
+Programs are compiled for the processor at hand by whichever llvmlite is installed, one for each choice of options. The
+pixels are fixed; the expected answer of a program is computed once, on plain arrays, and stored with its machine code.
 """
 
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
 from sunpy_demreg._engines.arrays.machine import invert_arrays
 from sunpy_demreg._engines.base.options import Options
+from sunpy_demreg._engines.base.problem import Bins, Pixels, Problem
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.tables import make_tables
 
@@ -34,14 +34,14 @@ class SelfTest:
 
     Attributes
     ----------
-    problem : tuple
-        ``K, dlogt, logt, options, weight, functional`` of the test.
+    problem : `sunpy_demreg._engines.base.problem.Problem`
+    pixels : `sunpy_demreg._engines.base.problem.Pixels`
     """
 
     def __init__(self, plan, n_pixels):
         self._plan, self._n_pixels = plan, n_pixels
-        K, dlogt, logt, *self._pixels = _pixels(plan.n_channels, n_pixels)
-        m = logt.size
+        K, bins, *pixels = _pixels(plan.n_channels, n_pixels)
+        m = K.shape[1]
         weight = 1.0 + 0.5 * np.sin(np.arange(m)[:, None] + np.arange(n_pixels)) if plan.weighting == "given" else None
         functional = np.array([np.arange(m) < m // 2, np.linspace(0.5, 2.0, m)], dtype=float)
         options = Options(
@@ -53,39 +53,40 @@ class SelfTest:
             is_squared=plan.is_squared,
             outputs=plan.outputs,
         )
-        self.problem = K, dlogt, logt, options, weight, functional
-        self._shapes = Solution.shapes(*K.shape, len(functional))
-        self._shapes = {name: shape for name, shape in self._shapes.items() if name in plan.outputs} | {"status": ()}
+        self.problem, self.pixels = Problem(bins, K, options, weight, functional), Pixels(*pixels, weight)
+        self._shapes = self.problem.output_shapes | {"status": ()}
 
     @cached_property
     def _tables(self):
-        return make_tables(*self.problem)
+        return make_tables(self.problem)
 
     def given(self):
-        """All that the expected answer follows from, beside the program, as bytes."""
-        *_, weight, _ = self.problem
-        arrays = *self._tables, *self._pixels, *(() if weight is None else (weight,))
-        return b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+        """Everything but the program that the expected answer depends on, as bytes."""
+        return b"".join(np.ascontiguousarray(a).tobytes() for a in (*self._tables, *self.pixels) if a is not None)
 
     def expected(self):
         """The answer of the plain arrays: rows of float64, those of `DIFFICULT` lanes and of bad ones as they come."""
-        intensity, sigma, status = self._pixels
+        intensity, sigma, status, weight = self.pixels
         good = status == 0
-        weight = self.problem[4]
         solution = invert_arrays(
             np.where(good, intensity, 0.0), np.where(good, sigma, 1.0), self._tables, self._plan, weight
         )
         rows = [np.reshape(getattr(solution, n), (-1, self._n_pixels)) for n in self._shapes]
         return np.concatenate(rows, dtype=float)  # also where there is the status alone
 
-    def find_fault(self, solve, expected):
+    def new_solution(self):
+        """Arrays for the answer of a program."""
+        n_pixels, kinds = self._n_pixels, {"status": np.int32}
+        into = {n: np.full((*s, n_pixels), -1, kinds.get(n, self._plan.dtype)) for n, s in self._shapes.items()}
+        return Solution(**dict.fromkeys(Solution._fields) | into)
+
+    def find_fault(self, solution, expected):
         """
-        Compare a program with what is expected.
+        Compare the answer of a program, as it leaves it, with what is expected.
 
         Parameters
         ----------
-        solve : callable
-            Of ``intensity, sigma, status, into``: solves the pixels of the test as far as the program does.
+        solution : `sunpy_demreg._engines.base.solution.Solution`
         expected : array
 
         Returns
@@ -93,10 +94,8 @@ class SelfTest:
         str or None
             What is wrong.
         """
-        n_pixels, kinds = self._n_pixels, {"status": np.int32}
-        into = {n: np.full((*s, n_pixels), -1, kinds.get(n, self._plan.dtype)) for n, s in self._shapes.items()}
-        intensity, sigma, status = self._pixels
-        solve(intensity, sigma, status, Solution(**dict.fromkeys(Solution._fields) | into))
+        n_pixels, into = self._n_pixels, {name: getattr(solution, name) for name in self._shapes}
+        intensity, sigma, status, _ = self.pixels
         good = status == 0
         starts = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes.values())])
         truths = {name: expected[a:b] for name, a, b in zip(into, starts[:-1], starts[1:], strict=True)}
@@ -137,4 +136,4 @@ def _pixels(n, n_pixels):
     sigma[-1, pixel % 10 == 4] *= 1e-15
     status = np.where(pixel % 10 == 7, 1, 0).astype(np.int32)
     intensity[0, status != 0] = np.nan
-    return _SCALE * response * dlogt, dlogt, logt, intensity, sigma, status
+    return _SCALE * response * dlogt, Bins(dlogt, logt), intensity, sigma, status

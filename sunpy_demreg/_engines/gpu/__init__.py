@@ -1,1 +1,1 @@
-"""The engine that CUDA compiles for a GPU."""
+"""The engine whose code CUDA compiles for a GPU."""

@@ -1,4 +1,4 @@
-"""Pixels through a GPU: those whose arrays are there, and those of the host, which go there and back in batches."""
+"""Solving on a GPU: arrays that are there already, and arrays of the host, which are streamed in batches."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -10,8 +10,9 @@ import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
 from sunpy_demreg._engines.arrays.difficult import solve_difficult
-from sunpy_demreg._engines.base.precision import withhold_unfit
+from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.withhold import settle, settle_status
 from sunpy_demreg._engines.gpu.memory import is_out_of_memory, no_memory_told
 from sunpy_demreg._engines.gpu.page_locked import PageLocked
 
@@ -27,14 +28,14 @@ _TASKS = 6  # that the copy of an array is divided into
 _page_locked = PageLocked(_N_BATCHES * _MOST_BYTES)
 
 
-def solve_on_device(solver, intensity, uncertainty, status, into, weight=None):
+def solve_on_device(launcher, pixels, into):
     """
     Solve pixels whose arrays are on the device, on the current stream.
 
     Parameters
     ----------
-    solver : `sunpy_demreg._engines.gpu.engine.Solver`
-    intensity, uncertainty, status, into, weight
+    launcher : `sunpy_demreg._engines.gpu.launcher.Launcher`
+    pixels, into
         As it takes them.
 
     Raises
@@ -42,23 +43,20 @@ def solve_on_device(solver, intensity, uncertainty, status, into, weight=None):
     MemoryError
         Where there is no memory for what solving a few pixels needs.
     """
-    what = f"to solve {status.size} pixels, beside the data and their answer"
+    what = f"to solve {pixels.status.size} pixels, beside the data and their answer"
     with no_memory_told(
         what, "free some, ask for fewer `outputs`, or pass arrays of the host, which go through in batches"
     ):
-        solver(intensity, uncertainty, status, into, weight)
+        launcher(pixels, into)
         difficult = cupy.flatnonzero(into.status >= DIFFICULT)
-        if not difficult.size:
-            return
-        given = (None if a is None else a[:, difficult].get() for a in (intensity, uncertainty, weight))
-        part = Solution(*(None if a is None else a[..., difficult].get() for a in into))
-        _solve_difficult(solver, *given, part, slice(0, difficult.size))
-        for whole, answer in zip(into, part, strict=True):
-            if whole is not None:
-                whole[..., difficult] = cupy.asarray(answer)
+        if difficult.size:
+            part = into.at(difficult).map(cupy.asnumpy)
+            _solve_difficult(launcher, Pixels(*(None if a is None else a[..., difficult].get() for a in pixels)), part)
+            into.put(difficult, part.map(cupy.asarray))
+    settle_status(into.status, pixels.status, launcher.withheld)
 
 
-def stream(solver, intensity, uncertainty, status, into, weight=None, workers=None):
+def stream(launcher, pixels, into, workers=None):
     """
     Solve pixels whose arrays, of NumPy, are on the host.
 
@@ -68,12 +66,10 @@ def stream(solver, intensity, uncertainty, status, into, weight=None, workers=No
 
     Parameters
     ----------
-    solver : `sunpy_demreg._engines.gpu.engine.Solver`
-    intensity, uncertainty : array, (n, N), float64
-    status : array, (N,), int32
-    into : `Solution`
-        Arrays (..., N) that get the answer; None what is not asked for.
-    weight : array, (m, N), float64, optional
+    launcher : `sunpy_demreg._engines.gpu.launcher.Launcher`
+    pixels : `sunpy_demreg._engines.base.problem.Pixels`
+    into : `sunpy_demreg._engines.base.solution.Solution`
+        Arrays that get the answer; None what is not asked for.
     workers : int, optional
         Threads that copy.
 
@@ -87,16 +83,17 @@ def stream(solver, intensity, uncertainty, status, into, weight=None, workers=No
     MemoryError
         Where even the smallest batch finds no memory on the device.
     """
+    intensity, uncertainty, status, weight = pixels
     if not status.size:
         return
     given = [a for a in (intensity, uncertainty, weight) if a is not None]
     answers = [a.reshape(-1, status.size) for a in into[:-1] if a is not None]
     bytes_per_pixel = sum(len(a) * a.itemsize for a in (*given, *answers)) + 2 * status.itemsize
     free = cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes()
-    fitting = int(_SHARE_OF_MEMORY * free) // (_N_BATCHES * (bytes_per_pixel + solver.workspace_per_pixel))
+    fitting = int(_SHARE_OF_MEMORY * free) // (_N_BATCHES * (bytes_per_pixel + launcher.workspace_per_pixel))
     part = max(-(-status.size // _LEAST_PARTS), _SMALL_PART)
     size = max(min(part, _MOST_BYTES // bytes_per_pixel, fitting) // _ALIGNED * _ALIGNED, _LEAST_PIXELS)
-    cupy.cuda.get_current_stream().synchronize()  # the tables of the solver came on that one
+    cupy.cuda.get_current_stream().synchronize()  # the tables of the launcher came on that one
     done, batches, streams = 0, [], []
     with ThreadPoolExecutor(workers) as pool:
         while True:
@@ -105,7 +102,7 @@ def stream(solver, intensity, uncertainty, status, into, weight=None, workers=No
                     streams.append(cupy.cuda.Stream(non_blocking=True))
                 size = min(size, status.size - done)
                 for batch_stream in streams[: -(-(status.size - done) // size)]:
-                    batches.append(_Batch(solver, size, batch_stream, pool, given, status, into, answers))
+                    batches.append(_Batch(launcher, size, batch_stream, pool, pixels, given, into, answers))
                 for block in _through(batches, done, status.size, size):
                     done = block.stop
                     yield block
@@ -166,9 +163,10 @@ def _through(batches, start, stop, size):
 class _Batch:
     """Memory for a block of pixels, on the device and page-locked on the host, and the stream that it is used on."""
 
-    def __init__(self, solver, size, stream, pool, given, status, into, answers):
-        self._solver, self.stream, self._pool = solver, stream, pool
-        self._given, self._status, self._into, self._answers = given, status, into, answers
+    def __init__(self, launcher, size, stream, pool, pixels, given, into, answers):
+        self._launcher, self.stream, self._pool = launcher, stream, pool
+        self._pixels, self._given, self._into, self._answers = pixels, given, into, answers
+        status = pixels.status
         n_given, n_answers = (sum(map(len, arrays)) for arrays in (given, answers))
         dtype = answers[0].dtype if answers else np.dtype(float)
         kinds = {  # the wider numbers first, so that all are aligned
@@ -179,7 +177,7 @@ class _Batch:
         }
         with self.stream:
             self._there = {name: cupy.empty(rows * size, kind) for name, (rows, kind) in kinds.items()}
-            self._workspace = solver.workspace(size)
+            self._workspace = launcher.workspace(size)
         self._piece = _page_locked.take(sum(rows * size * kind.itemsize for rows, kind in kinds.values()), pool)
         self._here, self._n_rows, start = {}, {}, 0
         for name, (rows, kind) in kinds.items():
@@ -191,7 +189,7 @@ class _Batch:
         self._block = block
         here, there = self._rows(self._here), self._rows(self._there)
         copies = self._copy(zip(_divided(here["given"], self._given), [a[:, block] for a in self._given], strict=True))
-        here["status"][0] = self._status[block]
+        here["status"][0] = self._pixels.status[block]
         for copy in copies:
             copy.result()
         parts = iter(_divided(there["answer"], self._answers))
@@ -200,12 +198,9 @@ class _Batch:
         with self.stream:
             for name in ("given", "status"):
                 there[name].set(here[name], stream=self.stream)
-            self._solver(
-                intensity,
-                uncertainty,
-                there["status"][0],
+            self._launcher(
+                Pixels(intensity, uncertainty, there["status"][0], *weight),
                 Solution(*outputs, status=there["bits"][0]),
-                weight[0] if weight else None,
                 self._workspace,
             )
             for name in ("answer", "bits"):
@@ -220,8 +215,9 @@ class _Batch:
         self._into.status[block] = here["bits"][0]
         for copy in copies:
             copy.result()
-        intensity, uncertainty, *weight = self._given
-        _solve_difficult(self._solver, intensity, uncertainty, weight[0] if weight else None, self._into, block)
+        pixels, into = self._pixels.at(block), self._into.at(block)
+        _solve_difficult(self._launcher, pixels, into)
+        settle_status(into.status, pixels.status, self._launcher.withheld)
         return block
 
     def close(self):
@@ -251,19 +247,12 @@ def _divided(rows, like):
     return [rows[start:stop] for start, stop in pairwise(starts)]
 
 
-def _solve_difficult(solver, intensity, uncertainty, weight, into, block):
-    """As `solve_difficult`, and NaN for the pixels that are withheld."""
-    lanes = block.start + np.flatnonzero(into.status[block] >= DIFFICULT)
+def _solve_difficult(launcher, pixels, into):
+    """As `solve_difficult`, and NaN for those of them that are withheld."""
+    lanes = np.flatnonzero(into.status >= DIFFICULT)
     if not lanes.size:
         return
-    solve_difficult(intensity, uncertainty, solver.tables, solver.plan, weight, into, block.start, block.stop)
-    if solver.plan.dtype == "float32":
-        part = Solution(*(None if a is None else a[..., lanes] for a in into))
-        withhold_unfit(part, slice(None))
-        for whole, checked in zip(into, part, strict=True):
-            if whole is not None:
-                whole[..., lanes] = checked
-    unsolved = lanes[(into.status[lanes] & solver.withheld) != 0]
-    for output in into[:-1]:
-        if output is not None:
-            output[..., unsolved] = np.nan
+    pixels, part = pixels.at(lanes), into.at(lanes)
+    solve_difficult(pixels, part, launcher.tables, launcher.plan)
+    settle(part, pixels.status, launcher.withheld)
+    into.put(lanes, part)

@@ -1,10 +1,11 @@
-"""The CUDA C++ of the two kernels that solve pixels: ``solve``, and ``errors`` for all that takes a loop over bins."""
+"""The CUDA C++ of the two kernels: ``solve``, and ``errors`` for the outputs that take a loop over bins."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
+from sunpy_demreg._engines.base.precision import LARGEST, SMALLEST
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.tables import INTEGER_TABLES, N_SAMPLES
 from sunpy_demreg._engines.gpu.machine import CudaMachine
@@ -24,7 +25,12 @@ _WIDE_AT_ONCE = 2  # bins of a thread
 #: needed: that is cheaper than to read them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 
-ARITHMETIC = """\
+ARITHMETIC = (
+    f"""\
+#define LARGEST {LARGEST!r}
+#define SMALLEST {SMALLEST!r}
+"""
+    + """\
 extern __shared__ double table[];
 #define INFINITE __longlong_as_double(0x7ff0000000000000LL)
 #define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000LL)
@@ -65,9 +71,10 @@ __device__ __forceinline__ double root(double x, bool &is_broken)
 __device__ __forceinline__ bool fits_single(double x, bool may_vanish)
 {
     const double size = fabs(x);
-    return size < 3.4028235677973366e38 && (size >= 1.1754943508222875e-38 || size == 0.0 || may_vanish);
+    return size < LARGEST && (size >= SMALLEST || size == 0.0 || may_vanish);
 }
 """
+)
 
 _TABLES_OF_A_BLOCK = """\
 for (int k = threadIdx.x; k < N_PACKED; k += blockDim.x) table[k] = tables[k];

@@ -1,4 +1,4 @@
-"""A machine whose lane values are variables of CUDA C++: running the text writes one statement per operation."""
+"""A machine whose lane values are variables of CUDA C++: running the algorithm writes one statement per operation."""
 
 import re
 

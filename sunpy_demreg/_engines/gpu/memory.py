@@ -1,4 +1,4 @@
-"""A GPU whose memory is full tells it in many ways; here they are one."""
+"""The many errors of a GPU whose memory is full, as one."""
 
 from contextlib import contextmanager
 

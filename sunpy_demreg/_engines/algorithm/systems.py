@@ -1,8 +1,7 @@
 """
-The problem of one pixel, and the small system that it comes down to.
+The small systems of equations, n x n for n channels, that the problem of a pixel comes down to.
 
-Symbols as in `sunpy_demreg._engines.algorithm.invert`. Bins and channels may be many and few; here everything becomes n
-x n.
+Symbols as in `sunpy_demreg._engines.algorithm.invert`.
 """
 
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from sunpy_demreg._engines.algorithm.linear_algebra import (
 from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.tables import channel_pairs
 
-__all__ = ["Problem", "System"]
+__all__ = ["LaneProblem", "System"]
 
 _ILL_CONDITIONED = 1e-6  # smallest pivot of T over its trace, below which squaring A costs too many digits
 
@@ -73,7 +72,7 @@ class System(NamedTuple):
         return safe & (largest * self.trace < 1.0 / _ILL_CONDITIONED)
 
 
-class Problem:
+class LaneProblem:
     """What the lanes of a machine are given, and the systems that follow for a weight v."""
 
     def __init__(self, M, plan):

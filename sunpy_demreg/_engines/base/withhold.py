@@ -1,0 +1,73 @@
+"""Pixels without an answer: their outputs are NaN, and their status says why."""
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from sunpy_demreg._engines.base.precision import SMALLEST
+from sunpy_demreg._engines.base.status import Status
+
+__all__ = ["settle", "settle_status"]
+
+#: Outputs that may be zero everywhere.
+_MAY_VANISH = {"chi_squared", "emission_measure", "emission_measure_uncertainty"}
+_UNSOLVED, _FAILED = int(Status.UNSOLVED), int(Status.FAILED)
+
+
+def settle(into, given, withheld, *, bad_is_nan=False):
+    """
+    Withhold the outputs of all pixels that have no answer.
+
+    Parameters
+    ----------
+    into : `Solution`
+        As an engine has left it, with anything for bad pixels.
+    given : array of int32, (N,)
+        Not zero where a pixel is bad: it keeps this status.
+    withheld : int
+        Bits of `Status`: pixels that have one get NaN.
+    bad_is_nan : bool
+        Whether bad pixels have it already. Compiled code writes it with the other outputs, for nothing; here, it
+        would cost as much as a tenth of the solution.
+    """
+    bad = given != 0
+    np.copyto(into.status, given, where=bad)
+    if into.dtype == "float32" and not bad.all():
+        _flag_unfit(into)
+    unsolved = settle_status(into.status, given, withheld)
+    if bad_is_nan:
+        unsolved = unsolved & ~bad
+    if unsolved.any():
+        into.withhold(slice(None) if unsolved.all() else unsolved)
+
+
+def settle_status(status, given, withheld):
+    """Give bad pixels their status, and drop remarks on a solution that is withheld; which ones those are."""
+    np.copyto(status, given, where=given != 0)
+    unsolved = (status & withheld) != 0
+    if unsolved.any():
+        np.copyto(status, status & _UNSOLVED, where=unsolved)
+    return unsolved
+
+
+def _flag_unfit(into):
+    """
+    Flag pixels of which an output does not fit into single precision as ``FAILED``.
+
+    These are outputs with an infinite value, and those whose largest value has left the range of numbers that have
+    all their digits. (A single bin may: it is then nothing beside the peak.)
+    """
+    status = into.status
+    xp, is_unfit = array_namespace(status), status != status
+    for name, output in into._asdict().items():
+        if output is None or name == "status":
+            continue
+        values = abs(output)
+        largest = xp.max(values, axis=tuple(range(values.ndim - 1))) if values.ndim > 1 else values
+        is_unfit = is_unfit | ~(largest < np.inf)
+        if name in _MAY_VANISH:
+            is_unfit = is_unfit | ((largest > 0) & (largest < SMALLEST) & (name != "chi_squared"))
+        else:
+            is_unfit = is_unfit | (largest < SMALLEST)
+    is_unfit = is_unfit & ((status & _UNSOLVED) == 0)
+    if is_unfit.any():
+        status[is_unfit] |= _FAILED

@@ -1,0 +1,33 @@
+"""What is said once of pixels that were not solved, whenever their statuses are known."""
+
+from collections import Counter
+
+import numpy as np
+
+from sunpy_demreg._common.warnings import UnsolvedWarning, warn
+from sunpy_demreg._engines.base.status import Status, status_counts
+
+__all__ = ["counts_of", "warn_of_unsolved"]
+
+_ROWS = 256
+
+
+def counts_of(status):
+    """As `status_counts`, with the number of unsolved pixels; of an array that is loaded some rows at a time."""
+    status = status if status.ndim else np.reshape(status[()], 1)
+    counts = Counter()
+    for start in range(0, status.shape[0], _ROWS):
+        rows = np.asarray(status[start : start + _ROWS])
+        counts.update(status_counts(rows), unsolved=np.count_nonzero(rows & int(Status.UNSOLVED)))
+    return counts
+
+
+def warn_of_unsolved(counts):
+    """Warn if there are any, with the reasons."""
+    if counts["unsolved"]:
+        reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if counts[bit.name])
+        warn(
+            UnsolvedWarning,
+            f"{counts['unsolved']} of {counts['pixels']} pixels were not solved and are masked ({reasons}); "
+            "see result['status'] and sunpy_demreg.Status",
+        )
