@@ -298,7 +298,12 @@ def test_outputs_without_a_dem(steps, store, tmp_path, outputs):
 
 def test_same_settings_in_other_words(series_folder, store, tmp_path):
     path = Path(shutil.copytree(store, tmp_path / "a.zarr"))
-    prepare_options = {"n_sample": np.int64(16), "saturation": 15000.0, "align": True}
+    prepare_options = {
+        "n_sample": np.int64(16),
+        "saturation": 15000 * u.DN,
+        "align": 1,
+        "relative_floor": {94: 0.0, 171 * u.AA: 0},
+    }
     same = {
         "tolerance": 0.2 * u.min,
         "prepare_options": prepare_options,
@@ -315,6 +320,9 @@ def test_same_settings_in_other_words(series_folder, store, tmp_path):
     report = batch_invert(series_folder, path, bins, **same)
     assert [step.outcome for step in report.steps] == 3 * ["kept"]
     assert files_of(path) == files_of(store)
+    for change in ({"saturation": 15001 * u.DN}, {"relative_floor": {94: 0.1}}):
+        with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
+            batch_invert(series_folder, path, bins, **same | {"prepare_options": prepare_options | change})
     for change in ({"tolerance": 12.001 * u.s}, {"chi_squared_target": 1 + 1e-9}, {"n_refinements": 1}):
         with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
             batch_invert(series_folder, path, bins, **same | change)

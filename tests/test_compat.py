@@ -12,6 +12,7 @@ from synthetic import instrument, pixels
 from threadpoolctl import threadpool_limits
 
 import astropy.units as u
+from astropy.utils.masked import Masked
 
 from sunpy_demreg import dn2dem_pos
 from sunpy_demreg._inversion import dn2dem_pos as compat
@@ -417,6 +418,19 @@ def test_response_that_is_not_positive(aia):
     data = make_data(aia.dn[:50], aia.edn[:50], tresp[inside], aia.tresp_logt[inside], aia.temps)
     ours = dn2dem_pos(data.dn, data.edn, *data.args)
     assert differences(ours, theirs(data, {}), data).max() < 1e-9
+
+
+@pytest.mark.parametrize("of", [np.ma.array, Masked])
+def test_masked_values_are_not_used(aia, of):
+    tables = {"tresp": aia.tresp, "tresp_logt": aia.tresp_logt, "temps": aia.temps}
+    for name, table in tables.items():
+        masked = of(table, mask=np.arange(table.size).reshape(table.shape) == 5)
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            dn2dem_pos(aia.dn[0], aia.edn[0], **tables | {name: masked})
+    dn = of(aia.dn[:3], mask=np.arange(18).reshape(3, 6) == 7)
+    with pytest.warns(UserWarning, match="1 of 3 pixels were not solved"):
+        dem = dn2dem_pos(dn, aia.edn[:3], **tables)[0]
+    assert dem.any(axis=1).tolist() == [True, False, True]
 
 
 def test_warnings_are_only_given_when_wanted_and_nothing_is_printed(aia, capsys):

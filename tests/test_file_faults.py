@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,34 @@ def test_only_our_stores_are_replaced(result, tmp_path):
     (tmp_path / "ours.zarr" / "notes.txt").unlink()
     write(result, tmp_path / "ours.zarr", overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.zarr", "ours.zarr", "thesis.zarr"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my.partial",
+        "a/empty",
+        "c/0",
+        "dem/notes.txt",
+        "dem/my.partial",
+        "dem/c/thesis/notes.txt",
+        "dem/c/0/notes.txt",
+        "dem/zarr.json.bak",
+        "dem/c/0/0/0.partial",
+    ],
+)
+def test_what_lies_inside_of_our_stores_is_kept(result, tmp_path, name):
+    path = tmp_path / "ours.zarr"
+    write(result, path)
+    # What Zarr and this package leave where they are killed is nobody's.
+    for left in (f"dem/c/0/0/0.{'0f' * 16}.partial", f"zarr.{'0f' * 16}.partial", f"dem/.{'0f' * 6}.part.json"):
+        (path / left).touch()
+    write(result, path, overwrite=True)
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    (path / name).write_text("precious")
+    with pytest.raises(FileExistsError, match=rf"it holds .*{re.escape(name)}.*, which sunpy_demreg did not write"):
+        write(result, path, overwrite=True)
+    assert (path / name).read_text() == "precious"
 
 
 def test_no_folder_takes_the_place_of_a_file(result, tmp_path):
@@ -167,6 +196,40 @@ def test_what_cannot_be_removed_is_named(result, tmp_path, monkeypatch):
 
 
 @posix
+def test_damaged_response_is_refused(response, tmp_path):
+    path = tmp_path / "r.ecsv"
+    response.write(path)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    n_refused = 0
+    for place, bit in zip(rng.integers(len(data), size=100), rng.integers(8, size=100), strict=True):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
+        try:
+            back = TemperatureResponse.read(path)
+        except ValueError:
+            n_refused += 1
+        else:  # the name of the checksum was hit
+            assert back == response
+            assert back.meta == response.meta
+    assert n_refused >= 99
+
+
+def test_edited_response_says_what_to_do(response, tmp_path):
+    path = tmp_path / "r.ecsv"
+    response.write(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as of a program that changes how lines end
+    assert TemperatureResponse.read(path) == response
+    edited = re.sub(r"(?m)^1000000\.0 \S+", "1000000.0 1e-27", path.read_text())
+    path.write_text(edited)
+    with pytest.raises(ValueError, match=r"`path`.* checksum does not match: .* edited it, delete its line"):
+        TemperatureResponse.read(path)
+    # As are the files of earlier versions, too.
+    path.write_text("\n".join(line for line in edited.splitlines() if "sha256" not in line))
+    back = TemperatureResponse.read(path)
+    assert back.at(1 * u.MK)[0].value == pytest.approx(1e-27)
+    assert back.meta == response.meta
+
+
 def test_response_that_cannot_be_written_keeps_the_old_one(response, tmp_path):
     path = tmp_path / "a.ecsv"
     response.write(path)
@@ -289,6 +352,18 @@ def test_text_of_an_asdf_file_is_verified(result, tmp_path):
     path.write_bytes(data)
     with asdf.open(path) as file:
         assert file["result"]["dem"].data.shape == result["dem"].data.shape
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".asdf", ".fits"])
+def test_number_of_the_format_does_not_switch_checksums_off(result, tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    write(result, path)
+    file = path / "zarr.json" if ending == ".zarr" else path
+    data = file.read_bytes()
+    assert len(re.findall(rb"sunpy_demreg (zarr )?2", data)) == 1
+    file.write_bytes(re.sub(rb"(sunpy_demreg (zarr )?)2", rb"\g<1>1", data))
+    with pytest.raises(ValueError, match=r"`path` .* is damaged .*checksum"):
+        read(path)
 
 
 def test_lost_chunk_is_missed(results, tmp_path):

@@ -22,7 +22,7 @@ from ndcube.wcs.wrappers import CompoundLowLevelWCS
 from sunpy.util import MetaDict
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, __version__, invert, read, write
+from sunpy_demreg import Status, __version__, emission_measure, invert, mean_temperature, read, write
 from sunpy_demreg._common.wcs import TableWCS, plane_wcs, prepend_axis
 
 IMAGES = (
@@ -447,12 +447,27 @@ def test_bad_names_are_refused(result, tmp_path):
         write(result, tmp_path / "dem.sav")
     with pytest.raises(FileNotFoundError, match=r"`path`.*'.*absent', which does not exist"):
         write(result, tmp_path / "absent" / "dem.fits")
+    for name in (".fits", ".fits.gz", ".asdf", ".zarr"):
+        with pytest.raises(ValueError, match=rf"`path` .* has an ending but no name: name it, such as 'dem{name}'"):
+            write(result, tmp_path / name)
     (tmp_path / "folder.fits").mkdir()
     with pytest.raises(IsADirectoryError, match=r"`path` .* is a folder"):
         write(result, tmp_path / "folder.fits", overwrite=True)
     with pytest.raises(FileNotFoundError, match=r"absent\.fits"):
         read(tmp_path / "absent.fits")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.fits"]
+
+
+@pytest.mark.parametrize("ending", [".fits", ".asdf", ".zarr"])
+def test_added_cubes_are_refused_and_not_lost(result, tmp_path, ending):
+    more = result.copy()
+    more["em"], more["mean"] = emission_measure(result), mean_temperature(result)
+    with pytest.raises(ValueError, match=r"`result` has 'em', 'mean', but .*`del result\['em'\]`.*to_map"):
+        write(more, tmp_path / f"a{ending}")
+    assert not list(tmp_path.iterdir())
+    del more["em"], more["mean"]
+    write(more, tmp_path / f"a{ending}")
+    assert set(read(tmp_path / f"a{ending}")) == set(result)
 
 
 def spoiled(good, path, change):

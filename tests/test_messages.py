@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import astropy.units as u
+from astropy.utils.masked import Masked
 from ndcube import NDCube
 
 import sunpy_demreg as demreg
@@ -87,6 +88,7 @@ def test_misspelt_keyword_gets_the_nearest(function, given, words, edges):
         ({"mask": np.full((6, 7), "no")}, "`mask` must be an array of True"),
         ({"chi_squared_target": True}, "must be a finite number above 0, but is True"),
         ({"temperature_bin_edges": [1, 2, np.nan, 8, 9] * u.MK}, "positive and finite, but 1 of 5 are not"),
+        ({"temperature_bin_edges": Masked([1, 2, 4, 8, 9] * u.MK, mask=[0, 1, 0, 0, 0])}, "pass its `unmasked`"),
         ({"temperature_bin_edges": [9, 8, 2, 1, 0.5] * u.MK}, "strictly ascending"),
     ],
 )
@@ -121,6 +123,7 @@ def test_result_given_as_data(result, response, edges, tmp_path):
     message = told(demreg.invert, tmp_path / "dem.fits", response, edges)
     assert message.startswith("`data`")
     assert words in message
+    assert told(demreg.invert, result, response, edges).startswith("`data` is a result of `sunpy_demreg.invert`")
 
 
 def test_files(result, response, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 import astropy.constants as const
 import astropy.units as u
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from ndcube import NDCube
 from sunpy.map import GenericMap
@@ -214,7 +215,10 @@ BAD_CALLS = {
     ),
     "reversed": (lambda r, _: demreg.mean_temperature(r, [2, 1] * u.MK), ValueError, "`temperature_range`.*ascending"),
     "outside": (lambda r, _: demreg.mean_temperature(r, [1, 90] * u.MK), ValueError, "inside the temperature bins"),
-    "no depth": (lambda r, _: demreg.thermal_energy_density(r, 30), ValueError, "`depth` must be a Quantity"),
+    "no depth": (lambda r, _: demreg.thermal_energy_density(r, 30), TypeError, "`depth` must be a Quantity"),
+    "complex": (lambda r, _: demreg.thermal_energy_density(r, (1 + 1j) * u.Mm), TypeError, "`depth` .* complex128"),
+    "bool": (lambda r, _: demreg.thermal_energy_density(r, u.Quantity(True, u.Mm, dtype=bool)), TypeError, "bool"),
+    "masked": (lambda r, _: demreg.thermal_energy_density(r, Masked(1 * u.Mm, mask=True)), TypeError, "`unmasked`"),
     "negative": (lambda r, _: demreg.thermal_energy_density(r, -3 * u.Mm), ValueError, "`depth` must be positive"),
     "shape": (lambda r, _: demreg.thermal_energy_density(r, [1, 2] * u.m), ValueError, r"`depth`.*\(6, 7\)"),
     "array": (lambda r, _: demreg.synthesize(r, 1e-26), TypeError, "`response` must be"),

@@ -5,6 +5,7 @@ import warnings
 import dask.array as da
 import numpy as np
 import pytest
+import xarray
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
@@ -16,6 +17,7 @@ from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
 from sunpy_demreg import ResponseWarning, Status, TemperatureResponse, invert, prepare, sample
+from sunpy_demreg._common.dask_arrays import is_lazy as is_array_of_dask
 from sunpy_demreg.response._provenance import Provenance, sensitivity_change
 
 CHANNELS = [94, 131, 171, 193, 211, 335] * u.AA
@@ -469,3 +471,29 @@ def test_masked_weights_and_masks_are_refused():
     masked = np.ma.array(np.zeros((6, 2), dtype=bool), mask=HIDDEN)
     with pytest.raises(TypeError, match="`mask` is a masked array"):
         invert(cube.data * RATE, dated(), EDGES, mask=masked, **options)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 2 pixels")
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_arrays_of_xarray_are_those_in_them(is_lazy):
+    """Which xarray gives of a file, and which have the graph of a Dask array, or none."""
+    cube, response = observed(), dated("2014-01-01")
+    plain = {"mask": HIDDEN, "weighting": np.linspace(1, 2, EDGES.size - 1)}
+    expected = invert(cube.data * RATE, response, EDGES, uncertainty=cube.uncertainty.array * RATE, **plain)
+
+    def of_xarray(array):
+        return xarray.DataArray(lazy(array) if is_lazy and array.ndim == 2 else array)
+
+    given = {name: of_xarray(array) for name, array in plain.items()}
+    of_cube = NDCube(
+        of_xarray(cube.data),
+        cube.wcs,
+        unit=RATE,
+        uncertainty=StdDevUncertainty(of_xarray(cube.uncertainty.array)),
+        meta=cube.meta,
+    )
+    of_quantities = invert(cube.data * RATE, response, EDGES, uncertainty=cube.uncertainty.array * RATE, **given)
+    for result in (of_quantities, invert(of_cube, response, EDGES, **given)):
+        for key in ("dem", "status"):
+            assert is_array_of_dask(result[key].data) == is_lazy
+            np.testing.assert_array_equal(np.asarray(result[key].data), expected[key].data)

@@ -14,6 +14,7 @@ import astropy.units as u
 from astropy.io import ascii as text
 from astropy.table import QTable
 from astropy.time import Time
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from ndcube import NDCube, NDMeta
 from sunpy.map import Map
@@ -297,6 +298,8 @@ def test_repr_is_a_table():
         ({"response": np.ones((3, 2)) * UNIT}, ValueError, r"`response` must have the shape .*\(3, 2\)"),
         ({"response": [[1, 2, np.inf], [1, 2, 3]] * UNIT}, ValueError, "`response` must be finite"),
         ({"response": [[1, 2, 3], [0, -1, 0]] * UNIT}, ValueError, "`response` must be positive .* for B"),
+        ({"response": Masked(np.ones((2, 3)), mask=np.eye(2, 3) > 0) * UNIT}, TypeError, "`response` .*`unmasked`"),
+        ({"temperature": Masked([1, 2, 3] * u.MK, mask=[0, 1, 0])}, TypeError, "`temperature` .*`unmasked`"),
         ({"meta": "a paper"}, TypeError, "`meta` must be a dict"),
     ],
 )
@@ -314,6 +317,7 @@ def test_wrong_arrays(change, error, words):
         ([2e6, 1.1e7] * u.K, ValueError, "`centers` must lie between"),
         ([np.nan, 2e6] * u.K, ValueError, "`centers` must lie between"),
         ([-1, 2] * u.MK, ValueError, "`centers` must lie between"),
+        (Masked([1, 2] * u.MK, mask=[True, False]), TypeError, "`centers` .*`unmasked`"),
         ([1e6, 2e6], TypeError, "`centers` must be a Quantity"),
         ([1, 2] * u.m, ValueError, "`centers` must be in units of temperature"),
     ],

@@ -32,7 +32,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     cube = sunpy_demreg.prepare(sunpy_demreg.sample.aia_maps(), n_sample=16)[:, 40:44, 90:95]
-    response, edges = sunpy_demreg.TemperatureResponse.from_aia(cube), 10 ** np.arange(5.6, 7.41, 0.3) * u.K
+    response, edges = sunpy_demreg.TemperatureResponse.from_aia(cube), 10 ** np.arange(5.575, 7.43, 0.3) * u.K
     with tempfile.TemporaryDirectory() as folder:
         faults = Faults(Path(folder), *small_results(cube, response, edges), np.random.default_rng(options.seed))
         counts = Counter((kind, outcome) for kind, _, outcome in (faults.one() for _ in range(options.number)))

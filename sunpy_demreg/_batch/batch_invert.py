@@ -23,7 +23,7 @@ from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.hardware import available_cores
-from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
+from sunpy_demreg._common.validators import a_kind, as_bool, as_integer, as_keywords, as_path
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg._results.unsolved import warn_of_unsolved
@@ -243,7 +243,10 @@ def _settings(prepare_options, response_options, options):
 
     def every(function, given):
         parameters = inspect.signature(function).parameters.values()
-        return {p.name: given.get(p.name, p.default) for p in parameters if p.default is not p.empty}
+        values = {p.name: given.get(p.name, p.default) for p in parameters if p.default is not p.empty}
+        # As these functions take it, True is also 1.
+        is_bool = {p.name for p in parameters if isinstance(p.default, bool)}
+        return {name: as_bool(name, value) if name in is_bool else value for name, value in values.items()}
 
     of_response = every(TemperatureResponse.from_aia, response_options)
     return {

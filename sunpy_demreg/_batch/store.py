@@ -12,6 +12,8 @@ from astropy.table import Table
 from astropy.time import Time
 from astropy.wcs import WCS
 
+from sunpy_demreg._channels.plan import as_saturation
+from sunpy_demreg._channels.uncertainty import as_floors
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import wrong
@@ -100,9 +102,25 @@ def _value(text):
         return text
 
 
-def _is_same(old, new):
+def _is_same(old, new, of=lambda value: value):
+    """Whether two texts stand for one setting, of which `of` gives what is made of it."""
     # Stores of the first version hold the printed form of arrays.
-    return old in (new, _shown(new)) or _equal(_value(old), _value(new))
+    return old in (new, _shown(new)) or _equal(of(_value(old)), of(_value(new)))
+
+
+def _meaning(name, channels):
+    """A function that gives what `prepare` makes of an option which may be written in several ways."""
+
+    def meaning(value):
+        try:
+            return {
+                "saturation": as_saturation,
+                "relative_floor": lambda value: as_floors(value, [int(c.rpartition(" ")[2]) for c in channels]),
+            }[name](value)
+        except (KeyError, TypeError, ValueError):  # of what can only be compared as it is
+            return value
+
+    return meaning
 
 
 def _equal(one, other):
@@ -175,10 +193,11 @@ class Archive:
             raise wrong(
                 ValueError, "path", f"{name} exists but is not the store of a batch ({err}): name another"
             ) from err
+        channels = settings["channels"].split(", ")
         different = [
             f"{key} is {_shown(old[key])} there and {_shown(new)} now"
             for key, new in settings.items()
-            if not _is_same(old.setdefault(key, defaults.get(key, "not set")), new)
+            if not _is_same(old.setdefault(key, defaults.get(key, "not set")), new, _meaning(key, channels))
         ]
         if different:
             raise wrong(

@@ -49,6 +49,13 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
     -------
     ChannelData
     """
+    if isinstance(data, NDCollection) and "temperature_bin_edges" in (data.meta or {}):
+        raise wrong(
+            TypeError,
+            "data",
+            "is a result of `sunpy_demreg.invert`, whose DEM is `result['dem']`: to invert once more, pass the data "
+            "that it was made of, or `result['intensity']`",
+        )
     if isinstance(data, NDCollection):
         data = stacked(list(data.values()), [str(key) for key in data])
     elif isinstance(data, NDCubeSequence):

@@ -17,7 +17,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
 from sunpy_demreg.response._aia import degradation_factors
 
-__all__ = ["Preparation", "planned"]
+__all__ = ["Preparation", "as_saturation", "planned"]
 
 _MAX_SIDE = 4096  # pixels, of AIA
 
@@ -71,7 +71,7 @@ def planned(
     -------
     Preparation
     """
-    saturation = _as_saturation(saturation)
+    saturation = as_saturation(saturation)
     bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
     if n_sample is not None:
         n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
@@ -154,7 +154,7 @@ def planned(
     return Preparation([image.map for image in images], plan, per_channel, done)
 
 
-def _as_saturation(saturation):
+def as_saturation(saturation):
     """Return it as a plain number of DN."""
     if isinstance(saturation, u.Quantity) and saturation.unit.is_equivalent(u.DN) and saturation.isscalar:
         saturation = saturation.to_value(u.DN)

@@ -23,7 +23,8 @@ __all__ = [
 
 def is_lazy(*arrays):
     """Whether one of them is a Dask array; does not import Dask."""
-    return any(hasattr(array, "__dask_graph__") for array in arrays)
+    # Arrays of xarray have a graph too, or None for one.
+    return any(hasattr(array, "__dask_graph__") and hasattr(array, "rechunk") for array in arrays)
 
 
 def as_lazy(array):
@@ -69,7 +70,9 @@ def _data_of(array):
 
 
 def as_array(array, name, dtype=None):
-    """The array with elements of the given type: NumPy's unless it is Dask's or CuPy's."""
+    """The array with elements of the given type: NumPy's unless it is Dask's or CuPy's, maybe in one of xarray's."""
+    if hasattr(array, "dims"):  # xarray's
+        array = array.data
     if is_cupy_array(array):
         return array if dtype is None else array.astype(dtype, copy=False)
     if is_masked(array):

@@ -28,6 +28,7 @@ __all__ = [
     "check_choice",
     "check_edges",
     "check_list",
+    "check_no_mask",
     "check_quantity",
     "nearest",
 ]
@@ -156,12 +157,23 @@ def check_quantity(name, value, unit, example, *, shape=None):
     rule = f"must be a Quantity in {u.Unit(unit)}{of}, for instance `{example}`"
     if not isinstance(value, u.Quantity):
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
+    check_no_mask(name, value)
     if not value.unit.is_equivalent(unit):
         raise wrong(ValueError, name, f"{rule}, but has the unit {str(value.unit) or 'of a pure number'!r}")
     if value.dtype.kind not in "iuf":
         raise wrong(TypeError, name, f"{rule}, but holds numbers of the type {value.dtype}")
     if shape is not None and value.shape != shape:
         raise wrong(ValueError, name, f"{rule}, but has the shape {value.shape}")
+
+
+def check_no_mask(name, value):
+    """Raise if a Quantity has a mask, which nothing here would look at."""
+    if hasattr(value, "unmasked"):
+        raise wrong(
+            TypeError,
+            name,
+            "is a Quantity with a mask, which has no place here: leave out what is masked, and pass its `unmasked`",
+        )
 
 
 def check_edges(name, edges):

@@ -68,7 +68,7 @@ def from_file(path):
     asdf = _asdf()
     with asdf.open(path, lazy_load=False, memmap=False, validate_checksums=True) as file:
         tree = file.tree
-        if format_version(tree.get("format")) > 1:
+        if format_version(tree.get("format")) > 1 or "sha256" in tree:
             _verify(path)
         cubes = tree["result"]
         arrays = {key: np.asarray(cube.data) for key, cube in cubes.items()}

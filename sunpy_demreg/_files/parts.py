@@ -14,7 +14,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._results.checks import check_result
-from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
+from sunpy_demreg._results.cubes import KEYS, rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = [
@@ -136,6 +136,14 @@ def from_contents(parts):
 def check_is_whole(result):
     """Raise unless it is a result with all that its file has to name."""
     check_result(result, "status", meta=("channels", *CARDS.values()))
+    if added := [key for key in result if key not in KEYS]:
+        key = repr(added[0])
+        raise wrong(
+            ValueError,
+            "result",
+            f"has {', '.join(map(repr, added))}, but a file holds what `sunpy_demreg.invert` returns only: "
+            f"`del result[{key}]`, and write it by itself, such as `sunpy_demreg.to_map(result[{key}]).save(...)`",
+        )
 
 
 def _check_shapes(arrays, edges, channels):

@@ -94,6 +94,8 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
         raise wrong(
             ValueError, "path", f"must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, but is {path.name!r}"
         )
+    if path.name in _ENDINGS:
+        raise wrong(ValueError, "path", f"{str(path)!r} has an ending but no name: name it, such as 'dem{path.name}'")
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import foreign, write_store

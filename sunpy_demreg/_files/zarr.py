@@ -6,6 +6,7 @@ itself.
 
 import hashlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -53,6 +54,10 @@ PLAIN = ({"name": "crc32c"},)
 # Chunks of only the fill value are written too, so that a missing chunk is a lost one.
 _WRITABLE = {"write_empty_chunks": True}
 _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, before compression
+#: Besides its arrays. Zarr and this package leave the other two where they are killed.
+_OF_GROUP = r"zarr\.json|zarr\.[0-9a-f]{32}\.partial|\.[0-9a-f]{12}\.part\.json"
+_OF_ARRAY = re.compile(rf"{_OF_GROUP}|c(/\d+)*(\.[0-9a-f]{{32}}\.partial)?")
+_OF_GROUP = re.compile(_OF_GROUP)
 _EPOCH = Time("1970-01-01", scale="utc")
 _LEADING = {
     "dem": ("temperature",),
@@ -231,14 +236,20 @@ def foreign(path):
     try:
         attributes = json.loads((path / JSON).read_bytes())["attributes"]
         is_ours = attributes["format"].startswith(f"{_FORMAT} ")
-        own = {JSON, *_TABLES, *_OF_BATCH, *attributes["outputs"], *(f"{key}_mask" for key in attributes["masks"])}
+        own = {*_TABLES, *_OF_BATCH, *attributes["outputs"], *(f"{key}_mask" for key in attributes["masks"])}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         is_ours = False
     if not is_ours:
         return "it is a folder, but not a store that sunpy_demreg wrote"
-    # A killed process leaves Zarr's ``.partial`` files behind.
-    others = [each.name for each in path.iterdir() if each.name not in own and each.suffix != ".partial"]
-    return f"it holds {', '.join(sorted(others)[:3])}, which sunpy_demreg did not write" if others else None
+
+    def is_foreign(name):
+        array, _, rest = name.partition("/")
+        if array in own:
+            return bool(rest) and not _OF_ARRAY.fullmatch(rest)
+        return not _OF_GROUP.fullmatch(name)
+
+    others = sorted(filter(is_foreign, (each.relative_to(path).as_posix() for each in path.rglob("*"))))
+    return f"it holds {', '.join(others[:3])}, which sunpy_demreg did not write" if others else None
 
 
 def seal(path):
@@ -288,7 +299,7 @@ def open_store(path):
         group = zarr.open_group(path, mode="r")
     except FileNotFoundError as err:
         raise ValueError("there is no Zarr group in it") from err
-    if format_version(group.attrs.get("format"), _FORMAT) > 1:
+    if format_version(group.attrs.get("format"), _FORMAT) > 1 or "sha256" in group.attrs:
         for name in ("", *group.attrs["arrays"]):
             _verify(path, name)
     return group

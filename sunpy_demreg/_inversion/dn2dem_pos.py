@@ -375,6 +375,8 @@ def _floats(name, value):
         raise wrong(TypeError, name, f"must be a plain array, but is a {type(value).__name__}: pass its `value`")
     try:
         value = np.asanyarray(value)
+        if hasattr(value, "unmasked"):  # astropy's, of which `numpy.ma` would take what is masked
+            value = np.ma.array(value.unmasked, mask=value.mask)
         if np.iscomplexobj(value):
             raise wrong(TypeError, name, "must be an array of real numbers, but is complex")
         return np.asarray(np.ma.filled(value.astype(float), np.nan))

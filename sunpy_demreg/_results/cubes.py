@@ -18,7 +18,8 @@ from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = []
 
-_KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
+#: Of all cubes that an inversion can give.
+KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
 
 
 class _Result(NDCollection):
@@ -192,7 +193,7 @@ def unwrap_result(result):
         The masks that were changed since the inversion, by the keys of their cubes.
     """
     arrays = {}
-    for key in _KEYS:
+    for key in KEYS:
         if key in result:
             arrays[key] = _plain(result[key].data)
             if result[key].uncertainty is not None:

@@ -15,6 +15,7 @@ from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import apply_to_pixels
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.sums import contract
+from sunpy_demreg._common.validators import check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
 from sunpy_demreg._results.cubes import _mask, _unsolved
@@ -148,8 +149,7 @@ def thermal_energy_density(
     """
     check_result(result, "dem", "intensity")
     shape = result["status"].data.shape
-    if not (isinstance(depth, u.Quantity) and depth.unit.is_equivalent(u.cm)):
-        raise wrong(ValueError, "depth", "must be a Quantity of length, for instance `50 * u.Mm`")
+    check_quantity("depth", depth, u.Mm, "50 * u.Mm")
     if depth.shape not in ((), shape) or not np.all(np.isfinite(depth) & (depth > 0)):
         raise wrong(
             ValueError,
