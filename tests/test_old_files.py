@@ -28,6 +28,7 @@ def unpacked(name, folder):
     return folder / name
 
 
+@pytest.mark.filterwarnings("ignore:1 of 6 pixels were not solved")  # told when the lazy one is written
 @pytest.mark.parametrize("name", ["old.fits.gz", "old_streamed.fits.gz", "old.asdf", "old.zarr"])
 def test_results(tmp_path, name):
     result = read(unpacked(name, tmp_path) if name.endswith(".zarr") else OLD / name)

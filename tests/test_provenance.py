@@ -8,6 +8,7 @@ import pytest
 import xarray
 
 import astropy.units as u
+from aiapy.calibrate import correct_degradation
 from astropy.nddata import StdDevUncertainty
 from astropy.time import Time
 from astropy.utils.masked import Masked
@@ -16,8 +17,9 @@ from ndcube import NDCube, NDCubeSequence, NDMeta
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import ResponseWarning, Status, TemperatureResponse, invert, prepare, sample
+from sunpy_demreg import DataWarning, ResponseWarning, Status, TemperatureResponse, invert, prepare, sample
 from sunpy_demreg._common.dask_arrays import is_lazy as is_array_of_dask
+from sunpy_demreg.response._aia import _calibration, _read_correction_table
 from sunpy_demreg.response._provenance import Provenance, sensitivity_change
 
 CHANNELS = [94, 131, 171, 193, 211, 335] * u.AA
@@ -278,21 +280,20 @@ def normalized(smap):
     return changed(smap, smap.data / smap.exposure_time.value, exptime=1.0)
 
 
-def summed(smap, **more):
-    return changed(smap, 16 * smap.data, **more)
-
-
 BAD_MAPS = {
     "no date": (no_date, "has no date, for which sunpy takes today's: set its keyword DATE-OBS"),
     "a date that is none": (lambda m: no_date(m, **{"date-obs": "soon"}), "has no date"),
-    "exposure of 1 s": (normalized, r"exactly 1 s, which AIA never has.*`exposure_times=\{94: 2\.9 \* u\.s\}`"),
+    "exposure of 1 s": (normalized, r"of 1 s, which AIA never has.*`exposure_times=\{94: 2\.9 \* u\.s\}`"),
     "eclipse": (lambda m: changed(m, quality=1 << 13), "flagged by its header: Spacecraft eclipse.*`accept_flagged="),
     "maneuver": (lambda m: changed(m, quality=str(1 << 12)), "flagged by its header: Spacecraft is not in science"),
     "no image": (lambda m: changed(m, quality=-(1 << 31)), "Image is not available"),
     "eclipse by its keyword": (lambda m: changed(m, acs_eclp="YES"), "ACS_ECLP is YES"),
     "dark": (lambda m: changed(m, img_type="DARK"), "IMG_TYPE is DARK"),
-    "sums beyond the detector": (lambda m: changed(m, m.data + 20000), "sums of pixels, not averages: .*func=np.mean"),
-    "sums beyond the header": (lambda m: summed(m, datamax=1203), "is above the 1203 DN of its header"),
+    "sums beyond the detector": (lambda m: changed(m, m.data + 20000), "sums of pixels, not averages, .*func=np.mean"),
+    "eclipse in hexadecimal": (lambda m: changed(m, quality="0x00002000"), "Spacecraft eclipse"),
+    "missing data": (lambda m: changed(m, percentd=62.5), r"flagged by its header: only 62\.5 % of its pixels"),
+    "nothing is left of it": (lambda m: changed(m, np.zeros((0, 0))), r"`maps\[0\]` has no pixels \(its shape is"),
+    "exposure near 1 s": (lambda m: changed(normalized(m), exptime=1.0000001), "of 1 s, which AIA never has"),
     "complex": (lambda m: changed(m, m.data * 1j), "must hold counts, which are real numbers, but holds complex128"),
     "flags": (lambda m: changed(m, m.data > 0), "must hold counts, which are real numbers, but holds bool"),
 }
@@ -305,7 +306,7 @@ def test_bad_maps(maps, change, words):
         prepare([change(maps[0]), *maps[1:]], n_sample=16)
 
 
-@pytest.mark.parametrize("quality", [0, 1 << 30, None, "unknown"])
+@pytest.mark.parametrize("quality", [0, 1 << 30, None, "unknown", "0x40000000", "00000000"])
 def test_good_quality_is_silent(maps, quality):
     assert prepare([changed(m, quality=quality) for m in maps], n_sample=16).shape == (6, 128, 128)
 
@@ -317,6 +318,23 @@ def test_minor_flags_draw_one_warning(maps):
     ) as caught:
         prepare([*flagged, *maps[2:]], n_sample=16)
     assert len(caught) == 1
+
+
+def test_reserved_flags_draw_a_warning_only(maps):
+    with pytest.warns(SunpyUserWarning, match="flagged by their headers: .*reserved bit 22 of QUALITY"):
+        prepare([changed(maps[0], quality=1 << 22), *maps[1:]], n_sample=16)
+
+
+@pytest.mark.parametrize(("size", "refused"), [(128, False), (1024, True)])
+def test_missing_values_count_in_whole_images_only(maps, size, refused):
+    """All that a cutout does not have is missing by its header."""
+    header = {"missvals": 3e6, "totvals": 4096**2}
+    given = [changed(m, np.tile(m.data, (size // 128,) * 2), **header) for m in maps]
+    if refused:
+        with pytest.raises(ValueError, match=r"only 82\.1 % of its pixels have values"):
+            prepare(given, n_sample=16)
+    else:
+        assert prepare(given, n_sample=16).shape == (6, size, size)
 
 
 def test_flagged_images_may_be_accepted(maps):
@@ -363,21 +381,70 @@ def test_more_pixels_than_there_is_room_for(maps):
     assert prepare(maps, n_sample=4).meta["n_sample"] == 4  # of averages that were thinned out
 
 
-@pytest.fixture(scope="module")
-def full(maps):
-    """Maps of whole counts in pixels of AIA's size."""
+def noisy(maps, n_sample, size=256, scale=2.4):
+    """Averages with their photon noise, and structure that the smooth Sun has."""
     rng = np.random.default_rng(0)
-    return [changed(m, rng.poisson(m.data).astype(float), cdelt1=0.6, cdelt2=0.6) for m in maps]
+    y, x = np.indices((size, size)) / size
+    structure = 1 + 0.5 * np.sin(20 * x) * np.cos(15 * y)
+    for m in maps:
+        mean = 0.1 * np.mean(m.data) * structure
+        yield changed(m, 2.1 * rng.poisson(mean * n_sample / 2.1) / n_sample, cdelt1=scale, cdelt2=scale)
 
 
-def test_sums_of_superpixels_are_told_and_averages_are_not(full):
-    squares = [4, 4] * u.pix
-    averages = [m.superpixel(squares, func=np.mean) for m in full]
-    assert prepare(averages, n_sample=16).shape == (6, 32, 32)
-    with pytest.raises(ValueError, match=r"holds sums of pixels, not averages.*`superpixel\(..., func=np\.mean\)`"):
-        prepare([m.superpixel(squares) for m in full], n_sample=16)
-    faint = [changed(m, np.floor(m.data / 50)).superpixel(squares) for m in full]
-    with pytest.warns(SunpyUserWarning, match="whole numbers only, as sums of pixels do") as caught:
+@pytest.mark.parametrize("n", [2, 4])
+def test_sums_are_told_by_their_noise_and_averages_are_not(maps, n):
+    """Of averages such as the synoptic maps, to which nothing in the header speaks."""
+    given, squares = list(noisy(maps, 16)), [n, n] * u.pix
+    averages = [m.superpixel(squares, func=np.mean) for m in given]
+    assert prepare(averages, n_sample=16 * n**2).shape == (6, 256 // n, 256 // n)
+    sums = [m.superpixel(squares) for m in given]
+    with pytest.warns(DataWarning, match=r"may be sums.*noise is [\d.]+ times.*func=np\.mean") as caught:
+        prepare(sums, n_sample=16 * n**2)
+    assert len(caught) == 1
+    assert "`degradation_corrected=True`" in str(caught[0].message)
+
+
+def test_real_averages_are_silent_and_their_sums_are_not(full_disk):
+    """Synoptic maps: as they are, brightened, with a hot pixel, corrected for degradation, in other pixels."""
+    hot = [changed(m) for m in full_disk]
+    hot[0].data[512, 512] = 16000
+    calibration = _calibration(_read_correction_table(None))
+    corrected = [correct_degradation(m, **calibration) for m in full_disk]
+    for given in (full_disk, hot, [changed(m, 1.3 * m.data) for m in full_disk], corrected[:5]):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*lack AIA 335")
+            prepare(given, n_sample=16)
+    prepare(corrected, n_sample=16, degradation_corrected=True)
+    with pytest.warns(DataWarning, match=r"sums of pixels: `maps\[5\]` \(.*2\.3 times.*`degradation_corrected=True`"):
+        prepare(corrected, n_sample=16)
+    part = [m.submap([300, 300] * u.pix, width=200 * u.pix, height=200 * u.pix) for m in full_disk]
+    prepare([m.superpixel([2, 2] * u.pix, func=np.mean) for m in part], n_sample=64)
+    with pytest.warns(DataWarning, match=r"may be sums of pixels: `maps\[0\]` \(its noise is 2\.\d times"):
+        prepare([m.superpixel([2, 2] * u.pix) for m in part], n_sample=64)
+
+
+def test_maps_divided_by_their_exposure_time_are_told_by_their_mean(full_disk):
+    divided = [changed(m, m.data / m.exposure_time.value) for m in full_disk]
+    with pytest.warns(DataWarning, match=r"`maps` may be divided by their exposure time already.*BUNIT") as caught:
+        prepare(divided, n_sample=16)
+    assert len(caught) == 1
+    prepare([changed(m, bunit="DN / s") for m in divided], n_sample=16)
+
+
+@pytest.fixture(scope="module")
+def full_disk():
+    from pathlib import Path
+
+    import demregpy
+
+    files = sorted((Path(demregpy.__file__).parent / "tests/data/aia").glob("*.fits"))
+    found = {int(m.wavelength.value): m for m in Map(files)}
+    return [found[int(channel)] for channel in CHANNELS.value]
+
+
+def test_whole_numbers_are_told(maps):
+    faint = [changed(m, np.floor(m.data / 50)) for m in maps]
+    with pytest.warns(DataWarning, match="whole numbers only, as sums of pixels do") as caught:
         prepare(faint, n_sample=16)
     assert len(caught) == 1
 
@@ -389,8 +456,8 @@ def test_sums_of_the_whole_disk_are_told_by_their_mean(maps):
     header = {"cdelt1": scale, "cdelt2": scale, "datamean": 3.3}
     average = [changed(m, np.full((size, size), 3.4), **header) for m in maps]
     assert prepare(average, n_sample=16).shape == (6, size, size)
-    with pytest.raises(ValueError, match=r"its mean, 13926\.4 DN, is far above the 3\.3 DN of its header"):
-        prepare([changed(m, m.data * 4096) for m in average], n_sample=16)
+    with pytest.warns(DataWarning, match=r"its mean, 54\.4 DN, is 16 times the 3\.3 DN of its header"):
+        prepare([changed(m, m.data * 16) for m in average], n_sample=16)
 
 
 def test_maps_of_zeros_are_no_sums(maps):

@@ -345,6 +345,13 @@ def test_wrong_selection(channels, error, words):
     [
         ([94, 171], {}, TypeError, r"`cube_or_channels` must be .* wavelengths with their unit"),
         (["AIA 94"], {}, TypeError, r"`cube_or_channels` must be .* wavelengths with their unit"),
+        (Masked([94, 171] * u.AA, mask=[0, 1]), {}, TypeError, "`cube_or_channels` .*`unmasked`"),
+        (
+            171 * u.AA,
+            {"emissivity": ([1, 2] * u.MK, Masked([1, 2] * u.AA, mask=[0, 1]), None)},
+            TypeError,
+            r"`emissivity\[1\]` .*`unmasked`",
+        ),
         (171 * u.s, {}, TypeError, r"`cube_or_channels` must be .* wavelengths with their unit"),
         ([94, 1600] * u.AA, {}, ValueError, "`cube_or_channels` must name EUV channels.*has 1600 Å"),
         ([94, 94] * u.AA, {}, ValueError, "`channels` must all be different"),

@@ -134,12 +134,22 @@ def test_headers_are_checked_once_and_not_in_blocks(series_folder, monkeypatch):
 def test_sums_show_in_blocks(series_folder):
     maps = [Map(path) for path in series_folder.glob("step1*")]
     high = maps[2].data.copy()
-    high[15, 3] = 20000.0
+    high[9:15, 3:8] = 20000.0
     maps[2] = Map(da.from_array(high, chunks=8), maps[2].meta)
     cube = prepare_series(maps, n_sample=16)
     cube.data[:, :, :8].compute()
-    with pytest.raises(ValueError, match="holds sums of pixels, not averages: 20000 DN are more than the detector"):
+    with pytest.raises(ValueError, match=r"holds sums of pixels, .*: 7% of its pixels are above the 19661 DN"):
         cube.data.compute()
+
+
+def test_maps_of_a_series_have_their_names_in_messages(series_folder):
+    files = sorted(series_folder.glob("step1*"))
+    maps = [Map(path) for path in files]
+    maps[2] = Map(maps[2].data, {**maps[2].meta, "exptime": 1.0})
+    with pytest.raises(ValueError, match=r"^`maps\[2\]` has an exposure time of 1 s"):
+        prepare_series(maps, n_sample=16)
+    with pytest.raises(ValueError, match=rf"^`n_sample` is 256, but the pixels of {files[0]} are"):
+        prepare_series(files, n_sample=256)
 
 
 def test_common_part_of_the_uncertainty_has_both_axes(series, cubes):

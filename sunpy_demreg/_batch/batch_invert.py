@@ -18,6 +18,7 @@ from astropy.time import Time
 from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
+from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.series import series_sets, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
@@ -277,7 +278,7 @@ def _reason(err):
 
 def _result(images, *, edges, prepare_options, response_options, options):
     """The lazy result of one time step."""
-    cube = prepare_lazily({image.name: image.map for image in images}, prepare_options)
+    cube = prepare_lazily(NamedMaps((image.name, image.map) for image in images), prepare_options)
     response = TemperatureResponse.from_aia(cube, **response_options)
     return invert(cube, response, edges, **options)
 

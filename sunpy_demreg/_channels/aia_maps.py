@@ -20,7 +20,7 @@ __all__ = ["Image", "as_images", "check_one_grid", "common_dates"]
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
 _MAX_SPAN = 60 * u.s
 _SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
-_NORMALIZED = 1.0  # s, which the exposure control of AIA never gives
+_NORMALIZED, _NEAR = 1.0, 1e-3  # s, which the exposure control of AIA never gives; of values that were rounded
 
 
 class Image(NamedTuple):
@@ -99,6 +99,8 @@ def _as_image(name, smap, times):
             name,
             f"is level {smap.meta.get('lvl_num')}, but `maps` must be level 1 or 1.5: correct its keyword LVL_NUM",
         )
+    if smap.data.size == 0:
+        raise wrong_map(ValueError, name, f"has no pixels (its shape is {smap.data.shape}): crop it to a larger field")
     exposure = number(smap, "exptime")
     if not 0 < exposure < np.inf:
         value = smap.meta.get("exptime")
@@ -110,12 +112,12 @@ def _as_image(name, smap, times):
     if np.dtype(smap.data.dtype).kind not in "iuf":
         raise wrong_map(TypeError, name, f"must hold counts, which are real numbers, but holds {smap.data.dtype}")
     is_rate = _is_rate(name, smap)
-    if exposure == _NORMALIZED:
+    if abs(exposure - _NORMALIZED) < _NEAR:
         if channel not in times:
             raise wrong_map(
                 ValueError,
                 name,
-                "has an exposure time of exactly 1 s, which AIA never has: it was divided by the true one, without "
+                "has an exposure time of 1 s, which AIA never has: it was divided by the true one, without "
                 f"which errors and saturation are wrong. Pass `exposure_times={{{channel:g}: 2.9 * u.s}}`, the time "
                 "that the header had before (1 s, if it was that), or give the map as it was",
             )

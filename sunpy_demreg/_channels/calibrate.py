@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sunpy_demreg._channels.headers import StatedCounts, may_be_sums, warn_of_sums
+from sunpy_demreg._channels.averages import StatedCounts, doubt, warn_of_doubts
 from sunpy_demreg._channels.level1 import deconvolved
 from sunpy_demreg._channels.resample import Grid, block_mean, resample
 from sunpy_demreg._channels.uncertainty import ErrorModel
@@ -62,10 +62,10 @@ def calibrate(planes, plan):
     """
     shape = (len(plan.channels), *plan.grid.binned_shape)
     intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    sums = []
+    doubts = []
     for i, ((data, hidden), channel) in enumerate(zip(planes, plan.channels, strict=True)):
         images = _images(data, hidden, channel, plan.saturation)
-        sums += [channel.stated.name] * may_be_sums(channel.stated, images[1])
+        doubts.append(doubt(channel.stated, images[1]))
         (value, counts, is_saturated, is_masked, is_bad), squares = _on_grid(images, channel, plan)
         bad = ~(is_bad == 0)  # also where it is not covered, which is NaN
         saturated = ~bad & (is_saturated > 0)
@@ -77,7 +77,7 @@ def calibrate(planes, plan):
         intensity[i] = np.where(bad, np.nan, value) / channel.to_intensity
         uncertainty[i] = np.fmax(error / channel.counts_per_intensity, channel.floor * np.abs(intensity[i]))
         mask[i] = saturated | bad | (is_masked > 0)
-    warn_of_sums(sums)
+    warn_of_doubts(doubts)
     return intensity, uncertainty, mask
 
 

@@ -31,6 +31,8 @@ def reference_grid(images, reference):
     from sunpy.map import GenericMap, contains_full_disk
 
     if isinstance(reference, GenericMap):
+        if reference.data.size == 0:
+            raise wrong(ValueError, "reference", f"has no pixels (its shape is {reference.data.shape})")
         return own_grid(reference)
     if reference is not None:
         by_channel = {image.channel: image.map for image in images}

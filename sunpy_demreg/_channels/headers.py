@@ -1,7 +1,6 @@
-"""What the header of a map tells of its counts: exposure, date, quality, and whether they are averages."""
+"""What the header of a map tells of its counts: exposure, date, quality, and what is missing."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,16 +12,12 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
-    "StatedCounts",
     "as_exposure_times",
-    "check_n_sample",
     "check_quality",
-    "default_n_sample",
+    "contains_whole_image",
     "has_date",
-    "may_be_sums",
     "number",
-    "stated_counts",
-    "warn_of_sums",
+    "pixel_size",
 ]
 
 # By the bit of QUALITY; 30 (quicklook) does no harm. The minor ones are of what else is known of an image, or of a few
@@ -31,13 +26,8 @@ _MINOR_FLAGS = (0, 1, 2, 3, 4, 8, 21)
 _HARMLESS_FLAG = 30
 _STATE = {"img_type": "LIGHT", "acs_mode": "SCIENCE", "acs_eclp": "NO", "acs_sunp": "YES", "acs_safe": "NO"}
 _PIXEL = 0.6 * u.arcsec / u.pix
-_FEW = 64  # values, of which nothing is concluded
 _FULL_DISK = 4096  # pixels on a side
-_MAX_COUNTS = 2**14  # of the detector, in DN
-_NO_SUMS = (
-    "They must not be sums, as `superpixel` makes them by default: average instead, `superpixel(..., func=np.mean)`, "
-    "or give the maps as they were and pass `bin`"
-)
+_MIN_PERCENT = 99  # of the pixels, that an image must have: fewer are what flags call more than 1 % missing
 
 
 def number(smap, keyword):
@@ -46,6 +36,16 @@ def number(smap, keyword):
         return float(smap.meta.get(keyword))
     except (TypeError, ValueError):
         return np.nan
+
+
+def pixel_size(smap):
+    """Side of a pixel in those of AIA."""
+    return float(np.sqrt(smap.scale[0] * smap.scale[1]) / _PIXEL)
+
+
+def contains_whole_image(smap):
+    """Whether a map is what the detector saw, all of it, maybe in larger pixels."""
+    return min(smap.data.shape) * pixel_size(smap) > 0.99 * _FULL_DISK
 
 
 def has_date(smap):
@@ -95,111 +95,41 @@ def check_quality(images, accept_flagged):
         warn(DataWarning, f"contain {len(told)} that are flagged by their headers: {', '.join(told)}", "maps")
 
 
+def _quality(smap):
+    """The bits of QUALITY, which may be written as text, also in hexadecimal; 0 if there are none."""
+    value = smap.meta.get("quality")
+    try:
+        return int(value, 0) & 0xFFFFFFFF
+    except (TypeError, ValueError):  # no text, or one such as "8192.0"
+        value = number(smap, "quality")
+        return int(value) & 0xFFFFFFFF if np.isfinite(value) else 0
+
+
+def _percent(smap):
+    """How much of its pixels a header says that an image has; NaN if it does not say."""
+    percent = number(smap, "percentd")
+    if np.isnan(percent) and contains_whole_image(smap):  # in cutouts all others are counted as missing
+        missing, total = number(smap, "missvals"), number(smap, "totvals")
+        percent = 100 * (1 - missing / total) if total > 0 else np.nan
+    return percent
+
+
 def _flags(smap):
     """What a header says against an image: reasons not to use it, and others."""
     from aiapy.utils import check_quality_flag
 
-    quality = number(smap, "quality")
-    bits = int(quality) & 0xFFFFFFFF if np.isfinite(quality) else 0
-    bits &= ~(1 << _HARMLESS_FLAG)
-    minor = sum(1 << bit for bit in _MINOR_FLAGS) & bits
-    texts = [check_quality_flag(each) if each else [] for each in (bits & ~minor, minor)]
-    reasons, lesser = ([text.partition(" (coincides")[0] for text in each] for each in texts)
+    reasons, lesser = [], []
+    bits = _quality(smap) & ~(1 << _HARMLESS_FLAG)
+    for bit in range(32):
+        if bits >> bit & 1:
+            text = check_quality_flag(1 << bit)[0].partition(" (coincides")[0]
+            is_reserved = text == "(empty)"
+            is_minor = is_reserved or bit in _MINOR_FLAGS
+            (lesser if is_minor else reasons).append(f"reserved bit {bit} of QUALITY" if is_reserved else text)
+    if (percent := _percent(smap)) < _MIN_PERCENT:
+        reasons.append(f"only {percent:.3g} % of its pixels have values")
     for keyword, good in _STATE.items():
         value = str(smap.meta.get(keyword, good)).strip().upper()
         if value and value != good:
             reasons.append(f"{keyword.upper()} is {value}")
     return reasons, lesser
-
-
-def _pixel_size(smap):
-    """Side of a pixel in those of AIA."""
-    return float(np.sqrt(smap.scale[0] * smap.scale[1]) / _PIXEL)
-
-
-def default_n_sample(smap):
-    """Return 1, with a warning where the size of the pixels suggests that they are averages."""
-    factor = _pixel_size(smap)
-    if factor > 1.5:
-        n_averaged = round(factor) ** 2
-        warn(
-            DataWarning,
-            f"is taken as 1, but the pixels of `maps` are {factor:.1f} times the size of AIA's: if they are averages "
-            f"of {n_averaged} pixels, as in the synoptic series, pass {n_averaged}; if not, pass 1. {_NO_SUMS}",
-            "n_sample",
-        )
-    return 1
-
-
-def check_n_sample(images, n_sample):
-    """Check that as many pixels as are said to be averaged into one have room in it."""
-    for image in images:
-        room = _pixel_size(image.map) ** 2
-        if n_sample > max(1, 1.3 * room):
-            raise wrong(
-                ValueError,
-                "n_sample",
-                f"is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in area, and "
-                f"cannot be averages of so many: pass {max(1, round(room))}, or none",
-            )
-
-
-def warn_of_sums(names):
-    """Of maps that look like sums."""
-    if names:
-        warn(
-            DataWarning,
-            f"may be sums: {', '.join(names)} {'holds' if len(names) == 1 else 'hold'} whole numbers only, as sums of "
-            f"pixels do and averages do not. {_NO_SUMS}",
-            "maps",
-        )
-
-
-class StatedCounts(NamedTuple):
-    """What a header says of the counts of an image, to tell sums of pixels from averages."""
-
-    name: str
-    room: float  # area of a pixel, in those of AIA
-    highest: float  # DN of a pixel of AIA, or NaN
-    mean: float  # likewise
-    shape: tuple  # (y, x), or None where it is not stated
-    is_average: bool  # of which whole numbers would be strange
-
-
-def stated_counts(image, n_sample):
-    """What the header of an `sunpy_demreg._channels.aia_maps.Image` says of its counts."""
-    smap = image.map
-    return StatedCounts(
-        image.name,
-        _pixel_size(smap) ** 2,
-        number(smap, "datamax"),
-        number(smap, "datamean"),
-        (smap.meta.get("naxis2"), smap.meta.get("naxis1")),
-        n_sample > 1 and not image.is_rate,
-    )
-
-
-def may_be_sums(stated, counts):
-    """Refuse counts that are sums of pixels, and tell of others whether they look like it."""
-    room = stated.room
-    if room < 1.5**2 or not counts.size:
-        return False
-    highest = counts.max()
-    is_whole_disk = min(counts.shape) * np.sqrt(room) > 0.99 * _FULL_DISK
-    if highest > _MAX_COUNTS * 1.2:
-        why = f"{highest:.0f} DN are more than the detector gives"
-    elif highest > 1.1 * stated.highest > 0 and stated.highest > 1:
-        why = (
-            f"its highest value, {highest:.0f} DN, is above the {stated.highest:g} DN of its header, of the pixels of "
-            "AIA"
-        )
-    elif is_whole_disk and stated.mean > 0 and counts.mean() > np.sqrt(room) * stated.mean:
-        why = (
-            f"its mean, {counts.mean():.1f} DN, is far above the {stated.mean:g} DN of its header, of the pixels of AIA"
-        )
-    else:
-        # Blocks of larger images are not judged: a warning in each would be one too many.
-        shape = tuple(own if length is None else length for length, own in zip(stated.shape, counts.shape, strict=True))
-        is_judged = stated.is_average and counts.size >= _FEW and shape == counts.shape
-        return is_judged and highest > 1 and np.array_equal(counts, np.round(counts))
-    raise wrong_map(ValueError, stated.name, f"holds sums of pixels, not averages: {why}. {_NO_SUMS}")

@@ -26,8 +26,8 @@ def prepare_lazily(maps, options):
 
     Parameters
     ----------
-    maps : dict of `~sunpy.map.GenericMap`
-        With Dask arrays, by their names.
+    maps : NamedMaps
+        With Dask arrays.
     options : dict
         Of `sunpy_demreg.prepare`.
 

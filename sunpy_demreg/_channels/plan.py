@@ -8,9 +8,9 @@ import astropy.units as u
 from astropy.table import Table
 
 from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
+from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
-from sunpy_demreg._channels.headers import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong

@@ -89,7 +89,7 @@ def prepare(
     n_sample : int, optional
         How many pixels were averaged into one in the maps: 16 for the synoptic series. By default 1, with a
         warning if the pixels are larger than those of AIA. Averaged, not summed, as
-        `sunpy.map.GenericMap.superpixel` does by default.
+        `sunpy.map.GenericMap.superpixel` does by default: sums draw a warning where they can be told, see Notes.
     exposure_times : dict, optional
         Of maps that were divided by their exposure time and have 1 s in their headers since: the true one of each
         channel, such as ``{94: 2.9 * u.s}``, in s if it has no unit.
@@ -148,13 +148,20 @@ def prepare(
     -----
     DataWarning
         If there are fewer than six channels, the maps are more than a minute apart, they look averaged
-        and `n_sample` was not given, or like sums, headers have minor flags (a missing flat field, some missing
-        pixels), or maps are still shifted by more than a pixel.
+        and `n_sample` was not given, or like sums, or divided by their exposure time already, headers have minor flags
+        (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
 
     Notes
     -----
     Correct the data or date the response, never both: `sunpy_demreg.TemperatureResponse.from_aia` refuses to date the
     response of a cube that was corrected for degradation.
+
+    Sums of pixels are told from averages by what they hold: more counts than the detector gives, in many pixels; a mean
+    far above that in the header, which is that of the whole image; noise in the channel 94 Å that is larger than that
+    of averages of `n_sample` pixels; or whole numbers only. Of small parts of images, below some 48 pixels on a side,
+    they cannot be told, and bright structure may look like them: the warning is a `DataWarning`, which a filter can
+    silence. Maps that were divided by their exposure time, but have no unit that says so, can be told only by their
+    mean, which cropped maps do not have in their headers.
 
     Arithmetic and rebinning by ndcube leave ``meta`` as it was: it tells how the maps were prepared, not what was
     done to the cube since, such as a factor for the degradation. Reprojecting by ndcube drops unit, uncertainty, mask.

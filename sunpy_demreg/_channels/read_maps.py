@@ -7,7 +7,11 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.validators import a_kind
 
-__all__ = ["maps_or_names", "named_maps", "wrong_map"]
+__all__ = ["NamedMaps", "maps_or_names", "named_maps", "wrong_map"]
+
+
+class NamedMaps(dict):
+    """Maps by the names that they have in messages already: of arguments in backticks, or of files."""
 
 
 def named_maps(maps):
@@ -47,6 +51,8 @@ def maps_or_names(maps):
 
     if isinstance(maps, GenericMap | str | Path):
         items = [("`maps`", maps)]
+    elif isinstance(maps, NamedMaps):
+        items = list(maps.items())
     elif isinstance(maps, Mapping):
         items = [(f"`maps[{key!r}]`", item) for key, item in maps.items()]
     elif isinstance(maps, list | tuple | MapSequence):

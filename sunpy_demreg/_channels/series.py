@@ -14,7 +14,7 @@ from sunpy_demreg._channels.fits_maps import lazy_map
 from sunpy_demreg._channels.headers import has_date
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
-from sunpy_demreg._channels.read_maps import maps_or_names
+from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
 from sunpy_demreg._channels.stacks import _dates, in_time
 from sunpy_demreg._channels.time_sets import Image, time_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
@@ -90,7 +90,7 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
         options["correct_degradation"] = not change <= HARMLESS
     if options.get("correct_degradation") or options.get("degradation_corrected"):
         options["correction_table"] = table_for(sets, options.get("correction_table"))
-    cube = in_time([prepare_lazily({image.name: image.map for image in each}, options) for each in sets])
+    cube = in_time([prepare_lazily(NamedMaps((image.name, image.map) for image in each), options) for each in sets])
     cube.meta["left_over"] = tuple(image.name for image in left_over)
     return cube
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from sunpy_demreg._common.warnings import UnsolvedWarning, warn
 from sunpy_demreg._engines.base.status import Status, status_counts
@@ -17,7 +18,8 @@ def counts_of(status):
     status = status if status.ndim else np.reshape(status[()], 1)
     counts = Counter()
     for start in range(0, status.shape[0], _ROWS):
-        rows = np.asarray(status[start : start + _ROWS])
+        rows = status[start : start + _ROWS]
+        rows = rows.get() if is_cupy_array(rows) else np.asarray(rows)
         counts.update(status_counts(rows), unsolved=np.count_nonzero(rows & int(Status.UNSOLVED)))
     return counts
 

@@ -8,6 +8,7 @@ import astropy.units as u
 
 from sunpy_demreg._common.constants import EMISSIVITY_UNIT
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import check_no_mask
 from sunpy_demreg.response._emissivity import NEEDED, Emissivity, load_emissivity
 
 __all__ = ["given_emissivity"]
@@ -56,6 +57,8 @@ def given_emissivity(emissivity):
 
 def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     values = {}
+    for i, each in enumerate((temperature, wavelength, spectrum)):
+        check_no_mask(f"emissivity[{i}]", each)
     for name, quantity, unit in (
         ("temperature", temperature, u.K),
         ("wavelength", wavelength, u.AA),

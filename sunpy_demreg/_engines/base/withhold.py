@@ -26,16 +26,14 @@ def settle(into, given, withheld, *, bad_is_nan=False):
     withheld : int
         Bits of `Status`: pixels that have one get NaN.
     bad_is_nan : bool
-        Whether bad pixels have it already. Compiled code writes it with the other outputs, for nothing; here, it
-        would cost as much as a tenth of the solution.
+        Whether bad pixels have it already. Compiled code writes it with the other outputs, for nothing; here, to
+        write it where every second pixel is bad takes a sixth of the time of solving all.
     """
-    bad = given != 0
-    np.copyto(into.status, given, where=bad)
-    if into.dtype == "float32" and not bad.all():
+    if into.dtype == "float32" and not given.all():
         _flag_unfit(into)
     unsolved = settle_status(into.status, given, withheld)
     if bad_is_nan:
-        unsolved = unsolved & ~bad
+        unsolved &= given == 0
     if unsolved.any():
         into.withhold(slice(None) if unsolved.all() else unsolved)
 
