@@ -356,7 +356,7 @@ def test_interruption_is_heard_while_code_is_made(tmp_path):
             return emit(machine, module)
         for k in range(6):
             sent = []
-            timer = threading.Timer(0.02 + 0.06 * k, interrupt)
+            timer = threading.Timer(0.02 + 0.02 * k, interrupt)  # well before the code is there
             if k % 2:
                 engine.llvm.targets.TargetMachine.emit_object = emit_and_wait
             else:
