@@ -55,6 +55,7 @@ VALID = {
     ("invert", "positivity"): {"None"},
     ("invert", "target_growth"): {"1e300"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
+    ("plot_summary", "pixels"): {"[]"},  # none are marked
     ("plot_summary", "title"): {"text", "empty text"},
     ("prepare", "exposure_times"): {"{}"},
     ("prepare", "relative_floor"): {"0.5", "{}"},

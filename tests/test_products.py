@@ -5,6 +5,7 @@ import pytest
 
 import astropy.constants as const
 import astropy.units as u
+from astropy.time import Time
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from ndcube import NDCube
@@ -257,3 +258,15 @@ def test_what_a_product_needs_is_named(small, response, edges, outputs):
     weighted = invert(small, response, edges, weighting=np.ones((36, 6, 7)))
     with pytest.raises(ValueError, match=r"`weighting` per pixel.*`emission_measure_ranges`"):
         demreg.emission_measure(weighted)
+
+
+def test_maps_have_the_mean_date_of_the_images(cube, result):
+    """And not that of the one image whose grid was taken."""
+    dates = Time(cube.meta["date"])
+    mean = dates.tai.mean().utc
+    assert abs(mean - dates[0]) > 1 * u.s
+    smap = demreg.to_map(demreg.emission_measure(result))
+    assert abs(smap.date - mean) < 1 * u.ms
+    assert abs(smap.reference_date - mean) < 1 * u.ms
+    for smap, date in zip(demreg.to_map(cube[:, :3, :3]), dates, strict=True):
+        assert abs(smap.date - date) < 1 * u.ms

@@ -300,10 +300,6 @@ ALLOWED = {
     ("_channels/resample.py", "resample", "sum"),
     # Of the steps of a table of the caller's, the same for all pixels.
     ("response/_spectra.py", "_as_emissivity", "mean"),
-    # Of dates, for a title or a header.
-    ("_results/convert.py", "to_map", "mean"),
-    ("visualization/_movie.py", "show", "mean"),
-    ("visualization/_pages.py", "_title", "mean"),
     # How many pixels in a hundred, for the caption: a mean of zeros and ones is exact.
     ("visualization/_pages.py", "_poor_fits", "mean"),
 }

@@ -41,9 +41,10 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     Returns
     -------
     `sunpy.map.GenericMap`, or `list` of them
-        With the unit, coordinates, mask and uncertainty of the cube, and the mean date of the observation; for a cube
-        one map for each index of its first axis. The data are shared, not copied; Dask arrays are computed, all in one
-        pass.
+        With the unit, coordinates, mask and uncertainty of the cube, and the mean date of the observation, or of the
+        channel, where the metadata of the cube have it; a cube of a result has that of its coordinates, which is of
+        the image whose grid was taken. For a cube, one map for each index of its first axis. The data are shared, not
+        copied; Dask arrays are computed, all in one pass.
 
     Raises
     ------
@@ -98,9 +99,10 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     header = dict(wcs.to_header(relax=True))
     meta = cube.meta or {}
     header["bunit"] = unit_name(cube.unit)
-    observation = meta.get("observation", {})
-    if "date" in observation and "DATE-OBS" not in header:
-        header["date-obs"] = mean_date(observation["date"]).isot
+    dates = meta.get("observation", meta).get("date")
+    if dates is not None:  # the coordinates have that of the one image whose grid was taken
+        header = {key: value for key, value in header.items() if not key.startswith(("DATE-", "MJD-"))}
+        header["date-obs"] = mean_date(dates).isot
     header["creator"] = "sunpy_demreg"
     new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):

@@ -287,7 +287,9 @@ def _words(data, table, error):
     cures = ["make it with `TemperatureResponse.from_aia(cube)`, at the date of the data"]
     if " to " in of_data and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
         cures = []
-    cures.append("prepare the data with `correct_degradation=True`, and pass `from_aia` the new cube")
+    cures.append(
+        f"{'or ' if cures else ''}prepare the data with `correct_degradation=True`, and pass `from_aia` the new cube"
+    )
     if table.has_degradation is None:
         cures.append("or say of which date it is, `response.meta['obstime'] = '2014-01-01'`")
     if data.has_degradation is None:
