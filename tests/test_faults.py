@@ -1,4 +1,4 @@
-"""A hundred thousand random faults: no pixel is wrong without a word, in either engine and kind of numbers."""
+"""Random faults in a hundred thousand pixels: none fails silently, with either engine and in either precision."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,10 @@
 """
-Random faults of pixels: each is solved, and its chi-squared is that of its DEM, or it is told why not.
+Random faults in pixels: each pixel is solved, with the chi-squared that its DEM gives, or its status says why not.
 
     nice python validation/faults.py [--number 1000000] [--seed 0]
 
 Makes so many faults for each of "cpu" and "numpy" in float64 and float32, each set over the instruments and options
-below, and prints the numbers of pixels that were solved and told, and of those that were neither: zero, or the
+below, and prints how many pixels were solved, how many were flagged, and how many were neither: zero, or the
 command fails.
 """
 
@@ -90,7 +90,7 @@ def faulty_pixels(K, logt, n_pixels, rng):
 
 def silent(g, sigma, K, options, answer):
     """
-    Why pixels are wrong without a word.
+    Find pixels that fail silently.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS):
 
 def main(arguments=None):
     """Parse the command line, make faults, print."""
-    parser = argparse.ArgumentParser(description="Random faults of pixels: none may be wrong without a word.")
+    parser = argparse.ArgumentParser(description="Random faults in pixels: none may fail silently.")
     parser.add_argument("--number", type=int, default=10**6, help="of faults, for each engine and type of numbers")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)

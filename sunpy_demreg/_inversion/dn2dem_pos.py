@@ -146,7 +146,7 @@ def dn2dem_pos(
     * A zero in ``dem_norm0`` beyond the first bin is an error here, and ends in another one there.
     * With ``rgt_fact`` below one, a pixel without any more signal than the target keeps its first solution. Of 400
       faint AIA pixels none differs by that; where the response is larger by 1e8, 77 do.
-    * More than four axes are as good as fewer; ``warn`` is not set by itself for one pixel.
+    * Any number of axes is supported, and ``warn`` is not switched on automatically for a single pixel.
     """
     warn, progress = as_bool("warn", warn), as_bool("progress", progress)
     emd_int, emd_ret = as_bool("emd_int", emd_int), as_bool("emd_ret", emd_ret)
