@@ -10,12 +10,13 @@ from synthetic import BACKENDS, instrument, pixels, run
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import OUTPUTS, Options
+from sunpy_demreg._engines.base.problem import Bins, Problem
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from validation import faults
 
-#: So that each engine and kind of numbers gets twenty thousand; searches on plain arrays are dear.
+#: So that each engine and kind of numbers gets twenty thousand; searches on plain arrays take long.
 NUMBERS = {"default": 14000, "grid": 3000, "gcv": 600, "l2": 1400, "em_loci": 1000, "constrain": 60}
 
 
@@ -81,3 +82,16 @@ def test_outputs_that_leave_single_precision_are_told(factor, backend):
         ours, truth = getattr(single, name), getattr(double, name)
         assert np.all(np.isnan(ours[..., ~fits]))
         np.testing.assert_array_equal(ours[..., fits], truth[..., fits].astype(np.float32))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+@pytest.mark.parametrize("faint", [5e-324, 1e-310, 1e-300, 1e-200])
+def test_a_dem_that_underflows_is_no_answer(backend, faint):
+    """One channel is far more precise than the others, and sees nearly nothing."""
+    K, dlogt, logt = faults.instrument(faults.INSTRUMENTS[1])
+    g = np.array([[0.46], [0.029], [8.9], [faint]])
+    sigma = np.array([[0.031], [0.01], [0.44], [1e-150]])
+    problem = Problem(Bins(dlogt, logt), K, faults.OPTIONS["grid"])
+    answer = execute.run(g, sigma, execute.classify(g, sigma), problem, backend=backend)
+    assert answer.status[0] & int(Status.FAILED)
+    assert np.all(np.isnan(answer.dem))

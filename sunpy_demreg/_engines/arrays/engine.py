@@ -124,6 +124,9 @@ def _solve_carefully(g, sigma, tables, plan, weight):
     for output in solution[:-1]:
         if output is not None:
             is_finite = is_finite & xp.all(xp.isfinite(xp.reshape(output, (-1, g.shape[1]))), axis=0)
-    has_failed = ~is_finite & ((solution.status & int(Status.FAILED)) == 0)
+    is_there = is_finite
+    if solution.dem is not None:  # intensities give a DEM: one of zeros has underflowed
+        is_there = is_there & (xp.any(solution.dem != 0, axis=0) | ~xp.any(g != 0, axis=0))
+    has_failed = ~is_there & ((solution.status & int(Status.FAILED)) == 0)
     status = solution.status + int(Status.FAILED) * xp.astype(has_failed, xp.int32)
     return solution._replace(status=status)
