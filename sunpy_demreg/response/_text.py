@@ -1,0 +1,50 @@
+"""A response as text: its channels in a table, and where it comes from."""
+
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+
+__all__ = ["describe", "is_per_channel"]
+
+
+def describe(response):
+    """The text that `TemperatureResponse` shows itself as."""
+    logt = np.log10(response.temperature.value)
+    per_channel = {key: value for key, value in response.meta.items() if _is_column(value, response.channels)}
+    lines = [
+        f"<TemperatureResponse: {len(response.channels)} channels at {logt.size} temperatures, "
+        f"log T [K] = {logt[0]:.2f} to {logt[-1]:.2f}>",
+        "  ".join(f"{name:>12}" for name in ("channel", "peak", "at log T", *per_channel)),
+    ]
+    for channel, row in zip(response.channels, response.response.value, strict=True):
+        factors = (f"{'-' if v[channel] is None else format(v[channel], '.4g'):>12}" for v in per_channel.values())
+        peak = row.argmax()
+        lines.append("  ".join((f"{channel:>12}", f"{row[peak]:>12.3e}", f"{logt[peak]:>12.2f}", *factors)))
+    lines.append(f"unit: {response.response.unit}")
+    for key, value in response.meta.items():
+        if key not in per_channel:
+            lines.append(f"{key}: {_grouped(value, response.channels)}")
+    return "\n".join(lines)
+
+
+def is_per_channel(value, channels):
+    return isinstance(value, Mapping) and set(value) == set(channels)
+
+
+def _is_column(value, channels):
+    """Whether an entry of the metadata has a number for each channel, or for some."""
+    if not is_per_channel(value, channels):
+        return False
+    numbers = [number for number in value.values() if number is not None]
+    return bool(numbers) and all(isinstance(number, Real) and not isinstance(number, bool) for number in numbers)
+
+
+def _grouped(value, channels):
+    """An entry of the metadata as text; of one for each channel, every value once with the channels that have it."""
+    if not is_per_channel(value, channels):
+        return "none" if value is None else str(value)
+    groups = {}
+    for channel in channels:
+        groups.setdefault(_grouped(value[channel], ()), []).append(channel)
+    return "; ".join(f"{text} ({', '.join(group)})" for text, group in groups.items())
