@@ -466,7 +466,7 @@ def test_what_is_kept_between_calls_cannot_be_changed(aia):
     dn2dem_pos(aia.dn[0], aia.edn[0], *aia.args)
     tables = [np.array(table, dtype=float) for table in (aia.args[2], *aia.args[:2])]
     tables = [(table.shape, table.tobytes()) for table in tables]
-    bins, *others = compat._tabulated(6, *tables)
+    bins, *others = compat.tabulated(6, *tables)
     for array in (*bins, *others):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
