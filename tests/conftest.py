@@ -48,6 +48,17 @@ def small(cube):
 
 
 @pytest.fixture(scope="session")
+def part(cube):
+    """Of real data, with a few bad pixels."""
+    from ndcube import NDCube
+
+    part = cube[:, 40:53, 90:107]
+    data, mask = part.data.copy(), part.mask.copy()
+    data[2, 3, 4], data[1, 5, 5], mask[3, 7, 7] = np.nan, -1, True
+    return NDCube(data, part.wcs, unit=part.unit, uncertainty=part.uncertainty, mask=mask, meta=part.meta)
+
+
+@pytest.fixture(scope="session")
 def series_folder(tmp_path_factory):
     """FITS files of three times, two minutes apart: corners of the bundled maps that brighten."""
     from sunpy.map import Map

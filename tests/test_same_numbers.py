@@ -6,6 +6,7 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
+from lazy_cubes import lazily
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
@@ -54,22 +55,6 @@ PARTS = {
 @pytest.fixture(scope="module")
 def edges():
     return 10 ** np.arange(5.6, 7.41, 0.15) * u.K
-
-
-@pytest.fixture(scope="module")
-def part(cube):
-    """Of real data, with a few bad pixels."""
-    part = cube[:, 40:53, 90:107]
-    data, mask = part.data.copy(), part.mask.copy()
-    data[2, 3, 4], data[1, 5, 5], mask[3, 7, 7] = np.nan, -1, True
-    return NDCube(data, part.wcs, unit=part.unit, uncertainty=part.uncertainty, mask=mask, meta=part.meta)
-
-
-def lazily(cube, chunks):
-    arrays = cube.data, cube.mask, cube.uncertainty.array
-    data, mask, sigma = (da.from_array(array, chunks=chunks) for array in arrays)
-    uncertainty = StdDevUncertainty(sigma, copy=False)
-    return NDCube(data, cube.wcs, unit=cube.unit, mask=mask, uncertainty=uncertainty, meta=cube.meta)
 
 
 def in_order(cube, order):
