@@ -87,7 +87,7 @@ def _response_in_cells():
 
 @cache
 def _errors():
-    return get_error_table(ROOT / "sunpy_demreg" / "data" / "aia_V3_error_table.txt")
+    return get_error_table(ROOT / "sunpy_demreg" / "_channels" / "data" / "aia_V3_error_table.txt")
 
 
 def em_in_bins(em_in_cells):

@@ -15,6 +15,8 @@ from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, fro
 
 __all__ = ["from_file", "to_file"]
 
+_KINDS = {"status": "i", "omitted_channels": "u"}  # of integers
+
 
 def to_file(result):
     """Return a function that writes the result to a path, and returns the statuses in it."""
@@ -83,7 +85,7 @@ def from_file(path):
         n_axes = WCS(header).naxis
         return from_contents(
             Parts(
-                arrays={name: _array(hdus[name.upper()], "i" if name == "status" else "f") for name in names},
+                arrays={name: _array(hdus[name.upper()], _KINDS.get(name, "f")) for name in names},
                 masks={name: _array(hdus[f"{name}_MASK"], "u") != 0 for name in masks},
                 headers={"status": header},
                 units={

@@ -20,6 +20,7 @@ from sunpy_demreg._inversion.arguments import (
     as_dtype,
     as_edges_within,
     as_options,
+    as_use,
     as_weight,
     check_engine,
     check_matrices,
@@ -60,6 +61,9 @@ def invert(
     target_growth: float = 1.5,
     max_iterations: int = 10,
     n_samples: int = 42,
+    nonpositive: Literal["use", "mask"] = "use",
+    missing_channels: Literal["omit", "mask"] = "omit",
+    max_missing_channels: int = 1,
     outputs: Sequence[str] | None = None,
     emission_measure_ranges: u.Quantity | None = None,
     dtype: npt.DTypeLike = "float64",
@@ -126,6 +130,20 @@ def invert(
         Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
+    nonpositive : {"use", "mask"}, optional
+        What an intensity of zero or below is. ``"use"``: data as any other, with its uncertainty, as noise about a
+        faint signal is; its pixel has the remark ``Status.NONPOSITIVE_INTENSITY``, and for ``weighting="em_loci"`` the
+        locus of the channel is that of its uncertainty. ``"mask"``: its pixel is masked, which leaves the brighter half
+        of the noise and so makes means over faint pixels too large.
+    missing_channels : {"omit", "mask"}, optional
+        What happens to a pixel in which a channel has no usable value: is masked, saturated, not finite, or has an
+        uncertainty that is not finite and positive. ``"omit"``: it is solved with the other channels, exactly as if
+        there were no more, and the missing intensity is predicted; ``result["omitted_channels"]`` tells which were left
+        out, and the remark ``Status.MISSING_CHANNEL`` that some were. A saturated channel is a lower limit: where the
+        DEM predicts less, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is masked.
+    max_missing_channels : `int`, optional
+        How many channels may be left out in a pixel: with more, it is masked. (One channel has to remain, or two for
+        ``parameter_choice="gcv"``.)
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
         without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
@@ -169,9 +187,9 @@ def invert(
             (temperature, ...), dex; full width at half maximum of the resolution kernel. (demreg: ``elogt``
             times 2 times 2.355)
         ``"chi_squared"``
-            (...); sum of squared residuals divided by the number of channels.
+            (...); sum of squared residuals divided by the number of channels that were used.
         ``"predicted_intensity"``
-            (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
+            (channel, ...); what the DEM gives in each channel, also in one that was left out. (demreg: ``dn_reg``)
         ``"intensity"``
             (channel, ...); the data, with their uncertainty and mask.
         ``"regularization_parameter"``
@@ -183,6 +201,9 @@ def invert(
         ``"covariance"``, ``"resolution_matrix"``
             (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
             noise of the DEM, and the DEM recovered (first axis) from plasma in one bin (second axis).
+        ``"omitted_channels"``
+            (...); unsigned integers, with ``missing_channels="omit"``: bit i is set, by ``2**i``, where channel i was
+            left out. Zero is none.
         ``"status"``
             (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
@@ -207,8 +228,8 @@ def invert(
     smoothed over five bins.
 
     With ``parameter_choice="grid"`` the outputs equal those of the Python DEMREG to rounding, with these
-    deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less (there
-    zeros with a chi-squared of zero) or without significant signal are masked; a temperature resolution of
+    deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less are solved (there
+    zeros with a chi-squared of zero), and those without significant signal are masked; a temperature resolution of
     zero, from a kernel narrower than the 51 samples that measure it, is one bin's width; with fewer bins than
     channels the grid starts at the smallest singular value that is not zero.
 
@@ -256,12 +277,13 @@ def invert(
         raise wrong(
             ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
         )
+    use = as_use(nonpositive, missing_channels, max_missing_channels, n_channels, parameter_choice)
     temperature_bins = TemperatureBins(edges)
     bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
         check_matrices(options.outputs, bins.widths.size, pixel_shape)
-    solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
+    solution, omitted = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
         Problem(
             bins,
@@ -270,6 +292,7 @@ def invert(
             as_weight(weighting, bins.widths.size, pixel_shape),
             temperature_bins.em_functional(emission_measure_ranges),
         ),
+        use,
         dtype=dtype,
         backend=backend,
         workers=workers,
@@ -289,6 +312,9 @@ def invert(
         "target_growth": options.target_growth,
         "max_iterations": options.max_iterations,
         "n_samples": options.n_samples,
+        "nonpositive": nonpositive,
+        "missing_channels": missing_channels,
+        "max_missing_channels": int(max_missing_channels),
         "channels": response.channels,
         "response": dict(response.meta),
         "temperature_response": {"temperature": response.temperature, "response": response.response},
@@ -310,7 +336,7 @@ def invert(
             # In one allocation: large ones are far faster, and the two live equally long.
             observed, mask = np.stack(observed), None if mask is None else mask.copy()
         observed = *observed, mask
-    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
+    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed, omitted)
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):

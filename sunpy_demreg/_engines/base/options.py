@@ -36,6 +36,7 @@ class Options(NamedTuple):
     loci: tuple = ()  # the channels of "em_loci"
     n_refinements: int = 0
     is_squared: bool = False  # L^-2 = w^2, as the reference's l_emd
+    is_noise_locus: bool = True  # an intensity <= 0 has the locus of its uncertainty; the reference's has none
     outputs: tuple = STANDARD_OUTPUTS
 
 
@@ -56,6 +57,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
         options.loci if weighting == "em_loci" else (),
         options.n_refinements,
         options.is_squared,
+        options.is_noise_locus if weighting == "em_loci" else True,
         tuple(name for name in OUTPUTS if name in options.outputs),
         dtype,
     )
@@ -71,5 +73,6 @@ class Plan(NamedTuple):
     loci: tuple = ()  # the channels of "em_loci"
     n_refinements: int = 0
     is_squared: bool = False  # L^-2 = w^2 instead of w / dlogT
+    is_noise_locus: bool = True  # of an intensity <= 0, the locus is that of its uncertainty
     outputs: tuple = ()
     dtype: str = "float64"  # of the outputs

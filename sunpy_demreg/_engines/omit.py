@@ -1,0 +1,136 @@
+"""
+Pixels that lack channels: solved by the same engine, on the problem of the channels that are left.
+
+So chi-squared, its target, errors and resolution are those of the fewer channels by themselves. What the DEM predicts
+for a missing channel is one more functional of it, as an emission measure is.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+from sunpy_demreg._engines.base.problem import Pixels
+from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.status import Status
+
+__all__ = ["solve_without"]
+
+_MOST_PIXELS = 2**16  # at once
+_MOST_BYTES = 2**26  # of their answer
+_EM = ("emission_measure", "emission_measure_uncertainty")
+_UNSOLVED, _CONTRADICTED = int(Status.UNSOLVED), int(Status.SATURATION_CONTRADICTED)
+
+
+def solve_without(solve, problem, pixels, into, omitted, saturated=None):
+    """
+    Solve pixels without the channels that each of them lacks.
+
+    Parameters
+    ----------
+    solve : callable
+        ``solve(problem, pixels, dtype)`` returns the `Solution` of all of these pixels.
+    problem : `sunpy_demreg._engines.base.problem.Problem`
+        Of all channels.
+    pixels : `Pixels`
+        All of them; their status does not matter.
+    into : `Solution`
+        Gets the answer: before, NaN and ``FAILED``.
+    omitted : array of unsigned integers, (N,)
+        Bit i is set where channel i is to be left out; zero where the pixel is not to be solved here.
+    saturated : array of bool, (n, N), optional
+        Where a missing intensity is a lower limit.
+
+    Yields
+    ------
+    int
+        How many pixels were done.
+    """
+    lanes = np.flatnonzero(omitted)
+    patterns = omitted[lanes]
+    for pattern in _distinct(patterns):
+        of_pattern = lanes[patterns == patterns.dtype.type(pattern)]
+        missing = [i for i in range(len(problem.K)) if pattern >> i & 1]
+        if not problem.K[_left(problem, missing)].any():  # what is left sees nothing
+            yield of_pattern.size
+            continue
+        sub = _without(problem, missing)
+        bounds = [*range(0, of_pattern.size, _chunk(sub)), of_pattern.size]
+        for start, stop in pairwise(bounds):
+            some = of_pattern[start:stop]
+            part = solve(sub, _gathered(pixels, some, _left(problem, missing)), into.dtype)
+            contradicted = _is_contradicted(part, problem, missing, pixels.intensity, saturated, some)
+            into.put(some, _whole(part, problem, missing))
+            if contradicted is not None:
+                into.status[some] |= _CONTRADICTED * contradicted.astype(np.int32)
+            yield stop - start
+
+
+def _distinct(patterns):
+    found = np.unique(patterns)
+    return (found if isinstance(found, np.ndarray) else found.get()).tolist()
+
+
+def _left(problem, missing):
+    return [i for i in range(len(problem.K)) if i not in missing]
+
+
+def _without(problem, missing):
+    """The problem of the channels that are left, with the intensities of the missing ones as functionals."""
+    left, options = _left(problem, missing), problem.options
+    gone = problem.K[missing]
+    return problem._replace(
+        K=problem.K[left],
+        options=options._replace(
+            loci=tuple(left.index(i) for i in options.loci if i in left),
+            outputs=tuple(dict.fromkeys((*options.outputs, "emission_measure"))),
+        ),
+        functional=gone if problem.functional is None else np.concatenate([problem.functional, gone]),
+    )
+
+
+def _chunk(problem):
+    values = sum(int(np.prod(shape)) for shape in problem.output_shapes.values())
+    return max(min(_MOST_PIXELS, _MOST_BYTES // (8 * values)), 1)
+
+
+def _gathered(pixels, lanes, left):
+    intensity, uncertainty = (np.stack([rows[i][lanes] for i in left]) for rows in pixels[:2])
+    weight = None if pixels.weight is None else pixels.weight[:, lanes]
+    return Pixels(intensity, uncertainty, np.zeros(lanes.shape, np.int32, like=lanes), weight)
+
+
+def _predicted(part, problem, missing):
+    """Of the missing channels."""
+    return part.emission_measure[len(part.emission_measure) - len(missing) :]
+
+
+def _whole(part, problem, missing):
+    """The solution of all channels that follows from that of a part of them."""
+    outputs, left = problem.options.outputs, _left(problem, missing)
+    n_given = 0 if problem.functional is None else len(problem.functional)
+    answer = part._asdict() | {name: getattr(part, name)[:n_given] if name in outputs else None for name in _EM}
+    if "predicted_intensity" in outputs:
+        rows = dict(zip(missing, _predicted(part, problem, missing), strict=True))
+        rows |= dict(zip(left, part.predicted_intensity, strict=True))
+        answer["predicted_intensity"] = np.stack([rows[i] for i in range(len(problem.K))])
+    if "regularization_parameter" in outputs:
+        answer["regularization_parameter"] = part.regularization_parameter * _scale_of_lambda(problem, left)
+    return Solution(**answer)
+
+
+def _scale_of_lambda(problem, left):
+    """Of the response scaled to a maximum of one, whose square lambda goes with, with and without the others."""
+    if problem.options.parameter_choice == "grid":
+        return 1.0
+    return float((problem.K[left].max() / problem.K.max()) ** 2)
+
+
+def _is_contradicted(part, problem, missing, intensity, saturated, lanes):
+    """Where the DEM predicts less than what was seen of a channel that is saturated; None if none is."""
+    if saturated is None:
+        return None
+    is_less = [
+        saturated[i][lanes] & (predicted < intensity[i][lanes])
+        for i, predicted in zip(missing, _predicted(part, problem, missing), strict=True)
+    ]
+    return np.stack(is_less).any(axis=0) & ((part.status & _UNSOLVED) == 0)
