@@ -26,8 +26,8 @@ OUTPUTS = (
 class Options(NamedTuple):
     """How to regularize: see `sunpy_demreg.invert`, which validates the values."""
 
-    parameter_choice: str = "discrepancy"  # or "grid", "gcv"
-    positivity: str | None = "relax"  # or "constrain"
+    parameter_choice: str = "discrepancy"  # or "grid", "gcv"; of "lognormal", "prior" or "discrepancy"
+    positivity: str | None = "relax"  # or "constrain"; of no meaning to "lognormal", which is positive by construction
     chi_squared_target: float = 1.0
     target_growth: float = 1.5
     max_iterations: int = 10
@@ -36,13 +36,31 @@ class Options(NamedTuple):
     loci: tuple = ()  # the channels of "em_loci"
     n_refinements: int = 0
     is_squared: bool = False  # L^-2 = w^2, as the reference's l_emd
-    is_noise_locus: bool = True  # an intensity <= 0 has the locus of its uncertainty; the reference's has none
     outputs: tuple = STANDARD_OUTPUTS
+    method: str = "tikhonov"  # or "lognormal"
+    solve_for: str = "dem"  # or "emission_measure", per dex, as "lognormal" always does
+    prior_amplitude: float = 4.0  # of "lognormal": standard deviation of the logarithm
+    prior_correlation_length: float = 0.8  # of "lognormal": dex
+    dem_error: str = "noise"  # or, of "lognormal", "posterior": what the uncertainties of DEM and functionals are
+    is_noise_locus: bool = True  # an intensity <= 0 has the locus of its uncertainty; the reference's has none
 
 
 @lru_cache(maxsize=64)  # for callers that invert pixel by pixel
 def make_plan(n, options, is_of_pixels=False, dtype="float64"):
     """The plan for n channels; a weight that is given may be of each pixel, or one for all."""
+    outputs = tuple(name for name in OUTPUTS if name in options.outputs)
+    if options.method == "lognormal":
+        return Plan(
+            n,
+            options.parameter_choice,
+            None,
+            "shared",
+            outputs=outputs,
+            dtype=dtype,
+            method="lognormal",
+            solve_for="emission_measure",
+            dem_error=options.dem_error,
+        )
     weighting = options.weighting
     if weighting == "uniform" or (weighting == "given" and not is_of_pixels):
         weighting = "shared"
@@ -57,9 +75,10 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
         options.loci if weighting == "em_loci" else (),
         options.n_refinements,
         options.is_squared,
-        options.is_noise_locus if weighting == "em_loci" else True,
-        tuple(name for name in OUTPUTS if name in options.outputs),
+        outputs,
         dtype,
+        solve_for=options.solve_for,
+        is_noise_locus=options.is_noise_locus or weighting != "em_loci",
     )
 
 
@@ -73,6 +92,9 @@ class Plan(NamedTuple):
     loci: tuple = ()  # the channels of "em_loci"
     n_refinements: int = 0
     is_squared: bool = False  # L^-2 = w^2 instead of w / dlogT
-    is_noise_locus: bool = True  # of an intensity <= 0, the locus is that of its uncertainty
     outputs: tuple = ()
     dtype: str = "float64"  # of the outputs
+    method: str = "tikhonov"  # or "lognormal"
+    solve_for: str = "dem"  # or "emission_measure"
+    dem_error: str = "noise"  # or "posterior"
+    is_noise_locus: bool = True  # of an intensity <= 0, the locus is that of its uncertainty

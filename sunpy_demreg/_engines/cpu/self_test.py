@@ -53,6 +53,9 @@ class SelfTest:
             is_squared=plan.is_squared,
             is_noise_locus=plan.is_noise_locus,
             outputs=plan.outputs,
+            method=plan.method,
+            solve_for=plan.solve_for,
+            dem_error=plan.dem_error,
         )
         self.problem, self.pixels = Problem(bins, K, options, weight, functional), Pixels(*pixels, weight)
         self._shapes = self.problem.output_shapes | {"status": ()}
