@@ -12,6 +12,7 @@ import numpy as np
 from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._engines.base.tables import scale_of
 
 __all__ = ["solve_without"]
 
@@ -59,7 +60,7 @@ def solve_without(solve, problem, pixels, into, omitted, saturated=None):
             some = of_pattern[start:stop]
             part = solve(sub, _gathered(pixels, some, _left(problem, missing)), into.dtype)
             contradicted = _is_contradicted(part, problem, missing, pixels.intensity, saturated, some)
-            into.put(some, _whole(part, problem, missing))
+            into.put(some, _whole(part, problem, sub, missing))
             if contradicted is not None:
                 into.status[some] |= _CONTRADICTED * contradicted.astype(np.int32)
             yield stop - start
@@ -104,7 +105,7 @@ def _predicted(part, problem, missing):
     return part.emission_measure[len(part.emission_measure) - len(missing) :]
 
 
-def _whole(part, problem, missing):
+def _whole(part, problem, sub, missing):
     """The solution of all channels that follows from that of a part of them."""
     outputs, left = problem.options.outputs, _left(problem, missing)
     n_given = 0 if problem.functional is None else len(problem.functional)
@@ -114,15 +115,15 @@ def _whole(part, problem, missing):
         rows |= dict(zip(left, part.predicted_intensity, strict=True))
         answer["predicted_intensity"] = np.stack([rows[i] for i in range(len(problem.K))])
     if "regularization_parameter" in outputs:
-        answer["regularization_parameter"] = part.regularization_parameter * _scale_of_lambda(problem, left)
+        answer["regularization_parameter"] = part.regularization_parameter * _scale_of_lambda(problem, sub)
     return Solution(**answer)
 
 
-def _scale_of_lambda(problem, left):
-    """Of the response scaled to a maximum of one, whose square lambda goes with, with and without the others."""
-    if problem.options.parameter_choice == "grid":
+def _scale_of_lambda(problem, sub):
+    """What lambda of the fewer channels is multiplied by, to be one for the response of all of them."""
+    if problem.options.method == "lognormal":  # whose lambda is of the logarithm
         return 1.0
-    return float((problem.K[left].max() / problem.K.max()) ** 2)
+    return (scale_of(problem) / scale_of(sub)) ** 2
 
 
 def _is_contradicted(part, problem, missing, intensity, saturated, lanes):
