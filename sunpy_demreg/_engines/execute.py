@@ -91,6 +91,10 @@ def run(
     with np.errstate(all="ignore"), intensity.device if is_cupy_array(intensity) else nullcontext():
         # Contiguous: the compiled engines read memory, not arrays.
         status = _contiguous(status.reshape(-1), np.int32)
+        if out is None:
+            into = _empty_solution(problem, status, dtype)
+        else:  # contiguous, so that these are views
+            into = out.map(lambda a: a.reshape(*a.shape[: a.ndim - len(pixel_shape)], n_pixels))
         given = status & _UNSOLVED
         if omitted is not None:
             omitted = np.where(given == 0, omitted.reshape(-1), omitted.dtype.type(0))
@@ -101,10 +105,6 @@ def run(
             given,
             None if weight is None else _contiguous(weight.reshape(len(weight), n_pixels), float),
         )
-        if out is None:
-            into = _empty_solution(problem, pixels, dtype)
-        else:  # contiguous, so that these are views
-            into = out.map(lambda a: a.reshape(*a.shape[: a.ndim - len(pixel_shape)], n_pixels))
         withheld = _UNSOLVED_ALWAYS if keep_no_signal else _UNSOLVED
         how = backend, withheld, workers, memory_budget
         with closing(_done(problem, pixels, into, omitted, saturated, how)) as done:
@@ -122,7 +122,7 @@ def _done(problem, pixels, into, omitted, saturated, how):
         return
 
     def solve(problem, pixels, dtype):
-        part = _empty_solution(problem, pixels, dtype)
+        part = _empty_solution(problem, pixels.status, dtype)
         with closing(_solved(problem, pixels, part, how)) as blocks:
             for _ in blocks:
                 pass
@@ -144,9 +144,9 @@ def _contiguous(array, dtype):
     return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
 
 
-def _empty_solution(problem, pixels, dtype):
-    """Arrays for the answer, where those of the pixels are."""
-    n_pixels, here = pixels.status.size, pixels.status
+def _empty_solution(problem, here, dtype):
+    """Arrays for the answer of pixels, where an array of a value for each is."""
+    n_pixels = here.size
     shapes = {name: (*shape, n_pixels) for name, shape in problem.output_shapes.items()}
     try:
         outputs = {name: np.empty(shape, dtype, like=here) for name, shape in shapes.items()}

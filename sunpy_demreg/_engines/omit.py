@@ -96,7 +96,9 @@ def _chunk(problem):
 
 def _gathered(pixels, lanes, left):
     intensity, uncertainty = (np.stack([rows[i][lanes] for i in left]) for rows in pixels[:2])
-    weight = None if pixels.weight is None else pixels.weight[:, lanes]
+    weight = pixels.weight
+    if weight is not None:  # as it is in memory: an index would leave it transposed
+        weight = np.ascontiguousarray(weight[:, lanes], like=lanes)
     return Pixels(intensity, uncertainty, np.zeros(lanes.shape, np.int32, like=lanes), weight)
 
 

@@ -21,7 +21,7 @@ def classify(intensity, uncertainty, mask=None, saturated=None):
     return examine(intensity, uncertainty, mask, saturated)[0]
 
 
-def examine(intensity, uncertainty, mask=None, saturated=None, *, nonpositive="use", most_missing=0):
+def examine(intensity, uncertainty, mask=None, saturated=None, *, nonpositive="use", most_missing=None):
     """
     Tell the pixels that cannot be solved, and why; and those that can be without some channels.
 
@@ -33,8 +33,8 @@ def examine(intensity, uncertainty, mask=None, saturated=None, *, nonpositive="u
         Values not to be used, and those of them that are saturated.
     nonpositive : {"use", "mask"}
         Whether an intensity of zero or below is one like others, or its pixel is masked.
-    most_missing : int
-        How many channels without a usable value may be left out.
+    most_missing : int, optional
+        How many channels without a usable value may be left out, by default none.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def examine(intensity, uncertainty, mask=None, saturated=None, *, nonpositive="u
     status, omitted = np.zeros(intensity.shape[1:], dtype=np.int32, like=intensity), None
     if others.any():  # more is asked of those only: most are plain
         given = (None if a is None else a[:, others] for a in (intensity, uncertainty, mask, saturated))
-        status[others], bits = _examined(*given, nonpositive, min(most_missing, len(intensity) - 1))
+        status[others], bits = _examined(*given, nonpositive, min(most_missing or 0, len(intensity) - 1))
         if bits.any():
             omitted = np.zeros(intensity.shape[1:], dtype=bits.dtype, like=intensity)
             omitted[others] = bits

@@ -130,7 +130,7 @@ def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, para
     check_choice("missing_channels", missing_channels, ("omit", "mask"))
     most = as_integer("max_missing_channels", max_missing_channels, 1, MOST_CHANNELS, "of channels")
     if missing_channels == "mask":
-        return {"nonpositive": nonpositive, "most_missing": 0}
+        return {"nonpositive": nonpositive, "most_missing": None}
     if n_channels > MOST_CHANNELS:
         raise wrong(
             ValueError,

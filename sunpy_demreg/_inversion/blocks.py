@@ -92,7 +92,7 @@ def solve_lazily(pixels, problem, use, *, dtype, backend, workers, memory_limit)
     n_bytes = _COPIES * _bytes_per_pixel(problem, dtype)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
     blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
-    bits = ((), np.dtype(kind_of_bits(len(problem.K)))) if use["most_missing"] else None
+    bits = ((), np.dtype(kind_of_bits(len(problem.K)))) if use["most_missing"] is not None else None
     *answers, omitted = map_pixels(
         _solve_block,
         [*problem.output_kinds(dtype), bits],
@@ -117,7 +117,7 @@ def _solve(intensity, uncertainty, mask, saturated, weight, problem, use, **more
     status, omitted = execute.examine(intensity, uncertainty, mask, saturated, **use)
     problem = problem._replace(weight=as_usable_weight(weight, status))
     solution = execute.run(intensity, uncertainty, status, problem, omitted=omitted, saturated=saturated, **more)
-    if omitted is None and use["most_missing"]:  # of no pixel
+    if omitted is None and use["most_missing"] is not None:  # of no pixel
         omitted = np.zeros(status.shape, kind_of_bits(len(intensity)), like=status)
     return solution, omitted
 
