@@ -42,6 +42,7 @@ class Engine:
         n, m = problem.K.shape
         # Measured, rounded up.
         values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
+        values_per_pixel += 12 * m * self._plan.tells_resolved
         values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(problem.options.outputs))
         budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
         self.block_size = int(min(max(budget // (8 * self.n_threads * values_per_pixel), 1), _MAX_BLOCK))

@@ -24,6 +24,7 @@ SCALARS = (
     "largest_bit",
     "largest_response",
     "sample_width",
+    "max_width",
 )
 
 
@@ -37,6 +38,7 @@ class Tables(NamedTuple):
     dlogt: object  # (m,)
     functional: object  # (q, m)
     dem_per_unknown: object  # (m,): the DEM that a unit of the unknown is
+    place: object  # (m,): log10 T, from the middle of all bins
     # Of the samples of log10 T at which the width of the resolution is measured:
     fraction: object  # (N_SAMPLES,): how far from the bin to its left to the next one
     left: object  # (N_SAMPLES,), int64: the bin to the left
@@ -83,6 +85,7 @@ def make_tables(problem):
         2 ** ((options.n_samples - 1).bit_length() - 1),
         float(xp.max(K)),
         float(logt[m - 1] - logt[0]) / N_SAMPLES,
+        options.max_width,
     )
     return Tables(
         response=xp.permute_dims(K, (1, 0)),
@@ -92,6 +95,7 @@ def make_tables(problem):
         dlogt=dlogt,
         functional=xp.zeros((0, m), **kind) if functional is None else functional,
         dem_per_unknown=dem_per_unknown,
+        place=logt - 0.5 * (logt[0] + logt[m - 1]),
         fraction=(sample - lower) / (upper - lower),
         left=xp.astype(left, xp.int64),
         first_sample=xp.clip(xp.astype(xp.searchsorted(left, bins - 1), xp.int64), 0, N_SAMPLES - 1),

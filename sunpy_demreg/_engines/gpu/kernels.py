@@ -91,7 +91,8 @@ class Kernel(NamedTuple):
 
 
 def _packed(plan):
-    return _PACKED if plan.solve_for == "dem" else ("dem_per_unknown", *_PACKED)
+    of_em = () if plan.solve_for == "dem" else ("dem_per_unknown",)
+    return (*of_em, *(("place",) if plan.tells_resolved else ()), *_PACKED)
 
 
 def pack_tables(tables, plan):

@@ -124,6 +124,9 @@ class CudaMachine:
     def dem_per_unknown(self, j):
         return self._shared("dem_per_unknown", j)
 
+    def place(self, j):
+        return self._shared("place", j)
+
     def functional(self, q, j):
         return self._shared("functional", f"{q} * {self.n_bins} + {j}")
 
