@@ -26,6 +26,7 @@ from sunpy_demreg._inversion.arguments import (
 )
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg._results.resolved import are_resolved, seen_bins
 from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
@@ -128,8 +129,8 @@ def invert(
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
-        without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
-        computed; the temperature resolution is the most expensive. ``"status"`` is always returned. Without
+        without which ``"dem"`` has none, ``"is_resolved"``, ``"covariance"`` and ``"resolution_matrix"``. What is not
+        asked for is not computed; the temperature resolution is the most expensive. ``"status"`` is always returned. Without
         ``"intensity"`` the functions that derive products from a result cannot compute errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
@@ -180,6 +181,8 @@ def invert(
         ``"emission_measure"``
             (range, ...), cm-5, with ``emission_measure_ranges``; its ``uncertainty`` is that of the sum over the
             bins, whose errors are not independent.
+        ``"is_resolved"``
+            (temperature, ...), bool, if asked for: which bins are resolved, see `is_resolved`.
         ``"covariance"``, ``"resolution_matrix"``
             (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
             noise of the DEM, and the DEM recovered (first axis) from plasma in one bin (second axis).
@@ -276,6 +279,9 @@ def invert(
         memory_limit=memory_limit,
         **({} if lazy else {"progress": progress, "out": out}),
     )
+    if solution.is_resolved is not None:
+        resolved = are_resolved(solution.is_resolved, seen_bins(response, temperature_bins))
+        solution = solution._replace(is_resolved=resolved)
     if not lazy:
         warn_of_unsolved(counts_of(solution.status))
     meta = {

@@ -32,7 +32,7 @@ def response_of(result):
     return TemperatureResponse(tuple(result.meta["channels"]), table["temperature"], table["response"], meta)
 
 
-def solve_again(result, outputs, functional=None, pixel=None):
+def solve_again(result, outputs, functional=None, pixel=None, **options):
     """
     Repeat the inversion of a result.
 
@@ -45,6 +45,8 @@ def solve_again(result, outputs, functional=None, pixel=None):
         For the output "emission_measure".
     pixel : tuple of int, optional
         The one to solve, at once; by default all.
+    **options
+        More of the `Options`, that do not change the DEM.
 
     Returns
     -------
@@ -70,6 +72,7 @@ def solve_again(result, outputs, functional=None, pixel=None):
         **{name: meta[name] for name in Options._fields if name in meta},
         loci=tuple(range(len(K))),
         outputs=outputs,
+        **options,
     )
     problem = Problem(Bins.between(log_edges), K, options, meta.get("weight"), functional)
     # A result read from a file has NumPy arrays, even if it was computed on a GPU.
