@@ -71,6 +71,22 @@ def test_warnings_can_be_told_apart(small, response, edges):
         ("batch_invert", {"prepare_options": {"satuation": 1}}, "`prepare_options` has 'satuation'"),
         ("batch_invert", {"prepare_options": {"satuation": 1}}, "(did you mean 'saturation'?)"),
         ("batch_invert", {"response_options": {"chianti_fix": True}}, "(did you mean 'chiantifix'?)"),
+        # An option of another function than that which takes it.
+        (
+            "batch_invert",
+            {"reference": 171 * u.AA},
+            "`reference` is no option of `invert` but of `prepare`: pass it in `prepare_options`, such as "
+            "`prepare_options={'reference': ...}`",
+        ),
+        ("batch_invert", {"chiantifix": True}, "of `from_aia`: pass it in `response_options`"),
+        ("batch_invert", {"prepare_options": {"chiantifix": True}}, "pass it in `response_options`, such as"),
+        (
+            "batch_invert",
+            {"prepare_options": {"method": "l2"}},
+            "has 'method', which is no option of `prepare` but of ",
+        ),
+        ("batch_invert", {"response_options": {"method": "l2"}}, "of `invert`: pass it as a keyword"),
+        ("batch_invert", {"prepare_options": {"mask": True}}, "'mask', which is no option of `prepare`, which has psf"),
     ],
 )
 def test_misspelt_keyword_gets_the_nearest(function, given, words, edges):

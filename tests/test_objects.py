@@ -501,7 +501,13 @@ def test_exploded_and_in_sequence(patch, response):
     for data in (NDCubeSequence(planes), NDCollection([(p.meta["channels"], p) for p in planes], aligned_axes="all")):
         back = pickle.loads(pickle.dumps(data)) if isinstance(data, NDCubeSequence) else data
         np.testing.assert_array_equal(invert(back, response, BINS)["dem"].data, expected)
-    assert [c.shape for c in patch.explode_along_axis(0)] == [(20, 24)] * 6
+    exploded = patch.explode_along_axis(0)
+    assert [c.shape for c in exploded] == [(20, 24)] * 6
+    for i, each in enumerate(exploded):
+        assert_same(each, patch[i])
+        assert each.meta["channels"] == patch.meta["channels"][i]
+    np.testing.assert_array_equal(invert(exploded, response, BINS)["dem"].data, expected)
+    assert [c.shape for c in patch.explode_along_axis(-1)] == [(6, 20)] * 24
     assert patch.meta["channels"].size == 6
 
 

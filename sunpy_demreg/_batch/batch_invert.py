@@ -58,6 +58,7 @@ _SETTINGS = (
 )
 _CONNECT = 5  # seconds for a scheduler to answer
 _OF_EACH_STEP = {"obstime", "degradation"}  # options of a response that follow from the step
+_OF_THE_BATCH = ("uncertainty", "mask", "channels", "workers", "out", *_OF_EACH_STEP)  # no options of a caller
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing can be written, whatever the step
 
 
@@ -164,7 +165,10 @@ def batch_invert(
         raise wrong(
             TypeError, "on_step", f"must be a function of the number of steps and a step, but is {a_kind(on_step)}"
         )
-    prepare_options = as_keywords("prepare_options", prepare_options, prepare)
+    from_aia = TemperatureResponse.from_aia
+    takers = {None: invert, "prepare_options": prepare, "response_options": from_aia}
+    options_of = partial(as_keywords, without=_OF_THE_BATCH, elsewhere=takers)
+    prepare_options = options_of("prepare_options", prepare_options, prepare)
     own = sorted(_OF_EACH_STEP.intersection(response_options if isinstance(response_options, dict) else ()))
     if own:
         raise wrong(
@@ -172,10 +176,9 @@ def batch_invert(
             "response_options",
             f"has {own[0]!r}, which follows from each step: leave it out; the data are corrected for the degradation",
         )
-    from_aia = TemperatureResponse.from_aia
-    response_options = as_keywords("response_options", response_options, from_aia, without=("degradation",))
+    response_options = options_of("response_options", response_options, from_aia)
     prepare_options = _corrected(prepare_options, response_options)
-    as_keywords(None, options, invert, without=("uncertainty", "mask", "channels", "workers", "out"))
+    options_of(None, options, invert)
     as_bin_edges(temperature_bin_edges)
     for module, extra in (("dask.array", "batch"), ("zarr", "batch")):
         imported(module, "`batch_invert`", extra)

@@ -85,7 +85,7 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
         warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
         labels = [f"AIA {image.channel}" for image in sets[0]]
-        dates = _dates([Time([image.map.date for image in each]).utc for each in sets])
+        dates = _dates([Time([image.map.date for image in each]) for each in sets])
         change = sensitivity_change(labels, dates, options.get("correction_table"))
         options["correct_degradation"] = not change <= HARMLESS
     if options.get("correct_degradation") or options.get("degradation_corrected"):

@@ -20,6 +20,8 @@ __all__ = ["PER_IMAGE", "channel_planes", "in_time", "stacked"]
 
 #: Metadata of each image, beside "channels".
 PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
+#: What a response is checked against: kept also where only some of the channels have it, with None for the others.
+_OF_PROVENANCE = ("date", "instrument", "degradation_corrected", "exposure_normalized")
 
 
 def prepend_channels(wcs, n_channels, wavelengths=None):
@@ -152,9 +154,9 @@ def _check_one_grid(cubes, labels):
 def _gathered(metas, shape, labels):
     """Metadata of the planes as one: an entry of all of them, and one value for each where they differ."""
     gathered, axes = {}, {}
-    for key in metas[0]:
-        if all(key in meta for meta in metas):
-            values = [meta[key] for meta in metas]
+    for key in dict.fromkeys(key for meta in metas for key in meta):
+        if key in _OF_PROVENANCE or all(key in meta for meta in metas):
+            values = [meta.get(key) for meta in metas]
             per_channel = key in PER_IMAGE or not all(np.array_equal(v, values[0]) for v in values)
             gathered[key] = _column(values) if per_channel else values[0]
             length = np.shape(gathered[key])
@@ -187,14 +189,15 @@ def in_time(cubes):
     """
     first = cubes[0]
     metas = [meta_of(cube) for cube in cubes]
-    if any("date" not in meta for meta in metas):
+    dates = [mean_date(meta.get("date")) for meta in metas]
+    if any(date is None for date in dates):
         raise wrong(
             ValueError,
             "data",
             "holds cubes of several channels without a date, `meta['date']`: give them one, or one each",
         )
     channels = np.asarray(metas[0]["channels"])
-    times = Time([mean_date(meta["date"]) for meta in metas])
+    times = Time(dates)
     for i, (cube, meta) in enumerate(zip(cubes, metas, strict=True)):
         own = np.asarray(meta["channels"])
         if not np.array_equal(own, channels):
@@ -215,7 +218,7 @@ def in_time(cubes):
     data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
     sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
     per_image = {
-        key: _dates([Time(meta[key]).utc for meta in metas])
+        key: _dates([meta[key] for meta in metas])
         if key == "date"
         else np.stack([meta[key] for meta in metas], axis=-1)
         for key in PER_IMAGE
@@ -236,8 +239,14 @@ def in_time(cubes):
     )
 
 
-def _dates(times):
-    """Of the images, (channel, time)."""
+def _dates(columns):
+    """Of the images, (channel, time), from those of each time."""
+    if any(date is None for column in columns if isinstance(column, list) for date in column):
+        dates = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for place in np.ndindex(dates.shape):
+            dates[place] = columns[place[1]][place[0]]
+        return dates
+    times = [Time(column).utc for column in columns]
     dates = Time(np.stack([t.jd1 for t in times], -1), np.stack([t.jd2 for t in times], -1), format="jd", scale="utc")
     dates.format = "isot"
     return dates

@@ -2,8 +2,10 @@
 
 # Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
+import difflib
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -59,7 +61,9 @@ def main(arguments=None):
         understood exit with 2.
     """
     try:
-        options = _parser().parse_args(arguments)
+        options, unknown = _parser().parse_known_args(arguments)
+        if unknown:
+            _refuse(unknown, options.command)
         with _warnings_as_lines():
             return options.run(options) or 0
     except KeyboardInterrupt:
@@ -81,14 +85,14 @@ def _parser():
 
     demo = commands.add_parser("demo", help="invert the bundled AIA sample, draw it, and write the result")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, command=demo)
 
     invert = commands.add_parser("invert", help="invert AIA files of one time")
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
     invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
     invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     _add_choices(invert)
-    invert.set_defaults(run=_invert)
+    invert.set_defaults(run=_invert, command=invert)
 
     for command in (demo, invert):
         command.add_argument("--overwrite", action="store_true", help="replace output files that exist")
@@ -96,8 +100,15 @@ def _parser():
     batch = commands.add_parser("batch", help="invert all time steps in files or folders, into one Zarr store")
     add_batch_options(batch)
     _add_choices(batch)
-    batch.set_defaults(run=_batch)
+    batch.set_defaults(run=_batch, command=batch)
     return parser
+
+
+def _refuse(unknown, command):
+    """Exit with the usage of the command, and the nearest of its options."""
+    known = re.findall(r"--[a-z-]+", command.format_usage())
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{f' (did you mean {near[0]}?)' if near else ''}")
 
 
 def _add_choices(invert):

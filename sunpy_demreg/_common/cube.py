@@ -5,7 +5,7 @@ from operator import index
 
 import numpy as np
 
-from ndcube import NDCube, NDMeta
+from ndcube import NDCube, NDCubeSequence, NDMeta
 
 __all__ = ["Cube", "Meta", "as_index"]
 
@@ -22,6 +22,11 @@ class Cube(NDCube):
     def __getitem__(self, item):
         item = as_index(item, self.shape)
         return NDCube.__getitem__(self.__copy__(), item)  # whose metadata ndcube removes while slicing
+
+    def explode_along_axis(self, axis):
+        """As in ndcube, which however takes the metadata from the cubes of the sequence."""
+        before = (slice(None),) * range(self.data.ndim)[axis]
+        return NDCubeSequence([self[(*before, i)] for i in range(self.data.shape[axis])], meta=self.meta)
 
     def rebin(self, *args, **kwargs):
         # For some shapes of bins ndcube writes to the arrays when it propagates uncertainties.

@@ -109,7 +109,7 @@ def check_choice(name, value, choices, more=""):
         raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
 
 
-def as_keywords(name, given, function, *, without=()):
+def as_keywords(name, given, function, *, without=(), elsewhere=None):
     """
     Keywords for a function of this package, in a dict; None stands for none.
 
@@ -121,18 +121,28 @@ def as_keywords(name, given, function, *, without=()):
     function : callable
     without : tuple of `str`, optional
         Keywords that are not to be given.
+    elsewhere : `dict`, optional
+        Other functions of which the caller takes keywords, by the name of the argument that takes them; None as above.
     """
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise wrong(TypeError, name, f"must be a dict of options of `{function.__name__}`, but is {a_kind(given)}")
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without]
+    known = [each for each in _keywords(function) if each not in without]
     for key in given:
         if key not in known:
             rest = f"no option of `{function.__name__}`{nearest(key, known)}, which has {', '.join(known)}"
+            for argument, other in (elsewhere or {}).items():
+                if key in _keywords(other) and key not in without:
+                    place = f"in `{argument}`, such as `{argument}={{{key!r}: ...}}`" if argument else "as a keyword"
+                    rest = f"no option of `{function.__name__}` but of `{other.__name__}`: pass it {place}"
+                    break
             raise wrong(TypeError, name or key, f"has {key!r}, which is {rest}" if name else f"is {rest}")
     return given
+
+
+def _keywords(function):
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def nearest(word, words):

@@ -74,6 +74,8 @@ class Provenance:
         facts = []
         for i, channel in enumerate(channels):
             date, corrected = part("date", i), part("degradation_corrected", i)
+            if isinstance(date, list):  # of a series
+                date = [each for each in date if each is not None] or None
             facts.append(
                 cls(
                     channel,
