@@ -1,4 +1,4 @@
-"""The maps of one time: what can be told from each of them alone, and whether they belong together."""
+"""The maps of one time: checks of each map by itself, and whether they belong together."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,7 +20,7 @@ __all__ = ["Image", "as_images", "check_one_grid", "common_dates"]
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
 _MAX_SPAN = 60 * u.s
 _SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
-_NORMALIZED, _NEAR = 1.0, 1e-3  # s, which the exposure control of AIA never gives; of values that were rounded
+_NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
 
 class Image(NamedTuple):
@@ -36,7 +36,7 @@ class Image(NamedTuple):
 
 def as_images(maps, exposure_times=None, accept_flagged=False):
     """
-    Check maps each for itself, and that they are of different channels and of one level.
+    Check each map by itself, and that all are of different channels and of one level.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
 
 
 def _as_image(name, smap, times):
-    """Check what can be told from one map alone."""
+    """Check one map by itself."""
     from sunpy.map.sources import AIAMap
 
     if not isinstance(smap, AIAMap):
@@ -150,7 +150,7 @@ def _is_rate(name, smap):
 
 
 def common_dates(images):
-    """Dates of the images; warns where they are few, or far apart."""
+    """Dates of the images; warns if there are too few images, or if they are far apart."""
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in {image.channel for image in images}]
     if missing:
         warn(

@@ -1,4 +1,4 @@
-"""What is to be done to maps of one time, from their headers and the options: all checks and warnings, but no pixel."""
+"""The plan for maps of one time, from headers and options: all checks and warnings that need no pixel."""
 
 from typing import NamedTuple
 
@@ -23,16 +23,16 @@ _MAX_SIDE = 4096  # pixels, of AIA
 
 
 class Preparation(NamedTuple):
-    """Maps, what is to be done to them, and what is known of the cube before it is done."""
+    """Maps, the plan for them, and the metadata of the cube that are known in advance."""
 
     maps: list  # by wavelength
     plan: Plan
     per_channel: dict  # metadata
-    done: dict  # metadata that all channels have in common
+    done: dict  # metadata that all channels share
 
     @property
     def is_local(self):
-        """Whether each pixel of the cube depends on the same pixel of the maps only, and none is cut off."""
+        """Whether each pixel of the cube depends only on the same pixel of the maps, and none is cut off."""
         plan = self.plan
         is_whole = plan.grid.shape == self.maps[0].data.shape and plan.grid.bin == 1
         return is_whole and not plan.is_resampled and all(channel.psf is None for channel in plan.channels)
@@ -60,12 +60,12 @@ def planned(
     correction_table,
 ):
     """
-    Check maps and options, and say what is to be done.
+    Check maps and options, and plan what to do.
 
     Parameters
     ----------
     maps and others
-        As of `sunpy_demreg.prepare`. Of Dask arrays nothing is computed.
+        As of `sunpy_demreg.prepare`. Dask arrays are not computed.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def as_saturation(saturation):
 
 
 def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):
-    """Refuse steps that the maps have behind them."""
+    """Refuse steps that were already applied to the maps."""
     if images[0].level != 1:
         for name, value in (("psf", psf), ("pointing_table", pointing_table)):
             if value is not None:

@@ -1,4 +1,4 @@
-"""Maps of many times to one lazy cube of channels and times."""
+"""From maps of many times to one lazy cube of channels and times."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def series_sets(maps, tolerance=_TOLERANCE):
     Returns
     -------
     list of list of `Image`, list of `Image`
-        The sets by time, of at least one, and what is left over. Files whose data are known to be bad have a
-        ``problem``; where their headers are good, they are in a set.
+        The sets in order of time, at least one, and the images left over. A file whose data are known to be bad has
+        a ``problem``; if its headers are good, it is in a set nevertheless.
     """
     check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
     if not 0 <= tolerance < np.inf:
@@ -126,7 +126,7 @@ def series_sets(maps, tolerance=_TOLERANCE):
 
 
 def table_for(sets, correction_table):
-    """Read the table of the degradation, once for all steps; warns, once, if they are later than it."""
+    """Read the table of the degradation, once for all steps; warns, once, if a step is later than its end."""
     from sunpy_demreg.response._aia import read_correction_table
 
     return read_correction_table(correction_table, max(image.map.date for each in sets for image in each))
@@ -147,7 +147,7 @@ def _items(maps):
 
 
 def _image(name, item):
-    """What a map or a file is to the sorting; a lazy map, whichever it was."""
+    """The entry to sort for a map or a file, with a lazy map in either case."""
     from sunpy.map import Map
     from sunpy.map.sources import AIAMap
 

@@ -1,4 +1,4 @@
-"""Cubes put together: planes to channels, and channels of several times to one cube with an axis of times."""
+"""Stacking of cubes: planes of channels, and channel cubes of several times along an axis of times."""
 
 from collections.abc import Mapping
 
@@ -23,20 +23,20 @@ PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "
 
 
 def prepend_channels(wcs, n_channels, wavelengths=None):
-    """WCS with the channels in front: by wavelength where these are known and ascend, otherwise numbered from one."""
+    """WCS with the channels in front: by wavelength if these are known and ascend, otherwise numbered from one."""
     if wavelengths is not None and wavelengths[0] > 0 and np.all(np.diff(wavelengths) > 0):
         return prepend_axis(wcs, wavelengths, "wavelength", "em.wl")
     return prepend_axis(wcs, np.arange(1, n_channels + 1) * u.one, "channel", "custom:channel")
 
 
 def meta_of(cube):
-    """Metadata of a cube as a dict of plain values; those that `_column` made of several kinds are lists."""
+    """Metadata of a cube as a dict of plain values; arrays of objects, which `_column` makes, become lists."""
     meta = cube.meta if isinstance(cube.meta, Mapping) else {}
     return {k: v.tolist() if isinstance(v, np.ndarray) and v.dtype.hasobject else v for k, v in meta.items()}
 
 
 def wavelength_of(cube):
-    """Where a cube was sliced along a spectral axis; None if it was not."""
+    """The wavelength at which a cube was sliced out of a spectral axis; None if it was not."""
     names = [name for name, kind in cube.global_coords.physical_types.items() if kind == "em.wl"]
     return cube.global_coords[names[0]] if names else None
 
@@ -61,7 +61,7 @@ def standard_deviation(cube):
 
 
 def _root(array, kind):
-    """Standard deviations: NaN and infinity are the marks of bad ones."""
+    """Standard deviations; bad ones are NaN or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return kind(array).represent_as(StdDevUncertainty).array
 
@@ -105,7 +105,7 @@ def channel_planes(cube):
     if np.ndim(labels) == 0:
         return [cube]
     planes = [cube[i] for i in range(cube.shape[0])]
-    if not isinstance(cube.meta, NDMeta):  # a plain dict, of which ndcube does not know what belongs to a channel
+    if not isinstance(cube.meta, NDMeta):  # a plain dict, which ndcube cannot slice by channel
         keys = [key for key in ("channels", *PER_IMAGE) if np.shape(cube.meta.get(key))[:1] == np.shape(labels)]
         for i, plane in enumerate(planes):
             plane.meta = {**cube.meta, **{key: cube.meta[key][i] for key in keys}}
@@ -139,7 +139,7 @@ def _as_plane(cube):
 def _check_one_grid(cubes, labels):
     first = cubes[0]
     for label, cube in zip(labels, cubes, strict=True):
-        # Coordinates of different kinds cannot be compared: it is then up to the caller that the pixels match.
+        # Coordinates of different kinds cannot be compared: the caller must then make sure that the pixels match.
         wcs = cube.wcs if coordinate_kinds(cube.wcs) == coordinate_kinds(first.wcs) else first.wcs
         check_same_grid(
             "data",
@@ -150,7 +150,7 @@ def _check_one_grid(cubes, labels):
 
 
 def _gathered(metas, shape, labels):
-    """Metadata of the planes as one: an entry of all of them, and one value for each where they differ."""
+    """Metadata of the planes merged: the entries that all of them have, with one value per plane where they differ."""
     gathered, axes = {}, {}
     for key in metas[0]:
         if all(key in meta for meta in metas):
@@ -166,11 +166,11 @@ def _gathered(metas, shape, labels):
 
 
 def _column(values):
-    """One array of a value of each channel, of whatever kind."""
+    """One array with the value of each channel, of whatever kind."""
     for kind in (u.Quantity, Time):
         if all(isinstance(value, kind) for value in values):
             return kind(values)
-    column = np.empty(len(values), dtype=object)  # an array, that they are sliced with the cube
+    column = np.empty(len(values), dtype=object)  # an array, so that it is sliced with the cube
     for i, value in enumerate(values):
         column[i] = value
     return column
