@@ -22,7 +22,7 @@ from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.series import series_sets, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
-from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.validators import a_kind, as_bool, as_integer, as_keywords, as_path
 from sunpy_demreg._inversion.arguments import as_bin_edges
@@ -273,7 +273,7 @@ def _corrected(prepare_options, response_options):
 
 
 def _reason(err):
-    return f"{type(err).__name__}: {str(err).partition('\n')[0]}"
+    return f"{type(err).__name__}: {first_line(err)}"
 
 
 def _result(images, *, edges, prepare_options, response_options, options):

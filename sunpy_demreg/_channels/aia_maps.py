@@ -15,10 +15,10 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.warnings import DataWarning, warn
 
-__all__ = ["Image", "as_images", "check_one_grid", "common_dates"]
+__all__ = ["MAX_SPAN", "Image", "as_images", "check_one_grid", "common_dates"]
 
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
-_MAX_SPAN = 60 * u.s
+MAX_SPAN = 60 * u.s  # in which the plasma is taken to be the same
 _SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
 _NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
@@ -160,7 +160,7 @@ def common_dates(images):
         )
     dates = Time([image.map.date for image in images])
     span = dates.max() - dates.min()
-    if span > _MAX_SPAN:
+    if span > MAX_SPAN:
         warn(
             DataWarning,
             f"span {span.to_value(u.s):.0f} s, but a DEM takes all channels to show the same plasma: "

@@ -12,6 +12,7 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCube
 from sunpy.time import parse_time
 
+from sunpy_demreg._channels.aia_maps import MAX_SPAN
 from sunpy_demreg._channels.resample import Grid, resample
 from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
 from sunpy_demreg._common.cube import Cube
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["combine"]
 
-_MAX_SPAN = 60 * u.s  # as in `prepare`
 _MAX_SEPARATION = 0.1 * u.deg  # seen from the Sun; shifts the center of the disk by 1.7 arcsec
 
 
@@ -109,7 +109,7 @@ def _check_dates(planes):
         with suppress(KeyError, TypeError, ValueError):
             dated.append((parse_time(plane.meta["date"]), str(plane.meta["channels"])))
     dated = sorted((each for each in dated if each[0].isscalar), key=lambda each: each[0])
-    if dated and (span := dated[-1][0] - dated[0][0]) > _MAX_SPAN:
+    if dated and (span := dated[-1][0] - dated[0][0]) > MAX_SPAN:
         first, last = (f"{label} is of {date.utc.isot[:19]}" for date, label in (dated[0], dated[-1]))
         seconds = span.to_value(u.s)
         words = f"{seconds:.0f} s" if seconds < 86400 else f"{seconds / 86400:.0f} days"

@@ -6,7 +6,7 @@ import astropy.units as u
 from astropy.coordinates import SkyCoord
 
 from sunpy_demreg._channels.resample import Grid
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import first_line, wrong
 
 __all__ = ["cropped", "own_grid", "reference_grid"]
 
@@ -105,7 +105,7 @@ def _field(grid, submap):
     try:
         field = whole.submap(submap[0], top_right=submap[1])
     except ValueError as err:
-        raise wrong(ValueError, "submap", f"must lie in the images: {str(err).partition(chr(10))[0]}") from err
+        raise wrong(ValueError, "submap", f"must lie in the images: {first_line(err)}") from err
     if field.data.size == 0:
         raise wrong(ValueError, "submap", "must lie in the images, but has no pixel in common with them")
     return field

@@ -12,6 +12,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
+    "DETECTOR_SIDE",
     "as_exposure_times",
     "check_quality",
     "contains_whole_image",
@@ -26,7 +27,7 @@ _MINOR_FLAGS = (0, 1, 2, 3, 4, 8, 21)
 _HARMLESS_FLAG = 30
 _STATE = {"img_type": "LIGHT", "acs_mode": "SCIENCE", "acs_eclp": "NO", "acs_sunp": "YES", "acs_safe": "NO"}
 _PIXEL = 0.6 * u.arcsec / u.pix
-_FULL_DISK = 4096  # pixels on a side
+DETECTOR_SIDE = 4096  # pixels
 _MIN_PERCENT = 99  # of the pixels must be there; with fewer, a flag says that more than 1 % are missing
 
 
@@ -45,7 +46,7 @@ def pixel_size(smap):
 
 def contains_whole_image(smap):
     """Whether a map covers the whole detector, possibly with larger pixels."""
-    return min(smap.data.shape) * pixel_size(smap) > 0.99 * _FULL_DISK
+    return min(smap.data.shape) * pixel_size(smap) > 0.99 * DETECTOR_SIDE
 
 
 def has_date(smap):

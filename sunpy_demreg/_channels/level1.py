@@ -9,12 +9,12 @@ import numpy as np
 import astropy.units as u
 from astropy.table import QTable, Table
 
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._channels.headers import DETECTOR_SIDE
+from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
 
 __all__ = ["deconvolved", "point_spreads", "repointed"]
 
-_DETECTOR = (4096, 4096)
 _ANY_HEADER = {"ctype1": "HPLN-TAN", "ctype2": "HPLT-TAN", "cunit1": "arcsec", "cunit2": "arcsec"}  # for aiapy
 _SOURCES = ("lmsal", "jsoc")
 
@@ -47,7 +47,7 @@ def point_spreads(images, psf):
 
 def _as_function(image, functions):
     if not functions:
-        if image.map.data.shape != _DETECTOR:
+        if image.map.data.shape != (DETECTOR_SIDE, DETECTOR_SIDE):
             raise wrong(
                 ValueError,
                 "psf",
@@ -142,6 +142,6 @@ def _read_pointing_table(table, images):
         raise wrong(
             ValueError,
             "pointing_table",
-            f": {path} cannot be read as a table ({str(err).partition(chr(10))[0]}): write it with "
+            f": {path} cannot be read as a table ({first_line(err)}): write it with "
             "`get_pointing_table(...).write('pointing.ecsv')`, which keeps the units",
         ) from err

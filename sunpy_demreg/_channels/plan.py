@@ -11,6 +11,7 @@ from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_da
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
+from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
@@ -18,8 +19,6 @@ from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_p
 from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["Preparation", "as_saturation", "planned"]
-
-_MAX_SIDE = 4096  # pixels, of AIA
 
 
 class Preparation(NamedTuple):
@@ -72,9 +71,9 @@ def planned(
     Preparation
     """
     saturation = as_saturation(saturation)
-    bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
+    bin = as_integer("bin", bin, 1, DETECTOR_SIDE, "of pixels")
     if n_sample is not None:
-        n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
+        n_sample = as_integer("n_sample", n_sample, 1, DETECTOR_SIDE**2, "of averaged pixels, such as 16,")
     align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
     include_eve = as_bool("include_eve", include_eve)
     include_chianti = as_bool("include_chianti", include_chianti)
@@ -111,7 +110,7 @@ def planned(
     else:
         check_one_grid(images)
         grid = own_grid(images[0].map)
-    grid, corner = cropped(grid, submap, int(bin))
+    grid, corner = cropped(grid, submap, bin)
     steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
     steps += ["exposure"] + ["degradation"] * correct_degradation
 
@@ -142,9 +141,9 @@ def planned(
         "level": 1.5 if is_resampled else images[0].level,
         "steps": steps,
         "pointing": pointing,
-        "bin": int(bin),
+        "bin": bin,
         "saturation": saturation,
-        "n_sample": int(n_sample) * int(bin) ** 2,
+        "n_sample": n_sample * bin**2,
         "include_eve": include_eve,
         "include_chianti": include_chianti,
         "exposure_normalized": True,

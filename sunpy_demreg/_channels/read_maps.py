@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.validators import a_kind
 
@@ -110,9 +110,8 @@ def _read(pattern):
         try:
             loaded = Map(path)
         except Exception as error:  # readers fail in as many ways as files do
-            reason = str(error).partition("\n")[0]
             raise wrong(
-                ValueError, "maps", f": cannot read {path} as a map ({reason}): give FITS files of AIA"
+                ValueError, "maps", f": cannot read {path} as a map ({first_line(error)}): give FITS files of AIA"
             ) from error
         pairs += [(str(path), each) for each in (loaded if isinstance(loaded, list) else [loaded])]
     return pairs

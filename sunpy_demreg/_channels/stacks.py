@@ -16,7 +16,17 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid, coordinate_kinds
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs
 
-__all__ = ["PER_IMAGE", "channel_planes", "in_time", "stacked"]
+__all__ = [
+    "PER_IMAGE",
+    "channel_planes",
+    "image_dates",
+    "in_time",
+    "meta_of",
+    "prepend_channels",
+    "stacked",
+    "standard_deviation",
+    "wavelength_of",
+]
 
 #: Metadata of each image, beside "channels".
 PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
@@ -82,8 +92,8 @@ def stacked(cubes, labels=None):
     wavelengths = None if any(wavelength is None for wavelength in wavelengths) else u.Quantity(wavelengths)
     unit = cubes[0].unit
     try:
-        data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit)
-        sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit)
+        data = _stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit)
+        sigma = _stacked_arrays([standard_deviation(cube) for cube in cubes], unit)
     except u.UnitConversionError as err:
         units = ", ".join(sorted({str(cube.unit) for cube in cubes}))
         raise wrong(
@@ -93,7 +103,7 @@ def stacked(cubes, labels=None):
         data,
         prepend_channels(plane_wcs(cubes[0].wcs), len(cubes), wavelengths),
         uncertainty=StdDevUncertainty(sigma, copy=False),
-        mask=stacked_masks(cubes),
+        mask=_stacked_masks(cubes),
         unit=unit,
         meta=_gathered(metas, data.shape, labels),
     )
@@ -112,14 +122,14 @@ def channel_planes(cube):
     return planes
 
 
-def stacked_arrays(pairs, unit, axis=0):
+def _stacked_arrays(pairs, unit, axis=0):
     """Arrays with their units as one array in one unit."""
     for _, own in pairs:
         own.to(unit)  # or raises
     return np.stack([array if own == unit else array * own.to(unit) for array, own in pairs], axis=axis)
 
 
-def stacked_masks(cubes, axis=0):
+def _stacked_masks(cubes, axis=0):
     if all(cube.mask is None for cube in cubes):
         return None
     masks = [as_array(False if cube.mask is None else cube.mask, "mask", dtype=bool) for cube in cubes]
@@ -212,10 +222,10 @@ def in_time(cubes):
             "reproject the maps to one grid",
         )
     unit = first.unit
-    data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
-    sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
+    data = _stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
+    sigma = _stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
     per_image = {
-        key: _dates([Time(meta[key]).utc for meta in metas])
+        key: image_dates([Time(meta[key]).utc for meta in metas])
         if key == "date"
         else np.stack([meta[key] for meta in metas], axis=-1)
         for key in PER_IMAGE
@@ -230,13 +240,13 @@ def in_time(cubes):
         data,
         unit=unit,
         uncertainty=StdDevUncertainty(sigma, copy=False),
-        mask=stacked_masks(cubes, axis=1),
+        mask=_stacked_masks(cubes, axis=1),
         wcs=prepend_channels(prepend_times(sky_wcs(first.wcs), times), len(channels), wavelengths),
         meta=Meta({"channels": channels} | per_image | shared, axes=axes, data_shape=data.shape),
     )
 
 
-def _dates(times):
+def image_dates(times):
     """Of the images, (channel, time)."""
     dates = Time(np.stack([t.jd1 for t in times], -1), np.stack([t.jd2 for t in times], -1), format="jd", scale="utc")
     dates.format = "isot"

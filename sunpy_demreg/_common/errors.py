@@ -4,7 +4,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Self
 
-__all__ = ["ArgumentError", "imported", "message_of", "wrong"]
+__all__ = ["ArgumentError", "first_line", "imported", "message_of", "wrong"]
 
 
 class ArgumentError(Exception):
@@ -38,6 +38,11 @@ class ArgumentError(Exception):
 def message_of(name, problem):
     """The full message: the name followed by the problem."""
     return f"{name}{'' if problem.startswith(':') else ' '}{problem}"
+
+
+def first_line(err):
+    """The first line of the message of an error, to quote it in another."""
+    return str(err).partition("\n")[0]
 
 
 def wrong(kind, name, problem):

@@ -17,8 +17,9 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.validators import check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
+from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
-from sunpy_demreg._results.cubes import _mask, _unsolved
+from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
@@ -280,12 +281,12 @@ def _words(result, temperature_range):
 
 
 def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
-    is_bad = _unsolved(result["status"].data) | is_bad
+    is_bad = is_unsolved(result["status"].data) | is_bad
     return Cube(
         value,
         result["status"].wcs if wcs is None else wcs,
         unit=unit,
         uncertainty=StdDevUncertainty(error, copy=False),
-        mask=_mask(is_bad, value.shape),
+        mask=pixel_mask(is_bad, value.shape),
         meta={"content": content, "observation": result.meta["observation"]},
     )

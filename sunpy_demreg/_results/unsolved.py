@@ -6,7 +6,7 @@ import numpy as np
 from array_api_compat import is_cupy_array
 
 from sunpy_demreg._common.warnings import UnsolvedWarning, warn
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import Status, is_unsolved, status_counts
 
 __all__ = ["counts_of", "warn_of_unsolved"]
 
@@ -20,7 +20,7 @@ def counts_of(status):
     for start in range(0, status.shape[0], _ROWS):
         rows = status[start : start + _ROWS]
         rows = rows.get() if is_cupy_array(rows) else np.asarray(rows)
-        counts.update(status_counts(rows), unsolved=np.count_nonzero(rows & int(Status.UNSOLVED)))
+        counts.update(status_counts(rows), unsolved=np.count_nonzero(is_unsolved(rows)))
     return counts
 
 
