@@ -39,8 +39,8 @@ __all__ = ["BatchReport", "Step", "batch_invert"]
 
 _MAX_WORKERS = 10000
 _GUARD = "in a script, the call must stand under `if __name__ == '__main__':`"
-# The options of `invert` that change values. The others only affect where and how fast; the outputs are compared by
-# themselves.
+# The options of `invert` that change values. The others only affect where and how fast; outputs are compared
+# separately.
 _SETTINGS = (
     "uncertainty",
     "mask",
@@ -56,9 +56,9 @@ _SETTINGS = (
     "emission_measure_ranges",
     "dtype",
 )
-_CONNECT = 5  # seconds for a scheduler to answer
+_CONNECT = 5  # seconds that a scheduler has to answer
 _OF_EACH_STEP = {"obstime", "degradation"}  # options of a response that follow from the step
-_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing can be written, whatever the step
+_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be written, for any step
 
 
 class Step(NamedTuple):
@@ -200,7 +200,7 @@ def batch_invert(
     settings = _settings(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     template = _first(make, sets, problems)
-    for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # for which the store has no room: those of one step mislead
+    for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # the store does not hold them per step
         template.meta["observation"].pop(key, None)
     archive = open_archive(path, template, times, settings, defaults)
 
@@ -245,7 +245,7 @@ def _settings(prepare_options, response_options, options):
     def every(function, given):
         parameters = inspect.signature(function).parameters.values()
         values = {p.name: given.get(p.name, p.default) for p in parameters if p.default is not p.empty}
-        # As these functions take it, True is also 1.
+        # For these functions, True and 1 are the same.
         is_bool = {p.name for p in parameters if isinstance(p.default, bool)}
         return {name: as_bool(name, value) if name in is_bool else value for name, value in values.items()}
 
@@ -289,7 +289,7 @@ def _first(make, sets, problems):
         if not problems[number]:
             try:
                 return make(images)
-            except Exception as err:  # the other steps may still be good
+            except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise
                 problems[number] = _reason(err)
@@ -300,8 +300,8 @@ def _computed(numbers, begin, workers, client):
     """
     Compute steps, a few at a time.
 
-    `begin` returns the result of a numbered step, and what to compute. Yields each step as it ends: its number, its
-    result, the seconds it took, and its exception or None.
+    `begin` returns the result of the step with a number, and what to compute. Yields each step as it ends: its number,
+    its result, the seconds it took, and its exception or None.
     """
     if not numbers:
         return
@@ -352,7 +352,7 @@ def _submitter(workers, client):
         try:
             yield lambda stored: drivers.submit(client.gather, client.compute(list(stored))), n_at_once
         finally:
-            client.close()  # which ends the waiting of the drivers
+            client.close()  # ends the waiting of the drivers
             drivers.shutdown(cancel_futures=True)
 
 

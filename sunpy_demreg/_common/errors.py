@@ -52,11 +52,11 @@ def wrong(kind, name, problem):
     Parameters
     ----------
     kind : type
-        The built-in exception that it is also to be.
+        The built-in exception that it should also be.
     name : `str`
-        Of the argument, maybe with the index of what is wrong in it: ``"maps[2]"``.
+        Of the argument, possibly with the index of the wrong item: ``"maps[2]"``.
     problem : `str`
-        The message behind the name: the rule, what came, and the cure.
+        The message after the name: the rule, what came, and the cure.
     """
     return _class_of(kind)(name, problem)
 

@@ -18,7 +18,7 @@ from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = ["KEYS", "pixel_mask", "rewrap_result", "unwrap_result", "wrap_result"]
 
-#: Of all cubes that an inversion can give.
+#: The keys of all cubes that an inversion can return.
 KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
 
 
@@ -208,7 +208,7 @@ def unwrap_result(result):
         elif key != "status":
             derived = pixel_mask(unsolved, shape)
         if is_lazy(mask, derived):
-            # Dask arrays built in the same way have the same name.
+            # Dask arrays that are built in the same way have the same name.
             is_same = getattr(mask, "name", None) == getattr(derived, "name", None)
         else:
             is_same = np.array_equal(np.broadcast_to(mask, shape), derived)

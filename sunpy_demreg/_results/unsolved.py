@@ -1,4 +1,4 @@
-"""What is said once of pixels that were not solved, whenever their statuses are known."""
+"""The one warning about unsolved pixels, given as soon as their statuses are known."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ _ROWS = 256
 
 
 def counts_of(status):
-    """As `status_counts`, with the number of unsolved pixels; of an array that is loaded some rows at a time."""
+    """As `status_counts`, with the number of unsolved pixels; a stored array is loaded some rows at a time."""
     status = status if status.ndim else np.reshape(status[()], 1)
     counts = Counter()
     for start in range(0, status.shape[0], _ROWS):
@@ -25,7 +25,7 @@ def counts_of(status):
 
 
 def warn_of_unsolved(counts):
-    """Warn if there are any, with the reasons."""
+    """Warn of unsolved pixels, if any, with the reasons."""
     if counts["unsolved"]:
         reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if counts[bit.name])
         warn(
