@@ -286,8 +286,16 @@ def test_repr_is_a_table():
         ({"channels": ["A", "A"]}, ValueError, "`channels` must all be different"),
         ({"channels": [94, 171]}, TypeError, "`channels` must be one or more labels"),
         ({"channels": []}, TypeError, "`channels` must be one or more labels"),
-        ({"temperature": [1e6, 2e6, 3e6]}, TypeError, "`temperature` must be a Quantity.*attach the unit"),
-        ({"temperature": [1, 2, 3] * u.s}, ValueError, "`temperature` must be in units of temperature.* in s"),
+        (
+            {"temperature": [1e6, 2e6, 3e6]},
+            TypeError,
+            "`temperature` must be a Quantity in K, for instance `10.*u.K`, but is of type list",
+        ),
+        (
+            {"temperature": [1, 2, 3] * u.s},
+            ValueError,
+            "`temperature` must be a Quantity in K, .* but has the unit 's'",
+        ),
         ({"temperature": [1, 3, 2] * u.MK}, ValueError, "`temperature` must be .*strictly increasing"),
         ({"temperature": [1, 2, 2] * u.MK}, ValueError, "`temperature` must be .*strictly increasing"),
         ({"temperature": [0, 1, 2] * u.MK}, ValueError, "`temperature` must be .*positive"),
@@ -319,7 +327,7 @@ def test_wrong_arrays(change, error, words):
         ([-1, 2] * u.MK, ValueError, "`centers` must lie between"),
         (Masked([1, 2] * u.MK, mask=[True, False]), TypeError, "`centers` .*`unmasked`"),
         ([1e6, 2e6], TypeError, "`centers` must be a Quantity"),
-        ([1, 2] * u.m, ValueError, "`centers` must be in units of temperature"),
+        ([1, 2] * u.m, ValueError, "`centers` must be a Quantity in K, .* but has the unit 'm'"),
     ],
 )
 def test_wrong_centers(centers, error, words):

@@ -5,12 +5,13 @@ import numpy as np
 import astropy.units as u
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind, check_no_mask
+from sunpy_demreg._common.validators import a_kind, check_quantity
 
 __all__ = ["as_channels", "check_unit", "in_kelvin", "read_only"]
 
 
 def as_channels(channels):
+    """Labels, all different, as a tuple of `str`."""
     if isinstance(channels, str):
         channels = (channels,)
     if not isinstance(channels, list | tuple | np.ndarray) or getattr(channels, "ndim", 1) == 0:
@@ -36,22 +37,13 @@ def check_unit(response):
 
 
 def in_kelvin(temperature, name):
-    if not isinstance(temperature, u.Quantity):
-        raise wrong(
-            TypeError,
-            name,
-            f"must be a Quantity, but is {a_kind(temperature)}: attach the unit, for instance `10**logt * u.K`",
-        )
-    check_no_mask(name, temperature)
-    if temperature.dtype.kind not in "iuf":
-        raise wrong(TypeError, name, f"must hold real numbers, but is of the type {temperature.dtype}")
-    try:
-        return temperature.to_value(u.K)
-    except u.UnitConversionError as err:
-        raise wrong(ValueError, name, f"must be in units of temperature (K), but is in {temperature.unit}") from err
+    """The values in K of a Quantity of temperatures."""
+    check_quantity(name, temperature, "K", "10**logt * u.K")
+    return temperature.to_value(u.K)
 
 
 def read_only(quantity):
+    """A copy in double precision that cannot be written to."""
     quantity = u.Quantity(quantity, dtype=float, copy=True)
     quantity.setflags(write=False)
     return quantity
