@@ -368,7 +368,7 @@ def test_deconvolution_comes_first_and_keeps_the_errors(flare):
 
 
 def test_point_spread_functions_of_aiapy(flare, monkeypatch):
-    monkeypatch.setattr(level1, "_DETECTOR", (67, 67))
+    monkeypatch.setattr(level1, "DETECTOR_SIDE", 67)
     monkeypatch.setattr("aiapy.psf.calculate_psf", lambda channel: blur(channel.to_value(u.AA) / 150))
     found = prepare(flare, psf="aiapy")
     expected = prepare(flare, psf={channel: blur(channel / 150) for channel in CHANNELS})

@@ -1,4 +1,4 @@
-"""The maps of one time: what can be told from each of them alone, and whether they belong together."""
+"""The maps of one time: checks of each map by itself, and whether they belong together."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.warnings import DataWarning, warn
 
-__all__ = ["Image", "as_images", "check_one_grid", "common_dates"]
+__all__ = ["MAX_SPAN", "Image", "as_images", "check_one_grid", "common_dates"]
 
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
-_MAX_SPAN = 60 * u.s
+MAX_SPAN = 60 * u.s  # in which the plasma is taken to be the same
 _SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
-_NORMALIZED, _NEAR = 1.0, 1e-3  # s, which the exposure control of AIA never gives; of values that were rounded
+_NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
 
 class Image(NamedTuple):
@@ -36,7 +36,7 @@ class Image(NamedTuple):
 
 def as_images(maps, exposure_times=None, accept_flagged=False):
     """
-    Check maps each for itself, and that they are of different channels and of one level.
+    Check each map by itself, and that all are of different channels and of one level.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
 
 
 def _as_image(name, smap, times):
-    """Check what can be told from one map alone."""
+    """Check one map by itself."""
     from sunpy.map.sources import AIAMap
 
     if not isinstance(smap, AIAMap):
@@ -150,7 +150,7 @@ def _is_rate(name, smap):
 
 
 def common_dates(images):
-    """Dates of the images; warns where they are few, or far apart."""
+    """Dates of the images; warns if there are too few images, or if they are far apart."""
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in {image.channel for image in images}]
     if missing:
         warn(
@@ -160,7 +160,7 @@ def common_dates(images):
         )
     dates = Time([image.map.date for image in images])
     span = dates.max() - dates.min()
-    if span > _MAX_SPAN:
+    if span > MAX_SPAN:
         warn(
             DataWarning,
             f"span {span.to_value(u.s):.0f} s, but a DEM takes all channels to show the same plasma: "

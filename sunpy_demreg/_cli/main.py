@@ -186,7 +186,7 @@ def _choices(options):
     """The options of `prepare` and those of `invert`."""
     names = ("n_sample", "saturation", "include_chianti")
     prepare = {name: getattr(options, name) for name in names}
-    # Only if given: these need whole images.
+    # Only if given, since these need whole images.
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
@@ -219,7 +219,7 @@ def _log_edges(low, high, step):
 
 
 def _run(options, files, log_edges, targets, *, prepare, **choices):
-    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two (or None)."""
+    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two, or None."""
     output, plot = targets
     targets = [target for target in targets if target is not None]
     # Fail before the work, not after it.
@@ -268,7 +268,7 @@ def _check_target(target, files, overwrite):
 
 
 def _place(target):
-    """Where a target is written: what it is a link to, or itself."""
+    """Where a target is written: the target of a link, or the name itself."""
     return Path(os.path.realpath(target))
 
 
@@ -345,7 +345,7 @@ def _summarize(result, date, seconds, targets):
 
 @contextmanager
 def _warnings_as_lines():
-    """Every warning once, as a line on the standard error output, at the time it comes."""
+    """Show every warning once, as a line on the standard error output, as it occurs."""
     # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
     from sunpy.util.exceptions import SunpyWarning
 

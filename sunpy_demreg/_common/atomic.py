@@ -1,4 +1,4 @@
-"""Atomic replacement of files and folders: complete or not at all, and never over what is not ours."""
+"""Atomic replacement of files and folders: completely or not at all, and never over foreign ones."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 @contextmanager
 def replaced(path, *, overwrite=False, foreign=None, parents=False):
     """
-    Yield a temporary name to write to; if nothing is raised, it takes the place of the given name in the end.
+    Yield a temporary name to write to; if nothing is raised, it finally replaces the given name.
 
     On any error the old file is kept and what was written is removed. A symbolic link is kept, and its target replaced.
     Permissions are kept.
@@ -42,7 +42,7 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     Raises
     ------
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError
-        If the name is taken by something that is to be kept or is of another kind, or the folder does not exist.
+        If the name is taken by something that must be kept or is of another kind, or the folder does not exist.
     OSError
         If it cannot be written.
     """

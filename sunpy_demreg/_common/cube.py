@@ -21,7 +21,7 @@ class Cube(NDCube):
 
     def __getitem__(self, item):
         item = as_index(item, self.shape)
-        return NDCube.__getitem__(self.__copy__(), item)  # whose metadata ndcube removes while slicing
+        return NDCube.__getitem__(self.__copy__(), item)  # a copy, because ndcube removes its metadata while slicing
 
     def explode_along_axis(self, axis):
         """As in ndcube, which however takes the metadata from the cubes of the sequence."""
@@ -46,7 +46,7 @@ class Cube(NDCube):
 
 
 def _copied(coords):
-    """A copy of the coordinates, to belong to another cube."""
+    """A copy of the coordinates, for another cube."""
     own = copy(coords)
     own.__dict__.update({name: copy(value) for name, value in vars(coords).items() if isinstance(value, list | dict)})
     return own

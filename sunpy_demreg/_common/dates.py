@@ -1,4 +1,4 @@
-"""The date of several images."""
+"""The mean date of several images."""
 
 import numpy as np
 

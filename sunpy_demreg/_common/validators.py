@@ -37,7 +37,7 @@ __all__ = [
 def a_kind(value):
     """The text of a wrong value, or its type if the text is long."""
     if isinstance(value, np.generic):
-        value = value.item()  # which is written as in the call: -3.0, not np.float64(-3.0)
+        value = value.item()  # it is shown as in the call: -3.0, not np.float64(-3.0)
     if value is None or isinstance(value, str | Real | complex):
         text = repr(value)
     else:
@@ -53,9 +53,9 @@ def as_number(name, value, *, above=None, least=None, below=None, most=None, of=
     ----------
     name : `str`
     value
-        A real number, but no bool; also an array of no axes.
+        A real number, but not a bool; an array without axes is accepted.
     above, least, below, most : number, optional
-        What it must be above or at least, and below or at most.
+        Bounds: above or at least, and below or at most.
     of : `str`, optional
         What it counts, for the message: ``"of DN, such as 15000"``.
     """
@@ -91,7 +91,7 @@ def _as_float(value):
         return None
     try:
         return float(value)
-    except OverflowError:  # of whole numbers of more than 308 digits
+    except OverflowError:  # whole numbers of more than 308 digits
         return math.inf
 
 
@@ -103,7 +103,7 @@ def as_bool(name, value):
 
 
 def check_choice(name, value, choices, more=""):
-    """Raise unless it is one of some words (or None, if that is one of them)."""
+    """Raise unless it is one of the given words (or None, if that is among them)."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         words = ", ".join(map(repr, choices))
         raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
@@ -116,11 +116,11 @@ def as_keywords(name, given, function, *, without=(), elsewhere=None):
     Parameters
     ----------
     name : `str` or None
-        Of the argument that holds them; None where they were keywords themselves.
+        Of the argument that holds them; None if they were keywords themselves.
     given : `dict`
     function : callable
     without : tuple of `str`, optional
-        Keywords that are not to be given.
+        Keywords that must not be given.
     elsewhere : `dict`, optional
         Other functions of which the caller takes keywords, by the name of the argument that takes them; None as above.
     """
@@ -152,7 +152,7 @@ def nearest(word, words):
 
 
 def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):
-    """Raise unless it is a sequence, which is not empty unless it may be."""
+    """Raise unless it is a sequence, and not empty unless that is allowed."""
     if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
         raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
     if len(value) == 0 and not may_be_empty:
@@ -177,7 +177,7 @@ def check_quantity(name, value, unit, example, *, shape=None):
 
 
 def check_no_mask(name, value):
-    """Raise if a Quantity has a mask, which nothing here would look at."""
+    """Raise if a Quantity has a mask, which would be ignored here."""
     if hasattr(value, "unmasked"):
         raise wrong(
             TypeError,
@@ -219,7 +219,7 @@ def as_date(name, value):
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ErfaWarning)  # of years whose leap seconds are not known yet
+            warnings.simplefilter("ignore", ErfaWarning)  # about years whose leap seconds are not known yet
             date = parse_time(value)
     except Exception as err:  # it raises many types of errors
         rule = "must be a date, such as '2014-01-01T00:00:00' or a Time"

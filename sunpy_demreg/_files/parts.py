@@ -45,7 +45,7 @@ class NewerFormat(ValueError):
 
 
 def format_version(found, kind="sunpy_demreg"):
-    """The version in a file's "sunpy_demreg 2", or an error that says why it cannot be read."""
+    """The version in a file's "sunpy_demreg 2"; raises, with the reason, if it cannot be read."""
     match = re.fullmatch(rf"{kind} ([1-9]\d{{0,3}})", str(found))
     if not match:
         raise ValueError(f"its FORMAT is {found!r}, not '{kind} {VERSION}'")
@@ -112,7 +112,7 @@ def from_contents(parts):
     Raises
     ------
     ValueError
-        If the shapes do not belong to one result.
+        If the shapes do not fit together.
     """
     wcs = WCS(parts.headers["status"])
     n_axes = wcs.naxis

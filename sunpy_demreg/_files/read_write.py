@@ -105,7 +105,7 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
     else:
         with replaced(path, overwrite=overwrite) as part:
             counts = counts_of(_format(path).to_file(result)(part))
-    if is_lazy(result["status"].data):  # else it was said by `invert`
+    if is_lazy(result["status"].data):  # otherwise `invert` has warned already
         warn_of_unsolved(counts)
 
 

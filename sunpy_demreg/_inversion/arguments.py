@@ -38,7 +38,7 @@ RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matr
 _MATRICES = ("covariance", "resolution_matrix")
 _MAX_MATRIX_BYTES = 2**30
 _MAX_WORKERS = 10000
-_MAX_REFINEMENTS = 5  # each one is compiled, and changes little after the second
+_MAX_REFINEMENTS = 5  # each is compiled separately, and after the second they change little
 
 
 def as_options(
@@ -132,7 +132,7 @@ def as_dtype(dtype, outputs):
     """The name of the dtype, which must be able to hold the outputs."""
     try:
         name = None if dtype is None else np.dtype(dtype).name
-    except (TypeError, ValueError, SyntaxError):  # from NumPy, for strings and lists that it parses as structured types
+    except (TypeError, ValueError, SyntaxError):  # from NumPy, which parses strings and lists as structured types
         name = None
     if name not in ("float64", "float32"):
         raise wrong(ValueError, "dtype", f"must be 'float64' or 'float32', but is {a_kind(dtype)}")

@@ -32,13 +32,13 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
     ----------
     pixels : `sunpy_demreg._channels.cubes.ChannelData`
     problem : `sunpy_demreg._engines.base.problem.Problem`
-        Its weight may be anything that holds numbers, or no numbers.
+        The values of its weight are checked here.
     dtype, backend, workers, progress
         As in `sunpy_demreg._engines.execute.run`.
     memory_limit : `int`
         Bytes.
     out : `ndcube.NDCollection`, optional
-        A result whose memory is used again.
+        A result whose memory is reused.
 
     Returns
     -------

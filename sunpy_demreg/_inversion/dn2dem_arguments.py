@@ -1,4 +1,4 @@
-"""What the arguments of `dn2dem_pos` may be, and the plain arrays and options that they stand for."""
+"""Checks of the arguments of `dn2dem_pos`, and the plain arrays and options that they stand for."""
 
 from functools import lru_cache
 
@@ -53,7 +53,7 @@ def tabulated(n_channels, *tables):
     dlogt, logt = bins
     per_dem, response = 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
     for array in (*bins, per_dem, response):
-        array.setflags(write=False)  # since it is kept
+        array.setflags(write=False)  # since it is cached
     return bins, per_dem, response
 
 
@@ -106,7 +106,7 @@ def as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_single):
 
 
 def as_loci(gloci, n_channels):
-    """The channels whose EM loci make the weight; none for the weight of a first solution."""
+    """The channels whose EM loci give the weight; none if a first solution gives it."""
     if isinstance(gloci, int) and gloci == 0:
         return ()
     mask = as_floats("gloci", gloci)
@@ -161,7 +161,7 @@ def as_floats(name, value):
         raise wrong(TypeError, name, f"must be a plain array, but is a {type(value).__name__}: pass its `value`")
     try:
         value = np.asanyarray(value)
-        if hasattr(value, "unmasked"):  # astropy's, of which `numpy.ma` would take what is masked
+        if hasattr(value, "unmasked"):  # astropy's, whose mask `numpy.ma` would ignore
             value = np.ma.array(value.unmasked, mask=value.mask)
         if np.iscomplexobj(value):
             raise wrong(TypeError, name, "must be an array of real numbers, but is complex")

@@ -8,7 +8,7 @@ import numpy as np
 
 import astropy.units as u
 
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import is_unsolved, status_counts
 from sunpy_demreg._results.images import emission_measure_image, log_limits
 
 __all__ = ["result_html"]
@@ -27,7 +27,7 @@ def result_html(result):
     ]
     status = result["status"].data
     if isinstance(status, np.ndarray):
-        n_unsolved = np.count_nonzero(status & int(Status.UNSOLVED))
+        n_unsolved = np.count_nonzero(is_unsolved(status))
         facts.insert(0, f"{status.size} pixels, of which {n_unsolved} have no DEM")
         counts = status_counts(status)
         if len(counts) > 1:
