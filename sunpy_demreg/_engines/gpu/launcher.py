@@ -30,7 +30,7 @@ _MOST_LANES = 2**16  # of the plain arrays at once
 
 def check_device():
     """Raise what tells the cure if there is no GPU that can be used."""
-    cure = "pass backend='cpu', and arrays of NumPy"
+    cure = "pass backend='cpu' and NumPy arrays"
     try:
         n_devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as err:
