@@ -121,7 +121,7 @@ def test_module_runs_and_warns_once(tmp_path, small_files):
     [line] = ended.stderr.splitlines()
     assert line.startswith("sunpy-demreg: warning: ")
     assert "pass 16; if not, " in line
-    assert "`--n-sample` is taken as 1" in line
+    assert "`--n-sample` is assumed to be 1" in line
     assert "n_sample" not in line
     assert "masked because  3 NOT_POSITIVE\n" in ended.stdout
     assert (tmp_path / "dem.fits").exists()

@@ -145,7 +145,7 @@ def test_result_given_as_data(result, response, edges, tmp_path):
 def test_files(result, response, tmp_path):
     assert "there is no file 'absent.fits'" in told(demreg.read, "absent.fits")
     assert "`write(result, path)`" in told(demreg.write, tmp_path / "dem.fits", result)
-    assert "does not exist: make it first" in told(response.write, tmp_path / "absent" / "r.ecsv")
+    assert "does not exist: create it first" in told(response.write, tmp_path / "absent" / "r.ecsv")
     response.write(tmp_path / "r.ecsv")
     assert "overwrite=True" in told(response.write, tmp_path / "r.ecsv")
 
@@ -204,7 +204,7 @@ def test_metadata_of_combined_cubes_may_be_a_dict(small):
     ("filters", "date", "words"),
     [
         (["Open"], "2014-01-01", "`filters[0]` 'Open' is no filter"),
-        (["Al-poly", "Al_poly"], "2014-01-01", "`filters[1]` is 'Al-poly', as one before it"),
+        (["Al-poly", "Al_poly"], "2014-01-01", "`filters[1]` repeats 'Al-poly'"),
         (["Be-thinn"], "2014-01-01", "(did you mean 'Be-thin'?)"),
         (["Be-thin"], "2000-01-01", "`obstime` 2000-01-01T00:00:00.000 is not covered"),
         (["Be-thin"], "2050-01-01", "`obstime` 2050-01-01T00:00:00.000 is not covered"),

@@ -22,8 +22,8 @@ _BLOCK, _MIN_BLOCKS = 8, 36  # pixels on a side, number
 # and the limb (level 1.5 is interpolated, which smooths), and at least 1.6 for sums of 4 pixels or more.
 _MAX_NOISE = 1.25
 _NO_SUMS = (
-    "They must not be sums, as `superpixel` makes them by default: average instead, `superpixel(..., func=np.mean)`, "
-    "or give the maps as they were and pass `bin`"
+    "They must not be sums, which `superpixel` makes by default: average instead, `superpixel(..., func=np.mean)`, "
+    "or pass the original maps and `bin`"
 )
 _CORRECTED = "If they are corrected for degradation, pass `degradation_corrected=True`"
 
@@ -35,8 +35,8 @@ def default_n_sample(smap):
         n_averaged = round(factor) ** 2
         warn(
             DataWarning,
-            f"is taken as 1, but the pixels of `maps` are {factor:.1f} times the size of AIA's: if they are averages "
-            f"of {n_averaged} pixels, as in the synoptic series, pass {n_averaged}; if not, pass 1. {_NO_SUMS}",
+            f"is assumed to be 1, but the pixels of `maps` are {factor:.1f} times the size of AIA's: if they are "
+            f"averages of {n_averaged}, as in the synoptic series, pass {n_averaged}; if not, pass 1. {_NO_SUMS}",
             "n_sample",
         )
     return 1
@@ -51,7 +51,7 @@ def check_n_sample(images, n_sample):
                 ValueError,
                 "n_sample",
                 f"is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in area, and "
-                f"cannot be averages of so many: pass {max(1, round(room))}, or none",
+                f"cannot be averages of so many: pass {max(1, round(room))}, or leave it out",
             )
 
 
@@ -151,7 +151,7 @@ def warn_of_doubts(doubts):
     if rates:
         warn(
             DataWarning,
-            f"may be divided by their exposure time already, and are divided again: {', '.join(rates)}. If so, say it "
-            "by their keyword BUNIT, 'DN / s'",
+            f"may already be divided by their exposure time, and are divided again: {', '.join(rates)}. If so, set "
+            "their keyword BUNIT to 'DN / s'",
             "maps",
         )

@@ -97,8 +97,8 @@ def _check_comparable(first, plane):
             raise wrong(
                 ValueError,
                 "cubes",
-                f": {label} and {other} were taken from places {separation.to_value(u.deg):.2f} degrees apart, "
-                "seen from the Sun: reproject their maps first (`sunpy.map.GenericMap.reproject_to`)",
+                f": {label} and {other} were taken from positions {separation.to_value(u.deg):.2f} degrees apart, "
+                "as seen from the Sun: reproject their maps first (`sunpy.map.GenericMap.reproject_to`)",
             )
 
 
@@ -115,7 +115,7 @@ def _check_dates(planes):
         words = f"{seconds:.0f} s" if seconds < 86400 else f"{seconds / 86400:.0f} days"
         warn(
             DataWarning,
-            f"span {words} ({first}, {last}), but a DEM takes all channels to show the same plasma: give images at "
+            f"span {words} ({first}, {last}), but a DEM requires all channels to show the same plasma: pass images at "
             "most a minute apart",
             "cubes",
         )

@@ -53,8 +53,8 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
         raise wrong(
             TypeError,
             "data",
-            "is a result of `sunpy_demreg.invert`, whose DEM is `result['dem']`: to invert once more, pass the data "
-            "that it was made of, or `result['intensity']`",
+            "is a result of `sunpy_demreg.invert`, whose DEM is `result['dem']`: to invert again, pass the "
+            "original data, or `result['intensity']`",
         )
     if isinstance(data, NDCollection):
         data = stacked(list(data.values()), [str(key) for key in data])
@@ -204,10 +204,12 @@ def _as_mask(mask):
     try:
         mask = as_array(mask, "mask")
     except ValueError as err:  # nested lists of different lengths
-        raise wrong(TypeError, "mask", f"must be an array of True and False, but is none ({err})") from err
+        raise wrong(TypeError, "mask", f"must be an array of True and False, but is not ({err})") from err
     if mask.dtype.kind not in "biu":
         rule = "must be an array of True (not to be used) and False"
-        raise wrong(TypeError, "mask", f"{rule}, but is one of the type {mask.dtype}: make it, such as `mask == 1`")
+        raise wrong(
+            TypeError, "mask", f"{rule}, but is of the type {mask.dtype}: convert it, for instance with `mask == 1`"
+        )
     return mask.astype(bool)
 
 
@@ -231,7 +233,9 @@ def _to(array, own, unit, name):
 
 def _converted(array, own, unit):
     if is_masked(array):
-        raise TypeError("a block of a Dask array is a masked array, of which the array knows nothing: make it again")
+        raise TypeError(
+            "a block of a Dask array is a masked array, although the Dask array is not: create it from masked arrays"
+        )
     if is_cupy_array(array):
         return array.astype(float, copy=False) * own.to(unit)
     return np.asarray(u.Quantity(np.asarray(array), own, copy=False).to_value(unit), dtype=float)

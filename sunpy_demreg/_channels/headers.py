@@ -84,11 +84,11 @@ def check_quality(images, accept_flagged):
         minor |= {image.name: lesser} if lesser else {}
     if bad and not accept_flagged:
         name, reasons = next(iter(bad.items()))
-        more = f" (and {len(bad) - 1} more of `maps` likewise)" if len(bad) > 1 else ""
+        more = f" (and so are {len(bad) - 1} more of `maps`)" if len(bad) > 1 else ""
         raise wrong_map(
             ValueError,
             name,
-            f"is flagged by its header: {'; '.join(reasons)}{more}. Take an image of another time, or pass "
+            f"is flagged by its header: {'; '.join(reasons)}{more}. Use an image of another time, or pass "
             "`accept_flagged=True`",
         )
     told = [f"{name}: {'; '.join(reasons)}" for name, reasons in (bad | minor).items()]

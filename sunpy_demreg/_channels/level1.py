@@ -52,7 +52,7 @@ def _as_function(image, functions):
                 ValueError,
                 "psf",
                 f"'aiapy' is of the whole detector, 4096 × 4096 pixels, but {image.name} has the shape "
-                f"{image.map.data.shape}: give full images, or a dict of an array of that shape for each channel",
+                f"{image.map.data.shape}: pass full images, or a dict of an array of that shape for each channel",
             )
         return "aiapy"
     function = functions.get(image.channel)
@@ -107,7 +107,9 @@ def repointed(images, pointing_table):
         try:
             updated.append(image._replace(map=update_pointing(image.map, pointing_table=table)))
         except (IndexError, KeyError) as err:
-            raise wrong(ValueError, "pointing_table", f"does not serve {image.name}: {str(err).strip()}") from err
+            raise wrong(
+                ValueError, "pointing_table", f"has no usable entry for {image.name}: {str(err).strip()}"
+            ) from err
     return updated, source
 
 

@@ -170,8 +170,8 @@ def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_
                 raise wrong(
                     ValueError,
                     name,
-                    f"is for level 1, but {images[0].name} is level {images[0].level:g}, which is registered "
-                    "already: leave it out, or give the maps of level 1",
+                    f"is for level 1, but {images[0].name} is level {images[0].level:g}, which is already "
+                    "registered: leave it out, or pass maps of level 1",
                 )
     if correct_degradation and degradation_corrected:
         raise wrong(
@@ -180,6 +180,4 @@ def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_
             "would correct maps that `degradation_corrected` says are corrected: pass only one",
         )
     if psf is not None and (degradation_corrected or any(image.is_rate for image in images)):
-        raise wrong(
-            ValueError, "psf", "comes before any other step: give the maps as they were, in DN and not corrected"
-        )
+        raise wrong(ValueError, "psf", "must be the first step: pass the original maps, in DN and not corrected")

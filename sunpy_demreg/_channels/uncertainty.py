@@ -130,7 +130,7 @@ def as_floors(relative_floor, channels):
             ) from err
         unknown = [str(key) for key in relative_floor if key not in channels]
         if unknown:
-            raise wrong(ValueError, "relative_floor", f"names {', '.join(unknown)} Å, of which there is no map")
+            raise wrong(ValueError, "relative_floor", f"names {', '.join(unknown)} Å, but there is no such map")
     for value in relative_floor.values():
         if not isinstance(value, Real) or isinstance(value, bool):
             raise wrong(

@@ -122,7 +122,7 @@ def _add_choices(invert):
         help="temperature bin edges as log10(T/K): first, last, width (default: 5.575 7.425 0.05)",
     )
     invert.add_argument(
-        "--n-sample", type=int, metavar="N", help="pixels averaged into each one (16 for the synoptic maps)"
+        "--n-sample", type=int, metavar="N", help="pixels averaged into each pixel (16 for the synoptic maps)"
     )
     invert.add_argument(
         "--saturation",
@@ -132,17 +132,19 @@ def _add_choices(invert):
         help="mask values above this many counts (default: %(default)s)",
     )
     invert.add_argument(
-        "--pointing-table", metavar="FILE", help="newer pointing of level 1: an ECSV table, lmsal or jsoc"
+        "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
     )
-    invert.add_argument("--reference", type=int, metavar="CHANNEL", help="put all on the grid of this one, such as 171")
-    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average squares of N by N pixels")
-    invert.add_argument("--include-chianti", action="store_true", help="add the errors of the atomic data")
+    invert.add_argument(
+        "--reference", type=int, metavar="CHANNEL", help="put all channels on the grid of this one, such as 171"
+    )
+    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
     invert.add_argument(
         "--chi-squared-target",
         type=_positive,
         default=1.0,
         metavar="X",
-        help="squared residuals per channel to aim at (default: %(default)s)",
+        help="chi-squared per channel to aim for (default: %(default)s)",
     )
     invert.add_argument(
         "--parameter-choice",
@@ -205,7 +207,7 @@ def _batch(options):
 def _log_edges(low, high, step):
     given = f"{low:g} {high:g} {step:g}"
     if not (low < high and step > 0):
-        raise ValueError(f"`--log-t` must be LOW < HIGH and STEP > 0, but is {given}")
+        raise ValueError(f"`--log-t` must have LOW < HIGH and STEP > 0, but is {given}")
     if low < 3 or high > 9:
         raise ValueError(f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}")
     n_bins = (high - low) / step
@@ -262,9 +264,9 @@ def _check_target(target, files, overwrite):
     if not target.exists():
         return
     if not overwrite:
-        raise FileExistsError(f"{target} exists and is kept: name another, or pass --overwrite")
+        raise FileExistsError(f"{target} exists and is kept: choose another name, or pass --overwrite")
     if any(target.samefile(path) for file in files for path in matching_paths(file) if path.exists()):
-        raise ValueError(f"{target} is one of the files to invert: name another")
+        raise ValueError(f"{target} is one of the files to invert: choose another name")
 
 
 def _place(target):
@@ -325,7 +327,7 @@ def _summarize(result, date, seconds, targets):
         ("date", f"{date}, the mean of the channels"),
         ("pixels", f"{status.size}, of which {n_solved} solved and {status.size - n_solved} masked"),
         ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
-        ("inversion", f"{seconds:.2f} s, the start of the engine included"),
+        ("inversion", f"{seconds:.2f} s, including the start of the engine"),
     ]
     if n_solved:
         median, high = np.percentile(chi_squared[~unsolved], (50, 95))

@@ -96,7 +96,7 @@ def as_index(item, shape, what="cube"):
     parts = list(item) if isinstance(item, tuple) else [item]
     ellipses = [i for i, part in enumerate(parts) if part is Ellipsis]
     if len(ellipses) > 1:
-        raise IndexError(f"a {what} can be sliced with one ellipsis (...) only, but got {len(ellipses)}")
+        raise IndexError(f"a {what} can be sliced with only one ellipsis (...), but got {len(ellipses)}")
     if len(parts) - len(ellipses) > len(shape):
         raise IndexError(f"the {what} has {len(shape)} axes to slice, of shape {shape}, but got {len(parts)} indices")
     place = ellipses[0] if ellipses else len(parts)
@@ -105,8 +105,8 @@ def as_index(item, shape, what="cube"):
     if not any(isinstance(part, slice) for part in parts):
         ranges = ", ".join(f"{part}:{part + 1}" for part in parts)
         raise IndexError(
-            f"a {what} needs an axis, but {parts} leaves none: slice with [{ranges}], or take single numbers from the "
-            "`data` of a cube"
+            f"a {what} must keep an axis, but {parts} leaves none: slice with [{ranges}], or take single numbers from "
+            "the `data` of a cube"
         )
     return parts
 
@@ -117,10 +117,10 @@ def _as_part(part, length, axis, what):
         try:
             start, stop, step = part.indices(length)
         except (TypeError, ValueError) as err:
-            raise IndexError(f"a {what} is sliced from whole number to whole number, but got {part}") from err
+            raise IndexError(f"a {what} is sliced with whole numbers, but got {part}") from err
         if step != 1:
             raise IndexError(
-                f"a {what} cannot be sliced in steps, because its coordinates cannot follow, but got {part}: average "
+                f"a {what} cannot be sliced in steps, which its coordinates do not support, but got {part}: average "
                 "with `rebin` of a cube, or take its `data`"
             )
         return slice(start, max(start, stop))

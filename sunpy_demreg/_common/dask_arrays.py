@@ -114,8 +114,8 @@ def as_blocks(arrays, name, max_pixels):
     if any(len(array.chunks[0]) > 1 for array in arrays if is_lazy(array)):
         warn(
             DataWarning,
-            "is divided into chunks along its channels, which an inversion needs all at once: they are "
-            "joined; to save the transfers, chunk it with `rechunk({0: -1})` where it is made",
+            "is chunked along its channels, which an inversion needs together: these chunks are joined; to avoid "
+            "the transfers, create it with all channels in one chunk, as `rechunk({0: -1})` does",
             name,
         )
     longest = [max(lengths) for lengths in lazy.chunks[1:]]

@@ -182,7 +182,7 @@ def check_no_mask(name, value):
         raise wrong(
             TypeError,
             name,
-            "is a Quantity with a mask, which has no place here: leave out what is masked, and pass its `unmasked`",
+            "is a Quantity with a mask, which is not supported here: drop the masked values, and pass its `unmasked`",
         )
 
 
@@ -190,13 +190,13 @@ def check_edges(name, edges):
     """Raise unless they are edges of temperature bins: plain numbers, positive and ascending, of three bins or more."""
     if edges.ndim != 1 or edges.size < 4:
         raise wrong(
-            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
+            ValueError, name, f"must be at least four edges, of three or more bins, but has the shape {edges.shape}"
         )
     if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
         n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
         raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
     if not np.all(np.diff(edges) > 0):
-        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
+        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop duplicates")
 
 
 def as_path(name, value, of="a file name"):
@@ -204,7 +204,7 @@ def as_path(name, value, of="a file name"):
     if not isinstance(value, str | PathLike) or not str(value):
         raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
     if "\0" in str(value):
-        raise wrong(ValueError, name, f"must be {of}, but has a null character in it")
+        raise wrong(ValueError, name, f"must be {of}, but contains a null character")
     try:
         return Path(value).expanduser()
     except RuntimeError as err:
@@ -237,4 +237,6 @@ def check_axes(name, value, kind="Axes"):
     from matplotlib.figure import FigureBase
 
     if not isinstance(value, {"Axes": Axes, "Figure": FigureBase}[kind]):
-        raise wrong(TypeError, name, f"must be {kind} of matplotlib, or left out for new ones, but is {a_kind(value)}")
+        raise wrong(
+            TypeError, name, f"must be matplotlib {kind}, or left out to create new ones, but is {a_kind(value)}"
+        )

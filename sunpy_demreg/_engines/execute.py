@@ -118,7 +118,7 @@ def run(
         raise wrong(
             TypeError,
             "backend",
-            f"{backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or "
+            f"{backend!r} takes NumPy arrays, but those of the data are CuPy arrays: leave `backend` out, or "
             "move them to the host with `.get()`",
         )
     pixel_shape, n_pixels = intensity.shape[1:], status.size
@@ -158,7 +158,7 @@ def _empty_solution(problem, pixels, dtype):
         values = sum(int(np.prod(shape)) for shape in shapes.values())
         raise MemoryError(
             f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than "
-            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
+            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is unchanged"
         ) from err
 
 
@@ -194,8 +194,8 @@ def _compiled_engine(*arguments):
         reason = f"llvmlite cannot be imported: {err}"
     warn_once(
         "compiled",
-        f"`backend` 'cpu' solves on plain arrays, whose answer is the same but at least ten times slower ({reason}): "
-        "install another version of llvmlite, or pass backend='numpy' to leave it at that",
+        f"`backend` 'cpu' falls back on plain arrays, with the same results but at least ten times slower ({reason}): "
+        "install another version of llvmlite, or pass backend='numpy' to avoid this warning",
     )
     return None
 

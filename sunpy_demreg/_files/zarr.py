@@ -355,7 +355,7 @@ def read_store(path):
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
     done = np.flatnonzero(_sound(group, "step_done")[:]) if "step_done" in group else None
     if done is not None and not done.size:
-        raise ValueError("no step of it is done yet")
+        raise ValueError("none of its steps is done yet")
     n_axes = group["status"].ndim
 
     def lazily(name):

@@ -56,7 +56,7 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
             MemoryError,
             "memory_limit",
             f"is {memory_limit / 1e9:.3g} GB but the result takes {n_bytes / 1e9:.3g} GB: ask for fewer "
-            "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
+            "`outputs`, pass dtype='float32', slice `data`, or use Dask arrays (`dask.array`) and write the "
             "result to a file",
         )
     if problem.has_weight_of_pixels:

@@ -79,7 +79,7 @@ def _response_at(logt, tresp, tresp_logt, n_channels):
             f"{tresp_logt[0]:.4g} to {tresp_logt[-1]:.4g}: pass `temps` in K, and `tresp_logt` as log10 of K",
         )
     if np.any(np.isnan(tresp)):
-        raise wrong(ValueError, "tresp", "must have no NaN: leave out the temperatures where it is not known")
+        raise wrong(ValueError, "tresp", "must have no NaN: leave out the temperatures where it is unknown")
     is_good = tresp > 0
     dark = np.flatnonzero(~is_good.any(axis=0))
     if dark.size or np.any(np.isposinf(tresp)):
@@ -141,8 +141,8 @@ def as_weight(dem_norm0, n_bins, pixel_shape, is_bad):
         raise wrong(
             ValueError,
             "dem_norm0",
-            "must be finite, and zero nowhere but in the first bin of a pixel that is to do without: "
-            f"it is not in {np.count_nonzero(is_wrong & ~is_bad)} pixels; raise zeros to a small fraction of the peak",
+            "must be finite and not zero, except in the first bin of pixels that are to have no weight, but is not in "
+            f"{np.count_nonzero(is_wrong & ~is_bad)} pixels: replace zeros by a small fraction of the peak",
         )
     return weight, has_weight
 

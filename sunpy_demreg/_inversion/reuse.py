@@ -59,5 +59,5 @@ def _fault(array, shape, kind, on_device):
     if array.dtype != kind:
         return f"is {array.dtype}, not {kind}"
     if not array.flags.c_contiguous:
-        return "is part of another array"
-    return "" if on_device or array.flags.writeable else "may not be written to"
+        return "is not contiguous"
+    return "" if on_device or array.flags.writeable else "is read-only"

@@ -93,8 +93,7 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
         raise wrong(
             ValueError,
             "cube",
-            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, and not "
-            "bare arrays",
+            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, not bare arrays",
         )
     header = dict(wcs.to_header(relax=True))
     meta = cube.meta or {}

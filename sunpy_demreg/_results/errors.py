@@ -57,8 +57,8 @@ def solve_again(result, outputs, functional=None, pixel=None):
         raise wrong(
             ValueError,
             "result",
-            "was made with a `weighting` per pixel, which it does not keep, so errors cannot be computed "
-            "afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
+            "was made with a `weighting` per pixel, which is not stored in it, so errors cannot be computed "
+            "afterwards: request them from `invert` with `emission_measure_ranges`, or with `outputs`",
         )
     here = (slice(None), *(() if pixel is None else (slice(i, i + 1) for i in pixel)))
     cube = result["intensity"]

@@ -28,12 +28,12 @@ def result_html(result):
     status = result["status"].data
     if isinstance(status, np.ndarray):
         n_unsolved = np.count_nonzero(is_unsolved(status))
-        facts.insert(0, f"{status.size} pixels, of which {n_unsolved} have no DEM")
+        facts.insert(0, f"{status.size} pixels, {n_unsolved} of them without a DEM")
         counts = status_counts(status)
         if len(counts) > 1:
             facts.insert(1, "status: " + ", ".join(f"{n} {name}" for name, n in counts.items() if name != "pixels"))
     else:
-        facts.insert(0, f"{status.size} pixels, not computed yet: so are those that have no DEM, see the cube status")
+        facts.insert(0, f"{status.size} pixels, not computed yet; see the cube status for those without a DEM")
     text = "<br>".join(escape(fact) for fact in facts)
     head = "".join(f"<th>{name}</th>" for name in ("cube", "shape", "unit", "range", "masked"))
     return (

@@ -140,8 +140,8 @@ def check_pair(channels, meta, response):
         raise wrong(
             ValueError,
             "data",
-            f"say that they are not divided by their exposure time (`meta['exposure_normalized']` is False, of "
-            f"{', '.join(counts)}), but a response is per second: divide them, or correct the entry",
+            f"are not divided by their exposure time (`meta['exposure_normalized']` is False for {', '.join(counts)}), "
+            "but a response is per second: divide them, or correct the entry",
         )
     aia = [(data, table) for data, table in pairs if data.wavelength is not None]
     texts = [_degradation_problem(aia), _date_problem([pair for pair in pairs if pair not in aia])]
@@ -278,15 +278,15 @@ def _words(data, table, error):
     of_data = _span(data.dates)
     size = "an unknown factor" if np.isnan(error) else f"{error:.0%}" if error < 1 else f"a factor of {1 + error:.1f}"
     if table.has_degradation and table.dates is None:
-        what = f"has {table.degradation:.2f} of its first sensitivity, but `data` are of {of_data}"
+        what = f"has {table.degradation:.2f} of the initial sensitivity, but `data` are of {of_data}"
     elif table.has_degradation:
         what = f"is that of {table.dates[0].utc.isot[:10]}, but `data` are of {of_data}"
     elif table.has_degradation is None:
-        what = f"is of no known date, and `data`, of {of_data}, are not corrected for degradation"
+        what = f"has no known date, and `data`, of {of_data}, are not corrected for degradation"
     elif data.has_degradation is None:
-        what = f"is that of the launch, and nothing is said of degradation in `data`, of {of_data}"
+        what = f"is that at launch, and `data`, of {of_data}, do not say whether they are corrected for degradation"
     else:
-        what = f"is that of the launch, but `data`, of {of_data}, are not corrected for degradation"
+        what = f"is that at launch, but `data`, of {of_data}, are not corrected for degradation"
     cures = ["make it with `TemperatureResponse.from_aia(cube)`, at the date of the data"]
     if " to " in of_data and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
         cures = []
@@ -294,7 +294,7 @@ def _words(data, table, error):
         f"{'or ' if cures else ''}prepare the data with `correct_degradation=True`, and pass `from_aia` the new cube"
     )
     if table.has_degradation is None:
-        cures.append("or say of which date it is, `response.meta['obstime'] = '2014-01-01'`")
+        cures.append("or set its date, `response.meta['obstime'] = '2014-01-01'`")
     if data.has_degradation is None:
-        cures.append("or, if the data are corrected, say so, `cube.meta['degradation_corrected'] = True`")
+        cures.append("or, if the data are corrected, set `cube.meta['degradation_corrected'] = True`")
     return f"{what}: the sensitivity of {data.channel} differs by {size}; {'; '.join(cures)}"

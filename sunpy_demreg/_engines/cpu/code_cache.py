@@ -71,8 +71,8 @@ def save_code(name, code):
 def _tell(reason, cure=""):
     warn_once(
         "cache",
-        f"compiled code cannot be kept ({reason}), so each new process compiles again, about a second for each set of "
-        f"options: {cure}let the environment variable SUNPY_DEMREG_CACHE name a folder that only you can write to",
+        f"compiled code cannot be cached ({reason}), so each new process compiles again, about a second for each set "
+        f"of options: {cure}set the environment variable SUNPY_DEMREG_CACHE to a folder that only you can write to",
     )
 
 

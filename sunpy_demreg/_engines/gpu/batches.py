@@ -113,7 +113,7 @@ def stream(launcher, pixels, into, workers=None):
                 if size <= _LEAST_PIXELS:
                     raise MemoryError(
                         f"the GPU has no memory for a batch of {size} pixels, of {bytes_per_pixel} bytes each and what "
-                        f"solving them needs ({err}): free some, or ask for fewer `outputs`; the input is as it was"
+                        f"solving them needs ({err}): free some, or ask for fewer `outputs`; the input is unchanged"
                     ) from err
                 size = max(size // 2, _LEAST_PIXELS)
             finally:

@@ -30,7 +30,7 @@ _MOST_LANES = 2**16  # for the plain arrays at a time
 
 def check_device():
     """Raise, with the cure, if there is no usable GPU."""
-    cure = "pass backend='cpu', and arrays of NumPy"
+    cure = "pass backend='cpu' and NumPy arrays"
     try:
         n_devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as err:

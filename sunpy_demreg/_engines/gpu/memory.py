@@ -25,4 +25,4 @@ def no_memory_told(what, cure):
     except Exception as err:
         if not is_out_of_memory(err):
             raise
-        raise MemoryError(f"the GPU has no memory {what} ({err}): {cure}; the input is as it was") from err
+        raise MemoryError(f"the GPU has no memory {what} ({err}): {cure}; the input is unchanged") from err
