@@ -13,8 +13,9 @@ from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.validators import as_number
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.options import MAX_WIDTH
+from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result
-from sunpy_demreg._results.cubes import _mask, _unsolved
+from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import response_of, solve_again
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
         data,
         prepend_axis(status.wcs, bins_of(result).centers, "temperature", "phys.temperature"),
         unit=u.dimensionless_unscaled,
-        mask=_mask(_unsolved(status.data), data.shape),
+        mask=pixel_mask(is_unsolved(status.data), data.shape),
         meta={"content": "resolved bins", "max_width": max_width, "min_response": min_response},
     )
 

@@ -7,7 +7,7 @@ __all__ = ["MAX_WIDTH", "OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_
 
 #: Kernels that are wider tell nothing of a bin: see `sunpy_demreg.is_resolved`.
 MAX_WIDTH = 0.6  # dex
-#: What comes out unless less is asked for.
+#: The default outputs.
 STANDARD_OUTPUTS = (
     "dem",
     "dem_uncertainty",
@@ -51,7 +51,7 @@ class Options(NamedTuple):
 
 @lru_cache(maxsize=64)  # for callers that invert pixel by pixel
 def make_plan(n, options, is_of_pixels=False, dtype="float64"):
-    """The plan for n channels; a weight that is given may be of each pixel, or one for all."""
+    """The plan for n channels; a given weight may be one per pixel, or one for all."""
     outputs = tuple(name for name in OUTPUTS if name in options.outputs)
     if options.method == "lognormal":
         return Plan(
