@@ -130,8 +130,8 @@ def invert(
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
         without which ``"dem"`` has none, ``"is_resolved"``, ``"covariance"`` and ``"resolution_matrix"``. What is not
-        asked for is not computed; the temperature resolution is the most expensive. ``"status"`` is always returned. Without
-        ``"intensity"`` the functions that derive products from a result cannot compute errors.
+        asked for is not computed; the temperature resolution is the most expensive. ``"status"`` is always returned.
+        Without ``"intensity"`` the functions that derive products from a result cannot compute errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
         the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.

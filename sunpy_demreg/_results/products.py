@@ -73,8 +73,8 @@ def emission_measure(
     result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the bias of the
     regularization and the errors of the response.
 
-    Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the sum
-    over all bins is above log T = 6.8, where there is nearly nothing.
+    Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the
+    sum over all bins is above log T = 6.8, where there is nearly nothing.
     """
     check_result(result, "dem", "intensity")
     resolved_only = _only_resolved(resolved_only, temperature_range)
@@ -105,7 +105,8 @@ def mean_temperature(
     -------
     `ndcube.NDCube`
         On the pixel axes, in K. Masked, and NaN, where there is no DEM, where no bin is resolved but those only were
-        asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation of the propagated noise.
+        asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation of the propagated
+        noise.
 
     Raises
     ------
@@ -157,7 +158,8 @@ def thermal_energy_density(
     -------
     `ndcube.NDCube`
         On the pixel axes, in erg cm-3. Masked, and NaN, where there is no DEM, where no bin is resolved but those only
-        were asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation of the propagated noise; the error of the depth is not included.
+        were asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation of the
+        propagated noise; the error of the depth is not included.
 
     Raises
     ------
