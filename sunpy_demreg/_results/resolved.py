@@ -10,6 +10,7 @@ from array_api_compat import is_cupy_array
 import astropy.units as u
 
 from sunpy_demreg._common.cube import Cube
+from sunpy_demreg._common.dask_arrays import computed
 from sunpy_demreg._common.validators import as_number
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.options import MAX_WIDTH
@@ -115,16 +116,16 @@ def are_resolved(flags, seen):
 
 def known_resolved(result, pixel=None):
     """
-    Which bins are resolved, (m, ...) or (m,) of a pixel; None where the result does not hold what tells.
+    Which bins are resolved, (m, ...) or (m,) of a pixel, of pictures; None where the result does not hold what tells.
 
-    Lazy where the result is, but for a pixel.
+    That of a lazy result is computed.
     """
     here = (slice(None), *(() if pixel is None else pixel))
     if "is_resolved" in result:
-        return result["is_resolved"].data[here]
+        return computed(result["is_resolved"].data[here])[0]
     is_kept = "weight" in result.meta or result.meta.get("weighting") != "given"
     if "intensity" not in result or not is_kept:
         return None
-    flags = solve_again(result, ("is_resolved",), pixel=pixel).is_resolved
+    [flags] = computed(solve_again(result, ("is_resolved",), pixel=pixel).is_resolved)
     resolved = are_resolved(flags, seen_bins(response_of(result), bins_of(result)))
     return resolved if pixel is None else resolved.reshape(len(resolved))
