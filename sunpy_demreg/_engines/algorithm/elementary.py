@@ -1,8 +1,8 @@
 """
-Exponential and logarithm of lane values, as polynomials: functions of a library are slower, and differ in the last bit
-from one processor to the next.
+Exponential and logarithm of lane values, as polynomials.
 
-The relative error is a few 1e-16, and that of the logarithm of a number near one too.
+The functions of a library are slower, and differ in the last bit from one processor to the next. The relative error is
+a few 1e-16, and that of the logarithm of a number near one too.
 """
 
 __all__ = ["exp", "log"]

@@ -33,7 +33,7 @@ _DOUBTFUL, _LOST = 1e-8, 1e-3
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
 # machines before others.
 _EXTREME = 1e60
-_NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
+_NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
 
 
 def invert_lanes(M, plan):
@@ -50,7 +50,7 @@ def _log_normal(problem):
     put_posterior(problem, mode)
     return {
         Status.NO_SIGNAL: ~has_signal,
-        Status.TARGET_NOT_REACHED: mode.misfit > ABOVE_TARGET * problem.target,
+        Status.TARGET_NOT_REACHED: mode.misfit > ABOVE_TARGET[problem.plan.parameter_choice] * problem.target,
         Status.UPPER_LIMIT: problem.signal < n + SIGNIFICANT * (2 * n) ** 0.5,
         Status.NOT_CONVERGED: has_signal & ~mode.is_converged,
         Status.FAILED if M.is_careful else DIFFICULT: has_signal & ~mode.is_safe,
@@ -81,7 +81,7 @@ def _tikhonov(problem):
     }
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
-        if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
+        if plan.parameter_choice == "grid":  # all of its samples may be too low to meet the target
             is_right = is_right | (answer.misfit <= _NOTHING * problem.signal)
         remarks[Status.FAILED] = ~is_right
         if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
@@ -139,7 +139,7 @@ def _dem(problem, system, weight):
 
 
 def _least_locus(problem, j):
-    """The least of the DEMs in the one bin j that explain a channel each: the EM loci."""
+    """The least of the DEMs in bin j alone that each explain one channel: the EM loci."""
     M = problem.M
     least = problem.zero + _FAR
     for i in problem.plan.loci:

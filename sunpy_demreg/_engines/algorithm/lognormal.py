@@ -3,9 +3,10 @@ The log-normal method: a DEM that is positive by construction, by a Gaussian pri
 
 Symbols beside those of `sunpy_demreg._engines.algorithm.invert`: the unknown xi is the emission measure per dex, and
 ``s = ln xi`` has the prior mean s0, which a first pass gives, and the covariance ``F F^T``, which all pixels share. The
-coefficients a of ``s = s0 + F a`` minimize ``Phi(a) = |d - A xi|^2 + lam |a|^2``: with the residual r, ``J = A diag(xi)``
-and ``B = J F``, by Gauss-Newton steps ``(B^T B + lam) step = B^T r - lam a``, in systems of n x n, and what such steps
-leave out, the curvature of the exponential, is made up for by Newton's step in the plane of this one and the one before.
+coefficients a of ``s = s0 + F a`` minimize ``Phi(a) = |d - A xi|^2 + lam |a|^2``, with the residual r,
+``J = A diag(xi)`` and ``B = J F``, by Gauss-Newton steps ``(B^T B + lam) step = B^T r - lam a``, in systems of n x n.
+Such steps leave out the curvature of the exponential. Newton's step in the plane of this one and the one before makes
+up for it.
 
 lam is one where the data allow for it, which gives the mode of the posterior, and smaller where the target asks for it.
 
@@ -17,7 +18,6 @@ from typing import NamedTuple
 from sunpy_demreg._engines.algorithm.elementary import exp, log
 from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, solve_dense
 from sunpy_demreg._engines.algorithm.regularization_parameter import discrepancy_root
-from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.base.prior import RANK
 
 __all__ = ["Mode", "find_mode", "gram_of", "jacobian"]
@@ -30,23 +30,28 @@ _LOGARITHMIC, _FAR = 6.0, 10.0  # the first passes, whose rows are logarithmic w
 _MOST_FAR, _MOST = 3.0, 2.0  # that a step may change s by
 _NEAR = 0.5  # a step near the end, where lam may be sought
 _ABOVE_TARGET = 1.01  # ... if so many targets are left
-_ONLY_DOWN, _HELD = 16.0, 24.0  # passes after which lam may only fall, and may not change
 _FALL = 2e-4  # of what the gradient promises, that a step has to keep
 _TINY = 1e-300
 _LEAST_OF_TRACE = 1e-10  # of G, a lam of the first pass that leaves digits where A was squared
 _EXTREME = 1e60  # size of G, and of the signal: powers of it may overflow
 
 
-class _Ends(NamedTuple):
-    """When an iteration is at its end."""
+class _Rule(NamedTuple):
+    """Of lam, and of the end of the iteration."""
 
-    step: float  # that changes s by less
-    moved: float  # change of ln lam that is not worth another step
-    at_rest: float  # change of ln lam of the last pass
+    largest_lam: float
+    moved: float  # change of ln lam that is worth another step
+    only_down: float  # passes after which lam may only fall: the misfit may jump with it
+    held: float  # ... and may not change
+    small: float  # change of s by the last step
+    at_rest: float  # change of ln lam in the last pass
+    off: float  # relative difference of misfit and target, where lam is between its limits
 
 
-_ENDS = {"prior": _Ends(3e-3, 5e-3, 0.03), "discrepancy": _Ends(1e-4, 1e-6, 1e-4)}
-_LARGEST_LAM = {"prior": 1.0, "discrepancy": 1e6}
+_RULES = {
+    "prior": _Rule(1.0, 5e-3, 16.0, 24.0, 3e-3, 0.03, float("inf")),
+    "discrepancy": _Rule(1e6, 1e-7, 99.0, 99.0, 1e-4, 1e-3, 1e-6),
+}
 
 
 class Mode(NamedTuple):
@@ -213,7 +218,9 @@ def _evaluate(problem):
 
 def jacobian(problem):
     """``B = J F`` (n x RANK) of the xi in "weight"."""
-    return [[w_i * b for b in row] for w_i, row in zip(problem.inverse_sigma, problem.M.prior_gram("weight"), strict=True)]
+    return [
+        [w_i * b for b in row] for w_i, row in zip(problem.inverse_sigma, problem.M.prior_gram("weight"), strict=True)
+    ]
 
 
 def gram_of(B):
@@ -236,8 +243,7 @@ def _times_transposed(B, y):
 def _pass(problem, state):
     M, n, d, target = problem.M, problem.n, problem.d, problem.target
     running, residual, a, before = state.is_running, list(state.residual), list(state.a), list(state.step)
-    rule = problem.plan.parameter_choice
-    ends, largest_lam = _ENDS[rule], _LARGEST_LAM[rule]
+    rule = _RULES[problem.plan.parameter_choice]
 
     # 1. The system of the step.
     B = jacobian(problem)
@@ -288,16 +294,16 @@ def _pass(problem, state):
     def seek(first, lam, seeking, off, *_):
         newton, x, y, largest, B_step, coming = plane(lam)
         near = ~far & (largest < _NEAR)
-        seeking = seeking | (near & (coming > _ABOVE_TARGET * target)) if largest_lam <= 1.0 else seeking | near
+        seeking = seeking | (near & (coming > _ABOVE_TARGET * target) if rule.largest_lam == 1.0 else near)
         b = [a_r + x * p + y * q for a_r, p, q in zip(a, newton, before, strict=True)]
         Bb = [p + q for p, q in zip(Ba, _scaled(c, B_step), strict=True)]
         inverse = dot(b, b) - dot(Bb, solve_dense(factor_dense(G, lam), Bb))  # lam b (B^T B + lam)^-1 b
         slope = M.minimum(M.maximum(2.0 * lam * inverse / coming, 0.02), 2.0)
         change = M.minimum(M.maximum(log(M, target / coming) / slope, -1.5), 1.5)
-        new = M.minimum(M.maximum(lam * exp(M, change), _LEAST_LAM), largest_lam)
-        new = M.where(state.n_passes > _ONLY_DOWN + 0.5, M.minimum(new, lam), new)
+        new = M.minimum(M.maximum(lam * exp(M, change), _LEAST_LAM), rule.largest_lam)
+        new = M.where(state.n_passes > rule.only_down + 0.5, M.minimum(new, lam), new)
         shift = M.abs(log(M, new / lam))
-        moved = running & near & seeking & (first > 0.5) & (shift > ends.moved) & (state.n_passes < _HELD + 0.5)
+        moved = running & near & seeking & (first > 0.5) & (shift > rule.moved) & (state.n_passes < rule.held + 0.5)
         lam, off = M.where(moved, new, lam), M.where(moved, shift, off)
         return moved, (0.0 * first, lam, seeking, off, x, y, largest, *newton, *B_step)
 
@@ -327,7 +333,7 @@ def _pass(problem, state):
     new_a = [a_r + s_r for a_r, s_r in zip(a, step, strict=True)]
     new_misfit = dot(new_residual, new_residual)
     new_objective = new_misfit + lam * dot(new_a, new_a)
-    small = ~far & (largest < ends.step)
+    small = ~far & (largest < rule.small)
     fall = _FALL * (lam * dot(a, step) - length * dot(residual, B_step))
     highest = M.maximum(M.maximum(past[0], past[1]), past[2])
     take = running & ((new_objective <= highest * (1.0 + 1e-12) + M.minimum(fall, 0.0)) | small)
@@ -340,7 +346,10 @@ def _pass(problem, state):
 
     M.over_bins(accept, ())
     next_length = M.where(take, 1.0, 0.3 * state.length)
-    at_end = running & small & (next_length > 0.99) & ((off < ends.at_rest) | ~seeking)
+    at_end = running & small & (next_length > 0.99) & ((off < rule.at_rest) | ~seeking)
+    if rule.off < float("inf"):
+        is_limited = (lam < _LEAST_LAM * 1.001) | (lam > rule.largest_lam * 0.999)
+        at_end = at_end & (is_limited | (M.abs(new_misfit - target) < rule.off * target))
     past = [M.where(take, new, old) for new, old in zip((past[1], past[2], new_objective), past, strict=True)]
     return _State(
         lam=lam,

@@ -25,11 +25,11 @@ _OF_THE_OPERATOR = {
 
 
 class _Answer(NamedTuple):
-    """What the status is made of."""
+    """What the status is derived from."""
 
     misfit: object  # of the DEM
-    expected_misfit: object  # of lam
-    least: object  # bin of the DEM
+    expected_misfit: object  # the one that lam implies
+    least: object  # DEM of any bin
 
 
 def put_answer(problem, system, lam):
@@ -43,7 +43,7 @@ def put_answer(problem, system, lam):
 
     def put_bin(j):
         v = M.get("weight", j)
-        # A bin that is held at zero is zero, and not minus zero.
+        # A bin that is held at zero must not become minus zero.
         unknown = M.where(v > 0.0, v * M.project(z, j), 0.0)
         M.put_output("dem", j, unknown * _dem_per_unknown(problem, j))
         return unknown, *(M.response(i, j) * unknown for i in range(n))
@@ -99,7 +99,7 @@ class _Operator:
         self._rows = [[w_k * x_k for x_k, w_k in zip(row, self._w, strict=True)] for row in inverse]
 
     def row(self, product):
-        """Of ``product(o_i)`` for each row of O."""
+        """``product(o_i)`` for each row o_i of O."""
         return [product(o_i) for o_i in self._rows]
 
     def row_and_dual(self, product):
@@ -126,7 +126,7 @@ class _SplitOperator:
 
 def _put_errors(problem, operator):
     """
-    What each row of ``K^dagger``, without v, gives: the errors of a bin, and how the DEM in it is spread.
+    What follows from each row of ``K^dagger``, without v: the errors of a bin, and the spread of its DEM.
 
     The noise has the covariance ``K^dagger K^daggerT``. Column k of the resolution matrix ``R = K^dagger A`` is the DEM
     that the data of a unit DEM in bin k alone give; both matrices are only stored where they are asked for.
@@ -147,7 +147,7 @@ def _put_errors(problem, operator):
         M.over_bins(put_element, ())
 
     def put_bin(k):
-        """All but the width; what makes the column."""
+        """Store all but the width; return what the column is computed from."""
         (row_k, h), v = operator.row_and_dual(at(k)), M.get("weight", k)
         if "dem_uncertainty" in outputs:
             M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * _dem_per_unknown(problem, k))

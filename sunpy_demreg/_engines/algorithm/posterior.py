@@ -1,5 +1,5 @@
 """
-The outputs of the log-normal method, at the mode of the posterior: the DEM, what it predicts, its errors, its resolution.
+The outputs of the log-normal method, at the mode: the DEM, what it predicts, its errors, its resolution.
 
 Symbols as in `sunpy_demreg._engines.algorithm.lognormal`, with ``G = B B^T``, ``S = (G + lam)^-1`` (n x n) and, of each
 bin j, the row ``f_j`` of F and ``c_j = B f_j``, which is the row j of ``P J^T``. To first order, noise of the data
@@ -18,7 +18,8 @@ from sunpy_demreg._engines.base.prior import RANK
 
 __all__ = ["ABOVE_TARGET", "SIGNIFICANT", "put_posterior"]
 
-ABOVE_TARGET = 1.02  # in units of the target, the misfit that does not reach it
+#: In units of the target, the misfit that does not reach it.
+ABOVE_TARGET = {"prior": 1.02, "discrepancy": 1.00001}
 SIGNIFICANT = 3.0  # standard deviations of ``|d|^2`` of noise alone, by which a signal stands out
 
 _OF_THE_COUPLING = {

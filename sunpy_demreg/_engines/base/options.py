@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 __all__ = ["OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
 
-#: What comes out unless less is asked for.
+#: The default outputs.
 STANDARD_OUTPUTS = (
     "dem",
     "dem_uncertainty",
@@ -46,7 +46,7 @@ class Options(NamedTuple):
 
 @lru_cache(maxsize=64)  # for callers that invert pixel by pixel
 def make_plan(n, options, is_of_pixels=False, dtype="float64"):
-    """The plan for n channels; a weight that is given may be of each pixel, or one for all."""
+    """The plan for n channels; a given weight may be one per pixel, or one for all."""
     outputs = tuple(name for name in OUTPUTS if name in options.outputs)
     if options.method == "lognormal":
         return Plan(

@@ -43,10 +43,10 @@ class Tables(NamedTuple):
     dem_per_unknown: object  # (m,): the DEM that a unit of the unknown is
     scalars: object  # in the order of SCALARS
     # Of the samples of log10 T at which the width of the resolution is measured:
-    fraction: object  # (N_SAMPLES,): how far from the bin to its left to the next one
+    fraction: object  # (N_SAMPLES,): position between the bin to its left and the next one
     left: object  # (N_SAMPLES,), int64: the bin to the left
-    first_sample: object  # (m,), int64: the first one that is not left of the bin before
-    last_sample: object  # (m,), int64: the last one that is not right of the bin after
+    first_sample: object  # (m,), int64: the first sample that is not left of the previous bin
+    last_sample: object  # (m,), int64: the last sample that is not right of the next bin
     # Of the log-normal method, as in `Prior`; else None:
     prior: object  # (m, RANK)
     response_prior: object  # (m, n RANK): K_i F_r
