@@ -3,7 +3,7 @@
 First DEM in ten lines
 ========================
 
-From six AIA maps to a map of the differential emission measure (DEM), with its errors, and a look at it.
+From six AIA maps to plots of the differential emission measure (DEM) with its errors.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +15,8 @@ import sunpy_demreg as demreg
 
 # %%
 # The sample is a cutout of the synoptic maps of 2014-01-01: active regions at the east limb. Each of its values is the
-# mean of 4 × 4 pixels of AIA, which ``n_sample`` tells `~sunpy_demreg.prepare`. With maps of your own,
-# ``sunpy.map.Map("aia_*.fits")`` takes the place of the first line.
+# mean of 4 × 4 AIA pixels, which `~sunpy_demreg.prepare` has to know: ``n_sample=16``. For your own maps, replace the
+# first line with ``sunpy.map.Map("aia_*.fits")``.
 
 maps = demreg.sample.aia_maps()
 cube = demreg.prepare(maps, n_sample=16)
@@ -34,7 +34,7 @@ plt.show()
 
 # %%
 # Chi-squared per channel is 1 where the DEM fits within the noise. With the default, ``positivity="relax"``, a pixel
-# whose DEM would be negative in some bin has a larger one: look at it before trusting a DEM.
+# whose DEM would be negative in some bin has a larger one: check it before trusting a DEM.
 
 chi_squared = result["chi_squared"].data
 for percentile in (50, 75, 95):

@@ -27,7 +27,7 @@ demreg.visualization.plot_response(response)
 plt.show()
 
 # %%
-# ``positivity="constrain"`` finds the DEM without negative bins that fits to the chi-squared target itself.
+# ``positivity="constrain"`` finds the DEM without negative bins that reaches the chi-squared target itself.
 
 result = demreg.invert(cube, response, edges, positivity="constrain")
 demreg.visualization.plot_composite(result)
@@ -38,7 +38,7 @@ plt.show()
 # =======
 #
 # The other sample is the start of the X2.2 flare of 2011-02-15, as level-1 cutouts: each channel has a grid of its own,
-# and `~sunpy_demreg.prepare` puts them on one. It warns of what shift is left between the channels.
+# and `~sunpy_demreg.prepare` puts them on one. It warns about the residual shift between the channels.
 
 flare_cube = demreg.prepare(demreg.sample.flare_maps(0))[
     :, 2:65, 2:65
@@ -52,8 +52,8 @@ plt.show()
 # Three pixels
 # ============
 #
-# Vertical bars are the noise, horizontal ones the temperature resolution. The thin lines are the EM loci: what a plasma
-# in one bin would need to explain one channel alone. No DEM may lie far above the lowest of them.
+# Vertical bars are the noise, horizontal ones the temperature resolution. The thin lines are the EM loci: the DEM
+# that plasma in a single bin would need to explain one channel alone. No DEM can lie far above the lowest of them.
 
 total = demreg.emission_measure(flare).data
 pixels = {
@@ -76,8 +76,9 @@ figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False)
 plt.show()
 
 # %%
-# Do not trust the bump above log T = 7 in the quiet Sun: six channels see hardly any of such plasma, so the method is
-# free to put some. A synthetic quiet Sun without it gets it too, as the page on validation shows.
+# Do not trust the bump above log T = 7 in the quiet Sun: the six channels are hardly sensitive to such plasma, so the
+# data do not constrain it. It also appears for a synthetic quiet Sun without hot plasma, as the page on validation
+# shows.
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):
     chi_squared = each["chi_squared"].data

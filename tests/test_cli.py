@@ -121,7 +121,7 @@ def test_module_runs_and_warns_once(tmp_path, small_files):
     [line] = ended.stderr.splitlines()
     assert line.startswith("sunpy-demreg: warning: ")
     assert "pass 16; if not, " in line
-    assert "`--n-sample` is taken as 1" in line
+    assert "`--n-sample` is assumed to be 1" in line
     assert "n_sample" not in line
     assert "masked because  3 NOT_POSITIVE\n" in ended.stdout
     assert (tmp_path / "dem.fits").exists()
@@ -197,6 +197,25 @@ def test_options_that_are_no_positive_numbers_are_refused(capsys, option, value)
     with pytest.raises(SystemExit, match="2"):
         main(["invert", "a.fits", "--output", "dem.fits", option, value])
     assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["invert", "a", "--output", "b.fits", "--logt", "5", "7", "0.1"],
+            "--logt 5 7 0.1 (did you mean --log-t?)",
+        ),
+        (["batch", "a", "--output", "b.zarr", "--worker_s=2"], "--worker_s=2 (did you mean --workers?)"),
+        (["demo", "--xyz"], "unrecognized arguments: --xyz\n"),
+    ],
+)
+def test_unknown_option_gets_the_nearest_and_the_usage_of_the_command(capsys, arguments, words):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.startswith(f"usage: sunpy-demreg {arguments[0]} ")
 
 
 @pytest.mark.parametrize("place", ["invert", "write", "_draw"])

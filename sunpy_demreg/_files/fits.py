@@ -100,7 +100,7 @@ def from_file(path):
 def _image(name, array, header, unit):
     # For a lazy array, a stand-in of its shape and type that takes no memory.
     array = np.broadcast_to(np.zeros((), array.dtype), array.shape) if is_lazy(array) else array.view()
-    array.flags.writeable = False  # or astropy swaps the bytes of the caller's array, and swaps them back later
+    array.flags.writeable = False  # or astropy would swap the bytes of the caller's array, and swap them back later
     hdu = fits.ImageHDU(array, header.copy(), name=name.upper())
     hdu.header["BUNIT"] = unit_name(unit)
     return hdu

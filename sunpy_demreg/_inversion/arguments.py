@@ -38,7 +38,7 @@ RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matr
 _MATRICES = ("covariance", "resolution_matrix")
 _MAX_MATRIX_BYTES = 2**30
 _MAX_WORKERS = 10000
-_MAX_REFINEMENTS = 5  # each one is compiled, and changes little after the second
+_MAX_REFINEMENTS = 5  # each is compiled separately, and after the second they change little
 
 
 def as_options(
@@ -82,7 +82,9 @@ def as_options(
         )
     if is_array and n_refinements:
         raise wrong(
-            ValueError, "n_refinements", "refine the weight that `weighting` 'self' or 'em_loci' finds, not an array"
+            ValueError,
+            "n_refinements",
+            "applies only to the weight that `weighting` 'self' or 'em_loci' finds, not to an array: pass 0",
         )
     return Options(
         parameter_choice,
@@ -102,7 +104,7 @@ def _as_outputs(outputs, ranges):
         outputs = (*STANDARD_OUTPUTS, "intensity", *(() if ranges is None else ("emission_measure",)))
     else:
         known = (*RESULTS, "status")
-        rule = f"must be some of {', '.join(map(repr, known))}, in a tuple"
+        rule = f"must be a tuple of names among {', '.join(map(repr, known))}"
         if not isinstance(outputs, list | tuple | set | frozenset):
             raise wrong(TypeError, "outputs", f"{rule}, but is {a_kind(outputs)}")
         for name in outputs:
@@ -114,8 +116,8 @@ def _as_outputs(outputs, ranges):
         raise wrong(
             ValueError,
             "outputs",
-            "must have 'emission_measure' where `emission_measure_ranges` are given, and only there: "
-            f"they are {outputs!r} and {ranges!r}",
+            "must contain 'emission_measure' if, and only if, `emission_measure_ranges` are given, but they are "
+            f"{outputs!r} and {ranges!r}",
         )
     more = ("emission_measure_uncertainty",) if "emission_measure" in outputs else ()
     return (*(name for name in RESULTS if name in outputs), *more)
@@ -132,13 +134,15 @@ def as_dtype(dtype, outputs):
     """The name of the dtype, which must be able to hold the outputs."""
     try:
         name = None if dtype is None else np.dtype(dtype).name
-    except (TypeError, ValueError, SyntaxError):  # from NumPy, for strings and lists that it parses as structured types
+    except (TypeError, ValueError, SyntaxError):  # from NumPy, which parses strings and lists as structured types
         name = None
     if name not in ("float64", "float32"):
         raise wrong(ValueError, "dtype", f"must be 'float64' or 'float32', but is {a_kind(dtype)}")
     if name == "float32" and "covariance" in outputs:
         raise wrong(
-            ValueError, "dtype", "'float32' ends at 3e38, below the covariance of a DEM in cm-10 K-2: pass 'float64'"
+            ValueError,
+            "dtype",
+            "'float32' cannot hold the covariance of a DEM in cm-10 K-2, which exceeds 3e38: pass 'float64'",
         )
     return name
 
@@ -151,7 +155,7 @@ def check_matrices(outputs, n_bins, pixel_shape):
             ValueError,
             "outputs",
             f"has matrices of {n_bins} x {n_bins} for {int(np.prod(pixel_shape))} pixels, "
-            f"{n_bytes / 2**30:.1f} GiB: slice `data` to the pixels that you want them of",
+            f"{n_bytes / 2**30:.1f} GiB: slice `data` to the pixels of interest",
         )
 
 
@@ -188,7 +192,7 @@ def as_usable_weight(weight, status):
             ValueError,
             "weighting",
             f"must be finite and above zero, but {np.count_nonzero(~is_good)} of its {weight.size} values "
-            "are not: raise them to a small fraction of the peak",
+            "are not: replace them by a small fraction of the peak",
         )
     return weight
 
@@ -213,6 +217,6 @@ def as_edges_within(edges, response):
             ValueError,
             "temperature_bin_edges",
             f"reach from {edges[0]:.4g} to {edges[-1]:.4g}, but `response` is tabulated from {low:.4g} to "
-            f"{high:.4g}: choose edges inside{hint}",
+            f"{high:.4g}: choose edges inside this range{hint}",
         )
     return edges

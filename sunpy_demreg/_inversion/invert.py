@@ -247,15 +247,13 @@ def invert(
     backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
     lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
     if pixels.mask is not None and not lazy and pixels.mask.all():
-        raise wrong(ValueError, "data", "has no value that is not masked: nothing can be inverted; look at its `mask`")
+        raise wrong(ValueError, "data", "is masked everywhere, so nothing can be inverted: check its `mask`")
 
     if out is not None and lazy:
-        raise wrong(ValueError, "out", "is for plain arrays, but those of `data` are Dask's: leave `out` out")
+        raise wrong(ValueError, "out", "is only for plain arrays, but those of `data` are Dask arrays: leave `out` out")
     n_channels = len(response.channels)
     if parameter_choice == "gcv" and n_channels < 2:
-        raise wrong(
-            ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
-        )
+        raise wrong(ValueError, "parameter_choice", "'gcv' leaves out one channel at a time: it needs at least two")
     temperature_bins = TemperatureBins(edges)
     bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]

@@ -93,16 +93,15 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
         raise wrong(
             ValueError,
             "cube",
-            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, and not "
-            "bare arrays",
+            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, not bare arrays",
         )
     header = dict(wcs.to_header(relax=True))
     meta = cube.meta or {}
     header["bunit"] = unit_name(cube.unit)
-    dates = meta.get("observation", meta).get("date")
-    if dates is not None:  # the coordinates have that of the one image whose grid was taken
+    date = mean_date(meta.get("observation", meta).get("date"))
+    if date is not None:  # the coordinates have that of the one image whose grid was taken
         header = {key: value for key, value in header.items() if not key.startswith(("DATE-", "MJD-"))}
-        header["date-obs"] = mean_date(dates).isot
+        header["date-obs"] = date.isot
     header["creator"] = "sunpy_demreg"
     new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):

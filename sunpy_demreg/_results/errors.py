@@ -2,7 +2,7 @@
 Errors of quantities computed from a DEM, by repeating its inversion with the same options and other outputs.
 
 A sum over bins is a functional ``f . xi`` of the DEM, whose error is ``|K^dagger^T f|``: the errors of the bins are not
-independent. ``K^dagger`` follows from the data, the response and the options, all of which a result holds, so the same
+independent. ``K^dagger`` follows from the data, the response and the options, which a result holds, so the same
 engine simply repeats the inversion. The solution of a pixel does not depend on other pixels: a slice, a block and the
 whole agree to the last bit.
 """
@@ -44,12 +44,12 @@ def solve_again(result, outputs, functional=None, pixel=None):
     functional : array, (q, m), optional
         For the output "emission_measure".
     pixel : tuple of int, optional
-        The one to solve, at once; by default all.
+        The only one to solve, immediately; by default all are solved.
 
     Returns
     -------
     `sunpy_demreg._engines.base.solution.Solution`
-        Of a lazy result with Dask arrays.
+        With Dask arrays if the result has them.
     """
     check_result(result, "intensity", "status")
     meta = result.meta
@@ -57,8 +57,8 @@ def solve_again(result, outputs, functional=None, pixel=None):
         raise wrong(
             ValueError,
             "result",
-            "was made with a `weighting` per pixel, which it does not keep, so errors cannot be computed "
-            "afterwards: ask `invert` for them with `emission_measure_ranges`, or with `outputs`",
+            "was made with a `weighting` per pixel, which is not stored in it, so errors cannot be computed "
+            "afterwards: request them from `invert` with `emission_measure_ranges`, or with `outputs`",
         )
     here = (slice(None), *(() if pixel is None else (slice(i, i + 1) for i in pixel)))
     cube = result["intensity"]

@@ -8,7 +8,7 @@ import numpy as np
 
 import astropy.units as u
 
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import is_unsolved, status_counts
 from sunpy_demreg._results.images import emission_measure_image, log_limits
 
 __all__ = ["result_html"]
@@ -27,13 +27,13 @@ def result_html(result):
     ]
     status = result["status"].data
     if isinstance(status, np.ndarray):
-        n_unsolved = np.count_nonzero(status & int(Status.UNSOLVED))
-        facts.insert(0, f"{status.size} pixels, of which {n_unsolved} have no DEM")
+        n_unsolved = np.count_nonzero(is_unsolved(status))
+        facts.insert(0, f"{status.size} pixels, {n_unsolved} of them without a DEM")
         counts = status_counts(status)
         if len(counts) > 1:
             facts.insert(1, "status: " + ", ".join(f"{n} {name}" for name, n in counts.items() if name != "pixels"))
     else:
-        facts.insert(0, f"{status.size} pixels, not computed yet: so are those that have no DEM, see the cube status")
+        facts.insert(0, f"{status.size} pixels, not computed yet; see the cube status for those without a DEM")
     text = "<br>".join(escape(fact) for fact in facts)
     head = "".join(f"<th>{name}</th>" for name in ("cube", "shape", "unit", "range", "masked"))
     return (

@@ -17,8 +17,9 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.validators import check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
+from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
-from sunpy_demreg._results.cubes import _mask, _unsolved
+from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
@@ -228,16 +229,16 @@ def _moments(result, temperature_range):
     b = range_functional(result, temperature_range)
     bins = bins_of(result)
     if temperature_range is not None:
-        # Of a bin that is cut, only the part inside.
+        # Only the part of a cut bin that is inside.
         bins = TemperatureBins(np.clip(bins.edges, *temperature_range))
     a = b * bins.centers.to_value(u.MK)
-    scale = math.fsum(a) / math.fsum(b)  # so that neither is lost to rounding in the sum and the difference
+    scale = math.fsum(a) / math.fsum(b)  # so that neither is lost to rounding in their sum and difference
     moments = contract(np.array([a, b]), result["dem"].data)
     return moments, errors_of(result, np.array([a, b, a / scale + b, a / scale - b])), scale
 
 
 def _of_pixels(function, *arrays, **kwargs):
-    """A function of arrays (..., pixels), of the pixels of each block if they are Dask's."""
+    """Apply a function of arrays (..., pixels), block by block if they are Dask's."""
     n_pixel_axes = arrays[0].ndim - 1
     [answer] = apply_to_pixels(_quietly, [((), np.dtype(float))], arrays, n_pixel_axes, of=function, **kwargs)
     return answer
@@ -267,25 +268,25 @@ def _error_of_energy(moments, factor, errors, scale):
 
 
 def _error_of_combination(errors, scale, x, y):
-    """Of ``x a + y b``, from what `_moments` gives."""
+    """The error of ``x a + y b``, from what `_moments` returns."""
     of_a, of_b, of_sum, of_difference = errors * errors
     covariance = (of_sum - of_difference) * scale / 4
     return np.sqrt(np.maximum(x * x * of_a + 2 * x * y * covariance + y * y * of_b, 0))
 
 
 def _words(result, temperature_range):
-    """For the metadata."""
+    """The temperature range in words, for the metadata."""
     low, high = log_range(result, temperature_range)
     return f", log T {low:.2f}-{high:.2f}"
 
 
 def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
-    is_bad = _unsolved(result["status"].data) | is_bad
+    is_bad = is_unsolved(result["status"].data) | is_bad
     return Cube(
         value,
         result["status"].wcs if wcs is None else wcs,
         unit=unit,
         uncertainty=StdDevUncertainty(error, copy=False),
-        mask=_mask(is_bad, value.shape),
+        mask=pixel_mask(is_bad, value.shape),
         meta={"content": content, "observation": result.meta["observation"]},
     )

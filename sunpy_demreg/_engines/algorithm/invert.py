@@ -31,7 +31,7 @@ _DOUBTFUL, _LOST = 1e-8, 1e-3
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
 # machines before others.
 _EXTREME = 1e60
-_NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
+_NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
 
 
 def invert_lanes(M, plan):
@@ -59,7 +59,7 @@ def invert_lanes(M, plan):
     }
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
-        if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
+        if plan.parameter_choice == "grid":  # all of its samples may be too low to meet the target
             is_right = is_right | (answer.misfit <= _NOTHING * problem.signal)
         remarks[Status.FAILED] = ~is_right
         if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
@@ -117,7 +117,7 @@ def _dem(problem, system, weight):
 
 
 def _least_locus(problem, j):
-    """The least of the DEMs in the one bin j that explain a channel each: the EM loci."""
+    """The least of the DEMs in bin j alone that each explain one channel: the EM loci."""
     M = problem.M
     least = problem.zero + _FAR
     for i in problem.plan.loci:
@@ -149,7 +149,8 @@ def _put_weight(problem, model, *, is_dem=True):
     peak = M.maximum(M.over_bins(keep, ("maximum",))[0], 0.0)
     if is_dem:
         cut = peak * PEAK_FRACTION
-        floor = 1.0 if plan.parameter_choice == "grid" else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
+        is_reference = plan.parameter_choice == "grid" and plan.solve_for == "dem"
+        floor = 1.0 if is_reference else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
 
         def raise_to_floor(j):
             value = M.get("scratch", j)

@@ -21,8 +21,8 @@ __all__ = ["Engine", "solve", "solve_carefully"]
 
 _CAREFUL_LANES = 256  # at once: singular values need memory
 _MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
-_MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
-_N_THREADS = 1  # measured: more wait for each other more than they work side by side
+_MAX_BLOCK = 8192  # lanes: fewer spend more on the calls, and more are not faster
+_N_THREADS = 1  # measured: more threads mostly wait for each other
 
 
 class Engine:
@@ -103,8 +103,8 @@ def solve_carefully(g, sigma, tables, plan, weight=None):
     """
     Invert the pixels that lose digits when A is squared, by singular values.
 
-    These are pixels of which an uncertainty is much smaller than the others, and those of channels that see nearly
-    the same. The arguments are those of `sunpy_demreg._engines.arrays.machine.invert_arrays`.
+    These are pixels with one uncertainty much smaller than the others, and those of channels that see nearly the same
+    plasma. The arguments are those of `sunpy_demreg._engines.arrays.machine.invert_arrays`.
     """
     xp = array_namespace(g, sigma)
     parts = []
@@ -125,7 +125,7 @@ def _solve_carefully(g, sigma, tables, plan, weight):
         if output is not None:
             is_finite = is_finite & xp.all(xp.isfinite(xp.reshape(output, (-1, g.shape[1]))), axis=0)
     is_there = is_finite
-    if solution.dem is not None:  # intensities give a DEM: one of zeros has underflowed
+    if solution.dem is not None:  # the signal implies a DEM: one of zeros has underflowed
         is_there = is_there & (xp.any(solution.dem != 0, axis=0) | ~xp.any(g != 0, axis=0))
     has_failed = ~is_there & ((solution.status & int(Status.FAILED)) == 0)
     status = solution.status + int(Status.FAILED) * xp.astype(has_failed, xp.int32)

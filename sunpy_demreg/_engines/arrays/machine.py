@@ -38,7 +38,7 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     `Solution`
     """
     machine = _ArrayMachine(g, sigma, tables, plan, weight, is_careful=is_careful)
-    # Lanes that are done are computed on beside the others, and those of extreme size come back as failed.
+    # Finished lanes are still computed along with the others, and those of extreme size come back as failed.
     with np.errstate(all="ignore"):
         invert_lanes(machine, plan)
     return Solution(**dict.fromkeys(OUTPUTS) | machine.outputs, status=machine.status)
@@ -120,6 +120,9 @@ class _ArrayMachine:
     def dlogt(self, j):
         return self._column(self._tables.dlogt, j)
 
+    def dem_per_unknown(self, j):
+        return self._column(self._tables.dem_per_unknown, j)
+
     def functional(self, q, j):
         return self._column(self._tables.functional[q, :], j)
 
@@ -158,7 +161,7 @@ class _ArrayMachine:
 
     def over_bins(self, body, reductions):
         reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
-        # A body of many values puts none into the storage, which would need all bins at once.
+        # A body that makes many values stores none of them, which would take all bins at once.
         step = self._m if len(reductions) < 2 else _FEW_BINS
         slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
         parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
@@ -189,7 +192,7 @@ class _ArrayMachine:
                 n_pending = int(xp.count_nonzero(pending))
                 if n_pending == 0:
                     break
-                if given and n_pending <= pending.shape[0] // 2:  # they go on by themselves
+                if given and n_pending <= pending.shape[0] // 2:  # the others continue without them
                     lanes = xp.nonzero(pending)[0]
                     some, still_pending, given = (self._at(lanes, value) for value in (state, pending, given))
                     some = self.iterate(body, some, limit - turn, still_pending, given)
@@ -198,7 +201,7 @@ class _ArrayMachine:
         return state
 
     def _at(self, lanes, value):
-        """Of these lanes: an array, or what is made of arrays."""
+        """The given lanes of an array, or of a structure of arrays."""
         if isinstance(value, list | tuple):
             values = [self._at(lanes, v) for v in value]
             return type(value)(*values) if hasattr(value, "_fields") else type(value)(values)
@@ -246,10 +249,10 @@ class _ArrayMachine:
         """``G = U diag(s2) U^T`` from the singular values of ``element(i, j)``: s2, U, and where s2 is not zero."""
         xp, m = self._xp, self._m
         A = xp.permute_dims(xp.stack([element(i, _ALL) for i in range(n)]), (2, 0, 1))  # (N, n, m)
-        # A lane of extreme size must not stop the others: as zero it comes to nothing, and is flagged.
+        # A lane of extreme size must not stop the others: replaced by zero, it gives zero, and is flagged.
         A = xp.where(xp.all(xp.isfinite(A), axis=(1, 2), keepdims=True), A, 0.0)
         U, s, _ = xp.linalg.svd(A, full_matrices=n > m)
-        # Directions that no bin can reach: what the data hold there, no DEM can fit.
+        # Directions that no bin can reach: no DEM can fit the data there.
         rounding = n * EPSILON * s[:, 0]
         zero = xp.zeros_like(s[:, 0])
         s = [xp.where(s[:, i] > rounding, s[:, i], 0.0) if i < min(n, m) else zero for i in range(n)]

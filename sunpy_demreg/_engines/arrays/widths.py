@@ -16,7 +16,7 @@ __all__ = ["widths_finder"]
 
 def widths_finder(tables, weight, largest_response):
     """
-    What `sunpy_demreg._engines` says of ``half_maximum_finder``.
+    The ``half_maximum_finder`` that `sunpy_demreg._engines` describes.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def widths_finder(tables, weight, largest_response):
     """
     xp = array_namespace(weight)
     n_channels = tables.response.shape[1]
-    # Relative to the largest weight and response, single precision has the range.
+    # Relative to the largest weight and response, the range of single precision suffices.
     largest_weight = xp.max(weight, axis=0)
     single_weight = xp.astype(weight / largest_weight, xp.float32)
     factor = largest_weight * largest_response

@@ -11,7 +11,7 @@ from sunpy_demreg._engines.cpu.widths import widths_finder
 
 __all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "SINGLE_TABLES", "make_module"]
 
-#: Tables that are there in single precision too.
+#: Tables that also exist in single precision.
 SINGLE_TABLES = ("response_single", "fraction_single")
 #: Storage of one value per bin and lane.
 BUFFERS = (
@@ -41,8 +41,8 @@ ARGUMENTS = (
 )
 NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals")
 
-_ROWS_AHEAD = 4  # of an output, that are brought into the cache
-_SUMS_AT_ONCE = 6  # of two registers each: so that they, and what goes into them, fit into 16 registers
+_ROWS_AHEAD = 4  # of an output, to prefetch into the cache
+_SUMS_AT_ONCE = 6  # of two registers each: so that they and their operands fit into 16 registers
 
 
 def make_module(plan, n_lanes):
@@ -50,8 +50,8 @@ def make_module(plan, n_lanes):
     module = ir.Module("sunpy_demreg")
     arguments = [ir.PointerType()] * len(ARGUMENTS) + [INT] * len(NUMBERS)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "invert")
-    # On an aligned stack, registers that are put aside lie in one line of the cache each. llvmlite forgets this
-    # attribute where there is no other.
+    # On an aligned stack, each spilled register lies in one cache line. llvmlite drops this attribute if there is no
+    # other.
     function.attributes.add("nounwind")
     function.attributes.alignstack = 64
     for argument in function.args[: len(ARGUMENTS)]:
@@ -80,7 +80,7 @@ class _SimdMachine(Recorder):
         self._integers = ir.VectorType(INT32, n_lanes)
 
     def begin(self, pixel):
-        """Start a block of lanes at a pixel. A bad one keeps its lane, as data of zero with an error of one."""
+        """Start a block of lanes at a pixel. A bad pixel keeps its lane, as data of zero with an error of one."""
         self._pixel = pixel
         status = self.load("status_in", pixel, self._integers, 4)
         self.good = self.lanes(self.builder.icmp_signed("==", status.value, constant(self._integers, 0)))
@@ -125,6 +125,9 @@ class _SimdMachine(Recorder):
 
     def dlogt(self, j):
         return self.broadcast("dlogt", j)
+
+    def dem_per_unknown(self, j):
+        return self.broadcast("dem_per_unknown", j)
 
     def functional(self, q, j):
         return self.broadcast("functional", self.sum(self.product(q, self.argument["n_bins"]), j))
@@ -189,7 +192,7 @@ class _SimdMachine(Recorder):
         return self.reduce(0, self.argument["n_bins"], body, reductions)
 
     def each_bins(self, body):
-        """Two at a time: the columns of two share what is loaded. The last bin may come twice."""
+        """Two at a time: the columns of two bins share what is loaded. The last bin may come twice."""
         last = self.builder.sub(self.argument["n_bins"], self.index(1))
 
         def pair(j):

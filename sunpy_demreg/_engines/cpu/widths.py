@@ -17,13 +17,13 @@ from sunpy_demreg._engines.cpu.recorder import DOUBLE, INT, SINGLE
 
 __all__ = ["CHUNK", "widths_finder"]
 
-CHUNK = 4  # bins, whose largest element is kept, so that the search can pass over them
+CHUNK = 4  # bins, whose largest element is kept, so that the search can skip them
 
 
 def widths_finder(M):
-    """What `sunpy_demreg._engines` says of ``half_maximum_finder``, for the weights that M holds now."""
+    """The ``half_maximum_finder`` that `sunpy_demreg._engines` describes, for the weights that M holds now."""
     single, double = _Columns(M, SINGLE), _Columns(M, DOUBLE)
-    # Relative to the largest weight and response, single precision has the range.
+    # Relative to the largest weight and response, the range of single precision suffices.
     (largest_weight,) = M.over_bins(lambda j: (M.get("weight", j),), ("maximum",))
     unit = 1.0 / largest_weight
     single.keep_weighted(lambda j: M.to_single(M.get("weight", j) * unit))
@@ -79,7 +79,7 @@ class _Columns:
         return f"{name}{self._suffix}{f'_{column}' if column else ''}"
 
     def keep_weighted(self, weight):
-        """Keep ``v K_i`` of each bin: that they are made once pays where there are many columns."""
+        """Keep ``v K_i`` of each bin: computing them once pays if there are many columns."""
         M = self._M
 
         def keep(j):
@@ -104,12 +104,12 @@ class _Columns:
         return [v * k for k in self._response(j)]
 
     def largest_terms(self):
-        """Of ``v K_i``, over the bins."""
+        """The largest ``v K_i`` over the bins."""
         M = self._M
         return M.reduce(0, M.argument["n_bins"], self._weighted, ("maximum",) * M.n_channels, self._vector)
 
     def fill(self, columns):
-        """Make columns: the largest element of each."""
+        """Compute columns; return the largest element of each."""
         M = self._M
 
         def chunk(c):
@@ -141,7 +141,7 @@ class _Columns:
         first_chunk, last_chunk = self._ends_above("largest", M.index(0), self._n_chunks, levels)
         first, _ = self._ends_above("scratch", M.product(first_chunk, CHUNK), CHUNK, levels)
         _, last = self._ends_above("scratch", M.product(last_chunk, CHUNK), CHUNK, levels)
-        # Where only a bin too many is above, it is the last bin; where none is, they are any.
+        # If only a padding bin is above, the last bin stands for it; if none is, they are arbitrary.
         first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
         start_first, start_last = M.load_index("first_sample", first), M.load_index("last_sample", last)
         turn = self._int_slot(M.index(0))
@@ -173,7 +173,7 @@ class _Columns:
         ]
 
     def _sample(self, sample):
-        """Its number, the bins beside it, and where it is between them."""
+        """The number of a sample, the bins beside it, and its position between them."""
         M = self._M
         left = M.load_index("left", sample)
         fraction = M.broadcast("fraction" + self._suffix, sample, self._kind)

@@ -21,7 +21,7 @@ class Part:
         self.lines, self.outputs = [], []
 
     def unknown_names(self):
-        """Of the variables that are used here and come from elsewhere."""
+        """The names of variables that are used here and defined elsewhere."""
         text = "\n".join(self.lines)
         known = set(re.findall(r"\b(?:double|bool|int) ([a-z]\d+) =", text))
         return [name for name in dict.fromkeys(re.findall(r"\b[a-z]\d+\b", text)) if name not in known]
@@ -31,9 +31,9 @@ class CudaMachine:
     """
     What `sunpy_demreg._engines` lists. An index is a Python int, or the name of an integer variable.
 
-    It writes two parts: what is inside `each_bins` is a kernel of its own. With so many registers for the one and so
-    little memory for the other, each is faster than both in one. The weights, and the variables in ``live``, go from
-    the one to the other through the device's memory.
+    It writes two parts: what is inside `each_bins` is a kernel of its own. One needs many registers, the other little
+    memory: separately, both are faster. The weights, and the variables in ``live``, are passed from one to the other
+    through the memory of the device.
 
     Parameters
     ----------
@@ -52,7 +52,14 @@ class CudaMachine:
         self._part, self._n_at_once = self.solve, n_at_once
         self._plan, self._n, self.n_bins, self.n_functionals = plan, plan.n_channels, n_bins, n_functionals
         n, m = self._n, self.n_bins
-        sizes = m * n, m, n * (n + 1) // 2, m, n_functionals * m, N_SAMPLES, len(SCALARS)
+        sizes = {
+            "response": m * n,
+            "shared_gram": n * (n + 1) // 2,
+            "functional": n_functionals * m,
+            "fraction": N_SAMPLES,
+            "scalars": len(SCALARS),
+        }
+        sizes = [sizes.get(name, m) for name in packed]
         self.offset = dict(zip(packed, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.n_doubles = sum(sizes)
         self.n_packed = self.n_doubles + (n * m + N_SAMPLES + 2 * m + 1) // 2
@@ -61,7 +68,7 @@ class CudaMachine:
     @property
     def _is_fast(self):
         """
-        Whether quotients and roots may do without the cases that hardly occur, after which a pixel is difficult.
+        Whether quotients and roots may omit cases that hardly ever occur; a pixel where they do is marked as difficult.
 
         The eigenvalues of the other rules are found where a pivot is zero: there, a division by it is no accident.
         """
@@ -79,7 +86,7 @@ class CudaMachine:
         return self._shared("scalars", SCALARS.index(name))
 
     def scalar_text(self, name):
-        """The same, for who writes statements of their own."""
+        """The same as text, for code that writes statements of its own."""
         return f"table[{self.offset['scalars'] + SCALARS.index(name)}]"
 
     def response(self, i, j):
@@ -113,6 +120,9 @@ class CudaMachine:
 
     def dlogt(self, j):
         return self._shared("dlogt", j)
+
+    def dem_per_unknown(self, j):
+        return self._shared("dem_per_unknown", j)
 
     def functional(self, q, j):
         return self._shared("functional", f"{q} * {self.n_bins} + {j}")
@@ -152,7 +162,7 @@ class CudaMachine:
 
     def put_status(self, value):
         self._write(f"bits = (int){value.value};")
-        # Those that are solved again, elsewhere, get their answer there.
+        # Pixels that are solved again elsewhere get their answer there.
         self._write(f"if (is_broken || bits >= {DIFFICULT}) bits = {DIFFICULT};")
 
     def half_maximum_finder(self):
@@ -183,7 +193,7 @@ class CudaMachine:
     def each_bins(self, body):
         self._part = self.errors
         j, stride = self._name("j"), -(-self.n_bins // self._n_at_once)
-        # Bins of a thread are far from each other, so that neighbors in a warp are neighbors.
+        # The bins of a thread are far apart, so that those of neighboring threads in a warp are neighbors.
         self._write(f"#pragma unroll 1\nfor (int {j} = my_bin; {j} < {stride}; {j} += bins_apart) {{")
         others = (f"{j} + {c * stride}" for c in range(1, self._n_at_once))
         body(j, *(self._new("int", f"{k} < {self.n_bins} ? {k} : {self.n_bins - 1}").value for k in others))
