@@ -81,18 +81,16 @@ def _random_sums(n_components):
 
 def solar(name, shift=0.0, total=None):
     """
-    A solar shape, (cells,) or (cells, N).
+    A solar shape, (cells,), or several, (cells, N).
 
     Parameters
     ----------
     name : str
-    shift : float or array, optional
-        In log T.
-    total : float or array, optional
-        cm-5; by default the middle of its range.
+    shift, total : float or array, optional
+        In log T, and in cm-5; by default none, and the middle of its range.
     """
     components, limits = SOLAR[name]
-    total = 10 ** np.mean(limits) if total is None else total
+    shift, total = np.broadcast_arrays(shift, 10 ** np.mean(limits) if total is None else total)
     em = total * sum(share * gaussian(center + shift, width) for share, center, width in components)
     # The brightest flares would saturate: they are as faint as it takes for the exposures not to.
     counts = (intensity_of(em).T * EXPOSURE).T

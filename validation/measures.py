@@ -63,7 +63,9 @@ def within(values, sigma, truth):
     array, (M,)
     """
     used = (truth > _SIGNIFICANT * truth.sum(axis=0)) & np.isfinite(values)
-    return np.abs(values - truth)[used] / sigma[used]
+    # Ranges that a constraint holds at zero have no error at all: the truth is infinitely many of it away.
+    with np.errstate(divide="ignore"):
+        return np.abs(values - truth)[used] / sigma[used]
 
 
 def coverage(departures):

@@ -28,12 +28,17 @@ FULL = {
     "cases": 700,
     "options_cases": 200,
     "robustness_cases": 150,
-    "channels_cases": 60,
+    "channels_cases": 40,
     "gaussian_draws": 5,
     "draws": 1500,
 }
 QUICK = {name: max(number // 20, 2) for name, number in FULL.items()}
 EXAMPLES = ("quiet Sun (EIS)", "active region", "flare (Dere & Cook)", "isothermal")
+STUDIES = {
+    "noise": robustness.noise_levels,
+    "wrong_uncertainty": robustness.wrong_uncertainties,
+    "channels": robustness.channels,
+}
 _SHOWN = ("relax (default)", "constrain", PLOWMAN, LOGNORMAL)
 
 
@@ -79,7 +84,7 @@ def measure(size):
     return results, drawings
 
 
-def known_truths(size, steps, results, drawings):
+def known_truths(size, steps, results, drawings, studies=STUDIES):
     """Measure what has a known truth, into ``results`` and ``drawings``."""
     _, departures, summaries = steps("accuracy", accuracy.accuracy, size["cases"])
     results["accuracy"] = summaries
@@ -88,14 +93,9 @@ def known_truths(size, steps, results, drawings):
     results["options"] = accuracy.means(others)
     examples = steps("examples", accuracy.examples, size["robustness_cases"], EXAMPLES, MAIN)
     drawings["leading"] = figures.leading_figure(examples, summaries)
-    for name, function, number in (
-        ("noise", robustness.noise_levels, size["robustness_cases"]),
-        ("wrong_uncertainty", robustness.wrong_uncertainties, size["robustness_cases"]),
-        ("channels", robustness.channels, size["channels_cases"]),
-    ):
-        results[name] = steps(name, function, number)
-    studies = [results[name] for name in ("noise", "wrong_uncertainty", "channels")]
-    drawings["robustness"] = figures.robustness_figure(studies)
+    for name, function in studies.items():
+        results[name] = steps(name, function, size["channels_cases" if name == "channels" else "robustness_cases"])
+    drawings["robustness"] = figures.robustness_figure([results[name] for name in studies])
     maps = steps("single Gaussians", accuracy.gaussian_maps, size["gaussian_draws"], _SHOWN)
     drawings["gaussians"] = figures.gaussians_figure(maps)
 
