@@ -19,25 +19,34 @@ from sunpy_demreg._inversion import blocks
 from sunpy_demreg._inversion.arguments import (
     as_dtype,
     as_edges_within,
-    as_options,
+    as_outputs,
+    as_settings,
     as_weight,
     check_engine,
     check_matrices,
 )
+from sunpy_demreg._inversion.calibration import (
+    as_channel_errors,
+    as_common_error,
+    with_channel_errors,
+)
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg._results.errors import with_common_error
+from sunpy_demreg._results.settings import options_of
 from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from ndcube import NDCollection, NDCube, NDCubeSequence
 
     from sunpy_demreg._common.typing import Backend, Maps
+    from sunpy_demreg._inversion.prior import LogNormalPrior
     from sunpy_demreg.response import TemperatureResponse
 
 __all__ = ["invert"]
@@ -51,15 +60,20 @@ def invert(
     uncertainty: u.Quantity | None = None,
     mask: npt.ArrayLike | None = None,
     channels: Sequence[str] | None = None,
-    method: Literal["demreg", "l2"] = "demreg",
-    parameter_choice: Literal["discrepancy", "grid", "gcv"] = "discrepancy",
-    positivity: Literal["relax", "constrain"] | None = "relax",
+    method: Literal["demreg", "lognormal", "l2"] = "demreg",
+    prior: LogNormalPrior | None = None,
+    solve_for: Literal["dem", "emission_measure"] | None = None,
+    parameter_choice: Literal["discrepancy", "grid", "gcv", "prior"] | None = None,
+    positivity: Literal["relax", "constrain", "ignore"] | None = None,
     weighting: Literal["self", "em_loci"] | npt.ArrayLike = "self",
     n_refinements: int = 0,
     chi_squared_target: float = 1.0,
     target_growth: float = 1.5,
     max_iterations: int = 10,
     n_samples: int = 42,
+    dem_error: Literal["noise", "posterior"] | None = None,
+    calibration_error: float | Mapping[str, float] | Literal["atomic"] | None = None,
+    common_calibration_error: float | None = None,
     outputs: Sequence[str] | None = None,
     emission_measure_ranges: u.Quantity | None = None,
     dtype: npt.DTypeLike = "float64",
@@ -222,21 +236,26 @@ def invert(
     Sun the hottest bins show residuals of the method, not plasma. The response is taken at the centers of the bins:
     bins much wider than 0.1 in log T fit badly.
     """
-    options = as_options(
+    settings = as_settings(
         method,
-        parameter_choice,
-        positivity,
-        weighting,
-        n_refinements,
-        chi_squared_target,
-        target_growth,
-        max_iterations,
-        n_samples,
-        outputs,
-        emission_measure_ranges,
+        {
+            "parameter_choice": parameter_choice,
+            "positivity": positivity,
+            "solve_for": solve_for,
+            "dem_error": dem_error,
+        },
+        prior=prior,
+        weighting=weighting,
+        n_refinements=n_refinements,
+        chi_squared_target=chi_squared_target,
+        target_growth=target_growth,
+        max_iterations=max_iterations,
+        n_samples=n_samples,
     )
+    outputs = as_outputs(outputs, emission_measure_ranges)
     check_engine(backend, workers)
-    dtype = as_dtype(dtype, options.outputs)
+    dtype = as_dtype(dtype, outputs)
+    common_calibration_error = as_common_error(common_calibration_error, outputs)
     progress, memory_limit = as_bool("progress", progress), as_memory_limit(memory_limit)
     edges = as_edges_within(temperature_bin_edges, response)
     # The intensity that a DEM of 1 cm-5 K-1 over 1 K predicts has the unit of the response less cm5.
@@ -244,6 +263,8 @@ def invert(
     pixels = as_channel_data(data, unit, uncertainty=uncertainty, mask=mask, channels=channels)
     response = _matched_response(response, pixels.labels, pixels.intensity.shape[0], is_bare=channels is not None)
     check_pair(response.channels, pixels.meta, response)
+    calibration_error = as_channel_errors(calibration_error, response.channels, pixels.meta)
+    pixels = with_channel_errors(pixels, calibration_error)
     backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
     lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
     if pixels.mask is not None and not lazy and pixels.mask.all():
@@ -252,19 +273,19 @@ def invert(
     if out is not None and lazy:
         raise wrong(ValueError, "out", "is only for plain arrays, but those of `data` are Dask arrays: leave `out` out")
     n_channels = len(response.channels)
-    if parameter_choice == "gcv" and n_channels < 2:
+    if settings["parameter_choice"] == "gcv" and n_channels < 2:
         raise wrong(ValueError, "parameter_choice", "'gcv' leaves out one channel at a time: it needs at least two")
     temperature_bins = TemperatureBins(edges)
     bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
-        check_matrices(options.outputs, bins.widths.size, pixel_shape)
+        check_matrices(outputs, bins.widths.size, pixel_shape)
     solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
         Problem(
             bins,
             temperature_bins.response_matrix(response),
-            options._replace(loci=tuple(range(n_channels))),
+            options_of(settings, n_channels, outputs),
             as_weight(weighting, bins.widths.size, pixel_shape),
             temperature_bins.em_functional(emission_measure_ranges),
         ),
@@ -274,32 +295,27 @@ def invert(
         memory_limit=memory_limit,
         **({} if lazy else {"progress": progress, "out": out}),
     )
+    solution = with_common_error(solution, common_calibration_error)
     if not lazy:
         warn_of_unsolved(counts_of(solution.status))
     meta = {
-        "method": method,
+        **settings,
+        "calibration_error": calibration_error,
+        "common_calibration_error": common_calibration_error,
         "backend": backend,
-        "parameter_choice": parameter_choice,
-        "positivity": positivity,
-        "weighting": options.weighting,
-        "n_refinements": options.n_refinements,
-        "chi_squared_target": options.chi_squared_target,
-        "target_growth": options.target_growth,
-        "max_iterations": options.max_iterations,
-        "n_samples": options.n_samples,
         "channels": response.channels,
         "response": dict(response.meta),
         "temperature_response": {"temperature": response.temperature, "response": response.response},
         "observation": pixels.meta,
     }
-    if options.weighting == "given" and np.ndim(weighting) == 1:
+    if settings["weighting"] == "given" and np.ndim(weighting) == 1:
         meta["weight"] = np.array(getattr(weighting, "value", weighting), dtype=float)
     if emission_measure_ranges is not None:
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
     observed = None
     if not lazy:
         meta["status_counts"] = status_counts(solution.status)
-    if "intensity" in options.outputs:  # copies: the caller may overwrite the input
+    if "intensity" in outputs:  # copies: the caller may overwrite the input
         observed, mask = (pixels.intensity, pixels.uncertainty), pixels.mask
         if lazy:
             observed = tuple(as_lazy(array).copy() for array in observed)

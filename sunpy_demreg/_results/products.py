@@ -21,6 +21,7 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of
+from sunpy_demreg._results.settings import meta_of_errors
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
 from sunpy_demreg.response._response import check_response
@@ -288,5 +289,5 @@ def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
         unit=unit,
         uncertainty=StdDevUncertainty(error, copy=False),
         mask=pixel_mask(is_bad, value.shape),
-        meta={"content": content, "observation": result.meta["observation"]},
+        meta={"content": content, "observation": result.meta["observation"], **meta_of_errors(result.meta)},
     )
