@@ -149,7 +149,8 @@ def _put_weight(problem, model, *, is_dem=True):
     peak = M.maximum(M.over_bins(keep, ("maximum",))[0], 0.0)
     if is_dem:
         cut = peak * PEAK_FRACTION
-        floor = 1.0 if plan.parameter_choice == "grid" else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
+        is_reference = plan.parameter_choice == "grid" and plan.solve_for == "dem"
+        floor = 1.0 if is_reference else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
 
         def raise_to_floor(j):
             value = M.get("scratch", j)

@@ -1,6 +1,9 @@
 """
 The outputs, at the lam that was chosen: the DEM, what it predicts, its errors, its resolution.
 
+What is solved for may be the emission measure per dex; the outputs are those of the DEM all the same, but for the
+temperature resolution, which is the width of the kernel of what is solved for.
+
 Symbols as in `sunpy_demreg._engines.algorithm.invert`. The weight v of the bins is in the storage "weight" of the
 machine. Errors and resolution are those of the linear map ``K^dagger = v A^T (G + lam)^-1`` from d to xi.
 """
@@ -41,9 +44,9 @@ def put_answer(problem, system, lam):
     def put_bin(j):
         v = M.get("weight", j)
         # A bin that is held at zero must not become minus zero.
-        dem = M.where(v > 0.0, v * M.project(z, j), 0.0)
-        M.put_output("dem", j, dem * M.scalar("scale"))
-        return dem, *(M.response(i, j) * dem for i in range(n))
+        unknown = M.where(v > 0.0, v * M.project(z, j), 0.0)
+        M.put_output("dem", j, unknown * _dem_per_unknown(problem, j))
+        return unknown, *(M.response(i, j) * unknown for i in range(n))
 
     least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
     residual = [(g_i - p_i) * w_i for g_i, p_i, w_i in zip(problem.g, predicted, w, strict=True)]
@@ -80,6 +83,12 @@ def _put_emission_measures(problem, z, operator):
             M.put_output("emission_measure_uncertainty", q, M.sqrt(dot(error, error)) * M.scalar("scale"))
 
     M.each_functional(put_functional)
+
+
+def _dem_per_unknown(problem, j):
+    """In the unit of the result. The solver's own differs from it by the scale of the response."""
+    M = problem.M
+    return M.scalar("scale") if problem.plan.solve_for == "dem" else M.scalar("scale") * M.dem_per_unknown(j)
 
 
 class _Operator:
@@ -123,6 +132,7 @@ def _put_errors(problem, operator):
     that the data of a unit DEM in bin k alone give; both matrices are only stored where they are asked for.
     """
     M, outputs = problem.M, problem.plan.outputs
+    is_of_em = problem.plan.solve_for == "emission_measure"
     find_half_maxima = M.half_maximum_finder() if "temperature_resolution" in outputs else None
 
     def at(j):
@@ -130,7 +140,8 @@ def _put_errors(problem, operator):
 
     def put_column(name, k, element):
         def put_element(j):
-            M.put_element(name, j, k, M.get("weight", j) * element(j))
+            weight = M.get("weight", j) * M.dem_per_unknown(j) if is_of_em else M.get("weight", j)
+            M.put_element(name, j, k, weight * element(j))
             return ()
 
         M.over_bins(put_element, ())
@@ -139,12 +150,16 @@ def _put_errors(problem, operator):
         """Store all but the width; return what the column is computed from."""
         (row_k, h), v = operator.row_and_dual(at(k)), M.get("weight", k)
         if "dem_uncertainty" in outputs:
-            M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * M.scalar("scale"))
+            M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * _dem_per_unknown(problem, k))
         if "covariance" in outputs:
-            factor = v * (M.scalar("scale") * M.scalar("scale"))
+            factor = v * (M.scalar("scale") * _dem_per_unknown(problem, k))
             put_column("covariance", k, lambda j: dot(operator.row(at(j)), row_k) * factor)
         if "resolution_matrix" in outputs:
-            put_column("resolution_matrix", k, lambda j: M.project(h, j))
+            # Of what is solved for, times the ratio of the two units.
+            if is_of_em:
+                put_column("resolution_matrix", k, lambda j: M.project(h, j) / M.dem_per_unknown(k))
+            else:
+                put_column("resolution_matrix", k, lambda j: M.project(h, j))
         return h
 
     def put_bins(*bins):

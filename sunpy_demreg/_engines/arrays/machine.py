@@ -120,6 +120,9 @@ class _ArrayMachine:
     def dlogt(self, j):
         return self._column(self._tables.dlogt, j)
 
+    def dem_per_unknown(self, j):
+        return self._column(self._tables.dem_per_unknown, j)
+
     def functional(self, q, j):
         return self._column(self._tables.functional[q, :], j)
 

@@ -1,6 +1,12 @@
-"""Tables that all pixels share, made once per inversion."""
+"""
+Tables that all pixels share, made once per inversion.
+
+The unknown of an inversion is the DEM, or the emission measure per dex: the response matrix and the functionals are
+those of the unknown.
+"""
 
 from itertools import combinations_with_replacement
+from math import log
 from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -30,6 +36,7 @@ class Tables(NamedTuple):
     shared_gram: object  # (pairs,): K v K^T
     dlogt: object  # (m,)
     functional: object  # (q, m)
+    dem_per_unknown: object  # (m,): the DEM that a unit of the unknown is
     # Of the samples of log10 T at which the width of the resolution is measured:
     fraction: object  # (N_SAMPLES,): position between the bin to its left and the next one
     left: object  # (N_SAMPLES,), int64: the bin to the left
@@ -48,9 +55,15 @@ def make_tables(problem):
     xp = array_namespace(K, dlogt, logt)
     kind = {"dtype": K.dtype, "device": device(K)}
     n, m = K.shape
+    dem_per_unknown = xp.ones_like(dlogt)
+    is_of_em = options.solve_for == "emission_measure" or options.method == "lognormal"
+    if is_of_em:  # per dex: dEM = DEM T ln(10) dlogT
+        dem_per_unknown = 1.0 / (10.0**logt * log(10.0))
+        K = K * dem_per_unknown
+        functional = None if functional is None else functional * dem_per_unknown
     # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced; otherwise it
     # follows the response, so that no unit can change the answer.
-    scale = REFERENCE_SCALE if options.parameter_choice == "grid" else 1.0 / float(xp.max(K))
+    scale = REFERENCE_SCALE if options.parameter_choice == "grid" and not is_of_em else 1.0 / float(xp.max(K))
     K = K * scale
     pairs = xp.stack([K[i, :] * K[k, :] for i, k in channel_pairs(n)])
     v = dlogt
@@ -78,6 +91,7 @@ def make_tables(problem):
         shared_gram=xp.sum(pairs * v, axis=1),
         dlogt=dlogt,
         functional=xp.zeros((0, m), **kind) if functional is None else functional,
+        dem_per_unknown=dem_per_unknown,
         fraction=(sample - lower) / (upper - lower),
         left=xp.astype(left, xp.int64),
         first_sample=xp.clip(xp.astype(xp.searchsorted(left, bins - 1), xp.int64), 0, N_SAMPLES - 1),

@@ -126,6 +126,9 @@ class _SimdMachine(Recorder):
     def dlogt(self, j):
         return self.broadcast("dlogt", j)
 
+    def dem_per_unknown(self, j):
+        return self.broadcast("dem_per_unknown", j)
+
     def functional(self, q, j):
         return self.broadcast("functional", self.sum(self.product(q, self.argument["n_bins"]), j))
 

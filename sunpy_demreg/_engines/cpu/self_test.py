@@ -52,6 +52,9 @@ class SelfTest:
             n_refinements=plan.n_refinements,
             is_squared=plan.is_squared,
             outputs=plan.outputs,
+            method=plan.method,
+            solve_for=plan.solve_for,
+            dem_error=plan.dem_error,
         )
         self.problem, self.pixels = Problem(bins, K, options, weight, functional), Pixels(*pixels, weight)
         self._shapes = self.problem.output_shapes | {"status": ()}

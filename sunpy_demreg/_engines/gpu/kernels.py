@@ -90,9 +90,13 @@ class Kernel(NamedTuple):
     n_shared: int
 
 
-def pack_tables(tables):
+def _packed(plan):
+    return _PACKED if plan.solve_for == "dem" else ("dem_per_unknown", *_PACKED)
+
+
+def pack_tables(tables, plan):
     """The tables of NumPy as the kernels read them: one array of float64, the shorter numbers at its end in pairs."""
-    doubles = [np.ravel(getattr(tables, name)) for name in _PACKED]
+    doubles = [np.ravel(getattr(tables, name)) for name in _packed(plan)]
     short = [_single_response(tables).view(np.int32)]
     short += [getattr(tables, name).astype(np.int32) for name in INTEGER_TABLES]
     short = np.concatenate([*short, np.zeros(sum(part.size for part in short) % 2, np.int32)])
@@ -152,7 +156,7 @@ def make_kernels(plan, n_bins, n_functionals, samples):
     """
     wide = is_wide(plan.n_channels, n_bins)
     at_once = _WIDE_AT_ONCE if wide else 1
-    machine = CudaMachine(plan, n_bins, n_functionals, _PACKED, at_once)
+    machine = CudaMachine(plan, n_bins, n_functionals, _packed(plan), at_once)
     invert_lanes(machine, plan)
     sizes = {
         "N_CHANNELS": plan.n_channels,

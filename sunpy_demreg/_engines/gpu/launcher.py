@@ -84,7 +84,7 @@ class Launcher:
         with no_memory_told("for the code of the kernels and their tables", "free some"):
             for kernel in described:
                 _allow_shared(kernels[kernel.name], kernel.n_shared)
-            tables = cupy.asarray(pack_tables(self.tables))
+            tables = cupy.asarray(pack_tables(self.tables, self.plan))
         self._described, self.kernels = described, kernels
         self._n_rows, self._n_multiprocessors = m + n_live, attributes["MultiProcessorCount"]
         self.workspace_per_pixel = 8 * self._n_rows

@@ -52,7 +52,14 @@ class CudaMachine:
         self._part, self._n_at_once = self.solve, n_at_once
         self._plan, self._n, self.n_bins, self.n_functionals = plan, plan.n_channels, n_bins, n_functionals
         n, m = self._n, self.n_bins
-        sizes = m * n, m, n * (n + 1) // 2, m, n_functionals * m, N_SAMPLES, len(SCALARS)
+        sizes = {
+            "response": m * n,
+            "shared_gram": n * (n + 1) // 2,
+            "functional": n_functionals * m,
+            "fraction": N_SAMPLES,
+            "scalars": len(SCALARS),
+        }
+        sizes = [sizes.get(name, m) for name in packed]
         self.offset = dict(zip(packed, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.n_doubles = sum(sizes)
         self.n_packed = self.n_doubles + (n * m + N_SAMPLES + 2 * m + 1) // 2
@@ -113,6 +120,9 @@ class CudaMachine:
 
     def dlogt(self, j):
         return self._shared("dlogt", j)
+
+    def dem_per_unknown(self, j):
+        return self._shared("dem_per_unknown", j)
 
     def functional(self, q, j):
         return self._shared("functional", f"{q} * {self.n_bins} + {j}")
