@@ -18,7 +18,7 @@ __all__ = ["METHODS", "accuracy", "by_components", "comparison", "evaluate", "ga
 METHODS = {
     "relax (default)": {},
     "constrain": {"positivity": "constrain"},
-    "None": {"positivity": None},
+    "ignore": {"positivity": "ignore"},
     "grid, relax": {"parameter_choice": "grid"},
     "relax, 1 refinement": {"n_refinements": 1},
     "relax, 2 refinements": {"n_refinements": 2},

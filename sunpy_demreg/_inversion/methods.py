@@ -4,7 +4,10 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import check_choice
 from sunpy_demreg._inversion.prior import as_prior
 
-__all__ = ["resolved_choices"]
+__all__ = ["CHOICES", "resolved_choices"]
+
+#: The arguments that are left to the method where they are None.
+CHOICES = ("parameter_choice", "positivity", "solve_for", "dem_error")
 
 _TIKHONOV = {
     "parameter_choice": ("discrepancy", "grid", "gcv"),
@@ -34,8 +37,7 @@ def resolved_choices(method, choices, prior):
     ----------
     method : `str`
     choices : dict
-        By the names of the arguments "parameter_choice", "positivity", "solve_for" and "dem_error"; None is the
-        method's own.
+        By the names in `CHOICES`; None is the method's own.
     prior : `sunpy_demreg.LogNormalPrior` or None
 
     Returns
