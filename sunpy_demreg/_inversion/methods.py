@@ -63,9 +63,7 @@ def resolved_choices(method, choices, prior):
         prior = as_prior(prior)
         resolved["prior"] = {"amplitude": prior.amplitude, "correlation_length": prior.correlation_length}
     elif prior is not None:
-        raise wrong(
-            ValueError, "prior", f"is not used by method={method!r}: leave it out, or pass method='lognormal'"
-        )
+        raise wrong(ValueError, "prior", f"is not used by method={method!r}: leave it out, or pass method='lognormal'")
     else:
         resolved["prior"] = None
     return resolved

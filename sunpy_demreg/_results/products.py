@@ -47,8 +47,8 @@ def emission_measure(result: NDCollection, temperature_range: u.Quantity | None 
     Returns
     -------
     `ndcube.NDCube`
-        On the pixel axes, in cm-5, masked where there is no DEM. The ``uncertainty`` is one standard deviation
-        of the propagated noise.
+        On the pixel axes, in cm-5, masked where there is no DEM. The ``uncertainty`` is one standard deviation,
+        of the kind that ``dem_error`` says in its ``meta``: see `sunpy_demreg.invert`.
 
     Raises
     ------
@@ -65,8 +65,10 @@ def emission_measure(result: NDCollection, temperature_range: u.Quantity | None 
     -----
     The errors of the bins are not independent: those of neighboring bins are anticorrelated. That of the sum :math:`f
     \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is repeated from the data in the
-    result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the bias of the
-    regularization and the errors of the response.
+    result (at lower cost). That is the propagated noise at the weight and λ of the pixel, without the bias of the
+    regularization and the errors of the response; where the errors of the result are those of the posterior, it is the
+    square root of :math:`f \cdot C f` with its covariance :math:`C`. A calibration error that all channels share is
+    added in quadrature.
     """
     check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
@@ -89,7 +91,7 @@ def mean_temperature(result: NDCollection, temperature_range: u.Quantity | None 
     -------
     `ndcube.NDCube`
         On the pixel axes, in K. Masked, and NaN, where there is no DEM, and where its sum is not positive.
-        The ``uncertainty`` is one standard deviation of the propagated noise.
+        The ``uncertainty`` is one standard deviation, as of `emission_measure`.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def thermal_energy_density(
     -------
     `ndcube.NDCube`
         On the pixel axes, in erg cm-3. Masked, and NaN, where there is no DEM, and where its sum is not positive.
-        The ``uncertainty`` is one standard deviation of the propagated noise; the error of the depth is not included.
+        The ``uncertainty`` is one standard deviation, as of `emission_measure`; the error of the depth is not included.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     -------
     `ndcube.NDCube`
         (channel, ...), in the unit of the response less cm5, usually DN / (pix s). The ``uncertainty`` is one
-        standard deviation of the propagated noise.
+        standard deviation, as of `emission_measure`.
 
     Raises
     ------
