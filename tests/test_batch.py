@@ -97,6 +97,22 @@ def test_unsolved_pixels_of_all_steps_are_told_once(folder, tmp_path):
     assert message.startswith("5 of 880 pixels were not solved and are masked (NOT_POSITIVE 5)")
 
 
+def test_script_without_a_guard_ends_with_the_cure(steps, tmp_path):
+    pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import astropy.units as u\n"
+        "from sunpy_demreg import batch_invert\n"
+        f"files = {[str(f) for f in steps[0]]!r}\n"
+        "batch_invert(files, 'store.zarr', [5e5, 1e6, 2e6, 4e6] * u.K, prepare_options={'n_sample': 16}, workers=1)\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    assert "`workers` cannot be started" in last
+    assert last.endswith("in a script, the call must stand under `if __name__ == '__main__':`")
+
+
 def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path):
     files = sorted(map(str, series_folder.glob("step1_*")))
     options = {"eve": False, "crosstalk": False}

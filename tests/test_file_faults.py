@@ -53,7 +53,9 @@ def test_only_our_stores_are_replaced(result, tmp_path):
     path = tmp_path / "thesis.zarr"
     path.mkdir()
     (path / "chapter.tex").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"`path` .*thesis.zarr' is kept: it is a folder, but not a store that"):
+    with pytest.raises(
+        FileExistsError, match=r"`path` .*thesis.zarr' is not replaced: it is a folder, but not a store that"
+    ):
         write(result, path, overwrite=True)
     assert [p.name for p in path.iterdir()] == ["chapter.tex"]
     zarr.create_group(tmp_path / "other.zarr", attributes={"format": "mine"})

@@ -381,7 +381,10 @@ BAD_CALLS = {
     "weight of zero": (lambda d, s: {"weighting": np.r_[0.0, np.ones(35)]}, "`weighting` must be.*1 of its 36"),
     "weight that is no number": (lambda d, s: {"weighting": ["a"] * 36}, "`weighting` must be"),
     "l2 with a weighting": (lambda d, s: {"method": "l2", "weighting": "em_loci"}, "`method` 'l2' has one weight"),
-    "refined array": (lambda d, s: {"weighting": np.ones(36), "n_refinements": 1}, "`n_refinements` refine"),
+    "refined array": (
+        lambda d, s: {"weighting": np.ones(36), "n_refinements": 1},
+        "`n_refinements` applies only to the weight .*: pass 0",
+    ),
     "too many refinements": (lambda d, s: {"n_refinements": 6}, "`n_refinements` must be.*to 5"),
     "unknown output": (lambda d, s: {"outputs": ("dem", "edem")}, "`outputs` must be a tuple of names among.*'edem'"),
     "outputs as one text": (lambda d, s: {"outputs": "dem"}, "`outputs` must be a tuple of names among"),

@@ -171,7 +171,7 @@ def test_weights_of_pixels(part, response, edges):
 def test_chunks_along_the_channels_are_joined_with_one_warning(part, response, edges, eager):
     with pytest.warns(SunpyUserWarning) as caught:
         result = invert(lazily(part, (2, 13, 9)), response, edges)
-    assert [str(w.message)[:40] for w in caught] == ["`data` is chunked along its "]
+    assert [str(w.message)[:36] for w in caught] == ["`data` is chunked along its channels"]
     assert_same(result, eager)
 
 

@@ -168,7 +168,7 @@ def test_response_in_meters():
 def test_pictures(result):
     assert "is empty" in told(visualization.animate, [])
     assert "must be a finite number of milliseconds" in told(visualization.animate, [result], interval="x")
-    assert "must be Axes of matplotlib" in told(visualization.plot_chi_squared, result, axes=5)
+    assert "must be matplotlib Axes" in told(visualization.plot_chi_squared, result, axes=5)
     assert "must be three colors" in told(visualization.plot_composite, result, colors=5)
     by_name = visualization.plot_residual(result, "AIA 171").get_array()
     by_wavelength = visualization.plot_residual(result, 17.1 * u.nm).get_array()

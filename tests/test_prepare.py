@@ -460,7 +460,7 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
         ("reference", 304 * u.AA, ValueError, "`reference` must be the wavelength of one of the maps, 94, .* got 304"),
         ("reference", "first", TypeError, "`reference` must be a map, or the wavelength of one"),
         ("submap", (1, 2), TypeError, "`submap` must be a pair of coordinates"),
-        ("psf", {94: np.ones((3, 3))}, ValueError, "`psf` is for level 1, but .* is level 1.5, .*registered already"),
+        ("psf", {94: np.ones((3, 3))}, ValueError, "`psf` is for level 1, but .* is level 1.5, .*already registered"),
         ("pointing_table", "lmsal", ValueError, "`pointing_table` is for level 1, but .* is level 1.5"),
         ("degradation_corrected", [True], TypeError, "`degradation_corrected` must be True or False, .* type list$"),
     ],

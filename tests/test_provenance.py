@@ -193,7 +193,7 @@ OTHERS_REFUSED = {
     "counts": (
         observed(exposure_normalized=False),
         dated("2014-01-01"),
-        r"`data` say .*`meta\['exposure_normalized'\]`",
+        r"`data` are not divided .*`meta\['exposure_normalized'\]`",
     ),
 }
 
