@@ -87,7 +87,7 @@ def leading_figure(examples, summaries):
         (
             (None, "E: EM in the wrong bins\n(over all EM)", (0, 1.5)),
             (0.0, "false EM above log T = 6.8\n(over all EM)", (-0.03, 0.75)),
-            (1.0, "total EM / true total\n", (0.3, 1.75)),
+            (1.0, "total EM / true total\n", (0.3, 1.9)),
             (None, "EM in ranges within 1σ (filled),\n2σ (open) of the truth", (0, 1)),
         ),
         strict=True,

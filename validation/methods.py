@@ -99,6 +99,7 @@ METHODS = {
     "relax (default)": _ours(),
     "constrain": _ours(positivity="constrain"),
     "em_loci, constrain, 1 refinement": _ours(**_EM_LOCI),
+    "EM per dex, constrain": _ours(solve_for="emission_measure", positivity="constrain"),
     PLOWMAN: _plowman,
     LOGNORMAL: _reference(),
     "lognormal, χ² = 1": _reference(largest_lam=np.inf),
@@ -107,7 +108,7 @@ METHODS = {
 MAIN = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", PLOWMAN, LOGNORMAL)
 #: Other options of the regularized method, in one table of means.
 OTHERS = {
-    "no positivity": _ours(positivity=None),
+    "no positivity": _ours(positivity="ignore"),
     "grid": _ours(parameter_choice="grid"),
     "gcv": _ours(parameter_choice="gcv"),
     "gcv, constrain": _ours(parameter_choice="gcv", positivity="constrain"),

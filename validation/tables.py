@@ -87,8 +87,8 @@ def _choice(choice):
         if str(n) in choice["grid"]
     ]
     note = (
-        f"{choice['pixels']} pixels of the bundled sample, ``positivity=None``. The exact choice meets its target to "
-        f"{choice['exact_chi_squared_off_target']:.0e} at most. The DEM is off by its largest difference from the "
+        f'{choice["pixels"]} pixels of the bundled sample, ``positivity="ignore"``. The exact choice meets its target '
+        f"to {choice['exact_chi_squared_off_target']:.0e} at most. The DEM is off by its largest difference from the "
         "exact one in any bin, over the pixel's peak."
     )
     return file_with_table(SCRIPT, header, rows, note)
@@ -107,7 +107,7 @@ def _units(units):
         for rule, row in ((rule, of[scale]) for rule, of in units["rules"].items())
     ]
     return file_with_table(
-        SCRIPT, header, rows, f"{units['pixels']} pixels of the bundled sample, ``positivity=None``."
+        SCRIPT, header, rows, f'{units["pixels"]} pixels of the bundled sample, ``positivity="ignore"``.'
     )
 
 

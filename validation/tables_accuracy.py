@@ -126,25 +126,23 @@ def accuracy_sentences(results):
     summaries, means, shares = results["accuracy"], results["means"], results["coverage"]
     peers = [method for method in means if not method.startswith(LOGNORMAL)]
 
-    def wins(names):
-        return [name for name in names if summaries[name][LOGNORMAL]["E"] < min(summaries[name][m]["E"] for m in peers)]
-
-    loses = [name for name in summaries if name not in wins(summaries)]
-    ratio = {name: of[LOGNORMAL]["E"] / of["constrain"]["E"] for name, of in summaries.items()}
-    ours = [ratio[name] for name in wins(summaries)]
+    best = {name: min(of[m]["E"] for m in peers) for name, of in summaries.items()}
+    ours = {name: of[LOGNORMAL]["E"] for name, of in summaries.items()}
+    won = [name for name in summaries if ours[name] < best[name]]
+    lost = [name for name in summaries if name not in won]
+    ratio = [ours[name] / summaries[name]["constrain"]["E"] for name in won]
     posterior, noise = shares[LOGNORMAL]["posterior"], shares["constrain"]["noise"]
     worst = sorted(summaries, key=lambda name: summaries[name][LOGNORMAL]["coverage"]["posterior"]["within_1"])[:3]
     curve = "quiet Sun (EIS)"
     hot = {m: summaries[curve][m]["false_hot"] for m in (_BASE, "constrain", LOGNORMAL)}
     cases = means[LOGNORMAL]["cases"]
     return [
-        f'``method="lognormal"`` has the least error on {len(wins(summaries))} of {len(summaries)} truths, '
-        f"{min(ours):.2f} to {max(ours):.2f} of that of ``constrain``.",
-        f"It has not on {' and '.join(loses)}, where its error is "
-        f"{' and '.join(f'{ratio[name]:.2f}' for name in loses)} of that of ``constrain``: a smooth prior cannot tell "
-        "that plasma has one temperature, and no method here can."
-        if loses
-        else "It has it on all.",
+        f'``method="lognormal"`` has the least error of all methods on {len(won)} of {len(summaries)} truths, '
+        f"{min(ratio):.2f} to {max(ratio):.2f} of that of ``constrain``.",
+        f"It has not on {' and '.join(f'{name} ({ours[name]:.2f}; the best other {best[name]:.2f})' for name in lost)}: "
+        "six channels cannot tell that plasma is that sharp in temperature, and its prior takes it to be smooth."
+        if lost
+        else "There is none on which another has less.",
         f"On the published quiet Sun, {percent(hot[_BASE])} of the true emission measure is added above log T = 6.8, "
         f"where there is next to nothing, by ``relax``, {percent(hot['constrain'])} by ``constrain``, and "
         f"{percent(hot[LOGNORMAL], 1)} by ``lognormal``.",
