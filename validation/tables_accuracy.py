@@ -129,7 +129,7 @@ def accuracy_sentences(results):
     best = {name: min(of[m]["E"] for m in peers) for name, of in summaries.items()}
     ours = {name: of[LOGNORMAL]["E"] for name, of in summaries.items()}
     won = [name for name in summaries if ours[name] < best[name]]
-    lost = [name for name in summaries if name not in won]
+    lost = [f"{name} ({ours[name]:.2f}; the best other {best[name]:.2f})" for name in summaries if name not in won]
     ratio = [ours[name] / summaries[name]["constrain"]["E"] for name in won]
     posterior, noise = shares[LOGNORMAL]["posterior"], shares["constrain"]["noise"]
     worst = sorted(summaries, key=lambda name: summaries[name][LOGNORMAL]["coverage"]["posterior"]["within_1"])[:3]
@@ -139,7 +139,7 @@ def accuracy_sentences(results):
     return [
         f'``method="lognormal"`` has the least error of all methods on {len(won)} of {len(summaries)} truths, '
         f"{min(ratio):.2f} to {max(ratio):.2f} of that of ``constrain``.",
-        f"It has not on {' and '.join(f'{name} ({ours[name]:.2f}; the best other {best[name]:.2f})' for name in lost)}: "
+        f"It has not on {' and '.join(lost)}: "
         "six channels cannot tell that plasma is that sharp in temperature, and its prior takes it to be smooth."
         if lost
         else "There is none on which another has less.",
