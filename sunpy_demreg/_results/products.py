@@ -21,6 +21,7 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of
+from sunpy_demreg._results.settings import meta_of_errors
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
 from sunpy_demreg.response._response import check_response
@@ -46,8 +47,8 @@ def emission_measure(result: NDCollection, temperature_range: u.Quantity | None 
     Returns
     -------
     `ndcube.NDCube`
-        On the pixel axes, in cm-5, masked where there is no DEM. The ``uncertainty`` is one standard deviation
-        of the propagated noise.
+        On the pixel axes, in cm-5, masked where there is no DEM. The ``uncertainty`` is one standard deviation,
+        of the kind that ``dem_error`` says in its ``meta``: see `sunpy_demreg.invert`.
 
     Raises
     ------
@@ -64,8 +65,10 @@ def emission_measure(result: NDCollection, temperature_range: u.Quantity | None 
     -----
     The errors of the bins are not independent: those of neighboring bins are anticorrelated. That of the sum :math:`f
     \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is repeated from the data in the
-    result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the bias of the
-    regularization and the errors of the response.
+    result (at lower cost). That is the propagated noise at the weight and λ of the pixel, without the bias of the
+    regularization and the errors of the response; where the errors of the result are those of the posterior, it is the
+    square root of :math:`f \cdot C f` with its covariance :math:`C`. A calibration error that all channels share is
+    added in quadrature.
     """
     check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
@@ -88,7 +91,7 @@ def mean_temperature(result: NDCollection, temperature_range: u.Quantity | None 
     -------
     `ndcube.NDCube`
         On the pixel axes, in K. Masked, and NaN, where there is no DEM, and where its sum is not positive.
-        The ``uncertainty`` is one standard deviation of the propagated noise.
+        The ``uncertainty`` is one standard deviation, as of `emission_measure`.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def thermal_energy_density(
     -------
     `ndcube.NDCube`
         On the pixel axes, in erg cm-3. Masked, and NaN, where there is no DEM, and where its sum is not positive.
-        The ``uncertainty`` is one standard deviation of the propagated noise; the error of the depth is not included.
+        The ``uncertainty`` is one standard deviation, as of `emission_measure`; the error of the depth is not included.
 
     Raises
     ------
@@ -182,7 +185,7 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     -------
     `ndcube.NDCube`
         (channel, ...), in the unit of the response less cm5, usually DN / (pix s). The ``uncertainty`` is one
-        standard deviation of the propagated noise.
+        standard deviation, as of `emission_measure`.
 
     Raises
     ------
@@ -288,5 +291,5 @@ def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
         unit=unit,
         uncertainty=StdDevUncertainty(error, copy=False),
         mask=pixel_mask(is_bad, value.shape),
-        meta={"content": content, "observation": result.meta["observation"]},
+        meta={"content": content, "observation": result.meta["observation"], **meta_of_errors(result.meta)},
     )
