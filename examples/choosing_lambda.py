@@ -23,7 +23,7 @@ edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 CHOICES = {
     "default": {},
     "grid": {"parameter_choice": "grid"},
-    "no positivity": {"positivity": None},
+    "no positivity": {"positivity": "ignore"},
     "constrain": {"positivity": "constrain"},
     "constrain, EM loci, refined": {
         "positivity": "constrain",

@@ -92,7 +92,7 @@ print(
     + "  ".join(f"{low.value:g}-{high.value:g} MK" for low, high in ranges)
 )
 for name, options in {
-    "method='l2', no positivity": {"method": "l2", "positivity": None},
+    "method='l2', no positivity": {"method": "l2", "positivity": "ignore"},
     "default": {},
     "positivity='constrain'": {"positivity": "constrain"},
 }.items():

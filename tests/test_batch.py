@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import json
 import os
 import shutil
 import signal
@@ -344,6 +345,30 @@ def test_same_settings_in_other_words(series_folder, store, tmp_path):
             batch_invert(series_folder, path, bins, **same | change)
     with pytest.raises(ValueError, match="other settings: temperature_bin_edges is 10 values from 398107 K to"):
         batch_invert(series_folder, path, bins * (1 + 1e-9), **same)
+
+
+def test_store_where_none_stood_for_ignore(steps, tmp_path):
+    """A store of an older version: it had fewer settings, and accepted negative bins where `positivity` was None."""
+    path, options = tmp_path / "a.zarr", OPTIONS | {"positivity": "ignore"}
+    batch_invert(steps[0], path, BINS, **options)
+    before = read(path)["dem"].data.compute()
+    group = zarr.open_group(path, mode="r+")
+    settings, meta = group.attrs["settings"], json.loads(group.attrs["meta"])
+    assert settings["positivity"] == '"ignore"'
+    newer = ("solve_for", "dem_error", "prior", "calibration_error", "common_calibration_error")
+    settings = {key: value for key, value in settings.items() if key not in newer} | {"positivity": "null"}
+    meta = {key: value for key, value in meta.items() if key not in newer} | {"positivity": None}
+    group.attrs.update(settings=settings, meta=json.dumps(meta))
+    stores.seal(path)
+
+    assert read(path).meta["positivity"] == "ignore"
+    with pytest.raises(ValueError, match='positivity is null there and "relax" now'):
+        batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
+    with pytest.raises(ValueError, match='solve_for is "dem" there and "emission_measure" now'):
+        batch_invert([*steps[0], *steps[1]], path, BINS, **options, solve_for="emission_measure")
+    report = batch_invert([*steps[0], *steps[1]], path, BINS, **options)
+    assert [step.outcome for step in report.steps] == ["kept", "done"]
+    np.testing.assert_array_equal(read(path)["dem"].data[:, :1].compute(), before)
 
 
 def test_every_option_either_changes_values_or_does_not():

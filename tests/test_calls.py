@@ -52,7 +52,8 @@ VALID = {
     ("invert", "chi_squared_target"): {"0.5", "1e300"},
     ("invert", "memory_limit"): {"1e300"},
     ("invert", "outputs"): {"[]"},  # the status alone
-    ("invert", "positivity"): {"None"},
+    ("invert", "calibration_error"): {"0.5", "{}"},
+    ("invert", "common_calibration_error"): {"0.5"},
     ("invert", "target_growth"): {"1e300"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
     ("plot_summary", "pixels"): {"[]"},  # none are marked

@@ -68,12 +68,12 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
 
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
     output, plot = tmp_path / "new" / "folder" / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
-    arguments = [*COARSE, "--n-sample", "16", "--positivity", "none", "--parameter-choice", "grid"]
+    arguments = [*COARSE, "--n-sample", "16", "--positivity", "ignore", "--parameter-choice", "grid"]
     arguments += ["--saturation", "9000", "--chi-squared-target", "1.5"]
     assert main(["invert", *small_files, *arguments, "--output", str(output), "--plot", str(plot)]) == 0
     result = read(output)
     np.testing.assert_allclose(np.log10(result.meta["temperature_bin_edges"].value), np.arange(5.8, 7.01, 0.2))
-    assert (result.meta["parameter_choice"], result.meta["positivity"]) == ("grid", None)
+    assert (result.meta["parameter_choice"], result.meta["positivity"]) == ("grid", "ignore")
     assert result.meta["chi_squared_target"] == 1.5
     assert result.meta["observation"]["n_sample"] == 16
     assert float(result.meta["observation"]["saturation"]) == 9000

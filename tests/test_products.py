@@ -20,7 +20,7 @@ OPTIONS = {
     "defaults": {},
     "grid": {"parameter_choice": "grid", "n_samples": 20},
     "constrain": {"positivity": "constrain", "weighting": "em_loci", "n_refinements": 1},
-    "own weight": {"weighting": np.linspace(1, 2, 36), "positivity": None},
+    "own weight": {"weighting": np.linspace(1, 2, 36), "positivity": "ignore"},
     "l2": {"method": "l2", "chi_squared_target": 2.0, "max_iterations": 3},
 }
 
@@ -122,7 +122,7 @@ def test_slices_and_masks_are_those_of_the_result(small, response, edges, result
 
 
 def test_mean_of_a_negative_sum_is_masked(small, response, edges):
-    result = invert(small, response, edges, positivity=None)
+    result = invert(small, response, edges, positivity="ignore")
     result["dem"].data[5:8, 1, 1] = -1e22
     mean = demreg.mean_temperature(result, edges[[5, 8]])
     assert mean.mask[1, 1]
@@ -165,7 +165,7 @@ def test_error_is_the_spread_of_repeated_noise(cube, response, edges):
     noise = np.random.default_rng(7).standard_normal(sigma.shape)
     draws = result["predicted_intensity"].data[:, 0] + sigma * noise
     unit = result["intensity"].unit
-    repeated = invert(draws * unit, response, edges, uncertainty=sigma * unit, method="l2", positivity=None)
+    repeated = invert(draws * unit, response, edges, uncertainty=sigma * unit, method="l2", positivity="ignore")
     for pair in ([0.5, 1], [1, 2], [2, 5], [5, 12]):
         em = demreg.emission_measure(repeated, pair * u.MK)
         assert np.median(em.uncertainty.array) == pytest.approx(np.std(em.data), rel=0.1)

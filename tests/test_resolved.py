@@ -28,6 +28,7 @@ METHODS = {
     "em_loci": {"weighting": "em_loci", "loci": tuple(range(5)), "n_refinements": 1},
     "uniform": {"weighting": "uniform"},
     "per dex": {"solve_for": "emission_measure"},
+    "lognormal": {"method": "lognormal", "parameter_choice": "prior"},
 }
 
 
@@ -56,7 +57,7 @@ def test_rule_is_the_same_for_all_methods(options, backend, max_width):
     expected = by_definition(answer.resolution_matrix, answer.dem, dlogt, logt, max_width)
     is_kept = answer.dem != 0  # one that is held at zero has a kernel too, but not in this matrix
     np.testing.assert_array_equal(answer.is_resolved[is_kept], expected[is_kept])
-    assert 0.1 < expected[is_kept].mean() < 0.95  # or there is nothing to tell
+    assert 0.05 < expected[is_kept].mean() < 0.95  # or there is nothing to tell
 
 
 def test_max_width_is_no_limit_of_what_is_nearly_a_line():
@@ -167,7 +168,7 @@ def test_a_response_far_below_its_peak_sees_nothing(response):
     scaled = TemperatureResponse(response.channels, response.temperature, response.response * factor)
     found = []
     for which, scale in ((response, 1.0), (scaled, factor)):
-        result = invert(g * scale, which, EDGES, uncertainty=sigma * scale, positivity=None)
+        result = invert(g * scale, which, EDGES, uncertainty=sigma * scale, positivity="ignore")
         found.append(demreg.is_resolved(result).data)
         relative = np.max(which.at(10**LOG_T * u.K) / which.response.max(axis=1, keepdims=True), axis=0).value
         for least in (0.05, 0.5):

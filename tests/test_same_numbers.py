@@ -39,7 +39,7 @@ OPTIONS = {
     "float32": {"dtype": "float32"},
     "grid": {"parameter_choice": "grid", "n_samples": 20},
     "constrain": {"positivity": "constrain", "weighting": "em_loci", "n_refinements": 1},
-    "own weight": {"weighting": np.linspace(1, 2, 12), "positivity": None},
+    "own weight": {"weighting": np.linspace(1, 2, 12), "positivity": "ignore"},
     "l2": {"method": "l2", "parameter_choice": "gcv"},
 }
 PARTS = {

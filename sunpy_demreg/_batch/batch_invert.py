@@ -27,6 +27,7 @@ from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.validators import a_kind, as_bool, as_integer, as_keywords, as_path
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
+from sunpy_demreg._inversion.methods import CHOICES, resolved_choices
 from sunpy_demreg._results.unsolved import warn_of_unsolved
 from sunpy_demreg.response import TemperatureResponse
 
@@ -45,14 +46,16 @@ _SETTINGS = (
     "uncertainty",
     "mask",
     "method",
-    "parameter_choice",
-    "positivity",
+    "prior",
+    *CHOICES,
     "weighting",
     "n_refinements",
     "chi_squared_target",
     "target_growth",
     "max_iterations",
     "n_samples",
+    "calibration_error",
+    "common_calibration_error",
     "emission_measure_ranges",
     "dtype",
 )
@@ -252,11 +255,13 @@ def _settings(prepare_options, response_options, options):
         is_bool = {p.name for p in parameters if isinstance(p.default, bool)}
         return {name: as_bool(name, value) if name in is_bool else value for name, value in values.items()}
 
-    of_response = every(TemperatureResponse.from_aia, response_options)
+    of_response, of_invert = every(TemperatureResponse.from_aia, response_options), every(invert, options)
+    choices = {name: of_invert[name] for name in CHOICES}
+    of_invert |= resolved_choices(of_invert["method"], choices, of_invert["prior"])
     return {
         **every(prepare, prepare_options),
         **{f"response {name}": value for name, value in of_response.items() if name not in _OF_EACH_STEP},
-        **{name: value for name, value in every(invert, options).items() if name in _SETTINGS},
+        **{name: value for name, value in of_invert.items() if name in _SETTINGS},
     }
 
 

@@ -20,6 +20,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import from_text, to_text
 from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._inversion.calibration import as_channel_errors
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
@@ -115,6 +116,9 @@ def _meaning(name, channels):
         try:
             return {
                 "saturation": as_saturation,
+                "calibration_error": lambda value: as_channel_errors(value, channels, {}),
+                # The older stores hold None, which then accepted negative bins.
+                "positivity": lambda value: "ignore" if value is None else value,
                 "relative_floor": lambda value: as_floors(value, [int(c.rpartition(" ")[2]) for c in channels]),
             }[name](value)
         except (KeyError, TypeError, ValueError):  # it can only be compared as it is

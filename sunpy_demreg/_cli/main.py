@@ -28,6 +28,7 @@ _WORDS = {
     "dtype": "`--dtype`",
     "include_chianti": "`--include-chianti`",
     "maps": "the files",
+    "method": "`--method`",
     "memory_limit": "`--memory-limit`",
     "n_sample": "`--n-sample`",
     "parameter_choice": "`--parameter-choice`",
@@ -37,6 +38,7 @@ _WORDS = {
     "reference": "`--reference`",
     "saturation": "`--saturation`",
     "scheduler": "`--scheduler`",
+    "solve_for": "`--solve-for`",
     "temperature_bin_edges": "`--log-t`",
     "tolerance": "`--tolerance`",
     "workers": "`--workers`",
@@ -147,16 +149,28 @@ def _add_choices(invert):
         help="chi-squared per channel to aim for (default: %(default)s)",
     )
     invert.add_argument(
+        "--method",
+        choices=("demreg", "lognormal", "l2"),
+        default="demreg",
+        help="regularization of Hannah & Kontar, or a log-normal prior, which halves the error of smooth DEMs and is "
+        "positive by construction, or the cheapest, Tikhonov's of zeroth order (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--solve-for",
+        choices=("dem", "emission_measure"),
+        help="what demreg and l2 regularize: the DEM per kelvin, or the emission measure per dex, which leaves less "
+        "where nothing is seen (default: dem)",
+    )
+    invert.add_argument(
         "--parameter-choice",
-        choices=("discrepancy", "grid"),
-        default="discrepancy",
+        choices=("discrepancy", "grid", "prior"),
         help="regularization that meets the chi-squared target exactly, or the nearest on the grid of the "
-        "reference implementation, which reproduces published results (default: %(default)s)",
+        "reference implementation, which reproduces published results, or that of the prior of the method lognormal "
+        "(default: prior for lognormal, else discrepancy)",
     )
     invert.add_argument(
         "--positivity",
-        choices=("relax", "constrain", "none"),
-        default="relax",
+        choices=("relax", "constrain", "ignore"),
         help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
         "target, or accept the first solution (default: %(default)s)",
     )
@@ -195,8 +209,8 @@ def _choices(options):
         prepare["reference"] = f"{options.reference} Angstrom"
     if options.bin != 1:
         prepare["bin"] = options.bin
-    choices = {name: getattr(options, name) for name in ("chi_squared_target", "parameter_choice")}
-    choices["positivity"] = None if options.positivity == "none" else options.positivity
+    names = ("method", "solve_for", "chi_squared_target", "parameter_choice", "positivity")
+    choices = {name: getattr(options, name) for name in names}
     return prepare, choices
 
 

@@ -17,7 +17,8 @@ from sunpy_demreg._common.validators import (
     nearest,
 )
 from sunpy_demreg._engines import execute
-from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS
+from sunpy_demreg._inversion.methods import resolved_choices
 from sunpy_demreg.response._bins import are_inside
 from sunpy_demreg.response._response import check_response
 
@@ -26,7 +27,8 @@ __all__ = [
     "as_bin_edges",
     "as_dtype",
     "as_edges_within",
-    "as_options",
+    "as_outputs",
+    "as_settings",
     "as_usable_weight",
     "as_weight",
     "check_engine",
@@ -41,43 +43,40 @@ _MAX_WORKERS = 10000
 _MAX_REFINEMENTS = 5  # each is compiled separately, and after the second they change little
 
 
-def as_options(
+def as_settings(
     method,
-    parameter_choice,
-    positivity,
+    choices,
+    *,
+    prior,
     weighting,
     n_refinements,
     chi_squared_target,
     target_growth,
     max_iterations,
     n_samples,
-    outputs,
-    ranges,
 ):
-    """The `Options` of the numerics, except for those that depend on the shape of the data."""
-    check_choice("method", method, ("demreg", "l2"))
-    check_choice("parameter_choice", parameter_choice, ("discrepancy", "grid", "gcv"))
-    check_choice("positivity", positivity, ("relax", "constrain", None))
+    """
+    All that determines the solution apart from the data, the response and the bins, as a result keeps it.
+
+    `choices` are those that each method makes by itself where they are None, see `resolved_choices`.
+    """
+    choices = resolved_choices(method, choices, prior)
     is_array = not isinstance(weighting, str)
     if weighting is None or not is_array:
         check_choice("weighting", weighting, ("self", "em_loci"), ", or an array of positive numbers")
-    chi_squared_target = as_number("chi_squared_target", chi_squared_target, above=0)
-    target_growth = as_number("target_growth", target_growth, above=1)
-    max_iterations = as_integer("max_iterations", max_iterations, 1, 1000)
-    n_samples = as_integer("n_samples", n_samples, 2, 10000)
     n_refinements = as_integer("n_refinements", n_refinements, 0, _MAX_REFINEMENTS)
-    if positivity == "constrain" and parameter_choice == "grid":
+    if choices["positivity"] == "constrain" and choices["parameter_choice"] == "grid":
         raise wrong(
             ValueError,
             "positivity",
             "'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "
             "'grid' do not: pass parameter_choice='discrepancy'",
         )
-    if method == "l2" and (is_array or weighting != "self" or n_refinements):
+    if method != "demreg" and (is_array or weighting != "self" or n_refinements):
         raise wrong(
             ValueError,
             "method",
-            "'l2' has one weight for all pixels and bins: leave `weighting` and `n_refinements` out, or pass "
+            f"{method!r} has one weight for all pixels and bins: leave `weighting` and `n_refinements` out, or pass "
             "method='demreg'",
         )
     if is_array and n_refinements:
@@ -86,20 +85,20 @@ def as_options(
             "n_refinements",
             "applies only to the weight that `weighting` 'self' or 'em_loci' finds, not to an array: pass 0",
         )
-    return Options(
-        parameter_choice,
-        positivity,
-        chi_squared_target,
-        target_growth,
-        max_iterations,
-        n_samples,
-        weighting="uniform" if method == "l2" else "given" if is_array else weighting,
-        n_refinements=n_refinements,
-        outputs=_as_outputs(outputs, ranges),
-    )
+    return {
+        "method": method,
+        **choices,
+        "weighting": "uniform" if method != "demreg" else "given" if is_array else weighting,
+        "n_refinements": n_refinements,
+        "chi_squared_target": as_number("chi_squared_target", chi_squared_target, above=0),
+        "target_growth": as_number("target_growth", target_growth, above=1),
+        "max_iterations": as_integer("max_iterations", max_iterations, 1, 1000),
+        "n_samples": as_integer("n_samples", n_samples, 2, 10000),
+    }
 
 
-def _as_outputs(outputs, ranges):
+def as_outputs(outputs, ranges):
+    """The names of the outputs, those of errors included."""
     if outputs is None:
         outputs = (*STANDARD_OUTPUTS, "intensity", *(() if ranges is None else ("emission_measure",)))
     else:

@@ -188,5 +188,6 @@ def to_xarray(result: NDCollection) -> Dataset:
             if name == "longitude" and values.unit.is_equivalent(u.deg):
                 values = Longitude(values, wrap_angle=180 * u.deg)
             coordinates[name] = (pixel_axes, values.value, {"units": unit})
-    attributes = {key: str(result.meta[key]) for key in ("method", "parameter_choice", "positivity", "weighting")}
+    told = ("method", "solve_for", "prior", "parameter_choice", "positivity", "weighting", "dem_error")
+    attributes = {key: str(result.meta[key]) for key in told if result.meta.get(key) is not None}
     return xarray.Dataset(variables, coordinates, attributes)

@@ -14,6 +14,7 @@ from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
+from sunpy_demreg._results.settings import as_of_today, meta_of_errors
 from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = ["KEYS", "pixel_mask", "rewrap_result", "unwrap_result", "wrap_result"]
@@ -166,6 +167,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             unit=unit,
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
             mask=pixel_mask(unsolved, array.shape),
+            meta=meta_of_errors(meta) if error is not None or key == "covariance" else None,
         )
     if observed is not None:
         intensity, error, mask = observed
@@ -224,7 +226,7 @@ def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
     if "intensity" in arrays:
         observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
     solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
-    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed)
+    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, as_of_today(meta), observed)
 
 
 def pixel_mask(unsolved, shape):

@@ -20,8 +20,9 @@ from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
 from sunpy_demreg._results.cubes import pixel_mask
-from sunpy_demreg._results.errors import errors_of, response_of, solve_again
+from sunpy_demreg._results.errors import errors_of, response_of, solve_again, with_common_error
 from sunpy_demreg._results.resolved import are_resolved, seen_bins
+from sunpy_demreg._results.settings import meta_of_errors
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
 from sunpy_demreg.response._response import check_response
@@ -53,7 +54,8 @@ def emission_measure(
     -------
     `ndcube.NDCube`
         On the pixel axes, in cm-5. Masked where there is no DEM, and, then NaN too, where no bin is resolved but those
-        only were asked for. The ``uncertainty`` is one standard deviation of the propagated noise.
+        only were asked for. The ``uncertainty`` is one standard deviation, of the kind that ``dem_error`` says in its
+        ``meta``: see `sunpy_demreg.invert`.
 
     Raises
     ------
@@ -70,8 +72,10 @@ def emission_measure(
     -----
     The errors of the bins are not independent: those of neighboring bins are anticorrelated. That of the sum :math:`f
     \cdot \xi` is :math:`\lVert K^{\dagger\mathsf T} f \rVert`, for which the inversion is repeated from the data in the
-    result (at lower cost). It is the propagated noise at the weight and λ of the pixel, without the bias of the
-    regularization and the errors of the response.
+    result (at lower cost). That is the propagated noise at the weight and λ of the pixel, without the bias of the
+    regularization and the errors of the response; where the errors of the result are those of the posterior, it is the
+    square root of :math:`f \cdot C f` with its covariance :math:`C`. A calibration error that all channels share is
+    added in quadrature.
 
     Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the
     sum over all bins is above log T = 6.8, where there is nearly nothing.
@@ -105,8 +109,8 @@ def mean_temperature(
     -------
     `ndcube.NDCube`
         On the pixel axes, in K. Masked, and NaN, where there is no DEM, where no bin is resolved but those only were
-        asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation of the propagated
-        noise.
+        asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation, as of
+        `emission_measure`.
 
     Raises
     ------
@@ -158,8 +162,8 @@ def thermal_energy_density(
     -------
     `ndcube.NDCube`
         On the pixel axes, in erg cm-3. Masked, and NaN, where there is no DEM, where no bin is resolved but those only
-        were asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation of the
-        propagated noise; the error of the depth is not included.
+        were asked for, and where the sum is not positive. The ``uncertainty`` is one standard deviation, as of
+        `emission_measure`; the error of the depth is not included.
 
     Raises
     ------
@@ -211,7 +215,7 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     -------
     `ndcube.NDCube`
         (channel, ...), in the unit of the response less cm5, usually DN / (pix s). The ``uncertainty`` is one
-        standard deviation of the propagated noise.
+        standard deviation, as of `emission_measure`.
 
     Raises
     ------
@@ -258,12 +262,13 @@ def _sums(result, functionals, of_errors, resolved_only):
 
     Which bins are resolved is found with the errors, by the same repetition of the inversion.
     """
-    dem = result["dem"].data
+    dem, common = result["dem"].data, result.meta.get("common_calibration_error")
     if not resolved_only:
         return contract(functionals, dem), errors_of(result, of_errors), False
     seen = seen_bins(response_of(result), bins_of(result))
     outputs = ("emission_measure", "emission_measure_uncertainty", "is_resolved")
     solution = solve_again(result, outputs, of_errors * seen, resolved_only=True)
+    solution = with_common_error(solution, common)
     resolved = are_resolved(solution.is_resolved, seen & np.any(functionals != 0, axis=0))
     # Where none is left, there is no sum: NaN, and not zero.
     is_empty = ~resolved.any(axis=0)
@@ -341,5 +346,5 @@ def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
         unit=unit,
         uncertainty=StdDevUncertainty(error, copy=False),
         mask=pixel_mask(is_bad, value.shape),
-        meta={"content": content, "observation": result.meta["observation"]},
+        meta={"content": content, "observation": result.meta["observation"], **meta_of_errors(result.meta)},
     )

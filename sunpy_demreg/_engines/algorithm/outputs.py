@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
 from sunpy_demreg._engines.algorithm.resolved import put_resolved
 
-__all__ = ["put_answer"]
+__all__ = ["put_answer", "width_of"]
 
 #: The outputs that need the inverse of ``G + lam``.
 _OF_THE_OPERATOR = {
@@ -58,7 +58,11 @@ def put_answer(problem, system, lam):
     M.put_output("chi_squared", 0, misfit * (1.0 / n))
     M.put_output("regularization_parameter", 0, lam)
     if problem.plan.tells_resolved:
-        put_resolved(problem, operator, z)
+        put_resolved(
+            problem,
+            lambda j: M.get("weight", j) * M.project(z, j),
+            lambda j: operator.row_and_dual(lambda o_i: M.project(o_i, j))[1],
+        )
     if "emission_measure" in outputs:
         _put_emission_measures(problem, z, operator)
     if operator:
@@ -173,12 +177,12 @@ def _put_errors(problem, operator):
         columns = [put_bin(k) for k in bins]
         if find_half_maxima is not None:
             for k, (first, last) in zip(bins, find_half_maxima(*columns), strict=True):
-                M.put_output("temperature_resolution", k, _width(M, k, first, last))
+                M.put_output("temperature_resolution", k, width_of(M, k, first, last))
 
     M.each_bins(put_bins)
 
 
-def _width(M, k, first, last):
+def width_of(M, k, first, last):
     """
     The full width at half maximum, in dex, of a column of the resolution matrix.
 

@@ -6,9 +6,9 @@ Symbols as in `sunpy_demreg._engines.algorithm.invert`. The DEM recovered in bin
 contributions, of the DEM that was found, are spread over log T. Its center and its width are the mean and the spread
 of its square (Backus & Gilbert 1970, Phil. Trans. R. Soc. A, 266, 123), which needs no sign, and none of its peaks.
 
-Row j of R is ``h_j . K_k`` in any units, with the h_j of n channels that `sunpy_demreg._engines.algorithm.outputs`
-makes the errors of. So all moments are ``h_j P h_j``, with three matrices (n x n) ``P = sum_k K_k xi_k^2 x_k^p K_k^T``
-for a pixel: a bin takes n^2 operations, and not n m.
+Row j of R is ``h_j . K_k`` times a factor of its own, with the h_j of n channels that errors are made of too. So all
+moments are ``h_j P h_j``, with three matrices (n x n) ``P = sum_k K_k xi_k^2 x_k^p K_k^T`` for a pixel: a bin takes n^2
+operations, and not n m.
 """
 
 from math import log
@@ -23,14 +23,18 @@ _LEAST = 1e-290  # a divisor, where all is zero
 _SQUARED_WIDTH = 16.0 * log(2.0)
 
 
-def put_resolved(problem, operator, z):
-    """Put 1 for the bins that are resolved, 0 for the others, into the storage "scratch" and the outputs."""
+def put_resolved(problem, unknown, dual):
+    """
+    Put 1 for the bins that are resolved, 0 for the others, into the storage "scratch" and the outputs.
+
+    ``unknown(j)`` is xi, of whatever is solved for, and ``dual(j)`` gives the h of a bin.
+    """
     M, n = problem.M, problem.n
-    moments = [_moment(problem, z, power) for power in range(3)]
+    moments = [_moment(problem, unknown, power) for power in range(3)]
     limit = M.scalar("max_width")
 
     def put(j):
-        h = operator.row_and_dual(lambda o_i: M.project(o_i, j))[1]
+        h = dual(j)
         largest = problem.zero + _LEAST
         for h_i in h:
             largest = M.maximum(largest, M.abs(h_i))
@@ -52,13 +56,9 @@ def put_resolved(problem, operator, z):
     M.over_bins(put, ())
 
 
-def _moment(problem, z, power):
+def _moment(problem, unknown, power):
     """``sum_k K_k xi_k^2 x_k^power K_k^T / dlogT``: the pairs of channels, twice those of different channels."""
     M = problem.M
-
-    def unknown(j):
-        return M.get("weight", j) * M.project(z, j)
-
     (largest,) = M.over_bins(lambda j: (M.abs(unknown(j)),), ("maximum",))
     unit = 1.0 / M.maximum(largest, problem.zero + _LEAST)
 
