@@ -76,8 +76,8 @@ figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False)
 plt.show()
 
 # %%
-# Do not trust the bump above log T = 7 in the quiet Sun: the six channels are hardly sensitive to such plasma, so the
-# data do not constrain it. It also appears for a synthetic quiet Sun without hot plasma, as the page on validation
+# Bins that are not resolved are faded. Do not trust the bump above log T = 7 in the quiet Sun: the six channels are hardly
+# sensitive to such plasma, so the data do not constrain it. It also appears for a synthetic quiet Sun without hot plasma, as the page on validation
 # shows.
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):
