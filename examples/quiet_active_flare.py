@@ -76,9 +76,9 @@ figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False)
 plt.show()
 
 # %%
-# Bins that are not resolved are faded. Do not trust the bump above log T = 7 in the quiet Sun: the six channels are hardly
-# sensitive to such plasma, so the data do not constrain it. It also appears for a synthetic quiet Sun without hot plasma, as the page on validation
-# shows.
+# Bins that are not resolved are faded. Do not trust the bump above log T = 7 in the quiet Sun: the six channels are
+# hardly sensitive to such plasma, so the data do not constrain it. It also appears for a synthetic quiet Sun without
+# hot plasma, as the page on validation shows.
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):
     chi_squared = each["chi_squared"].data
