@@ -20,6 +20,7 @@ __all__ = ["BACKENDS", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
+_NOT_CONVERGED = int(Status.NOT_CONVERGED)
 _LEAST_BLOCK = 1024  # pixels; smaller blocks cost more than they save
 # Threads that need the same code wait for the one that is compiling it.
 _PREPARING = lock_over_forks()
@@ -140,7 +141,29 @@ def run(
         blocks = list(_shared_out(n_pixels, engine.block_size, engine.n_threads))
         with closing(_solved(engine, blocks)) as done:  # so that an error, or Ctrl-C, leaves no thread behind
             _finish(done, n_pixels if progress else None)
+        if problem.options.method == "lognormal":
+            _solve_unconverged(pixels, into, problem, backend=backend, workers=workers, memory_budget=memory_budget)
     return into.map(lambda a: a.reshape(*a.shape[:-1], *pixel_shape))
+
+
+def _solve_unconverged(pixels, into, problem, **more):
+    """Give pixels whose iteration did not end the emission measure that is constrained to be positive."""
+    lanes = (into.status & _NOT_CONVERGED).nonzero()[0]
+    if not lanes.size:
+        return
+    options = problem.options._replace(
+        method="tikhonov",
+        solve_for="emission_measure",
+        parameter_choice="discrepancy",
+        positivity="constrain",
+        weighting="self",
+    )
+    some = pixels.at(lanes)
+    answer = run(
+        some.intensity, some.uncertainty, some.status, problem._replace(options=options), dtype=into.dtype, **more
+    )
+    answer.status[(answer.status & _UNSOLVED) == 0] |= _NOT_CONVERGED
+    into.put(lanes, answer)
 
 
 def _contiguous(array, dtype):

@@ -13,8 +13,10 @@ G is made tridiagonal, so that each trial of lam costs O(n).
 """
 
 from sunpy_demreg._engines.algorithm.linear_algebra import total
+from sunpy_demreg._engines.algorithm.lognormal import find_mode
 from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
+from sunpy_demreg._engines.algorithm.posterior import ABOVE_TARGET, SIGNIFICANT, put_posterior
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.base.status import Status
@@ -37,6 +39,26 @@ _NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explain
 def invert_lanes(M, plan):
     """Invert the lanes of a machine, which stores the outputs."""
     problem = LaneProblem(M, plan)
+    remarks = (_log_normal if plan.method == "lognormal" else _tikhonov)(problem)
+    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+
+
+def _log_normal(problem):
+    """Store the outputs; which bits of the status are set where."""
+    M = problem.M
+    mode, has_signal, n = find_mode(problem), problem.signal > problem.target, problem.n
+    put_posterior(problem, mode)
+    return {
+        Status.NO_SIGNAL: ~has_signal,
+        Status.TARGET_NOT_REACHED: mode.misfit > ABOVE_TARGET[problem.plan.parameter_choice] * problem.target,
+        Status.UPPER_LIMIT: problem.signal < n + SIGNIFICANT * (2 * n) ** 0.5,
+        Status.NOT_CONVERGED: has_signal & ~mode.is_converged,
+        Status.FAILED if M.is_careful else DIFFICULT: has_signal & ~mode.is_safe,
+    }
+
+
+def _tikhonov(problem):
+    M, plan = problem.M, problem.plan
     system, is_safe = _weighted_system(problem)
     for size in (system.trace, problem.signal):
         is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
@@ -67,7 +89,7 @@ def invert_lanes(M, plan):
     else:
         is_safe = is_safe & (difference <= _DOUBTFUL * answer.expected_misfit)
         remarks[DIFFICULT] = ~is_safe
-    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+    return remarks
 
 
 def _weighted_system(problem):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
 
-__all__ = ["put_answer"]
+__all__ = ["put_answer", "width_of"]
 
 #: The outputs that need the inverse of ``G + lam``.
 _OF_THE_OPERATOR = {
@@ -166,12 +166,12 @@ def _put_errors(problem, operator):
         columns = [put_bin(k) for k in bins]
         if find_half_maxima is not None:
             for k, (first, last) in zip(bins, find_half_maxima(*columns), strict=True):
-                M.put_output("temperature_resolution", k, _width(M, k, first, last))
+                M.put_output("temperature_resolution", k, width_of(M, k, first, last))
 
     M.each_bins(put_bins)
 
 
-def _width(M, k, first, last):
+def width_of(M, k, first, last):
     """
     The full width at half maximum, in dex, of a column of the resolution matrix.
 

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace, device
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
 from sunpy_demreg._engines.arrays.machine import invert_arrays
 from sunpy_demreg._engines.arrays.operations import with_lanes
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._engines.base.tables import make_tables
@@ -43,6 +44,8 @@ class Engine:
         # Measured, rounded up.
         values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
         values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(problem.options.outputs))
+        if self._plan.method == "lognormal":
+            values_per_pixel += 8 * m + (2 * n + 12) * RANK
         budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
         self.block_size = int(min(max(budget // (8 * self.n_threads * values_per_pixel), 1), _MAX_BLOCK))
 

@@ -140,7 +140,8 @@ def _tabulated(options, *keys):
     *bins, K, weight, functional = (None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys)
     careful_tables = make_tables(Problem(Bins(*bins), K, options, weight, functional))
     # The compiled code reads memory, not arrays.
-    tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
+    tables = careful_tables._asdict().items()
+    tables = {name: np.ascontiguousarray(table) for name, table in tables if table is not None}
     response = tables["response"]
     response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
     tables["response"] = response

@@ -7,7 +7,7 @@ import numpy as np
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
 from sunpy_demreg._engines.base.precision import LARGEST, SMALLEST
 from sunpy_demreg._engines.base.solution import Solution
-from sunpy_demreg._engines.base.tables import INTEGER_TABLES, N_SAMPLES
+from sunpy_demreg._engines.base.tables import N_SAMPLES
 from sunpy_demreg._engines.gpu.machine import CudaMachine
 from sunpy_demreg._engines.gpu.widths import columns
 
@@ -24,6 +24,7 @@ _WIDE_AT_ONCE = 2  # bins of a thread
 #: The tables that a block of threads keeps in its shared memory. Products of responses are computed where they are
 #: needed, which is cheaper than reading them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
+_PACKED_INTEGERS = ("left", "first_sample", "last_sample")
 
 ARITHMETIC = (
     f"""\
@@ -98,7 +99,7 @@ def pack_tables(tables, plan):
     """The tables of NumPy as the kernels read them: one array of float64, the shorter numbers at its end in pairs."""
     doubles = [np.ravel(getattr(tables, name)) for name in _packed(plan)]
     short = [_single_response(tables).view(np.int32)]
-    short += [getattr(tables, name).astype(np.int32) for name in INTEGER_TABLES]
+    short += [getattr(tables, name).astype(np.int32) for name in _PACKED_INTEGERS]
     short = np.concatenate([*short, np.zeros(sum(part.size for part in short) % 2, np.int32)])
     return np.concatenate([*doubles, short.view(np.float64)])
 
