@@ -132,7 +132,12 @@ def temperature_of(em):
     return np.sum(em * 10 ** LOG_T[:, None], axis=0) / em.sum(axis=0)
 
 
-AIA_METHODS = {"relax": {}, "constrain": {"positivity": "constrain"}, "l2": {"method": "l2"}}
+AIA_METHODS = {
+    "relax": {},
+    "lognormal": {"method": "lognormal"},
+    "constrain": {"positivity": "constrain"},
+    "l2": {"method": "l2"},
+}
 
 
 @pytest.mark.parametrize("options", AIA_METHODS.values(), ids=AIA_METHODS.keys())

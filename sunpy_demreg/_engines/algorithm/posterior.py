@@ -159,7 +159,7 @@ def _put_errors(problem, coupling):
 
 
 def _row_of(problem, j):
-    return [problem.zero + problem.M.prior(r, j) for r in range(RANK)]
+    return [problem.M.prior(r, j) for r in range(RANK)]
 
 
 def _dem_per_unknown(M, j):
