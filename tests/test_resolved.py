@@ -134,9 +134,9 @@ def temperature_of(em):
 
 AIA_METHODS = {
     "relax": {},
-    "lognormal": {"method": "lognormal"},
     "constrain": {"positivity": "constrain"},
     "l2": {"method": "l2"},
+    "lognormal": {"method": "lognormal"},
 }
 
 
@@ -147,13 +147,14 @@ def test_hot_plasma_that_is_not_there_is_not_resolved(response, family, options)
     result = invert(g, response, EDGES, uncertainty=sigma, outputs=OUTPUTS, **options)
     resolved, found = result["is_resolved"].data, result["dem"].data * EM_PER_DEM[:, None]
     hot = LOG_T > 6.99
-    assert found[hot].sum() > 3 * em[hot].sum()
+    has_none = result.meta["method"] == "lognormal"  # which leaves hardly any
+    assert has_none or found[hot].sum() > 3 * em[hot].sum()
     assert found[hot & ~resolved.any(axis=1)].sum() > 0.8 * found[hot].sum()
     assert resolved[(LOG_T > 6) & (LOG_T < 6.3)].mean() > 0.95
     truth = np.median(temperature_of(em))
     with_all = np.median(demreg.mean_temperature(result, resolved_only=False).data)
     without = np.median(demreg.mean_temperature(result).data)
-    assert with_all > 1.7 * truth
+    assert has_none or with_all > 1.7 * truth
     assert without == pytest.approx(truth, rel=0.2)
 
 
@@ -304,12 +305,14 @@ def test_gpu_tells_the_same(small, response, monkeypatch):
     np.testing.assert_allclose(em.uncertainty.array, whole.uncertainty.array, rtol=1e-9)
 
 
-def test_kernels_of_a_gpu_leave_the_others_out(monkeypatch):
+@pytest.mark.parametrize("method", [{}, {"method": "lognormal", "parameter_choice": "prior", "dem_error": "posterior"}])
+def test_sums_of_engines_leave_the_others_out(method, monkeypatch):
     K, dlogt, logt = instrument(4, 12)
     g, sigma = pixels(K, logt, 300)
     functional = np.array([np.ones(12), np.arange(12.0)])
     outputs = ("dem", "emission_measure", "emission_measure_uncertainty", "is_resolved")
-    problem = make_problem(K, dlogt, logt, Options(outputs=outputs, resolved_only=True), functional=functional)
+    options = Options(outputs=outputs, resolved_only=True, **method)
+    problem = make_problem(K, dlogt, logt, options, functional=functional)
     answers = []
     with fake_cupy.installed(monkeypatch):
         for backend in ("cpu", "numpy", "cupy"):
