@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import json
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from aiapy.calibrate.utils import get_correction_table
 from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
+from sunpy_demreg import LogNormalPrior, TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
 from sunpy_demreg._batch import batch_invert as batch
 from sunpy_demreg._batch import store as batch_store
 from sunpy_demreg._cli.main import main
@@ -345,6 +346,49 @@ def test_same_settings_in_other_words(series_folder, store, tmp_path):
             batch_invert(series_folder, path, bins, **same | change)
     with pytest.raises(ValueError, match="other settings: temperature_bin_edges is 10 values from 398107 K to"):
         batch_invert(series_folder, path, bins * (1 + 1e-9), **same)
+
+
+def test_store_where_none_stood_for_ignore(steps, tmp_path):
+    """A store of an older version: it had fewer settings, and accepted negative bins where `positivity` was None."""
+    path, options = tmp_path / "a.zarr", OPTIONS | {"positivity": "ignore"}
+    batch_invert(steps[0], path, BINS, **options)
+    before = read(path)["dem"].data.compute()
+    group = zarr.open_group(path, mode="r+")
+    settings, meta = group.attrs["settings"], json.loads(group.attrs["meta"])
+    assert settings["positivity"] == '"ignore"'
+    newer = ("solve_for", "dem_error", "prior", "calibration_error", "common_calibration_error")
+    settings = {key: value for key, value in settings.items() if key not in newer} | {"positivity": "null"}
+    meta = {key: value for key, value in meta.items() if key not in newer} | {"positivity": None}
+    group.attrs.update(settings=settings, meta=json.dumps(meta))
+    stores.seal(path)
+
+    assert read(path).meta["positivity"] == "ignore"
+    with pytest.raises(ValueError, match='positivity is null there and "relax" now'):
+        batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
+    with pytest.raises(ValueError, match='solve_for is "dem" there and "emission_measure" now'):
+        batch_invert([*steps[0], *steps[1]], path, BINS, **options, solve_for="emission_measure")
+    report = batch_invert([*steps[0], *steps[1]], path, BINS, **options)
+    assert [step.outcome for step in report.steps] == ["kept", "done"]
+    np.testing.assert_array_equal(read(path)["dem"].data[:, :1].compute(), before)
+
+
+def test_store_of_another_method(steps, tmp_path):
+    path, options = tmp_path / "a.zarr", OPTIONS | {"method": "lognormal", "calibration_error": 0.1}
+    batch_invert(steps[0], path, BINS, **options)
+    assert read(path).meta["prior"] == {"amplitude": 4.0, "correlation_length": 0.8}
+    same = {"prior": LogNormalPrior(4, 0.8 * u.dex), "parameter_choice": "prior", "dem_error": "posterior"}
+    same["calibration_error"] = dict.fromkeys(read(path).meta["channels"], 0.1)
+    report = batch_invert(steps[0], path, BINS, **options | same)
+    assert [step.outcome for step in report.steps] == ["kept"]
+    for change in (
+        {"prior": LogNormalPrior(amplitude=3)},
+        {"dem_error": "noise"},
+        {"calibration_error": "atomic"},
+        {"common_calibration_error": 0.2},
+        {"method": "demreg"},
+    ):
+        with pytest.raises(ValueError, match=rf"other settings: .*{next(iter(change))} is .* there and .* now"):
+            batch_invert(steps[0], path, BINS, **options | change)
 
 
 def test_every_option_either_changes_values_or_does_not():

@@ -50,7 +50,7 @@ def result(small, response, edges):
 def test_html_tells_shape_unit_range_and_mask(result):
     text = result._repr_html_()
     tags = Tags(text)
-    assert "42 pixels, of which 1 have no DEM" in text
+    assert "42 pixels, 1 of them without a DEM" in text
     n_relaxed = int(np.count_nonzero(result["status"].data & int(Status.RELAXED)))
     counts = {"pixels": 42, "NOT_FINITE": 1, "RELAXED": n_relaxed, "NONPOSITIVE_INTENSITY": 1, "MISSING_CHANNEL": 1}
     for name in counts.keys() - {"pixels"}:

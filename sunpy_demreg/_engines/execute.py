@@ -22,8 +22,9 @@ __all__ = ["BACKENDS", "classify", "examine", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
-_LEAST_BLOCK = 1024  # pixels; what is less costs more than it shares out
-# Threads that need the same code wait for the one that compiles it.
+_NOT_CONVERGED = int(Status.NOT_CONVERGED)
+_LEAST_BLOCK = 1024  # pixels; smaller blocks cost more than they save
+# Threads that need the same code wait for the one that is compiling it.
 _PREPARING = lock_over_forks()
 
 
@@ -70,7 +71,7 @@ def run(
     saturated : array of bool, (n, ...), optional
         Where an intensity that is left out is a lower limit.
     out : Solution, optional
-        An earlier answer of the same kind, whose arrays get the new one. Memory that was used before is faster.
+        An earlier answer of the same kind, whose arrays receive the new one: memory that was used before is faster.
 
     Returns
     -------
@@ -83,11 +84,11 @@ def run(
         raise wrong(
             TypeError,
             "backend",
-            f"{backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or "
+            f"{backend!r} takes NumPy arrays, but those of the data are CuPy arrays: leave `backend` out, or "
             "move them to the host with `.get()`",
         )
     pixel_shape, n_pixels = intensity.shape[1:], status.size
-    # Lanes that are done are computed on beside the others; those of extreme size come back flagged.
+    # Finished lanes are still computed along with the others; those of extreme size come back flagged.
     with np.errstate(all="ignore"), intensity.device if is_cupy_array(intensity) else nullcontext():
         # Contiguous: the compiled engines read memory, not arrays.
         status = _contiguous(status.reshape(-1), np.int32)
@@ -140,8 +141,36 @@ def _add_remarks(status, given):
         status |= np.where(((status & _UNSOLVED) == 0) | ((given & _UNSOLVED) != 0), remarks, np.int32(0))
 
 
+def _solve_unconverged(problem, pixels, into, how):
+    """Give pixels whose iteration did not end the emission measure that is constrained to be positive."""
+    lanes = (into.status & _NOT_CONVERGED).nonzero()[0]
+    if not lanes.size:
+        return
+    options = problem.options._replace(
+        method="tikhonov",
+        solve_for="emission_measure",
+        parameter_choice="discrepancy",
+        positivity="constrain",
+        weighting="self",
+    )
+    some = pixels.at(lanes)
+    backend, _, workers, memory_budget = how
+    answer = run(
+        some.intensity,
+        some.uncertainty,
+        some.status,
+        problem._replace(options=options),
+        dtype=into.dtype,
+        backend=backend,
+        workers=workers,
+        memory_budget=memory_budget,
+    )
+    answer.status[(answer.status & _UNSOLVED) == 0] |= _NOT_CONVERGED
+    into.put(lanes, answer)
+
+
 def _contiguous(array, dtype):
-    return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
+    return np.ascontiguousarray(array, dtype, like=array)  # CuPy's, if that is
 
 
 def _empty_solution(problem, here, dtype):
@@ -155,7 +184,7 @@ def _empty_solution(problem, here, dtype):
         values = sum(int(np.prod(shape)) for shape in shapes.values())
         raise MemoryError(
             f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than "
-            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
+            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is unchanged"
         ) from err
 
 
@@ -178,7 +207,7 @@ def _engine(problem, pixels, into, backend, withheld, workers, memory_budget):
 
 
 def _compiled_engine(*arguments):
-    """None, and a warning, where llvmlite is not to be had or its code is not right: plain arrays can do the same."""
+    """The compiled engine; None, with a warning, if llvmlite is missing or its code wrong: plain arrays serve too."""
     try:
         with _PREPARING:
             from sunpy_demreg._engines.cpu.engine import Engine, NoProgramError
@@ -187,12 +216,12 @@ def _compiled_engine(*arguments):
                 return Engine(*arguments)
             except NoProgramError as err:
                 reason = str(err)
-    except (ImportError, OSError) as err:  # the latter of a shared library
+    except (ImportError, OSError) as err:  # the latter if a shared library is missing
         reason = f"llvmlite cannot be imported: {err}"
     warn_once(
         "compiled",
-        f"`backend` 'cpu' solves on plain arrays, whose answer is the same but at least ten times slower ({reason}): "
-        "install another version of llvmlite, or pass backend='numpy' to leave it at that",
+        f"`backend` 'cpu' falls back on plain arrays, with the same results but at least ten times slower ({reason}): "
+        "install another version of llvmlite, or pass backend='numpy' to avoid this warning",
     )
     return None
 
@@ -208,19 +237,23 @@ def _shared_out(n_pixels, size, workers):
 
 
 def _solved(problem, pixels, into, how):
-    """
-    Solve on the engine, and yield parts of its blocks as they are done.
-
-    An error or Ctrl-C stops after those in hand. To be closed, so that none leaves a thread behind.
-    """
+    """Solve all of the pixels, and yield parts of them as they are done. To be closed, so that no thread is left."""
     engine = _engine(problem, pixels, into, *how)
     blocks = list(_shared_out(pixels.status.size, engine.block_size, engine.n_threads))
-    if len(blocks) == 1:  # threads cost more than a pixel
+    with closing(_solved_by(engine, blocks)) as done:
+        yield from done
+    if problem.options.method == "lognormal":
+        _solve_unconverged(problem, pixels, into, how)
+
+
+def _solved_by(engine, blocks):
+    """Parts of the blocks as they are done; an error or Ctrl-C stops after those in progress."""
+    if len(blocks) == 1:  # a thread would cost more than a pixel
         yield from engine.solve_into(blocks[0])
         return
 
     def work(block):
-        with np.errstate(all="ignore"):  # which each thread has its own of
+        with np.errstate(all="ignore"):  # each thread has a setting of its own
             return engine.solve_into(block)
 
     pool = ThreadPoolExecutor(engine.n_threads)

@@ -54,15 +54,16 @@ def solve_without(solve, problem, pixels, into, omitted, saturated=None):
         if not problem.K[_left(problem, missing)].any():  # what is left sees nothing
             yield of_pattern.size
             continue
-        sub = _without(problem, missing)
+        predicts = saturated is not None or "predicted_intensity" in problem.options.outputs
+        sub = _without(problem, missing, predicts)
         bounds = [*range(0, of_pattern.size, _chunk(sub)), of_pattern.size]
         for start, stop in pairwise(bounds):
             some = of_pattern[start:stop]
             part = solve(sub, _gathered(pixels, some, _left(problem, missing)), into.dtype)
-            contradicted = _is_contradicted(part, problem, missing, pixels.intensity, saturated, some)
             into.put(some, _whole(part, problem, sub, missing))
-            if contradicted is not None:
-                into.status[some] |= _CONTRADICTED * contradicted.astype(np.int32)
+            if saturated is not None:
+                is_contradicted = _is_contradicted(part, missing, pixels.intensity, saturated, some)
+                into.status[some] |= _CONTRADICTED * is_contradicted.astype(np.int32)
             yield stop - start
 
 
@@ -75,18 +76,17 @@ def _left(problem, missing):
     return [i for i in range(len(problem.K)) if i not in missing]
 
 
-def _without(problem, missing):
-    """The problem of the channels that are left, with the intensities of the missing ones as functionals."""
-    left, options = _left(problem, missing), problem.options
-    gone = problem.K[missing]
-    return problem._replace(
-        K=problem.K[left],
-        options=options._replace(
-            loci=tuple(left.index(i) for i in options.loci if i in left),
-            outputs=tuple(dict.fromkeys((*options.outputs, "emission_measure"))),
-        ),
-        functional=gone if problem.functional is None else np.concatenate([problem.functional, gone]),
-    )
+def _without(problem, missing, predicts):
+    """The problem of the channels that are left; the intensities of the missing ones become the last functionals."""
+    left, functional, outputs = _left(problem, missing), problem.functional, problem.options.outputs
+    if predicts:
+        if problem.options.resolved_only:
+            raise ValueError("intensities are predicted by all bins, not only by those that are resolved")
+        gone, outputs = problem.K[missing], tuple(dict.fromkeys((*outputs, "emission_measure")))
+        functional = gone if functional is None else np.concatenate([functional, gone])
+    loci = tuple(left.index(i) for i in problem.options.loci if i in left)
+    options = problem.options._replace(loci=loci, outputs=outputs)
+    return problem._replace(K=problem.K[left], options=options, functional=functional)
 
 
 def _chunk(problem):
@@ -102,8 +102,8 @@ def _gathered(pixels, lanes, left):
     return Pixels(intensity, uncertainty, np.zeros(lanes.shape, np.int32, like=lanes), weight)
 
 
-def _predicted(part, problem, missing):
-    """Of the missing channels."""
+def _predicted(part, missing):
+    """Intensities of the missing channels."""
     return part.emission_measure[len(part.emission_measure) - len(missing) :]
 
 
@@ -113,7 +113,7 @@ def _whole(part, problem, sub, missing):
     n_given = 0 if problem.functional is None else len(problem.functional)
     answer = part._asdict() | {name: getattr(part, name)[:n_given] if name in outputs else None for name in _EM}
     if "predicted_intensity" in outputs:
-        rows = dict(zip(missing, _predicted(part, problem, missing), strict=True))
+        rows = dict(zip(missing, _predicted(part, missing), strict=True))
         rows |= dict(zip(left, part.predicted_intensity, strict=True))
         answer["predicted_intensity"] = np.stack([rows[i] for i in range(len(problem.K))])
     if "regularization_parameter" in outputs:
@@ -128,12 +128,10 @@ def _scale_of_lambda(problem, sub):
     return (scale_of(problem) / scale_of(sub)) ** 2
 
 
-def _is_contradicted(part, problem, missing, intensity, saturated, lanes):
-    """Where the DEM predicts less than what was seen of a channel that is saturated; None if none is."""
-    if saturated is None:
-        return None
+def _is_contradicted(part, missing, intensity, saturated, lanes):
+    """Where the DEM predicts less than what was seen of a channel that is saturated."""
     is_less = [
         saturated[i][lanes] & (predicted < intensity[i][lanes])
-        for i, predicted in zip(missing, _predicted(part, problem, missing), strict=True)
+        for i, predicted in zip(missing, _predicted(part, missing), strict=True)
     ]
     return np.stack(is_less).any(axis=0) & ((part.status & _UNSOLVED) == 0)

@@ -33,7 +33,7 @@ def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, pr
     ----------
     pixels : `sunpy_demreg._channels.cubes.ChannelData`
     problem : `sunpy_demreg._engines.base.problem.Problem`
-        Its weight may be anything that holds numbers, or no numbers.
+        The values of its weight are checked here.
     use : dict
         Which data to use: see `sunpy_demreg._engines.execute.examine`.
     dtype, backend, workers, progress
@@ -41,7 +41,7 @@ def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, pr
     memory_limit : `int`
         Bytes.
     out : `ndcube.NDCollection`, optional
-        A result whose memory is used again.
+        A result whose memory is reused.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, pr
             MemoryError,
             "memory_limit",
             f"is {memory_limit / 1e9:.3g} GB but the result takes {n_bytes / 1e9:.3g} GB: ask for fewer "
-            "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
+            "`outputs`, pass dtype='float32', slice `data`, or use Dask arrays (`dask.array`) and write the "
             "result to a file",
         )
     if problem.has_weight_of_pixels:

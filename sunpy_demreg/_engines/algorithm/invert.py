@@ -13,8 +13,10 @@ G is made tridiagonal, so that each trial of lam costs O(n).
 """
 
 from sunpy_demreg._engines.algorithm.linear_algebra import total
+from sunpy_demreg._engines.algorithm.lognormal import find_mode
 from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
+from sunpy_demreg._engines.algorithm.posterior import ABOVE_TARGET, SIGNIFICANT, put_posterior
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.base.status import Status
@@ -31,12 +33,32 @@ _DOUBTFUL, _LOST = 1e-8, 1e-3
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
 # machines before others.
 _EXTREME = 1e60
-_NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
+_NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
 
 
 def invert_lanes(M, plan):
     """Invert the lanes of a machine, which stores the outputs."""
     problem = LaneProblem(M, plan)
+    remarks = (_log_normal if plan.method == "lognormal" else _tikhonov)(problem)
+    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+
+
+def _log_normal(problem):
+    """Store the outputs; which bits of the status are set where."""
+    M = problem.M
+    mode, has_signal, n = find_mode(problem), problem.signal > problem.target, problem.n
+    put_posterior(problem, mode)
+    return {
+        Status.NO_SIGNAL: ~has_signal,
+        Status.TARGET_NOT_REACHED: mode.misfit > ABOVE_TARGET[problem.plan.parameter_choice] * problem.target,
+        Status.UPPER_LIMIT: problem.signal < n + SIGNIFICANT * (2 * n) ** 0.5,
+        Status.NOT_CONVERGED: has_signal & ~mode.is_converged,
+        Status.FAILED if M.is_careful else DIFFICULT: has_signal & ~mode.is_safe,
+    }
+
+
+def _tikhonov(problem):
+    M, plan = problem.M, problem.plan
     system, is_safe = _weighted_system(problem)
     for size in (system.trace, problem.signal):
         is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
@@ -59,7 +81,7 @@ def invert_lanes(M, plan):
     }
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
-        if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
+        if plan.parameter_choice == "grid":  # all of its samples may be too low to meet the target
             is_right = is_right | (answer.misfit <= _NOTHING * problem.signal)
         remarks[Status.FAILED] = ~is_right
         if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
@@ -67,7 +89,7 @@ def invert_lanes(M, plan):
     else:
         is_safe = is_safe & (difference <= _DOUBTFUL * answer.expected_misfit)
         remarks[DIFFICULT] = ~is_safe
-    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+    return remarks
 
 
 def _weighted_system(problem):
@@ -117,7 +139,7 @@ def _dem(problem, system, weight):
 
 
 def _least_locus(problem, j):
-    """The least of the DEMs in the one bin j that explain a channel each, or its noise: the EM loci."""
+    """The least of the DEMs in bin j alone that each explain one channel, or its noise: the EM loci."""
     M = problem.M
     least = problem.zero + _FAR
     for i in problem.plan.loci:

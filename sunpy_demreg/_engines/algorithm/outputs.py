@@ -11,25 +11,27 @@ machine. Errors and resolution are those of the linear map ``K^dagger = v A^T (G
 from typing import NamedTuple
 
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
+from sunpy_demreg._engines.algorithm.resolved import put_resolved
 
-__all__ = ["put_answer"]
+__all__ = ["put_answer", "width_of"]
 
 #: The outputs that need the inverse of ``G + lam``.
 _OF_THE_OPERATOR = {
     "dem_uncertainty",
     "temperature_resolution",
     "emission_measure_uncertainty",
+    "is_resolved",
     "covariance",
     "resolution_matrix",
 }
 
 
 class _Answer(NamedTuple):
-    """What the status is made of."""
+    """What the status is derived from."""
 
     misfit: object  # of the DEM
-    expected_misfit: object  # of lam
-    least: object  # bin of the DEM
+    expected_misfit: object  # the one that lam implies
+    least: object  # DEM of any bin
 
 
 def put_answer(problem, system, lam):
@@ -38,12 +40,12 @@ def put_answer(problem, system, lam):
     x = system.solution_in_reach(M, lam)
     z = problem.dual(x)
     operator = None
-    if _OF_THE_OPERATOR.intersection(outputs):
+    if problem.plan.resolved_only or _OF_THE_OPERATOR.intersection(outputs):
         operator = (_SplitOperator if M.is_split else _Operator)(problem, system.inverse(M, lam))
 
     def put_bin(j):
         v = M.get("weight", j)
-        # A bin that is held at zero is zero, and not minus zero.
+        # A bin that is held at zero must not become minus zero.
         unknown = M.where(v > 0.0, v * M.project(z, j), 0.0)
         M.put_output("dem", j, unknown * _dem_per_unknown(problem, j))
         return unknown, *(M.response(i, j) * unknown for i in range(n))
@@ -55,6 +57,12 @@ def put_answer(problem, system, lam):
         M.put_output("predicted_intensity", i, predicted[i])
     M.put_output("chi_squared", 0, misfit * (1.0 / n))
     M.put_output("regularization_parameter", 0, lam)
+    if problem.plan.tells_resolved:
+        put_resolved(
+            problem,
+            lambda j: M.get("weight", j) * M.project(z, j),
+            lambda j: operator.row_and_dual(lambda o_i: M.project(o_i, j))[1],
+        )
     if "emission_measure" in outputs:
         _put_emission_measures(problem, z, operator)
     if operator:
@@ -68,12 +76,15 @@ def _put_emission_measures(problem, z, operator):
     The functionals ``f . xi`` and their errors ``|K^daggerT f|``: no covariance is needed for that.
 
     Both follow from the n sums ``h = sum f v K``: ``f . xi = h . z``, and ``K^daggerT f = (G + lam)^-1 h / sigma``.
+    Where bins that are not resolved are left out, "scratch" holds which ones are.
     """
-    M = problem.M
+    M, resolved_only = problem.M, problem.plan.resolved_only
 
     def put_functional(q):
         def terms(j):
             weighted = M.functional(q, j) * M.get("weight", j)
+            if resolved_only:
+                weighted = weighted * M.get("scratch", j)
             return tuple(M.response(i, j) * weighted for i in range(problem.n))
 
         h = M.over_bins(terms, ("sum",) * problem.n)
@@ -99,7 +110,7 @@ class _Operator:
         self._rows = [[w_k * x_k for x_k, w_k in zip(row, self._w, strict=True)] for row in inverse]
 
     def row(self, product):
-        """Of ``product(o_i)`` for each row of O."""
+        """``product(o_i)`` for each row o_i of O."""
         return [product(o_i) for o_i in self._rows]
 
     def row_and_dual(self, product):
@@ -126,7 +137,7 @@ class _SplitOperator:
 
 def _put_errors(problem, operator):
     """
-    What each row of ``K^dagger``, without v, gives: the errors of a bin, and how the DEM in it is spread.
+    What follows from each row of ``K^dagger``, without v: the errors of a bin, and the spread of its DEM.
 
     The noise has the covariance ``K^dagger K^daggerT``. Column k of the resolution matrix ``R = K^dagger A`` is the DEM
     that the data of a unit DEM in bin k alone give; both matrices are only stored where they are asked for.
@@ -147,7 +158,7 @@ def _put_errors(problem, operator):
         M.over_bins(put_element, ())
 
     def put_bin(k):
-        """All but the width; what makes the column."""
+        """Store all but the width; return what the column is computed from."""
         (row_k, h), v = operator.row_and_dual(at(k)), M.get("weight", k)
         if "dem_uncertainty" in outputs:
             M.put_output("dem_uncertainty", k, v * M.sqrt(dot(row_k, row_k)) * _dem_per_unknown(problem, k))
@@ -166,12 +177,12 @@ def _put_errors(problem, operator):
         columns = [put_bin(k) for k in bins]
         if find_half_maxima is not None:
             for k, (first, last) in zip(bins, find_half_maxima(*columns), strict=True):
-                M.put_output("temperature_resolution", k, _width(M, k, first, last))
+                M.put_output("temperature_resolution", k, width_of(M, k, first, last))
 
     M.each_bins(put_bins)
 
 
-def _width(M, k, first, last):
+def width_of(M, k, first, last):
     """
     The full width at half maximum, in dex, of a column of the resolution matrix.
 

@@ -26,7 +26,7 @@ def relax(problem, system, lam, goal):
     """
     Raise the misfit aimed at until no bin is negative: lam and the misfit.
 
-    Not to where no plasma at all would fit too; the reference's rule ends after one that it would.
+    It stops before a misfit that no plasma at all would meet too; the reference's rule stops after it.
     """
     M = problem.M
     on_grid = problem.plan.parameter_choice == "grid"
@@ -38,7 +38,7 @@ def relax(problem, system, lam, goal):
 
     def has_negative_bin(problem, system, lam):
         M = problem.M
-        # v is positive, so the sign of the DEM does not need it.
+        # v is positive: the sign of the DEM does not depend on it.
         z = problem.dual(system.solution_in_reach(M, lam))
         return M.over_bins(lambda j: (M.project(z, j),), ("minimum",))[0] < 0.0
 
@@ -129,11 +129,11 @@ def constrain(problem, system, lam, goal):
 
     def attempt(goal, count, running, *x):
         running, *x = minimize(goal, running, *x)
-        # It ends at the latest hardly below the misfit of no plasma at all, to which any weak DEM fits.
+        # It ends at the latest just below the misfit of no plasma at all, which any weak DEM meets.
         end = 0.999 * signal
         again = running & (goal < end)
         factor = M.where(count < most, growth, M.maximum(growth, 2.0))
-        # From a goal of nearly nothing, as cross-validation may set it, the way would be long.
+        # From a goal near zero, which cross-validation may set, it would take many steps.
         goal = M.where(again, M.minimum(M.maximum(goal * factor, _LEAST_GOAL * signal), end), goal)
         return again, (goal, count + 1.0, running & again, *x)
 

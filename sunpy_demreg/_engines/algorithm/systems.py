@@ -35,14 +35,14 @@ class System(NamedTuple):
         return self.Q.apply(solve_tridiagonal(factor(self.T, lam), self.y))
 
     def solution_in_reach(self, M, lam):
-        """Without the directions that no bin can reach, which ``A^T`` annihilates but for rounding."""
+        """The solution without the directions that no bin can reach, which ``A^T`` annihilates up to rounding."""
         if self.is_reached is None:
             return self.solution(lam)
         x = solve_tridiagonal(factor(self.T, lam), self.y)
         return self.Q.apply([M.where(r, x_i, 0.0) for r, x_i in zip(self.is_reached, x, strict=True)])
 
     def inverse(self, M, lam):
-        """``(G + lam)^-1`` (n x n), of the directions in reach."""
+        """``(G + lam)^-1`` (n x n), in the directions within reach."""
         n = len(self.y)
         unit = [[0.0 * lam + float(i == k) for i in range(n)] for k in range(n)]
         columns = [self._replace(y=self.Q.apply_transposed(e)).solution_in_reach(M, lam) for e in unit]
@@ -59,8 +59,8 @@ class System(NamedTuple):
         return extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False), largest
 
     def is_safe(self, M, plan):
-        """Whether squaring A has left enough digits: false too for what is not finite."""
-        if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
+        """Whether squaring A has left enough digits; False also for values that are not finite."""
+        if plan.parameter_choice == "grid":  # it starts at the smallest eigenvalue, which therefore needs its digits
             smallest = extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False)
             return smallest > _ILL_CONDITIONED * self.trace
         reciprocal = factor(self.T, self.trace * EPSILON).reciprocals
@@ -86,19 +86,19 @@ class LaneProblem:
         self._pairs = channel_pairs(self.n)
 
     def dual(self, x):
-        """What the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
+        """The vector that the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
         return [w_i * x_i for w_i, x_i in zip(self.inverse_sigma, x, strict=True)]
 
     def shared_system(self):
-        """Of the weight that all pixels share."""
+        """The system for the weight that all pixels share."""
         return self._system([self.M.shared_gram(p) for p in range(len(self._pairs))], self.M.shared_weight)
 
     def system(self, name):
-        """Of the weight v in a storage."""
+        """The system for the weight v in a storage."""
         return self._system(self.M.gram(name), lambda j: self.M.get(name, j))
 
     def _system(self, sums, weight):
-        """Of the sums over the bins of ``K_i K_k v``."""
+        """The system from the sums over the bins of ``K_i K_k v``."""
         if self.M.is_careful:
 
             def root(i, j):  # of A L^-1

@@ -3,9 +3,11 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
+__all__ = ["MAX_WIDTH", "OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
 
-#: What comes out unless less is asked for.
+#: Kernels that are wider tell nothing of a bin: see `sunpy_demreg.is_resolved`.
+MAX_WIDTH = 0.6  # dex
+#: The default outputs.
 STANDARD_OUTPUTS = (
     "dem",
     "dem_uncertainty",
@@ -18,6 +20,7 @@ OUTPUTS = (
     *STANDARD_OUTPUTS,
     "emission_measure",
     "emission_measure_uncertainty",
+    "is_resolved",
     "covariance",
     "resolution_matrix",
 )
@@ -43,11 +46,13 @@ class Options(NamedTuple):
     prior_correlation_length: float = 0.8  # of "lognormal": dex
     dem_error: str = "noise"  # or, of "lognormal", "posterior": what the uncertainties of DEM and functionals are
     is_noise_locus: bool = True  # an intensity <= 0 has the locus of its uncertainty; the reference's has none
+    max_width: float = MAX_WIDTH  # dex: of the kernel of a bin that is resolved
+    resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
 
 
 @lru_cache(maxsize=64)  # for callers that invert pixel by pixel
 def make_plan(n, options, is_of_pixels=False, dtype="float64"):
-    """The plan for n channels; a weight that is given may be of each pixel, or one for all."""
+    """The plan for n channels; a given weight may be one per pixel, or one for all."""
     outputs = tuple(name for name in OUTPUTS if name in options.outputs)
     if options.method == "lognormal":
         return Plan(
@@ -60,6 +65,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
             method="lognormal",
             solve_for="emission_measure",
             dem_error=options.dem_error,
+            resolved_only=options.resolved_only,
         )
     weighting = options.weighting
     if weighting == "uniform" or (weighting == "given" and not is_of_pixels):
@@ -79,6 +85,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
         dtype,
         solve_for=options.solve_for,
         is_noise_locus=options.is_noise_locus or weighting != "em_loci",
+        resolved_only=options.resolved_only,
     )
 
 
@@ -98,3 +105,9 @@ class Plan(NamedTuple):
     solve_for: str = "dem"  # or "emission_measure"
     dem_error: str = "noise"  # or "posterior"
     is_noise_locus: bool = True  # of an intensity <= 0, the locus is that of its uncertainty
+    resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
+
+    @property
+    def tells_resolved(self):
+        """Whether the bins that are resolved have to be told from the others."""
+        return self.resolved_only or "is_resolved" in self.outputs

@@ -11,6 +11,7 @@ import numpy as np
 
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._engines.arrays.difficult import solve_difficult
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.tables import make_tables
 from sunpy_demreg._engines.base.withhold import settle
@@ -21,23 +22,23 @@ from sunpy_demreg._engines.cpu.widths import CHUNK
 
 __all__ = ["Engine", "NoProgramError"]
 
-_BLOCK = 8192  # pixels: ten milliseconds for the outputs that are standard, so that it can be stopped at once
+_BLOCK = 8192  # pixels: ten milliseconds with the standard outputs, so that it can be stopped promptly
 _OPTIMIZATION = 3
-_IS_UNROLLED = False  # bins of several turns of a loop would not fit into the registers
-_LAYOUT = 2  # of the file: the answer to the test, and the machine code
-# Per block: two registers, so that one waits while the other works.
+_IS_UNROLLED = False  # several bins at once would not fit into the registers
+_LAYOUT = 2  # version of the file: the expected answer of the test, and the machine code
+# Per block: two registers, so that one works while the other waits.
 _LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 
 
 class NoProgramError(RuntimeError):
-    """The code cannot be compiled here, or it is not right."""
+    """The code cannot be compiled here, or gives wrong answers."""
 
 
 class Engine:
     """
     Solves by compiled code, from any number of threads: see `sunpy_demreg._engines`, which has the parameters too.
 
-    To be made by one thread at a time.
+    Only one thread at a time may make one.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class Engine:
         self._careful_tables, self._tables, self._addresses = _tabulated(problem.options, *map(_key, arrays))
         intensity, uncertainty, status, weight = pixels
         self._given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        # Fewer pixels than a block are solved beside the arrays.
+        # Fewer pixels than a block are solved in arrays of their own.
         arrays = self._given | into._asdict() if status.size >= _LANES else {}
         self._addresses_of_pixels = {name: _address(array) for name, array in arrays.items()}
         self.block_size, self.n_threads = _BLOCK, workers or available_cores()
@@ -68,7 +69,7 @@ class Engine:
 
     def solve_into(self, block):
         pixels, into = self._pixels, self._into
-        if block != slice(0, pixels.status.size):  # which would take a twentieth of the time of a single pixel
+        if block != slice(0, pixels.status.size):  # slicing would take a twentieth of the time of a single pixel
             pixels, into = pixels.at(block), into.at(block)
         has_good = not pixels.status.all()
         if has_good:
@@ -78,7 +79,7 @@ class Engine:
         return [block]
 
     def run_program(self, block):
-        """Solve a block, but for difficult pixels and those without an answer, which others see to."""
+        """Solve a block, except for difficult pixels and those without an answer, which are left to others."""
         n_full = (block.stop - block.start) // _LANES * _LANES
         middle = block.start + n_full
         if n_full:
@@ -87,7 +88,7 @@ class Engine:
             self._run_beside(slice(middle, block.stop))
 
     def _run_beside(self, rest):
-        """Solve less than a block of pixels: one is filled up with bad pixels, beside the arrays."""
+        """Solve less than a block of pixels, in arrays of their own that are filled up with bad pixels."""
         arrays = self._given | self._into._asdict()
         offsets, size = {}, 0
         for name, array in arrays.items():
@@ -109,17 +110,19 @@ class Engine:
 
     def _run(self, addresses, stride, start, stop):
         m = self._tables["dlogt"].size
-        n_each = [1] * len(BUFFERS) + [self._plan.n_channels] * len(CHANNEL_BUFFERS)
+        n_terms = RANK if self._plan.method == "lognormal" else self._plan.n_channels
+        n_each = [1] * len(BUFFERS) + [n_terms] * len(CHANNEL_BUFFERS)
         *offsets, size = accumulate((8 * _LANES * _padded(m) * n for n in n_each), initial=0)
         _memory, address = _aligned(size // 8)  # kept by its name until the call returns
         buffers = {name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)}
         addresses = addresses | self._addresses | buffers
         pointers = [addresses.get(name) for name in ARGUMENTS]
-        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]))
+        n_neighbors = self._tables["mean"].shape[1] if "mean" in self._tables else 0
+        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]), n_neighbors)
 
 
 def _aligned(size):
-    """Zeros on a boundary of 64 bytes, which registers are loaded from at once, and their address."""
+    """Zeros aligned to 64 bytes, for fast loads into registers, and their address."""
     memory = np.zeros(size + 8)
     address = _address(memory)
     skipped = -address // 8 % 8
@@ -140,11 +143,13 @@ def _tabulated(options, *keys):
     *bins, K, weight, functional = (None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys)
     careful_tables = make_tables(Problem(Bins(*bins), K, options, weight, functional))
     # The compiled code reads memory, not arrays.
-    tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
-    response = tables["response"]
-    response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
-    tables["response"] = response
-    singles = response / response.max(), tables["fraction"]
+    tables = careful_tables._asdict().items()
+    tables = {name: np.ascontiguousarray(table) for name, table in tables if table is not None}
+    of_columns = "prior" if "prior" in tables else "response"
+    columns = tables[of_columns]
+    columns = np.pad(columns, ((0, _padded(len(columns)) - len(columns)), (0, 0)))
+    tables[of_columns] = columns
+    singles = columns / np.abs(columns).max(), tables["fraction"]
     tables |= {name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, singles, strict=True)}
     return careful_tables, tables, {name: _address(table) for name, table in tables.items()}
 
@@ -168,7 +173,7 @@ def _tested(plan):
         fault = test.find_fault(into, expected)
     except MemoryError:
         raise
-    except Exception as err:  # of an llvmlite that is not known yet, anything
+    except Exception as err:  # an llvmlite of the future may raise anything
         return f"the code cannot be compiled: {type(err).__name__}: {err}"
     if fault is not None:
         return f"the compiled code is wrong: {fault}"
@@ -188,7 +193,7 @@ def _divided(kept):
 
 
 def _machine_and_text(plan, test):
-    """The name of the machine code on disk, and what it is made with."""
+    """The name of the machine code on disk, and the target machine and the text that it is compiled from."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     text = make_module(plan, _LANES)
@@ -204,7 +209,7 @@ def _compiled(machine, text):
     """
     Machine code, as an object file.
 
-    Nothing here calls back into Python, where Ctrl-C would be lost: between two calls it is heard.
+    Nothing here calls back into Python, where Ctrl-C would be lost: it takes effect between two calls.
     """
     module = llvm.parse_assembly(text)
     tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)
