@@ -5,10 +5,10 @@ import numpy as np
 from validation.accuracy import available, means, pooled, run, summary
 from validation.families import FAMILIES, draw
 from validation.instruments import INSTRUMENTS, instrument, intensity_in
-from validation.methods import MAIN
+from validation.methods import MAIN, PRIORS
 from validation.setting import em_in_bins, intensity_of, observe, observe_relative, response
 
-__all__ = ["NOISE", "WRONG", "channels", "noise_levels", "wrong_uncertainties"]
+__all__ = ["NOISE", "WRONG", "channels", "noise_levels", "priors", "wrong_uncertainties"]
 
 NOISE = (0.001, 0.01, 0.05, 0.2)  # of each intensity
 WRONG = (0.5, 1.0, 2.0)  # what the inversion is told, over the true uncertainty
@@ -61,3 +61,8 @@ def channels(number, instruments=tuple(INSTRUMENTS), methods=MAIN, seed=23):
         return observed
 
     return {name: _over_families(number, methods, seen_in(name), instrument(name)[0], seed) for name in instruments}
+
+
+def priors(number, names=tuple(PRIORS), seed=24):
+    """Of the log-normal method with other priors: means by prior."""
+    return _over_families(number, names, lambda em, rng: observe(intensity_of(em), rng), response(), seed)
