@@ -213,7 +213,7 @@ def test_other_starts_end_at_the_same(backend, monkeypatch):
     one = run(*given, options, backend=backend)
     tables = make_prior(given[4], 4.0, 0.8)
     monkeypatch.setattr(
-        "sunpy_demreg._engines.base.tables.make_prior", lambda *_: tables._replace(start=0 * tables.start)
+        "sunpy_demreg._engines.base.tables.make_prior", lambda *_: tables._replace(to_prior=0 * tables.to_prior)
     )
     from sunpy_demreg._engines.cpu.engine import _tabulated
 

@@ -128,7 +128,7 @@ class _ArrayMachine:
         return [[sums[i * rank + r, :] for r in range(rank)] for i in range(n)]
 
     def start_projection(self, name):
-        sums = contract(self._tables.start, self._store[name])
+        sums = contract(self._tables.to_prior, self._store[name])
         return [sums[r, :] for r in range(sums.shape[0])]
 
     def mean(self, name, j):

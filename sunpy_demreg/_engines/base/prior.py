@@ -21,7 +21,7 @@ class Prior(NamedTuple):
     """m bins, ``RANK`` coefficients."""
 
     prior: np.ndarray  # F (m, RANK): the covariance is F F^T
-    start: np.ndarray  # (m, RANK): whose transpose takes a logarithm to its coefficients
+    to_prior: np.ndarray  # (m, RANK): whose transpose takes a logarithm to its coefficients
     mean: np.ndarray  # (m, neighbors): what a mean over some width takes of a bin and those beside it
     mean_start: np.ndarray  # (m,), int64: the first of these bins
 
@@ -51,8 +51,8 @@ def make_prior(dlogt, amplitude, correlation_length):
     prior = np.zeros((dlogt.size, RANK))
     prior[:, :rank] = vectors[:, ::-1][:, :rank] * np.sqrt(np.maximum(values[::-1][:rank], 0.0)) / root[:, None]
     ridge = _RIDGE * (prior * prior).sum() / dlogt.size
-    start = prior @ np.linalg.inv(prior.T @ prior + ridge * np.eye(RANK))
-    return Prior(prior, start, *_mean_table(edges, centers, dlogt))
+    to_prior = prior @ np.linalg.inv(prior.T @ prior + ridge * np.eye(RANK))
+    return Prior(prior, to_prior, *_mean_table(edges, centers, dlogt))
 
 
 def _mean_table(edges, centers, dlogt):

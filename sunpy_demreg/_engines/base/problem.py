@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     def can_be_compiled(self):
         """Whether an engine may compile it; with more channels than bins it is singular, and needs more care."""
         n, m = self.K.shape
-        return self.options.method == "tikhonov" and n <= min(m, MAX_COMPILED_CHANNELS)
+        return n <= min(m, MAX_COMPILED_CHANNELS)
 
     @property
     def output_shapes(self):

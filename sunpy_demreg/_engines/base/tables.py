@@ -50,7 +50,7 @@ class Tables(NamedTuple):
     # Of the log-normal method, as in `Prior`; else None:
     prior: object  # (m, RANK)
     response_prior: object  # (m, n RANK): K_i F_r
-    start: object  # (m, RANK)
+    to_prior: object  # (m, RANK)
     mean: object  # (m, neighbors)
     mean_start: object  # (m,), int64
 
@@ -123,9 +123,9 @@ def _prior_tables(K, dlogt, options):
     xp, kind = array_namespace(K), {"dtype": K.dtype, "device": device(K)}
     widths = [float(width) for width in dlogt]  # of whichever library
     *floats, mean_start = make_prior(widths, options.prior_amplitude, options.prior_correlation_length)
-    prior, start, mean = (xp.asarray(table, **kind) for table in floats)
+    prior, to_prior, mean = (xp.asarray(table, **kind) for table in floats)
     response_prior = xp.reshape(xp.permute_dims(K, (1, 0))[:, :, None] * prior[:, None, :], (dlogt.shape[0], -1))
-    return prior, response_prior, start, mean, xp.asarray(mean_start, device=device(K))
+    return prior, response_prior, to_prior, mean, xp.asarray(mean_start, device=device(K))
 
 
 def channel_pairs(n):

@@ -11,6 +11,7 @@ import numpy as np
 
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._engines.arrays.difficult import solve_difficult
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.problem import Bins, Problem
 from sunpy_demreg._engines.base.tables import make_tables
 from sunpy_demreg._engines.base.withhold import settle
@@ -109,13 +110,15 @@ class Engine:
 
     def _run(self, addresses, stride, start, stop):
         m = self._tables["dlogt"].size
-        n_each = [1] * len(BUFFERS) + [self._plan.n_channels] * len(CHANNEL_BUFFERS)
+        n_terms = RANK if self._plan.method == "lognormal" else self._plan.n_channels
+        n_each = [1] * len(BUFFERS) + [n_terms] * len(CHANNEL_BUFFERS)
         *offsets, size = accumulate((8 * _LANES * _padded(m) * n for n in n_each), initial=0)
         _memory, address = _aligned(size // 8)  # kept by its name until the call returns
         buffers = {name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)}
         addresses = addresses | self._addresses | buffers
         pointers = [addresses.get(name) for name in ARGUMENTS]
-        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]))
+        n_neighbors = self._tables["mean"].shape[1] if "mean" in self._tables else 0
+        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]), n_neighbors)
 
 
 def _aligned(size):
@@ -142,10 +145,11 @@ def _tabulated(options, *keys):
     # The compiled code reads memory, not arrays.
     tables = careful_tables._asdict().items()
     tables = {name: np.ascontiguousarray(table) for name, table in tables if table is not None}
-    response = tables["response"]
-    response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
-    tables["response"] = response
-    singles = response / response.max(), tables["fraction"]
+    of_columns = "prior" if "prior" in tables else "response"
+    columns = tables[of_columns]
+    columns = np.pad(columns, ((0, _padded(len(columns)) - len(columns)), (0, 0)))
+    tables[of_columns] = columns
+    singles = columns / np.abs(columns).max(), tables["fraction"]
     tables |= {name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, singles, strict=True)}
     return careful_tables, tables, {name: _address(table) for name, table in tables.items()}
 

@@ -5,6 +5,7 @@ from llvmlite import ir
 from sunpy_demreg._engines.algorithm.invert import invert_lanes
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
 from sunpy_demreg._engines.base.options import OUTPUTS
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import FLOAT_TABLES, INTEGER_TABLES, SCALARS, channel_pairs
 from sunpy_demreg._engines.cpu.recorder import INT, INT32, SINGLE, Recorder, constant
 from sunpy_demreg._engines.cpu.widths import widths_finder
@@ -12,18 +13,21 @@ from sunpy_demreg._engines.cpu.widths import widths_finder
 __all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "SINGLE_TABLES", "make_module"]
 
 #: Tables that also exist in single precision.
-SINGLE_TABLES = ("response_single", "fraction_single")
+SINGLE_TABLES = ("columns_single", "fraction_single")
 #: Storage of one value per bin and lane.
 BUFFERS = (
     "scratch",
     "weight",
+    "level",
+    "exponent",
+    "step",
     "largest",
     "scratch_single",
     "largest_single",
     "scratch_single_1",
     "largest_single_1",
 )
-#: Storage of one value per bin, channel and lane.
+#: Storage of one value per bin, channel (or coefficient of the prior) and lane.
 CHANNEL_BUFFERS = ("weighted_single",)
 #: The arguments of the function: pointers, then numbers.
 ARGUMENTS = (
@@ -39,9 +43,10 @@ ARGUMENTS = (
     *OUTPUTS,
     "status",
 )
-NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals")
+NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals", "n_neighbors")
 
 _ROWS_AHEAD = 4  # of an output, to prefetch into the cache
+_SUMS_OF_PRIOR = 13  # with AVX-512, of 32 registers
 _SUMS_AT_ONCE = 6  # of two registers each: so that they and their operands fit into 16 registers
 
 
@@ -77,6 +82,9 @@ class _SimdMachine(Recorder):
         super().__init__(builder, argument, n_lanes)
         self.n_channels, self._plan = plan.n_channels, plan
         self._n_pairs = len(channel_pairs(plan.n_channels))
+        # What the columns of the resolution matrix are made of.
+        self.of_columns = "prior" if plan.method == "lognormal" else "response"
+        self.n_terms = RANK if plan.method == "lognormal" else plan.n_channels
         self._integers = ir.VectorType(INT32, n_lanes)
 
     def begin(self, pixel):
@@ -113,6 +121,41 @@ class _SimdMachine(Recorder):
 
         starts = range(0, self._n_pairs, _SUMS_AT_ONCE)
         return [s for start in starts for s in sums(start, min(start + _SUMS_AT_ONCE, self._n_pairs))]
+
+    def prior(self, r, j):
+        return self.broadcast("prior", self.sum(self.product(j, RANK), r))
+
+    def project_prior(self, a, j):
+        return dot([self.prior(r, j) for r in range(RANK)], a)
+
+    def prior_gram(self, name):
+        sums = self._sums_of("response_prior", self.n_channels * RANK, name)
+        return [sums[i * RANK : (i + 1) * RANK] for i in range(self.n_channels)]
+
+    def start_projection(self, name):
+        return self._sums_of("to_prior", RANK, name)
+
+    def _sums_of(self, table, n_columns, name):
+        """``sum_j table_ji get(name, j)`` for each column i, a few at a time."""
+
+        def sums(start, stop):
+            def terms(j):
+                first, value = self.product(j, n_columns), self.get(name, j)
+                return tuple(self.broadcast(table, self.sum(first, i)) * value for i in range(start, stop))
+
+            return self.over_bins(terms, ("sum",) * (stop - start))
+
+        starts = range(0, n_columns, _SUMS_OF_PRIOR)
+        return [s for start in starts for s in sums(start, min(start + _SUMS_OF_PRIOR, n_columns))]
+
+    def mean(self, name, j):
+        n_neighbors, start = self.argument["n_neighbors"], self.load_index("mean_start", j)
+
+        def term(k):
+            share = self.broadcast("mean", self.sum(self.product(j, n_neighbors), k))
+            return (share * self.get(name, self.sum(start, k)),)
+
+        return self.reduce(0, n_neighbors, term, ("sum",))[0]
 
     def shared_gram(self, p):
         return self.broadcast("shared_gram", p)

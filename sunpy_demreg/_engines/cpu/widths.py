@@ -27,12 +27,12 @@ def widths_finder(M):
     (largest_weight,) = M.over_bins(lambda j: (M.get("weight", j),), ("maximum",))
     unit = 1.0 / largest_weight
     single.keep_weighted(lambda j: M.to_single(M.get("weight", j) * unit))
-    factor = largest_weight * M.scalar("largest_response")
+    factor = largest_weight * M.scalar(f"largest_{M.of_columns}")
     bounds = single.largest_terms()
 
     def find(*columns):
         singles = [[M.to_single(h_i * factor) for h_i in h] for h in columns]
-        tolerances = [dot(bounds, [M.abs(h_i) for h_i in h]) * roundoff(M.n_channels) for h in singles]
+        tolerances = [dot(bounds, [M.abs(h_i) for h_i in h]) * roundoff(M.n_terms) for h in singles]
         largest = single.fill(singles)
         levels = [0.5 * each - tolerance for each, tolerance in zip(largest, tolerances, strict=True)]
         certainly = [0.5 * each + tolerance for each, tolerance in zip(largest, tolerances, strict=True)]
@@ -58,9 +58,9 @@ def widths_finder(M):
 
 class _Columns:
     """
-    Columns of ``v K^T h``, one or several at a time, in one precision.
+    Columns of ``v K^T h``, one or several at a time, in one precision; M tells what K is.
 
-    The memory of the bins is a whole number of chunks, and the response and the weight of the bins too many are zero.
+    The memory of the bins is a whole number of chunks, and K and the weight of the bins too many are zero.
     """
 
     def __init__(self, M, kind):
@@ -90,23 +90,29 @@ class _Columns:
         M.loop(0, M.argument["n_bins"], keep)
 
     def _position(self, i, j):
-        return self._M.sum(self._M.product(j, self._M.n_channels), i)
+        return self._M.sum(self._M.product(j, self._M.n_terms), i)
 
     def _response(self, j):
         M = self._M
-        return [M.broadcast("response" + self._suffix, self._position(i, j), self._kind) for i in range(M.n_channels)]
+        name = "columns_single" if self._kind is SINGLE else M.of_columns
+        return [M.broadcast(name, self._position(i, j), self._kind) for i in range(M.n_terms)]
 
     def _weighted(self, j):
         M = self._M
         if self._kind is SINGLE:
-            return [self.get("weighted", self._position(i, j)) for i in range(M.n_channels)]
+            return [self.get("weighted", self._position(i, j)) for i in range(M.n_terms)]
         v = M.get("weight", j)
         return [v * k for k in self._response(j)]
 
     def largest_terms(self):
-        """The largest ``v K_i`` over the bins."""
+        """The largest ``v K_i`` over the bins, by their size."""
         M = self._M
-        return M.reduce(0, M.argument["n_bins"], self._weighted, ("maximum",) * M.n_channels, self._vector)
+
+        def sizes(j):
+            terms = self._weighted(j)
+            return [M.abs(term) for term in terms] if M.of_columns == "prior" else terms
+
+        return M.reduce(0, M.argument["n_bins"], sizes, ("maximum",) * M.n_terms, self._vector)
 
     def fill(self, columns):
         """Compute columns; return the largest element of each."""
