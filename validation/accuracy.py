@@ -56,8 +56,8 @@ def run(intensity, sigma, truth, methods, response_):
     return cases, departures
 
 
-def summary(cases, departures):
-    """Medians and tails of the cases, as plain numbers."""
+def summary(cases, departures=None):
+    """Medians and tails of the cases, and the coverage of the errors, as plain numbers."""
     return {
         "cases": int(cases["E"].size),
         "compared": float(np.mean(np.isfinite(cases["E"]))),
@@ -67,7 +67,7 @@ def summary(cases, departures):
         **{f"{name}_90": float(np.nanpercentile(cases[name], 90)) for name in ("E", "false_hot")},
         "E_sampling_error": _error_of_median(cases["E"]),
         "chi_squared_95": float(np.nanpercentile(cases["chi_squared"], 95)),
-        "coverage": {kind: coverage(values) for kind, values in departures.items()},
+        "coverage": {kind: coverage(values) for kind, values in (departures or {}).items()},
     }
 
 
