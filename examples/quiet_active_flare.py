@@ -27,9 +27,11 @@ demreg.visualization.plot_response(response)
 plt.show()
 
 # %%
-# ``positivity="constrain"`` finds the DEM without negative bins that reaches the chi-squared target itself.
+# ``method="lognormal"`` finds the most likely DEM, which is positive everywhere. 10 % for the calibration of each channel
+# is added to the noise.
 
-result = demreg.invert(cube, response, edges, positivity="constrain")
+options = {"method": "lognormal", "calibration_error": 0.1}
+result = demreg.invert(cube, response, edges, **options)
 demreg.visualization.plot_composite(result)
 plt.show()
 
@@ -44,7 +46,7 @@ flare_cube = demreg.prepare(demreg.sample.flare_maps(0))[
     :, 2:65, 2:65
 ]  # the border has no value in all channels
 flare_response = demreg.TemperatureResponse.from_aia(flare_cube)
-flare = demreg.invert(flare_cube, flare_response, edges, positivity="constrain")
+flare = demreg.invert(flare_cube, flare_response, edges, **options)
 demreg.visualization.plot_emission_measure_grid(flare)
 plt.show()
 
@@ -52,7 +54,7 @@ plt.show()
 # Three pixels
 # ============
 #
-# Vertical bars are the noise, horizontal ones the temperature resolution. The thin lines are the EM loci: the DEM
+# Vertical bars are the error, horizontal ones the temperature resolution. The thin lines are the EM loci: the DEM
 # that plasma in a single bin would need to explain one channel alone. No DEM can lie far above the lowest of them.
 
 total = demreg.emission_measure(flare).data
@@ -76,9 +78,8 @@ figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False)
 plt.show()
 
 # %%
-# Do not trust the bump above log T = 7 in the quiet Sun: the six channels are hardly sensitive to such plasma, so the
-# data do not constrain it. It also appears for a synthetic quiet Sun without hot plasma, as the page on validation
-# shows.
+# Above log T = 7 in the quiet Sun the bars reach down to nothing: the six channels are hardly sensitive to such plasma,
+# and the data set an upper limit. (:doc:`which_method` shows what the other method makes of it.)
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):
     chi_squared = each["chi_squared"].data

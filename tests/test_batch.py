@@ -22,7 +22,7 @@ from aiapy.calibrate.utils import get_correction_table
 from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
+from sunpy_demreg import LogNormalPrior, TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
 from sunpy_demreg._batch import batch_invert as batch
 from sunpy_demreg._batch import store as batch_store
 from sunpy_demreg._cli.main import main
@@ -369,6 +369,25 @@ def test_store_where_none_stood_for_ignore(steps, tmp_path):
     report = batch_invert([*steps[0], *steps[1]], path, BINS, **options)
     assert [step.outcome for step in report.steps] == ["kept", "done"]
     np.testing.assert_array_equal(read(path)["dem"].data[:, :1].compute(), before)
+
+
+def test_store_of_another_method(steps, tmp_path):
+    path, options = tmp_path / "a.zarr", OPTIONS | {"method": "lognormal", "calibration_error": 0.1}
+    batch_invert(steps[0], path, BINS, **options)
+    assert read(path).meta["prior"] == {"amplitude": 4.0, "correlation_length": 0.8}
+    same = {"prior": LogNormalPrior(4, 0.8 * u.dex), "parameter_choice": "prior", "dem_error": "posterior"}
+    same["calibration_error"] = dict.fromkeys(read(path).meta["channels"], 0.1)
+    report = batch_invert(steps[0], path, BINS, **options | same)
+    assert [step.outcome for step in report.steps] == ["kept"]
+    for change in (
+        {"prior": LogNormalPrior(amplitude=3)},
+        {"dem_error": "noise"},
+        {"calibration_error": "atomic"},
+        {"common_calibration_error": 0.2},
+        {"method": "demreg"},
+    ):
+        with pytest.raises(ValueError, match=rf"other settings: .*{next(iter(change))} is .* there and .* now"):
+            batch_invert(steps[0], path, BINS, **options | change)
 
 
 def test_every_option_either_changes_values_or_does_not():

@@ -66,6 +66,20 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
     assert main(["demo", "--output", str(out), "--overwrite"]) == 0
 
 
+def test_method(tmp_path, capsys, small_files):
+    path = tmp_path / "dem.fits"
+    arguments = [*COARSE, "--n-sample", "16", "--method", "lognormal"]
+    assert main(["invert", *small_files, *arguments, "--output", str(path)]) == 0
+    result = read(path)
+    told = [result.meta[name] for name in ("method", "parameter_choice", "positivity", "solve_for", "dem_error")]
+    assert told == ["lognormal", "prior", "inherent", "emission_measure", "posterior"]
+    solved = ~np.isnan(result["chi_squared"].data)
+    assert np.all(result["dem"].data[:, solved] > 0)
+    arguments += ["--positivity", "relax", "--output", str(tmp_path / "b.fits")]
+    assert main(["invert", *small_files, *arguments]) == 1
+    assert "`--positivity` 'relax' is not possible with method='lognormal'" in capsys.readouterr().err
+
+
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
     output, plot = tmp_path / "new" / "folder" / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
     arguments = [*COARSE, "--n-sample", "16", "--positivity", "ignore", "--parameter-choice", "grid"]

@@ -260,3 +260,119 @@ def test_files_where_none_stood_for_ignore(tiny, response, bins, tmp_path, name)
     again = read(tmp_path / name)
     assert again.meta["positivity"] == "ignore"
     np.testing.assert_array_equal(emission_measure(again, RANGE).uncertainty.array, expected.uncertainty.array)
+
+
+# ---- the log-normal method and its errors
+
+
+@pytest.fixture(scope="module")
+def lognormal(tiny, response, bins):
+    return invert(tiny, response, bins, method="lognormal")
+
+
+def test_own_choices_of_lognormal(tiny, response, bins, lognormal):
+    told = {
+        "method": "lognormal",
+        "parameter_choice": "prior",
+        "positivity": "inherent",
+        "solve_for": "emission_measure",
+        "dem_error": "posterior",
+        "prior": {"amplitude": 4.0, "correlation_length": 0.8},
+    }
+    assert {name: lognormal.meta[name] for name in told} == told
+    assert lognormal["dem"].meta == {"dem_error": "posterior"}
+    assert np.all(lognormal["dem"].data > 0)
+    assert np.all(lognormal["chi_squared"].data <= 1.01)
+    made = invert(
+        tiny,
+        response,
+        bins,
+        method="lognormal",
+        prior=LogNormalPrior(4, 0.8),
+        parameter_choice="prior",
+        solve_for="emission_measure",
+        dem_error="posterior",
+    )
+    np.testing.assert_array_equal(made["dem"].uncertainty.array, lognormal["dem"].uncertainty.array)
+    exact = invert(tiny, response, bins, method="lognormal", parameter_choice="discrepancy")
+    good = exact["status"].data == 0
+    assert good.mean() > 0.5
+    np.testing.assert_allclose(exact["chi_squared"].data[good], 1, rtol=0.01)
+
+
+def test_prior_matters(tiny, response, bins, lognormal):
+    """A smaller amplitude gives smaller errors, a longer correlation a smoother DEM."""
+    narrow = invert(tiny, response, bins, method="lognormal", prior=LogNormalPrior(amplitude=1))
+    relative = [np.median(r["dem"].uncertainty.array / r["dem"].data) for r in (narrow, lognormal)]
+    assert relative[0] < 0.7 * relative[1]
+    smooth = invert(tiny, response, bins, method="lognormal", prior=LogNormalPrior(correlation_length=3 * u.dex))
+    steps = [np.abs(np.diff(np.log(r["dem"].data), 2, axis=0)).mean() for r in (smooth, lognormal)]
+    assert steps[0] < 0.9 * steps[1]
+    assert smooth.meta["prior"] == {"amplitude": 4.0, "correlation_length": 3.0}
+
+
+@pytest.mark.parametrize("kind", ["posterior", "noise"])
+def test_every_error_is_of_the_kind_asked_for(tiny, response, bins, lognormal, kind, tmp_path):
+    """All of them follow from one covariance, whichever function they come from; and so they do of a file."""
+    outputs = ("dem", "dem_uncertainty", "intensity", "emission_measure", "covariance", "chi_squared")
+    result = invert(
+        tiny,
+        response,
+        bins,
+        method="lognormal",
+        dem_error=kind,
+        outputs=outputs,
+        emission_measure_ranges=[RANGE.value] * u.MK,
+    )
+    np.testing.assert_array_equal(result["dem"].data, lognormal["dem"].data)
+    write(result, tmp_path / "a.asdf")
+    centers = np.sqrt(bins[1:] * bins[:-1]).value
+    widths = centers * np.diff(np.log(bins.value))
+    K = response.at(centers * u.K).value * widths
+    for one in (result, read(tmp_path / "a.asdf")):
+        assert one["dem"].meta["dem_error"] == emission_measure(one).meta["dem_error"] == kind
+        C = one["covariance"].data
+        np.testing.assert_allclose(np.sqrt(np.einsum("jjyx->jyx", C)), one["dem"].uncertainty.array, rtol=1e-9)
+        np.testing.assert_allclose(
+            demreg.covariance(one, (1, 2)).value, C[..., 1, 2], rtol=1e-7, atol=1e-12 * C[..., 1, 2].max()
+        )
+        of_total = np.sqrt(np.einsum("j,jkyx,k->yx", widths, C, widths))
+        np.testing.assert_allclose(emission_measure(one).uncertainty.array, of_total, rtol=1e-6)
+        np.testing.assert_allclose(
+            emission_measure(one, RANGE).uncertainty.array, one["emission_measure"].uncertainty.array[0]
+        )
+        of_intensity = np.sqrt(np.einsum("ij,jkyx,ik->iyx", K, C, K))
+        np.testing.assert_allclose(demreg.synthesize(one, response).uncertainty.array, of_intensity, rtol=1e-6)
+        total = np.tensordot(widths, one["dem"].data, 1)
+        mean = np.tensordot(widths * centers, one["dem"].data, 1) / total
+        f = widths[:, None, None] * (centers[:, None, None] - mean) / total
+        of_mean = np.sqrt(np.einsum("jyx,jkyx,kyx->yx", f, C, f))
+        np.testing.assert_allclose(demreg.mean_temperature(one).uncertainty.array, of_mean, rtol=1e-5)
+
+
+def test_posterior_holds_the_noise(lognormal):
+    for pixel in ((0, 0), (2, 3)):
+        posterior, noise = (
+            demreg.covariance(lognormal, pixel, dem_error=kind).value for kind in ("posterior", "noise")
+        )
+        smallest = np.linalg.eigvalsh((posterior - noise) / np.sqrt(np.outer(*2 * [posterior.diagonal()])))[0]
+        assert smallest > -1e-6
+        assert np.all(noise.diagonal() < posterior.diagonal())
+
+
+def test_covariance_of_another_kind_is_refused(tiny, response, bins):
+    result = invert(tiny, response, bins)
+    np.testing.assert_array_equal(demreg.covariance(result, (0, 0)), demreg.covariance(result, (0, 0), "noise"))
+    with pytest.raises(ValueError, match="`dem_error` 'posterior' needs the prior of method='lognormal'"):
+        demreg.covariance(result, (0, 0), dem_error="posterior")
+
+
+def test_lazy_lognormal(tiny, response, bins, lognormal):
+    from lazy_cubes import lazily
+
+    later = invert(lazily(tiny, (6, 2, 2)), response, bins, method="lognormal")
+    for key in ("dem", "chi_squared", "status", "temperature_resolution"):
+        np.testing.assert_array_equal(later[key].data.compute(), lognormal[key].data, err_msg=key)
+    np.testing.assert_array_equal(later["dem"].uncertainty.array.compute(), lognormal["dem"].uncertainty.array)
+    error = emission_measure(later, RANGE).uncertainty.array.compute()
+    np.testing.assert_array_equal(error, emission_measure(lognormal, RANGE).uncertainty.array)

@@ -249,7 +249,8 @@ def test_summary_page_has_all_panels(result, tmp_path):
     assert all(limbs_of(a) for a in maps)
     assert len(curves_of(figure).get_legend().get_texts()) == 3
     texts = [text.get_text() for text in figure.texts]
-    assert any("gray: no DEM" in text and "bars: noise" in text for text in texts)
+    assert any("gray: no DEM" in text and "bars: noise (vertical" in text for text in texts)
+    assert curves_of(figure).get_title() == "DEM of the marked pixels, method demreg"
     assert figure.get_suptitle() == "A title"
     figure.savefig(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10000

@@ -186,10 +186,11 @@ def _positive(text):
 def _demo(options):
     from sunpy_demreg import sample
 
-    # The synoptic maps are averages of 4 x 4 pixels.
+    # The synoptic maps are averages of 4 x 4 pixels; their noise is less than what the response is uncertain by.
     prepare = {"n_sample": 16}
+    choices = {"method": "lognormal", "calibration_error": 0.1}
     targets = (options.output / "dem.fits", options.output / "dem.png")
-    _run(options, sample.aia_files(), _log_edges(5.575, 7.425, 0.05), targets, prepare=prepare)
+    _run(options, sample.aia_files(), _log_edges(5.575, 7.425, 0.05), targets, prepare=prepare, **choices)
 
 
 def _invert(options):

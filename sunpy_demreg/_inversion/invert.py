@@ -285,8 +285,6 @@ def invert(
         max_iterations=max_iterations,
         n_samples=n_samples,
     )
-    if method == "lognormal":  # until its numerics are here
-        raise wrong(NotImplementedError, "method", "'lognormal' is on its way: pass 'demreg'")
     outputs = as_outputs(outputs, emission_measure_ranges)
     check_engine(backend, workers)
     dtype = as_dtype(dtype, outputs)

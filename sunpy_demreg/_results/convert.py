@@ -18,6 +18,7 @@ from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
 from sunpy_demreg._results.checks import bins_of, check_result
+from sunpy_demreg._results.settings import told_settings
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -186,6 +187,4 @@ def to_xarray(result: NDCollection) -> Dataset:
             if name == "longitude" and values.unit.is_equivalent(u.deg):
                 values = Longitude(values, wrap_angle=180 * u.deg)
             coordinates[name] = (pixel_axes, values.value, {"units": unit})
-    told = ("method", "solve_for", "prior", "parameter_choice", "positivity", "weighting", "dem_error")
-    attributes = {key: str(result.meta[key]) for key in told if result.meta.get(key) is not None}
-    return xarray.Dataset(variables, coordinates, attributes)
+    return xarray.Dataset(variables, coordinates, told_settings(result.meta))

@@ -10,6 +10,7 @@ import astropy.units as u
 
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
 from sunpy_demreg._results.images import emission_measure_image, log_limits
+from sunpy_demreg._results.settings import told_settings
 
 __all__ = ["result_html"]
 
@@ -23,7 +24,7 @@ def result_html(result):
     facts = [
         f"{len(edges) - 1} temperature bins, log T = {np.log10(edges[0]):.2f} to {np.log10(edges[-1]):.2f}",
         f"channels: {', '.join(result.meta['channels'])}",
-        ", ".join(f"{key} = {result.meta[key]!r}" for key in ("method", "parameter_choice", "positivity")),
+        ", ".join(f"{name} = {value}" for name, value in told_settings(result.meta).items()),
     ]
     status = result["status"].data
     if isinstance(status, np.ndarray):

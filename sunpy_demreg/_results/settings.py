@@ -2,7 +2,7 @@
 
 from sunpy_demreg._engines.base.options import Options
 
-__all__ = ["as_of_today", "meta_of_errors", "options_of"]
+__all__ = ["as_of_today", "kind_of_errors", "meta_of_errors", "options_of", "told_settings"]
 
 #: Settings with the same name and meaning for the numerics.
 _SAME = (
@@ -16,6 +16,8 @@ _SAME = (
     "solve_for",
     "dem_error",
 )
+#: Settings that tell one method from another, for people to read.
+_TOLD = ("method", "prior", "solve_for", "parameter_choice", "positivity", "weighting", "dem_error")
 #: Settings that say what the errors are.
 _OF_ERRORS = ("dem_error", "calibration_error", "common_calibration_error")
 
@@ -56,3 +58,14 @@ def as_of_today(settings):
 def meta_of_errors(settings):
     """What a cube with errors says of them in its metadata."""
     return {name: settings[name] for name in _OF_ERRORS if settings.get(name) is not None}
+
+
+def kind_of_errors(settings):
+    """What the errors are, in a word or two."""
+    kind = settings.get("dem_error", "noise")
+    return f"{kind} and calibration" if settings.get("common_calibration_error") else kind
+
+
+def told_settings(settings):
+    """The method, the choices made, and what the errors are, as far as the result says, as text by name."""
+    return {name: str(settings[name]) for name in _TOLD if settings.get(name) is not None}
