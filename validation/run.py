@@ -28,7 +28,7 @@ FULL = {
     "cases": 700,
     "options_cases": 200,
     "robustness_cases": 150,
-    "channels_cases": 100,
+    "channels_cases": 40,
     "gaussian_draws": 5,
     "draws": 1500,
 }
