@@ -242,7 +242,7 @@ def test_figures_and_tables(monkeypatch):
         "wrong_uncertainty": partial(robustness.wrong_uncertainties, factors=(1.0,)),
         "channels": partial(robustness.channels, instruments=("AIA, 6 channels",)),
     }
-    monkeypatch.setattr(run, "OTHERS", ("no positivity", "l2"))
+    monkeypatch.setattr(run, "OTHERS", ("ignore", "l2"))
     size, results, drawings = dict.fromkeys(run.FULL, 5) | {"gaussian_draws": 1}, {}, {}
     run.known_truths(size, lambda name, function, *args: function(*args), results, drawings, studies)
     texts = tables_accuracy.accuracy_tables(results)

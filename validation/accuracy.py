@@ -136,15 +136,13 @@ def examples(number, names, methods, seed=2):
 
 def means(summaries, truths=tuple(FAMILIES)):
     """Means over the families of the medians of each method, and how many of all cases did not converge."""
-    methods = summaries[truths[0]]
-    return {
-        method: {
-            name: float(np.mean([summaries[t][method][name] for t in truths])) for name in (*MEASURES, "chi_squared")
-        }
-        | {"not_converged": sum(summaries[t][method]["not_converged"] for t in truths)}
-        | {"cases": sum(summaries[t][method]["cases"] for t in truths)}
-        for method in methods
-    }
+    names = (*MEASURES, "chi_squared", "false_hot_90")
+    table = {}
+    for method in summaries[truths[0]]:
+        of = [summaries[truth][method] for truth in truths]
+        table[method] = {name: float(np.mean([each[name] for each in of])) for name in names}
+        table[method] |= {name: sum(each[name] for each in of) for name in ("not_converged", "cases")}
+    return table
 
 
 def pooled(departures, truths=tuple(FAMILIES)):

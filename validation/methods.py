@@ -87,7 +87,7 @@ METHODS = {
 MAIN = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", PLOWMAN, LOGNORMAL)
 #: Other options of the regularized method, in one table of means.
 OTHERS = {
-    "no positivity": _ours(positivity="ignore"),
+    "ignore": _ours(positivity="ignore"),
     "grid": _ours(parameter_choice="grid"),
     "gcv": _ours(parameter_choice="gcv"),
     "gcv, constrain": _ours(parameter_choice="gcv", positivity="constrain"),
