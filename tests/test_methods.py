@@ -11,6 +11,7 @@ import sunpy_demreg as demreg
 from sunpy_demreg import LogNormalPrior, TemperatureResponse, emission_measure, invert, read, write
 
 RANGE = [1, 2] * u.MK
+LOGNORMAL = {"method": "lognormal", "backend": "numpy"}  # which need not be compiled
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,7 @@ def test_files_where_none_stood_for_ignore(tiny, response, bins, tmp_path, name)
 
 @pytest.fixture(scope="module")
 def lognormal(tiny, response, bins):
-    return invert(tiny, response, bins, method="lognormal")
+    return invert(tiny, response, bins, **LOGNORMAL)
 
 
 def test_own_choices_of_lognormal(tiny, response, bins, lognormal):
@@ -287,14 +288,14 @@ def test_own_choices_of_lognormal(tiny, response, bins, lognormal):
         tiny,
         response,
         bins,
-        method="lognormal",
+        **LOGNORMAL,
         prior=LogNormalPrior(4, 0.8),
         parameter_choice="prior",
         solve_for="emission_measure",
         dem_error="posterior",
     )
     np.testing.assert_array_equal(made["dem"].uncertainty.array, lognormal["dem"].uncertainty.array)
-    exact = invert(tiny, response, bins, method="lognormal", parameter_choice="discrepancy")
+    exact = invert(tiny, response, bins, **LOGNORMAL, parameter_choice="discrepancy")
     good = exact["status"].data == 0
     assert good.mean() > 0.5
     np.testing.assert_allclose(exact["chi_squared"].data[good], 1, rtol=0.01)
@@ -302,10 +303,10 @@ def test_own_choices_of_lognormal(tiny, response, bins, lognormal):
 
 def test_prior_matters(tiny, response, bins, lognormal):
     """A smaller amplitude gives smaller errors, a longer correlation a smoother DEM."""
-    narrow = invert(tiny, response, bins, method="lognormal", prior=LogNormalPrior(amplitude=1))
+    narrow = invert(tiny, response, bins, **LOGNORMAL, prior=LogNormalPrior(amplitude=1))
     relative = [np.median(r["dem"].uncertainty.array / r["dem"].data) for r in (narrow, lognormal)]
     assert relative[0] < 0.7 * relative[1]
-    smooth = invert(tiny, response, bins, method="lognormal", prior=LogNormalPrior(correlation_length=3 * u.dex))
+    smooth = invert(tiny, response, bins, **LOGNORMAL, prior=LogNormalPrior(correlation_length=3 * u.dex))
     steps = [np.abs(np.diff(np.log(r["dem"].data), 2, axis=0)).mean() for r in (smooth, lognormal)]
     assert steps[0] < 0.9 * steps[1]
     assert smooth.meta["prior"] == {"amplitude": 4.0, "correlation_length": 3.0}
@@ -319,7 +320,7 @@ def test_every_error_is_of_the_kind_asked_for(tiny, response, bins, lognormal, k
         tiny,
         response,
         bins,
-        method="lognormal",
+        **LOGNORMAL,
         dem_error=kind,
         outputs=outputs,
         emission_measure_ranges=[RANGE.value] * u.MK,
@@ -370,9 +371,23 @@ def test_covariance_of_another_kind_is_refused(tiny, response, bins):
 def test_lazy_lognormal(tiny, response, bins, lognormal):
     from lazy_cubes import lazily
 
-    later = invert(lazily(tiny, (6, 2, 2)), response, bins, method="lognormal")
+    later = invert(lazily(tiny, (6, 2, 2)), response, bins, **LOGNORMAL)
     for key in ("dem", "chi_squared", "status", "temperature_resolution"):
         np.testing.assert_array_equal(later[key].data.compute(), lognormal[key].data, err_msg=key)
     np.testing.assert_array_equal(later["dem"].uncertainty.array.compute(), lognormal["dem"].uncertainty.array)
     error = emission_measure(later, RANGE).uncertainty.array.compute()
     np.testing.assert_array_equal(error, emission_measure(lognormal, RANGE).uncertainty.array)
+
+
+@pytest.mark.parametrize("method", ["demreg", "lognormal"])
+def test_reused_memory_and_single_precision(tiny, response, bins, method):
+    """A shared error is added to that of the new solution, not to what was in the memory before."""
+    options = {"method": method, "backend": "numpy", "common_calibration_error": 0.2, "dtype": "float32"}
+    fresh = invert(tiny, response, bins, **options)
+    error, value = fresh["dem"].uncertainty.array.copy(), fresh["dem"].data
+    assert error.dtype == np.float32
+    without = invert(tiny, response, bins, method=method, backend="numpy")["dem"].uncertainty.array
+    np.testing.assert_allclose(error, np.hypot(without, 0.2 * value), rtol=1e-5)
+    again = invert(tiny, response, bins, out=fresh, **options)
+    assert np.shares_memory(again["dem"].uncertainty.array, fresh["dem"].uncertainty.array)
+    np.testing.assert_array_equal(again["dem"].uncertainty.array, error)
