@@ -1,5 +1,6 @@
 """The log-normal method: its rules, its errors, and what may not change it."""
 
+import fake_cupy
 import lognormal_truth as truth
 import numpy as np
 import pytest
@@ -288,6 +289,37 @@ def test_extreme_sizes_are_solved_or_flagged(backend, size):
             with np.errstate(all="ignore"):
                 chi_squared = np.mean(((data[0][:, solved] - predicted) / data[1][:, solved]) ** 2, axis=0)
             np.testing.assert_allclose(ours.chi_squared[solved], chi_squared, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "dlogt", "dtype", "more"),
+    [
+        (6, None, "float64", {}),
+        (4, UNEVEN, "float32", {"dem_error": "noise", "outputs": OUTPUTS[:8]}),
+        (3, np.full(80, 0.02), "float64", {"parameter_choice": "discrepancy", "outputs": OUTPUTS[:8]}),
+    ],
+)
+def test_gpu_agrees_with_the_plain_arrays(n_channels, dlogt, dtype, more, monkeypatch):
+    """Its text, compiled for the processor at hand: also of so many bins that a block of threads shares a pixel."""
+    g, sigma, status, *problem = case(n_channels, dlogt, n_pixels=130)
+    functional = np.arange(problem[1].size)[None] * problem[0].max(axis=0)
+    status[::9] = 1
+    options = OPTIONS._replace(**more)
+    with fake_cupy.installed(monkeypatch):
+        ours = run(g, sigma, status, *problem, options, functional=functional, dtype=dtype, backend="cupy")
+    expected = run(g, sigma, status, *problem, options, functional=functional, dtype=dtype, backend="numpy")
+    np.testing.assert_array_equal(ours.status, expected.status)
+    solved = is_solved(expected)
+    assert solved.sum() > 90
+    for name, a, b in zip(expected._fields[:-1], ours, expected, strict=False):
+        if b is not None:
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+            scale = np.max(np.abs(b), axis=tuple(range(b.ndim - 1)))
+            difference = (np.abs(a - b) / scale)[..., solved]
+            if name == "temperature_resolution":
+                assert np.mean(difference > 1e-9) < 1e-3
+            else:
+                assert np.max(difference) < (1e-8 if dtype == "float64" else 1e-6), name
 
 
 @pytest.mark.parametrize("n_channels", [13, 24])

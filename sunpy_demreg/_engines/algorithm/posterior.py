@@ -111,7 +111,7 @@ def _put_errors(problem, coupling):
     find_half_maxima = M.half_maximum_finder() if "temperature_resolution" in outputs else None
 
     def row_of(j):
-        return [problem.zero + M.prior(r, j) for r in range(RANK)]
+        return [M.prior(r, j) for r in range(RANK)]
 
     def put_column(name, k, element):
         def put_element(j):

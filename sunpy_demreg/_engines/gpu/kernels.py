@@ -6,6 +6,7 @@ import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
 from sunpy_demreg._engines.base.precision import LARGEST, SMALLEST
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.tables import N_SAMPLES
 from sunpy_demreg._engines.gpu.machine import CudaMachine
@@ -25,6 +26,7 @@ _WIDE_AT_ONCE = 2  # bins of a thread
 #: needed, which is cheaper than reading them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 _PACKED_INTEGERS = ("left", "first_sample", "last_sample")
+_PACKED_OF_PRIOR = ("prior", "to_prior", "mean")
 
 ARITHMETIC = (
     f"""\
@@ -92,6 +94,8 @@ class Kernel(NamedTuple):
 
 
 def _packed(plan):
+    if plan.method == "lognormal":
+        return (*_PACKED_OF_PRIOR, "dem_per_unknown", *_PACKED)
     return _PACKED if plan.solve_for == "dem" else ("dem_per_unknown", *_PACKED)
 
 
@@ -99,7 +103,8 @@ def pack_tables(tables, plan):
     """The tables of NumPy as the kernels read them: one array of float64, the shorter numbers at its end in pairs."""
     doubles = [np.ravel(getattr(tables, name)) for name in _packed(plan)]
     short = [_single_response(tables).view(np.int32)]
-    short += [getattr(tables, name).astype(np.int32) for name in _PACKED_INTEGERS]
+    integers = (*_PACKED_INTEGERS, "mean_start") if plan.method == "lognormal" else _PACKED_INTEGERS
+    short += [getattr(tables, name).astype(np.int32) for name in integers]
     short = np.concatenate([*short, np.zeros(sum(part.size for part in short) % 2, np.int32)])
     return np.concatenate([*doubles, short.view(np.float64)])
 
@@ -123,15 +128,17 @@ def samples_of(tables):
 
 
 def _single_response(tables):
-    return (tables.response / tables.response.max()).astype(np.float32).ravel()
+    response = tables.response if tables.prior is None else tables.prior
+    return (response / abs(response).max()).astype(np.float32).ravel()
 
 
-def is_wide(n_channels, n_bins):
+def is_wide(plan, n_bins):
     """Whether a block of threads shares a pixel, in ``errors``; else each thread has one."""
-    return n_bins > _MOST_STATIC_BINS or 4 * n_channels * n_bins > _MOST_SINGLE
+    n_terms = RANK if plan.method == "lognormal" else plan.n_channels
+    return n_bins > _MOST_STATIC_BINS or 4 * n_terms * n_bins > _MOST_SINGLE
 
 
-def make_kernels(plan, n_bins, n_functionals, samples):
+def make_kernels(plan, n_bins, n_functionals, samples, n_neighbors=0):
     """
     The kernels that solve pixels, in the order in which they run.
 
@@ -147,6 +154,8 @@ def make_kernels(plan, n_bins, n_functionals, samples):
     n_bins, n_functionals : int
     samples : sequence of (int, float)
         From `samples_of`: the static form of the columns has them in its code.
+    n_neighbors : int
+        Of the table "mean" of the log-normal method.
 
     Returns
     -------
@@ -155,16 +164,16 @@ def make_kernels(plan, n_bins, n_functionals, samples):
     int
         Rows of ``live``.
     """
-    wide = is_wide(plan.n_channels, n_bins)
+    wide = is_wide(plan, n_bins)
     at_once = _WIDE_AT_ONCE if wide else 1
-    machine = CudaMachine(plan, n_bins, n_functionals, _packed(plan), at_once)
+    machine = CudaMachine(plan, n_bins, n_functionals, n_neighbors, _packed(plan), at_once)
     invert_lanes(machine, plan)
     sizes = {
-        "N_CHANNELS": plan.n_channels,
+        "N_TERMS": machine.n_terms,
         "N_BINS": n_bins,
         "N_SAMPLES": N_SAMPLES,
         "N_PACKED": machine.n_packed,
-        "RESPONSE": machine.offset["response"],
+        "COLUMNS": machine.offset_of_columns,
         "FRACTION": machine.offset["fraction"],
         "SHORT": machine.n_doubles,
         "AT_ONCE": at_once,
@@ -189,6 +198,7 @@ def _solve(plan, machine, head):
         "weights",
         "live",
     )
+    storage = ("scratch", *(("level", "exponent", "step") if plan.method == "lognormal" else ()))
     lines = [
         _TABLES_OF_A_BLOCK,
         "const long long lane = (long long)blockIdx.x * blockDim.x + threadIdx.x, pixel = first + lane;",
@@ -196,7 +206,7 @@ def _solve(plan, machine, head):
         "int bits = 0;",
         "const bool is_bad = status_in[pixel] != 0;",
         "if (!is_bad) {",
-        "double scratch[N_BINS];",
+        *(f"double {name}[N_BINS];" for name in storage),
         "bool is_broken = false;",
         *machine.solve.lines,
         "}",
@@ -229,11 +239,12 @@ def _errors(plan, machine, head, wide, samples):
         "return;",
         "}",
     ]
+    largest = "largest_prior" if plan.method == "lognormal" else "largest_response"
     has_columns = "temperature_resolution" in machine.errors.outputs
     if has_columns:
         lines += [
             "const Exact exact = {weights + lane, n_lanes};",
-            f"const Columns columns(exact, {machine.scalar_text('largest_response')}, "
+            f"const Columns columns(exact, {machine.scalar_text(largest)}, "
             + ("table + N_PACKED + N_PACKED % 2);" if wide else "single);"),
         ]
     lines += [f"const double {name} = live[{i} * n_lanes + lane];" for i, name in enumerate(machine.live)]
@@ -241,7 +252,7 @@ def _errors(plan, machine, head, wide, samples):
     by_value = ("single",) if has_columns and not wide else ()
     blocks = _BLOCKS_OF_WIDE if wide else _BLOCKS_OF_STATIC
     signature, arguments = _signature("errors", plan, pointers, blocks, by_value)
-    text, more_shared = columns(plan.n_channels, machine.n_bins, samples, wide) if has_columns else ("", 0)
+    text, more_shared = columns(machine.n_terms, machine.n_bins, samples, wide) if has_columns else ("", 0)
     n_packed = machine.n_packed + machine.n_packed % 2  # the memory behind it is read four numbers at a time
     return Kernel("errors", head + text + _body(signature, lines), arguments, 8 * n_packed + more_shared)
 

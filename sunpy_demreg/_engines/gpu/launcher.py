@@ -77,7 +77,10 @@ class Launcher:
         if not problem.can_be_compiled:
             return
         m = len(self.tables.dlogt)
-        described, kernels, n_live = _compiled(self.plan, m, len(self.tables.functional), samples_of(self.tables))
+        n_neighbors = 0 if self.tables.mean is None else self.tables.mean.shape[1]
+        described, kernels, n_live = _compiled(
+            self.plan, m, len(self.tables.functional), samples_of(self.tables), n_neighbors
+        )
         attributes = cupy.cuda.Device().attributes
         if any(kernel.n_shared > attributes["MaxSharedMemoryPerBlockOptin"] for kernel in described):
             return
@@ -148,7 +151,7 @@ class Launcher:
     def _grid(self, kernel, n_pixels):
         """The number of blocks, and of threads in each."""
         m = len(self.tables.dlogt)
-        if kernel.name == "errors" and is_wide(self.plan.n_channels, m):
+        if kernel.name == "errors" and is_wide(self.plan, m):
             return (n_pixels, 1), (BLOCK_SIZE,)
         block = BLOCK_SIZE
         while block > _LEAST_BLOCK and -(-n_pixels // block) < self._n_multiprocessors:
@@ -175,9 +178,9 @@ class Launcher:
 
 
 @lru_cache(maxsize=64)
-def _compiled(plan, n_bins, n_functionals, samples):
+def _compiled(plan, n_bins, n_functionals, samples, n_neighbors):
     """The kernels of a plan, which CuPy compiles for each device once, and keeps on disk."""
-    described, n_live = make_kernels(plan, n_bins, n_functionals, samples)
+    described, n_live = make_kernels(plan, n_bins, n_functionals, samples, n_neighbors)
     return described, {k.name: cupy.RawKernel(k.source, k.name, ("--std=c++14",)) for k in described}, n_live
 
 

@@ -5,8 +5,10 @@ import re
 import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.symbols import Symbol
 from sunpy_demreg._engines.base.tables import N_SAMPLES, SCALARS
+from sunpy_demreg._engines.gpu.prior import PriorOperations
 
 __all__ = ["CudaMachine", "Part"]
 
@@ -27,7 +29,7 @@ class Part:
         return [name for name in dict.fromkeys(re.findall(r"\b[a-z]\d+\b", text)) if name not in known]
 
 
-class CudaMachine:
+class CudaMachine(PriorOperations):
     """
     What `sunpy_demreg._engines` lists. An index is a Python int, or the name of an integer variable.
 
@@ -37,7 +39,7 @@ class CudaMachine:
 
     Parameters
     ----------
-    plan, n_bins, n_functionals
+    plan, n_bins, n_functionals, n_neighbors
         As of `sunpy_demreg._engines.gpu.kernels.make_kernels`.
     packed : sequence of `str`
         The tables in the shared memory, in this order.
@@ -47,22 +49,30 @@ class CudaMachine:
 
     is_careful, is_split = False, True
 
-    def __init__(self, plan, n_bins, n_functionals, packed, n_at_once):
+    def __init__(self, plan, n_bins, n_functionals, n_neighbors, packed, n_at_once):
         self.solve, self.errors, self.live = Part(), Part(), []
         self._part, self._n_at_once = self.solve, n_at_once
         self._plan, self._n, self.n_bins, self.n_functionals = plan, plan.n_channels, n_bins, n_functionals
+        self.n_neighbors = n_neighbors
         n, m = self._n, self.n_bins
+        # What the columns of the resolution matrix are made of: the response, or the prior.
+        self.n_terms, columns = (RANK, "prior") if plan.method == "lognormal" else (n, "response")
         sizes = {
             "response": m * n,
             "shared_gram": n * (n + 1) // 2,
             "functional": n_functionals * m,
             "fraction": N_SAMPLES,
             "scalars": len(SCALARS),
+            "prior": m * RANK,
+            "to_prior": m * RANK,
+            "mean": m * n_neighbors,
         }
         sizes = [sizes.get(name, m) for name in packed]
         self.offset = dict(zip(packed, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self.offset_of_columns = self.offset[columns]
         self.n_doubles = sum(sizes)
-        self.n_packed = self.n_doubles + (n * m + N_SAMPLES + 2 * m + 1) // 2
+        n_short = self.n_terms * m + N_SAMPLES + (3 if columns == "prior" else 2) * m
+        self.n_packed = self.n_doubles + (n_short + 1) // 2
         self._n_names = 0
 
     @property
@@ -72,7 +82,7 @@ class CudaMachine:
 
         The eigenvalues of the other rules are found where a pivot is zero: there, a division by it is no accident.
         """
-        return self._part is self.solve and self._plan.parameter_choice == "discrepancy"
+        return self._part is self.solve and self._plan.parameter_choice in ("discrepancy", "prior")
 
     # --- what is given
 
@@ -169,7 +179,7 @@ class CudaMachine:
         def find(*columns):
             name = self._name("ends")
             rows = ", ".join("{" + ", ".join(h_i.value for h_i in h) + "}" for h in columns)
-            self._write(f"const double of_{name}[AT_ONCE][N_CHANNELS] = {{{rows}}};")
+            self._write(f"const double of_{name}[AT_ONCE][N_TERMS] = {{{rows}}};")
             self._write(f"double {name}[AT_ONCE][2];")
             self._write(f"columns.find(of_{name}, {name});")
             return [[self._symbol(f"{name}[{q}][{end}]") for end in (0, 1)] for q in range(len(columns))]
