@@ -461,7 +461,7 @@ def there(anywhere, small):
         {},
         {"method": "l2"},
         {"positivity": "constrain", "dtype": "float32"},
-        {"calibration_error": 0.1, "common_calibration_error": 0.2},
+        {"method": "lognormal", "calibration_error": 0.1, "common_calibration_error": 0.2},
     ],
     ids=str,
 )
