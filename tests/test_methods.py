@@ -47,7 +47,7 @@ def test_choices_of_a_method_are_its_own_or_those_made(tiny, response, bins, met
         assert {name: result.meta[name] for name in told} == told
         assert result.meta["prior"] is None
         assert result["dem"].meta == {"dem_error": "noise"}
-        assert emission_measure(result).meta["dem_error"] == "noise"
+        assert emission_measure(result, resolved_only=False).meta["dem_error"] == "noise"
 
 
 def test_negative_bins_are_accepted_where_asked_for(tiny, response, bins):
@@ -113,7 +113,7 @@ def test_less_emission_where_nothing_is(small, response):
     hot = {}
     for name in ("dem", "emission_measure"):
         result = invert(intensity, response, edges, uncertainty=uncertainty, solve_for=name)
-        total = emission_measure(result).data
+        total = emission_measure(result, resolved_only=False).data
         hot[name] = emission_measure(result, 10 ** np.array([6.825, 7.425]) * u.K).data / total
     assert hot["dem"] > 0.1
     assert hot["emission_measure"] < 0.25 * hot["dem"]
@@ -164,7 +164,10 @@ def test_calibration_errors_of_channels_are_in_the_uncertainty(tiny, response, b
         tiny.data * tiny.unit, response, bins, uncertainty=expected * tiny.unit, channels=response.channels
     )
     np.testing.assert_allclose(result["dem"].data, by_hand["dem"].data, rtol=1e-9)
-    np.testing.assert_allclose(emission_measure(result).uncertainty.array, emission_measure(by_hand).uncertainty.array)
+    np.testing.assert_allclose(
+        emission_measure(result, resolved_only=False).uncertainty.array,
+        emission_measure(by_hand, resolved_only=False).uncertainty.array,
+    )
     assert result.meta["calibration_error"] == dict.fromkeys(response.channels, 0.0) | fractions
 
 
@@ -331,14 +334,14 @@ def test_every_error_is_of_the_kind_asked_for(tiny, response, bins, lognormal, k
     widths = centers * np.diff(np.log(bins.value))
     K = response.at(centers * u.K).value * widths
     for one in (result, read(tmp_path / "a.asdf")):
-        assert one["dem"].meta["dem_error"] == emission_measure(one).meta["dem_error"] == kind
+        assert one["dem"].meta["dem_error"] == emission_measure(one, resolved_only=False).meta["dem_error"] == kind
         C = one["covariance"].data
         np.testing.assert_allclose(np.sqrt(np.einsum("jjyx->jyx", C)), one["dem"].uncertainty.array, rtol=1e-9)
         np.testing.assert_allclose(
             demreg.covariance(one, (1, 2)).value, C[..., 1, 2], rtol=1e-7, atol=1e-12 * C[..., 1, 2].max()
         )
         of_total = np.sqrt(np.einsum("j,jkyx,k->yx", widths, C, widths))
-        np.testing.assert_allclose(emission_measure(one).uncertainty.array, of_total, rtol=1e-6)
+        np.testing.assert_allclose(emission_measure(one, resolved_only=False).uncertainty.array, of_total, rtol=1e-6)
         np.testing.assert_allclose(
             emission_measure(one, RANGE).uncertainty.array, one["emission_measure"].uncertainty.array[0]
         )
@@ -348,7 +351,9 @@ def test_every_error_is_of_the_kind_asked_for(tiny, response, bins, lognormal, k
         mean = np.tensordot(widths * centers, one["dem"].data, 1) / total
         f = widths[:, None, None] * (centers[:, None, None] - mean) / total
         of_mean = np.sqrt(np.einsum("jyx,jkyx,kyx->yx", f, C, f))
-        np.testing.assert_allclose(demreg.mean_temperature(one).uncertainty.array, of_mean, rtol=1e-5)
+        np.testing.assert_allclose(
+            demreg.mean_temperature(one, resolved_only=False).uncertainty.array, of_mean, rtol=1e-5
+        )
 
 
 def test_posterior_holds_the_noise(lognormal):
