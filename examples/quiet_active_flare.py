@@ -78,7 +78,7 @@ figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False)
 plt.show()
 
 # %%
-# Above log T = 7 in the quiet Sun the bars reach down to nothing: the six channels are hardly sensitive to such plasma,
+# Bins that are not resolved are faded. Above log T = 7 in the quiet Sun the six channels are hardly sensitive to plasma,
 # and the data set an upper limit. (:doc:`which_method` shows what the other method makes of it.)
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):

@@ -24,15 +24,14 @@ print(f"median chi-squared: {np.nanmedian(result['chi_squared'].data):.2f}")
 # Mean temperature
 # ================
 #
-# It is weighted by the emission measure, in the range that the six channels constrain: the poorly constrained bins
-# above log T = 7 would dominate the mean.
+# It is weighted by the emission measure, over the bins that are resolved: those above log T = 7 that the six channels
+# do not see would dominate the mean.
 
-within = [0.5, 8] * u.MK
-temperature = demreg.mean_temperature(result, within)
+temperature = demreg.mean_temperature(result)
 print(
     f"median relative error: {np.nanmedian(temperature.uncertainty.array / temperature.data):.3f}"
 )
-demreg.visualization.plot_mean_temperature(result, within)
+demreg.visualization.plot_mean_temperature(result)
 plt.show()
 
 # %%
@@ -53,7 +52,7 @@ plt.show()
 #
 # The emission measure is the square of the density times the depth, which has to be assumed: here 50 Mm, filled evenly.
 
-energy = demreg.thermal_energy_density(result, 50 * u.Mm, within)
+energy = demreg.thermal_energy_density(result, 50 * u.Mm)
 brightest = np.unravel_index(np.nanargmax(energy.data), energy.data.shape)
 print(
     f"{energy.data[brightest]:.2f} ± {energy.uncertainty.array[brightest]:.2f} {energy.unit} at the maximum"

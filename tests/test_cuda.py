@@ -83,6 +83,7 @@ def test_arguments_fit():
         (12, 20, Options(positivity=None, outputs=("dem",))),
         (6, 81, Options(weighting="uniform", outputs=("dem",))),
         (3, 12, Options(outputs=OUTPUTS, n_refinements=1)),
+        (6, 36, Options(outputs=("dem_uncertainty", "emission_measure", "is_resolved"), resolved_only=True)),
         (12, 150, Options(positivity=None, outputs=("temperature_resolution",))),
         (6, 30, Options(outputs=("dem", "dem_uncertainty"))),
         (6, 36, Options(method="lognormal", parameter_choice="prior", dem_error="posterior")),

@@ -55,6 +55,8 @@ def inputs(response: TemperatureResponse) -> None:
 def products(result: NDCollection, response: TemperatureResponse) -> None:
     assert_type(demreg.emission_measure(result, [1, 2] * u.MK), NDCube)
     assert_type(demreg.mean_temperature(result), NDCube)
+    assert_type(demreg.emission_measure(result, resolved_only=False), NDCube)
+    assert_type(demreg.is_resolved(result, max_width=0.5, min_response=0.1), NDCube)
     assert_type(demreg.thermal_energy_density(result, 10 * u.Mm), NDCube)
     assert_type(demreg.synthesize(result, response), NDCube)
     assert_type(demreg.em_loci(result, (4, 2)), u.Quantity)

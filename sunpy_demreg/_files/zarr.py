@@ -62,6 +62,7 @@ _EPOCH = Time("1970-01-01", scale="utc")
 _LEADING = {
     "dem": ("temperature",),
     "temperature_resolution": ("temperature",),
+    "is_resolved": ("temperature",),
     "predicted_intensity": ("channel",),
     "intensity": ("channel",),
     "emission_measure": ("range",),
@@ -139,7 +140,9 @@ def create(path, result, times=None, **attributes):
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
             dtype=array.dtype,
-            fill_value={"status": int(Status.MASKED)}.get(name, True if array.dtype == bool else np.nan),
+            fill_value={"status": int(Status.MASKED), "is_resolved": False}.get(
+                name, True if array.dtype == bool else np.nan
+            ),
             dimension_names=(*_LEADING.get(base, ()), *names),
             compressors=compressors,
             attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Valid names in ``outputs``, besides the status, which is always returned.
-RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matrix", "intensity")
+RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "is_resolved", "covariance", "resolution_matrix", "intensity")
 _MATRICES = ("covariance", "resolution_matrix")
 _MAX_MATRIX_BYTES = 2**30
 _MAX_WORKERS = 10000

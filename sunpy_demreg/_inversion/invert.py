@@ -33,6 +33,7 @@ from sunpy_demreg._inversion.calibration import (
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
 from sunpy_demreg._results.errors import with_common_error
+from sunpy_demreg._results.resolved import are_resolved, seen_bins
 from sunpy_demreg._results.settings import options_of
 from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
@@ -166,9 +167,9 @@ def invert(
         quadrature. A mean temperature has none of it.
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
-        without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
-        computed; the temperature resolution is the most expensive. ``"status"`` is always returned. Without
-        ``"intensity"`` the functions that derive products from a result cannot compute errors.
+        without which ``"dem"`` has none, ``"is_resolved"``, ``"covariance"`` and ``"resolution_matrix"``. What is not
+        asked for is not computed; the temperature resolution is the most expensive. ``"status"`` is always returned.
+        Without ``"intensity"`` the functions that derive products from a result cannot compute errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
         the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
@@ -219,6 +220,8 @@ def invert(
         ``"emission_measure"``
             (range, ...), cm-5, with ``emission_measure_ranges``; its ``uncertainty`` is that of the sum over the
             bins, whose errors are not independent.
+        ``"is_resolved"``
+            (temperature, ...), bool, if asked for: which bins are resolved, see `is_resolved`.
         ``"covariance"``, ``"resolution_matrix"``
             (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
             errors of the DEM, of the kind that ``dem_error`` says, and the DEM recovered (first axis) from plasma in
@@ -328,6 +331,9 @@ def invert(
         memory_limit=memory_limit,
         **({} if lazy else {"progress": progress, "out": out}),
     )
+    if solution.is_resolved is not None:
+        resolved = are_resolved(solution.is_resolved, seen_bins(response, temperature_bins))
+        solution = solution._replace(is_resolved=resolved)
     solution = with_common_error(solution, common_calibration_error)
     if not lazy:
         warn_of_unsolved(counts_of(solution.status))

@@ -35,6 +35,10 @@ def memory_of(out, shapes, dtype, *, on_device):
             arrays[f"{key}_uncertainty"] = cube.uncertainty.array
     kinds = dict.fromkeys(shapes, np.dtype(dtype)) | {"status": np.dtype(np.int32)}
     found = {}
+    # Of engines it is a number, of results a bool: it is the one that is made anew.
+    if "is_resolved" in kinds:
+        like = out["status"].data
+        found["is_resolved"] = np.empty(shapes["is_resolved"], kinds.pop("is_resolved"), like=like)
     for name, kind in kinds.items():
         array = arrays.get(name)
         fault = _fault(array, shapes[name], kind, on_device)

@@ -104,7 +104,9 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
         header = {key: value for key, value in header.items() if not key.startswith(("DATE-", "MJD-"))}
         header["date-obs"] = date.isot
     header["creator"] = "sunpy_demreg"
-    new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
+    data = np.asarray(cube.data)
+    data = data.astype(np.uint8) if data.dtype == bool else data  # FITS files have no bools
+    new = Map(data, header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):
         new.meta["content"] = new.nickname = meta["content"]
     return new

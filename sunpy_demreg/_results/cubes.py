@@ -153,6 +153,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
         ("predicted_intensity", intensity_unit, lambda: channel_wcs),
         ("regularization_parameter", one, lambda: wcs),
         ("emission_measure", EM_UNIT, range_wcs),
+        ("is_resolved", one, lambda: temperature_wcs),
         ("covariance", DEM_UNIT**2, matrix_wcs),
         ("resolution_matrix", one, matrix_wcs),
     ):

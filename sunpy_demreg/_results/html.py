@@ -50,7 +50,10 @@ def _row(key, cube):
     if known:
         mask = np.broadcast_to(False if cube.mask is None else cube.mask, cube.data.shape)
         values = cube.data[np.isfinite(cube.data) & ~mask]
-        extent = f"{values.min():.3g} to {values.max():.3g}" if values.size else "none"
+        if values.size and values.dtype == bool:
+            extent = f"{np.mean(values):.0%} true"
+        else:
+            extent = f"{values.min():.3g} to {values.max():.3g}" if values.size else "none"
         masked = f"{np.count_nonzero(mask)}"
     cells = (key, " × ".join(map(str, cube.data.shape)), cube.unit.to_string("unicode") or "1", extent, masked)
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -64,7 +67,9 @@ def _picture(result):
     from matplotlib.colors import LogNorm
     from PIL import Image
 
-    image = emission_measure_image(result, None)
+    # Only if it is there: to find it takes a second per million pixels.
+    resolved = result["is_resolved"].data if "is_resolved" in result else None
+    image = emission_measure_image(result, None, resolved=resolved)
     image = image[tuple(slice(None, None, max(1, n // _SIZE)) for n in image.shape)][::-1]
     norm = LogNorm(*log_limits([image]), clip=True)
     colors = colormaps["inferno"](norm(np.ma.masked_invalid(np.where(image > 0, image, np.nan))), bytes=True)

@@ -11,6 +11,7 @@ machine. Errors and resolution are those of the linear map ``K^dagger = v A^T (G
 from typing import NamedTuple
 
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
+from sunpy_demreg._engines.algorithm.resolved import put_resolved
 
 __all__ = ["put_answer", "width_of"]
 
@@ -19,6 +20,7 @@ _OF_THE_OPERATOR = {
     "dem_uncertainty",
     "temperature_resolution",
     "emission_measure_uncertainty",
+    "is_resolved",
     "covariance",
     "resolution_matrix",
 }
@@ -38,7 +40,7 @@ def put_answer(problem, system, lam):
     x = system.solution_in_reach(M, lam)
     z = problem.dual(x)
     operator = None
-    if _OF_THE_OPERATOR.intersection(outputs):
+    if problem.plan.resolved_only or _OF_THE_OPERATOR.intersection(outputs):
         operator = (_SplitOperator if M.is_split else _Operator)(problem, system.inverse(M, lam))
 
     def put_bin(j):
@@ -55,6 +57,12 @@ def put_answer(problem, system, lam):
         M.put_output("predicted_intensity", i, predicted[i])
     M.put_output("chi_squared", 0, misfit * (1.0 / n))
     M.put_output("regularization_parameter", 0, lam)
+    if problem.plan.tells_resolved:
+        put_resolved(
+            problem,
+            lambda j: M.get("weight", j) * M.project(z, j),
+            lambda j: operator.row_and_dual(lambda o_i: M.project(o_i, j))[1],
+        )
     if "emission_measure" in outputs:
         _put_emission_measures(problem, z, operator)
     if operator:
@@ -68,12 +76,15 @@ def _put_emission_measures(problem, z, operator):
     The functionals ``f . xi`` and their errors ``|K^daggerT f|``: no covariance is needed for that.
 
     Both follow from the n sums ``h = sum f v K``: ``f . xi = h . z``, and ``K^daggerT f = (G + lam)^-1 h / sigma``.
+    Where bins that are not resolved are left out, "scratch" holds which ones are.
     """
-    M = problem.M
+    M, resolved_only = problem.M, problem.plan.resolved_only
 
     def put_functional(q):
         def terms(j):
             weighted = M.functional(q, j) * M.get("weight", j)
+            if resolved_only:
+                weighted = weighted * M.get("scratch", j)
             return tuple(M.response(i, j) * weighted for i in range(problem.n))
 
         h = M.over_bins(terms, ("sum",) * problem.n)

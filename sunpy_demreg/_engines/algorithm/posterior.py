@@ -14,6 +14,7 @@ holds what the prior leaves open too. It is what errors are made of where the pl
 from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, solve_dense, solve_dense_lower
 from sunpy_demreg._engines.algorithm.lognormal_pass import gram_of, jacobian
 from sunpy_demreg._engines.algorithm.outputs import width_of
+from sunpy_demreg._engines.algorithm.resolved import put_resolved
 from sunpy_demreg._engines.base.prior import RANK
 
 __all__ = ["ABOVE_TARGET", "SIGNIFICANT", "put_posterior"]
@@ -26,6 +27,7 @@ _OF_THE_COUPLING = {
     "dem_uncertainty",
     "temperature_resolution",
     "emission_measure_uncertainty",
+    "is_resolved",
     "covariance",
     "resolution_matrix",
 }
@@ -44,7 +46,10 @@ def put_posterior(problem, mode):
         M.put_output("predicted_intensity", i, mode.predicted[i])
     M.put_output("chi_squared", 0, mode.misfit * (1.0 / n))
     M.put_output("regularization_parameter", 0, mode.lam)
-    coupling = _Coupling(problem, mode) if _OF_THE_COUPLING.intersection(outputs) else None
+    is_needed = problem.plan.resolved_only or _OF_THE_COUPLING.intersection(outputs)
+    coupling = _Coupling(problem, mode) if is_needed else None
+    if problem.plan.tells_resolved:
+        put_resolved(problem, lambda j: M.get("weight", j), lambda j: coupling.dual(_row_of(problem, j)))
     if "emission_measure" in outputs:
         _put_emission_measures(problem, coupling)
     if coupling is not None:
@@ -56,7 +61,7 @@ class _Coupling:
 
     def __init__(self, problem, mode):
         self.is_posterior = problem.plan.dem_error == "posterior"
-        self._B = jacobian(problem)
+        self._B, self._w = jacobian(problem), problem.inverse_sigma
         self._factors = factor_dense(gram_of(self._B), mode.lam)
         self._per_lam = 1.0 / mode.lam
 
@@ -68,6 +73,10 @@ class _Coupling:
 
     def solve(self, c):
         return solve_dense(self._factors, c)
+
+    def dual(self, f):
+        """What the columns of K multiply in a row of the resolution matrix, without xi."""
+        return [w_i * r_i for w_i, r_i in zip(self._w, self.solve(self.of(f)), strict=True)]
 
     def variance(self, f):
         """Of ``f . a``."""
@@ -88,16 +97,20 @@ class _Coupling:
 
 def _put_emission_measures(problem, coupling):
     """The functionals ``w . xi`` and their errors: to first order, those of ``(F^T D w) . a``."""
-    M = problem.M
+    M, resolved_only = problem.M, problem.plan.resolved_only
+
+    def weighted_by(q, j):
+        weighted = M.functional(q, j) * M.get("weight", j)
+        return weighted * M.get("scratch", j) if resolved_only else weighted
 
     def put_functional(q):
-        (value,) = M.over_bins(lambda j: (M.functional(q, j) * M.get("weight", j),), ("sum",))
+        (value,) = M.over_bins(lambda j: (weighted_by(q, j),), ("sum",))
         M.put_output("emission_measure", q, value * M.scalar("scale"))
         if "emission_measure_uncertainty" not in problem.plan.outputs:
             return
 
         def terms(j):
-            weighted = M.functional(q, j) * M.get("weight", j)
+            weighted = weighted_by(q, j)
             return tuple(M.prior(r, j) * weighted for r in range(RANK))
 
         variance = coupling.variance(list(M.over_bins(terms, ("sum",) * RANK)))
@@ -111,7 +124,7 @@ def _put_errors(problem, coupling):
     find_half_maxima = M.half_maximum_finder() if "temperature_resolution" in outputs else None
 
     def row_of(j):
-        return [M.prior(r, j) for r in range(RANK)]
+        return _row_of(problem, j)
 
     def put_column(name, k, element):
         def put_element(j):
@@ -143,6 +156,10 @@ def _put_errors(problem, coupling):
                 M.put_output("temperature_resolution", k, width_of(M, k, first, last))
 
     M.each_bins(put_bins)
+
+
+def _row_of(problem, j):
+    return [problem.M.prior(r, j) for r in range(RANK)]
 
 
 def _dem_per_unknown(M, j):

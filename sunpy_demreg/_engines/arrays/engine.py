@@ -43,6 +43,7 @@ class Engine:
         n, m = problem.K.shape
         # Measured, rounded up.
         values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
+        values_per_pixel += 12 * m * self._plan.tells_resolved
         values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(problem.options.outputs))
         if self._plan.method == "lognormal":
             values_per_pixel += 8 * m + (2 * n + 12) * RANK

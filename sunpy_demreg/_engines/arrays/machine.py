@@ -148,6 +148,9 @@ class _ArrayMachine:
     def dem_per_unknown(self, j):
         return self._column(self._tables.dem_per_unknown, j)
 
+    def place(self, j):
+        return self._column(self._tables.place, j)
+
     def functional(self, q, j):
         return self._column(self._tables.functional[q, :], j)
 

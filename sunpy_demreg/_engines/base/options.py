@@ -3,8 +3,10 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
+__all__ = ["MAX_WIDTH", "OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
 
+#: Kernels that are wider tell nothing of a bin: see `sunpy_demreg.is_resolved`.
+MAX_WIDTH = 0.6  # dex
 #: The default outputs.
 STANDARD_OUTPUTS = (
     "dem",
@@ -18,6 +20,7 @@ OUTPUTS = (
     *STANDARD_OUTPUTS,
     "emission_measure",
     "emission_measure_uncertainty",
+    "is_resolved",
     "covariance",
     "resolution_matrix",
 )
@@ -42,6 +45,8 @@ class Options(NamedTuple):
     prior_amplitude: float = 4.0  # of "lognormal": standard deviation of the logarithm
     prior_correlation_length: float = 0.8  # of "lognormal": dex
     dem_error: str = "noise"  # or, of "lognormal", "posterior": what the uncertainties of DEM and functionals are
+    max_width: float = MAX_WIDTH  # dex: of the kernel of a bin that is resolved
+    resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
 
 
 @lru_cache(maxsize=64)  # for callers that invert pixel by pixel
@@ -59,6 +64,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
             method="lognormal",
             solve_for="emission_measure",
             dem_error=options.dem_error,
+            resolved_only=options.resolved_only,
         )
     weighting = options.weighting
     if weighting == "uniform" or (weighting == "given" and not is_of_pixels):
@@ -77,6 +83,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
         outputs,
         dtype,
         solve_for=options.solve_for,
+        resolved_only=options.resolved_only,
     )
 
 
@@ -95,3 +102,9 @@ class Plan(NamedTuple):
     method: str = "tikhonov"  # or "lognormal"
     solve_for: str = "dem"  # or "emission_measure"
     dem_error: str = "noise"  # or "posterior"
+    resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
+
+    @property
+    def tells_resolved(self):
+        """Whether the bins that are resolved have to be told from the others."""
+        return self.resolved_only or "is_resolved" in self.outputs

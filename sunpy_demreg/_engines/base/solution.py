@@ -18,6 +18,7 @@ class Solution(NamedTuple):
     regularization_parameter: object  # (N,)
     emission_measure: object  # (q, N)
     emission_measure_uncertainty: object  # (q, N)
+    is_resolved: object  # (m, N), 1 or 0
     covariance: object  # (m, m, N), unit of the dem squared
     resolution_matrix: object  # (m, m, N)
     status: object  # (N,), int32, bits of Status
@@ -25,7 +26,7 @@ class Solution(NamedTuple):
     @staticmethod
     def shapes(n, m, q):
         """The shape of each output but the status, without the lanes."""
-        return dict(zip(OUTPUTS, ((m,), (m,), (m,), (), (n,), (), (q,), (q,), (m, m), (m, m)), strict=True))
+        return dict(zip(OUTPUTS, ((m,), (m,), (m,), (), (n,), (), (q,), (q,), (m,), (m, m), (m, m)), strict=True))
 
     @property
     def dtype(self):

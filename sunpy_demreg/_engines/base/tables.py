@@ -26,6 +26,7 @@ SCALARS = (
     "largest_bit",
     "largest_response",
     "sample_width",
+    "max_width",
     "per_range",
     "largest_prior",
 )
@@ -41,6 +42,7 @@ class Tables(NamedTuple):
     dlogt: object  # (m,)
     functional: object  # (q, m)
     dem_per_unknown: object  # (m,): the DEM that a unit of the unknown is
+    place: object  # (m,): log10 T, from the middle of all bins
     scalars: object  # in the order of SCALARS
     # Of the samples of log10 T at which the width of the resolution is measured:
     fraction: object  # (N_SAMPLES,): position between the bin to its left and the next one
@@ -95,6 +97,7 @@ def make_tables(problem):
         2 ** ((options.n_samples - 1).bit_length() - 1),
         float(xp.max(K)),
         float(logt[m - 1] - logt[0]) / N_SAMPLES,
+        options.max_width,
         1.0 / float(xp.sum(dlogt)),
         0.0 if prior is None else float(xp.max(xp.abs(prior))),
     )
@@ -106,6 +109,7 @@ def make_tables(problem):
         dlogt=dlogt,
         functional=xp.zeros((0, m), **kind) if functional is None else functional,
         dem_per_unknown=dem_per_unknown,
+        place=logt - 0.5 * (logt[0] + logt[m - 1]),
         scalars=xp.asarray(numbers, **kind),
         fraction=(sample - lower) / (upper - lower),
         left=xp.astype(left, xp.int64),

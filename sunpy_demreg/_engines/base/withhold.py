@@ -9,7 +9,7 @@ from sunpy_demreg._engines.base.status import Status
 __all__ = ["settle", "settle_status"]
 
 #: Outputs that may be zero everywhere.
-_MAY_VANISH = {"chi_squared", "emission_measure", "emission_measure_uncertainty"}
+_MAY_VANISH = {"chi_squared", "emission_measure", "emission_measure_uncertainty", "is_resolved"}
 _UNSOLVED, _FAILED = int(Status.UNSOLVED), int(Status.FAILED)
 
 

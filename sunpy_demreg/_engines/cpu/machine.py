@@ -172,6 +172,9 @@ class _SimdMachine(Recorder):
     def dem_per_unknown(self, j):
         return self.broadcast("dem_per_unknown", j)
 
+    def place(self, j):
+        return self.broadcast("place", j)
+
     def functional(self, q, j):
         return self.broadcast("functional", self.sum(self.product(q, self.argument["n_bins"]), j))
 

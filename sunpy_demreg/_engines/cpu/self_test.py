@@ -55,6 +55,7 @@ class SelfTest:
             method=plan.method,
             solve_for=plan.solve_for,
             dem_error=plan.dem_error,
+            resolved_only=plan.resolved_only,
         )
         self.problem, self.pixels = Problem(bins, K, options, weight, functional), Pixels(*pixels, weight)
         self._shapes = self.problem.output_shapes | {"status": ()}

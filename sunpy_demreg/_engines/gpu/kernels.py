@@ -94,9 +94,9 @@ class Kernel(NamedTuple):
 
 
 def _packed(plan):
-    if plan.method == "lognormal":
-        return (*_PACKED_OF_PRIOR, "dem_per_unknown", *_PACKED)
-    return _PACKED if plan.solve_for == "dem" else ("dem_per_unknown", *_PACKED)
+    of_em = () if plan.solve_for == "dem" else ("dem_per_unknown",)
+    of_prior = _PACKED_OF_PRIOR if plan.method == "lognormal" else ()
+    return (*of_prior, *of_em, *(("place",) if plan.tells_resolved else ()), *_PACKED)
 
 
 def pack_tables(tables, plan):

@@ -134,6 +134,9 @@ class CudaMachine(PriorOperations):
     def dem_per_unknown(self, j):
         return self._shared("dem_per_unknown", j)
 
+    def place(self, j):
+        return self._shared("place", j)
+
     def functional(self, q, j):
         return self._shared("functional", f"{q} * {self.n_bins} + {j}")
 
