@@ -455,7 +455,16 @@ def there(anywhere, small):
     return cube(cupy.asarray), cube(np.asarray)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"method": "l2"}, {"positivity": "constrain", "dtype": "float32"}], ids=str)
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"method": "l2"},
+        {"positivity": "constrain", "dtype": "float32"},
+        {"method": "lognormal", "calibration_error": 0.1, "common_calibration_error": 0.2},
+    ],
+    ids=str,
+)
 @pytest.mark.filterwarnings("ignore:1 of 42 pixels were not solved")
 def test_cube_on_the_device_gives_cubes_on_the_device(there, response, edges, kwargs):
     import cupy
