@@ -199,7 +199,7 @@ def test_unsolved_pixels_are_told_once_when_they_are_written(part, response, edg
         write(result, tmp_path / f"dem{ending}")
     [warning] = caught
     assert str(warning.message) == str(eager[0].message)
-    assert "(NOT_FINITE 1, NO_SIGNAL 3)" in str(warning.message)
+    assert "(NOT_FINITE 2, NO_SIGNAL 3)" in str(warning.message)
     assert warning.filename == __file__
 
 
