@@ -68,16 +68,19 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
 
 def test_method(tmp_path, capsys, small_files):
     path = tmp_path / "dem.fits"
-    arguments = [*COARSE, "--n-sample", "16", "--method", "lognormal"]
+    arguments = [*COARSE, "--n-sample", "16", "--method", "lognormal", "--calibration-error", "0.1"]
     assert main(["invert", *small_files, *arguments, "--output", str(path)]) == 0
     result = read(path)
     told = [result.meta[name] for name in ("method", "parameter_choice", "positivity", "solve_for", "dem_error")]
     assert told == ["lognormal", "prior", "inherent", "emission_measure", "posterior"]
+    assert set(result.meta["calibration_error"].values()) == {0.1}
     solved = ~np.isnan(result["chi_squared"].data)
     assert np.all(result["dem"].data[:, solved] > 0)
     arguments += ["--positivity", "relax", "--output", str(tmp_path / "b.fits")]
     assert main(["invert", *small_files, *arguments]) == 1
     assert "`--positivity` 'relax' is not possible with method='lognormal'" in capsys.readouterr().err
+    assert main(["invert", *small_files, "--calibration-error", "10", "--output", str(tmp_path / "b.fits")]) == 1
+    assert "`--calibration-error` must be a finite number" in capsys.readouterr().err
 
 
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):

@@ -24,6 +24,7 @@ __all__ = ["main"]
 _WORDS = {
     "backend": "`--backend`",
     "bin": "`--bin`",
+    "calibration_error": "`--calibration-error`",
     "chi_squared_target": "`--chi-squared-target`",
     "dtype": "`--dtype`",
     "include_chianti": "`--include-chianti`",
@@ -140,6 +141,12 @@ def _add_choices(invert):
         "--reference", type=int, metavar="CHANNEL", help="put all channels on the grid of this one, such as 171"
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    invert.add_argument(
+        "--calibration-error",
+        type=float,
+        metavar="FRACTION",
+        help="of the intensity, such as 0.1: error of the calibration of each channel, to add to the noise",
+    )
     invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
     invert.add_argument(
         "--chi-squared-target",
@@ -210,7 +217,7 @@ def _choices(options):
         prepare["reference"] = f"{options.reference} Angstrom"
     if options.bin != 1:
         prepare["bin"] = options.bin
-    names = ("method", "solve_for", "chi_squared_target", "parameter_choice", "positivity")
+    names = ("method", "solve_for", "calibration_error", "chi_squared_target", "parameter_choice", "positivity")
     choices = {name: getattr(options, name) for name in names}
     return prepare, choices
 
