@@ -99,7 +99,7 @@ def silent(g, sigma, K, options, answer):
     """
     status = answer.status
     is_solved = (status & _UNSOLVED) == 0
-    wrong = {"bad data solved": is_solved & (execute.classify(g, sigma) != 0)}
+    wrong = {"bad data solved": is_solved & ((execute.classify(g, sigma) & _UNSOLVED) != 0)}
     for name in STANDARD_OUTPUTS:
         values = np.atleast_2d(getattr(answer, name))
         is_there = np.isfinite(values).all(axis=0)
@@ -119,8 +119,8 @@ def silent(g, sigma, K, options, answer):
     terms = np.einsum("ij,jp->ip", K.astype(wide), np.abs(dem) + (1.5e-38 if single else 1e-307))
     residual = (g - predicted) / sigma
     chi_squared = np.mean(residual**2, axis=0)
-    rounding = (4.0 if single else 0.0) * digits * (g + terms) / sigma
-    rounding += 4 * wide(2.0**-52) * (g + K.shape[1] * terms) / sigma
+    rounding = (4.0 if single else 0.0) * digits * (np.abs(g) + terms) / sigma
+    rounding += 4 * wide(2.0**-52) * (np.abs(g) + K.shape[1] * terms) / sigma
     tolerance = np.mean((2 * np.abs(residual) + rounding) * rounding, axis=0) + (4 * digits + 1e-12) * chi_squared
     reported = answer.chi_squared[lanes].astype(wide)
     tiny = np.finfo(answer.dem.dtype).tiny
