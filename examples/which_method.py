@@ -56,7 +56,6 @@ for name, (components, total) in PLASMAS.items():
     intensity = response.at(centers).value @ em
     sigma = np.sqrt(0.3**2 + intensity / 2 + (0.05 * intensity) ** 2)
     noisy = intensity[:, None] + sigma[:, None] * rng.standard_normal((6, 200))
-    noisy = np.maximum(noisy, 0.01)
     sigma = np.repeat(sigma[:, None], 200, axis=1)
     truths[name] = em
     results[name] = {
