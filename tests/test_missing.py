@@ -336,6 +336,8 @@ def test_later_errors_are_of_the_channels_that_were_used(result, lacking, respon
         ours, theirs = of(result), of(alone)
         np.testing.assert_allclose(ours.data[..., 3, 4], theirs.data[..., 0], rtol=1e-12)
         np.testing.assert_allclose(ours.uncertainty.array[..., 3, 4], theirs.uncertainty.array[..., 0], rtol=1e-12)
+    resolved, resolved_alone = demreg.is_resolved(result), demreg.is_resolved(alone)
+    np.testing.assert_array_equal(resolved.data[..., 3, 4], resolved_alone.data[..., 0])
     predicted = demreg.synthesize(result, response.select(["AIA 171"]))
     np.testing.assert_allclose(predicted.data[0], result["predicted_intensity"].data[2], rtol=1e-9)
     incomplete = type(result)(
@@ -345,6 +347,32 @@ def test_later_errors_are_of_the_channels_that_were_used(result, lacking, respon
     )
     with pytest.raises(ValueError, match="`result` lacks 'omitted_channels'"):
         demreg.emission_measure(incomplete)
+
+
+@pytest.mark.parametrize("method", ["demreg", "lognormal"])
+def test_what_only_a_missing_channel_sees_is_not_resolved(method, cube, response, edges):
+    cube = cube[:, 40:60, 40:60]
+    out = ("dem", "is_resolved", "chi_squared", "intensity")
+    cube = without(cube, (1, slice(None), slice(None)))
+    left = [0, 2, 3, 4, 5]
+    result = invert(cube, response, edges, method=method, outputs=out)
+    alone = invert(
+        cube.data[left] * cube.unit,
+        response.select([response.channels[i] for i in left]),
+        edges,
+        uncertainty=cube.uncertainty.array[left] * cube.unit,
+        method=method,
+        outputs=out,
+    )
+    same = {"again": (demreg.is_resolved(result), demreg.is_resolved(alone))}
+    same |= {"output": (result["is_resolved"], alone["is_resolved"])}
+    for name in ("emission_measure", "mean_temperature"):
+        product = getattr(demreg, name)
+        same[name] = product(result), product(alone)
+        same[f"error of {name}"] = tuple(p.uncertainty.array for p in same[name])
+    for name, (ours, theirs) in same.items():
+        ours, theirs = (getattr(a, "data", a) if not isinstance(a, np.ndarray) else a for a in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, err_msg=name)
 
 
 def test_intensity_of_a_result_gives_it_again(result, response, edges):

@@ -22,7 +22,7 @@ __all__ = ["BACKENDS", "classify", "examine", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
-_NOT_CONVERGED = int(Status.NOT_CONVERGED)
+_NOT_CONVERGED, _UPPER_LIMIT = int(Status.NOT_CONVERGED), int(Status.UPPER_LIMIT)
 _LEAST_BLOCK = 1024  # pixels; smaller blocks cost more than they save
 # Threads that need the same code wait for the one that is compiling it.
 _PREPARING = lock_over_forks()
@@ -165,7 +165,10 @@ def _solve_unconverged(problem, pixels, into, how):
         workers=workers,
         memory_budget=memory_budget,
     )
-    answer.status[(answer.status & _UNSOLVED) == 0] |= _NOT_CONVERGED
+    # What is said of the data alone stays true.
+    kept = into.status[lanes] & (_NOT_CONVERGED | _UPPER_LIMIT)
+    is_solved = (answer.status & _UNSOLVED) == 0
+    answer.status[is_solved] |= kept[is_solved]
     into.put(lanes, answer)
 
 
@@ -238,12 +241,17 @@ def _shared_out(n_pixels, size, workers):
 
 def _solved(problem, pixels, into, how):
     """Solve all of the pixels, and yield parts of them as they are done. To be closed, so that no thread is left."""
+    seen = None if problem.seen is None else problem.seen.any(axis=0)
+    if seen is not None and problem.options.resolved_only and problem.functional is not None:
+        problem = problem._replace(functional=problem.functional * seen)
     engine = _engine(problem, pixels, into, *how)
     blocks = list(_shared_out(pixels.status.size, engine.block_size, engine.n_threads))
     with closing(_solved_by(engine, blocks)) as done:
         yield from done
     if problem.options.method == "lognormal":
         _solve_unconverged(problem, pixels, into, how)
+    if seen is not None and into.is_resolved is not None:
+        into.is_resolved[np.flatnonzero(~seen)] = 0.0
 
 
 def _solved_by(engine, blocks):

@@ -82,7 +82,8 @@ def _without(problem, left, predicts):
     options = problem.options
     outputs = (*options.outputs, "dem") if predicts and "dem" not in options.outputs else options.outputs
     loci = tuple(left.index(i) for i in options.loci if i in left)
-    return problem._replace(K=problem.K[left], options=options._replace(loci=loci, outputs=outputs))
+    seen = None if problem.seen is None else problem.seen[left]
+    return problem._replace(K=problem.K[left], seen=seen, options=options._replace(loci=loci, outputs=outputs))
 
 
 def _chunk(problem):

@@ -34,7 +34,7 @@ from sunpy_demreg._inversion.calibration import (
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
 from sunpy_demreg._results.errors import with_common_error
-from sunpy_demreg._results.resolved import are_resolved, seen_bins
+from sunpy_demreg._results.resolved import seen_bins
 from sunpy_demreg._results.settings import options_of
 from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
@@ -346,6 +346,7 @@ def invert(
             options_of(settings, n_channels, outputs),
             as_weight(weighting, bins.widths.size, pixel_shape),
             temperature_bins.em_functional(emission_measure_ranges),
+            seen_bins(response, temperature_bins) if "is_resolved" in outputs else None,
         ),
         use,
         dtype=dtype,
@@ -355,8 +356,7 @@ def invert(
         **({} if lazy else {"progress": progress, "out": out}),
     )
     if solution.is_resolved is not None:
-        resolved = are_resolved(solution.is_resolved, seen_bins(response, temperature_bins))
-        solution = solution._replace(is_resolved=resolved)
+        solution = solution._replace(is_resolved=solution.is_resolved > 0.5)
     solution = with_common_error(solution, common_calibration_error)
     if not lazy:
         warn_of_unsolved(counts_of(solution.status))

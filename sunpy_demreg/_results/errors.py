@@ -32,7 +32,7 @@ def response_of(result):
     return TemperatureResponse(tuple(result.meta["channels"]), table["temperature"], table["response"], meta)
 
 
-def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, **options):
+def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, seen=None, **options):
     """
     Repeat the inversion of a result.
 
@@ -47,6 +47,8 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, **
         The only one to solve, immediately; by default all are solved.
     dem_error : {"noise", "posterior"}, optional
         By default that of the result.
+    seen : array of bool, (n, m), optional
+        Which bins each channel sees, for what is resolved.
     **options
         More of the `Options`, that do not change the DEM.
 
@@ -75,7 +77,7 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, **
     K, log_edges = bins_of(result).response_matrix(response_of(result)), bins_of(result).log_edges
     settings = meta if dem_error is None else dict(meta) | {"dem_error": dem_error}
     options = options_of(settings, len(K), outputs)._replace(**options)
-    problem = Problem(Bins.between(log_edges), K, options, meta.get("weight"), functional)
+    problem = Problem(Bins.between(log_edges), K, options, meta.get("weight"), functional, seen)
     # A result read from a file has NumPy arrays, even if it was computed on a GPU.
     backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
     if not is_lazy(*arrays):

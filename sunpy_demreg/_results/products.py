@@ -21,7 +21,7 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of, response_of, solve_again, with_common_error
-from sunpy_demreg._results.resolved import are_resolved, seen_bins
+from sunpy_demreg._results.resolved import seen_bins
 from sunpy_demreg._results.settings import meta_of_errors
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
@@ -268,11 +268,11 @@ def _sums(result, functionals, of_errors, resolved_only):
         return contract(functionals, dem), errors_of(result, of_errors), False
     seen = seen_bins(response_of(result), bins_of(result))
     outputs = ("emission_measure", "emission_measure_uncertainty", "is_resolved")
-    solution = solve_again(result, outputs, of_errors * seen, resolved_only=True)
+    solution = solve_again(result, outputs, of_errors, seen=seen, resolved_only=True)
     solution = with_common_error(solution, common)
-    resolved = are_resolved(solution.is_resolved, seen & np.any(functionals != 0, axis=0))
+    resolved = solution.is_resolved > 0.5
     # Where none is left, there is no sum: NaN, and not zero.
-    is_empty = ~resolved.any(axis=0)
+    is_empty = ~resolved[np.any(functionals != 0, axis=0)].any(axis=0)
     sums = np.where(is_empty, np.nan, contract(functionals, np.where(resolved, dem, 0.0)))
     return sums, np.where(is_empty, np.nan, solution.emission_measure_uncertainty), is_empty
 

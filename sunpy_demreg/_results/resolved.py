@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from array_api_compat import is_cupy_array
-
 import astropy.units as u
 
 from sunpy_demreg._common.cube import Cube
@@ -22,7 +19,7 @@ from sunpy_demreg._results.errors import response_of, solve_again
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
 
-__all__ = ["are_resolved", "is_resolved", "known_resolved", "seen_bins"]
+__all__ = ["is_resolved", "known_resolved", "seen_bins"]
 
 _MIN_RESPONSE = 0.05
 
@@ -65,7 +62,8 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
     * the center of its kernel is no farther from the center of the bin, in log T, than the kernel is wide;
     * the kernel is narrower than ``max_width``;
     * at the center of the bin, the channel that sees it best has more than ``min_response`` of the peak of its response
-      (per unit emission measure, over all temperatures of its table).
+      (per unit emission measure, over all temperatures of its table). Channels that were left out in a pixel do not
+      count there.
 
     The kernel of a bin is what its DEM is made of. With the resolution matrix R it is :math:`\xi_j = \sum_k R_{jk}
     \xi_k` but for noise: plasma in bin k contributes :math:`R_{jk} \xi_k`, row j of the matrix times the DEM that was
@@ -90,8 +88,8 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
     if "is_resolved" in result and (max_width, min_response) == (MAX_WIDTH, _MIN_RESPONSE):
         return result["is_resolved"]
     check_result(result, "intensity")
-    flags = solve_again(result, ("is_resolved",), max_width=max_width).is_resolved
-    data = are_resolved(flags, seen_bins(response_of(result), bins_of(result), min_response))
+    seen = seen_bins(response_of(result), bins_of(result), min_response)
+    data = solve_again(result, ("is_resolved",), seen=seen, max_width=max_width).is_resolved > 0.5
     status = result["status"]
     return Cube(
         data,
@@ -103,15 +101,9 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
 
 
 def seen_bins(response, bins, min_response=_MIN_RESPONSE):
-    """Which bins some channel sees, (m,)."""
+    """Which bins each channel sees, (n, m)."""
     table = response.response.value
-    return np.any(response.at(bins.centers).value > min_response * table.max(axis=1, keepdims=True), axis=0)
-
-
-def are_resolved(flags, seen):
-    """Of what an engine tells of the kernels, (m, ...), and the bins that are seen, (m,)."""
-    seen = seen.reshape(-1, *(1,) * (flags.ndim - 1))
-    return (flags > 0.5) & (np.asarray(seen, like=flags) if is_cupy_array(flags) else seen)
+    return response.at(bins.centers).value > min_response * table.max(axis=1, keepdims=True)
 
 
 def known_resolved(result, pixel=None):
@@ -126,6 +118,7 @@ def known_resolved(result, pixel=None):
     is_kept = "weight" in result.meta or result.meta.get("weighting") != "given"
     if "intensity" not in result or not is_kept:
         return None
-    [flags] = computed(solve_again(result, ("is_resolved",), pixel=pixel).is_resolved)
-    resolved = are_resolved(flags, seen_bins(response_of(result), bins_of(result)))
+    seen = seen_bins(response_of(result), bins_of(result))
+    [flags] = computed(solve_again(result, ("is_resolved",), pixel=pixel, seen=seen).is_resolved)
+    resolved = flags > 0.5
     return resolved if pixel is None else resolved.reshape(len(resolved))

@@ -30,6 +30,7 @@ class Problem(NamedTuple):
     options: Options
     weight: object = None  # for the weighting "given": (m,), one for all pixels, or (m, ...), one for each
     functional: object = None  # (q, m): the "emission_measure" is functional @ dem
+    seen: object = None  # (n, m), bool of NumPy: no bin that no channel sees is resolved
 
     @property
     def has_weight_of_pixels(self):

@@ -72,7 +72,7 @@ FLOAT_TABLES = tuple(name for name in Tables._fields if name not in INTEGER_TABL
 
 def make_tables(problem):
     """Tabulate a `Problem`, with the arrays of its library."""
-    (dlogt, logt), K, options, weight, functional = problem
+    (dlogt, logt), K, options, weight, functional, _ = problem
     xp = array_namespace(K, dlogt, logt)
     kind = {"dtype": K.dtype, "device": device(K)}
     n, m = K.shape
