@@ -17,6 +17,7 @@ from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
+from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.status import Status
 
 __all__ = ["DIFFICULT", "invert_lanes"]
@@ -29,8 +30,9 @@ _FAR = 1e300
 # Relative difference of two ways to the misfit beyond which the lane needs care; and, with care, has failed.
 _DOUBTFUL, _LOST = 1e-8, 1e-3
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
-# machines before others.
-_EXTREME = 1e60
+# machines before others. With care, only a signal above it has no answer, and traces of far greater size.
+_EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, 1e100, 1e250
+_MOSTLY_FITTED = 0.9  # of the signal, a misfit above which what no DEM can reach may be nearly all there is
 _NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
 
 
@@ -40,6 +42,8 @@ def invert_lanes(M, plan):
     system, is_safe = _weighted_system(problem)
     for size in (system.trace, problem.signal):
         is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
+    is_in_range = (problem.signal < _EXTREME_SIGNAL) & (system.trace < _EXTREME_TRACE)
+    is_in_range = is_in_range & (system.trace > 1.0 / _EXTREME_TRACE)
     lam, aimed_at = choose(problem, system, problem.target)
     goal = aimed_at
     if plan.positivity == "relax":
@@ -47,21 +51,27 @@ def invert_lanes(M, plan):
     elif plan.positivity == "constrain":
         system, goal, is_solved = constrain(problem, system, lam, goal)
         lam, is_safe = discrepancy_root(problem, system, goal), is_safe & is_solved
-    is_safe = is_safe & system.is_safe(M, plan)
+    is_safe = is_safe & system.is_safe(M, plan, lam, goal < _MOSTLY_FITTED * problem.signal)
 
     answer = put_answer(problem, system, lam)
     # The misfit that lam was chosen for and that of the DEM differ where digits have been lost.
     difference = M.abs(answer.misfit - answer.expected_misfit)
+    no_signal = problem.signal <= problem.target
     remarks = {
-        Status.NO_SIGNAL: problem.signal <= problem.target,
+        Status.NO_SIGNAL: no_signal,
         Status.NEGATIVE_DEM: answer.least < 0.0,
         Status.RELAXED: goal > aimed_at,
     }
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
+        # What rounding may do to the residual, so that this does not depend on how it happens to be rounded.
+        is_right = is_right & (answer.size <= (_LOST / (16.0 * EPSILON)) ** 2 * answer.expected_misfit)
         if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
-            is_right = is_right | (answer.misfit <= _NOTHING * problem.signal)
-        remarks[Status.FAILED] = ~is_right
+            least = _NOTHING * problem.signal
+            is_right = is_right | (answer.expected_misfit <= least) & (answer.size * (16.0 * EPSILON) ** 2 <= least)
+        is_right = is_right & is_in_range
+        # Only a rule that always has an answer has one that may be of use where there is no signal.
+        remarks[Status.FAILED] = ~is_right if plan.parameter_choice == "grid" else ~is_right & ~no_signal
         if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
             remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > 1.000001 * goal
     else:
@@ -98,22 +108,24 @@ def _weighted_system(problem):
         system, is_safe = problem.system("weight"), problem.signal >= 0.0
     else:
         system = problem.shared_system()
-        _put_weight(problem, _dem(problem, system, M.shared_weight))
-        is_safe = system.is_safe(M, plan)
+        dem, is_safe = _dem(problem, system, M.shared_weight)
+        _put_weight(problem, dem)
         system = problem.system("weight")
     for _ in range(plan.n_refinements):
-        _put_weight(problem, _dem(problem, system, weight))
-        is_safe = is_safe & system.is_safe(M, plan)
+        dem, is_still_safe = _dem(problem, system, weight)
+        _put_weight(problem, dem)
+        is_safe = is_safe & is_still_safe
         system = problem.system("weight")
     return system, is_safe
 
 
 def _dem(problem, system, weight):
-    """The solution at the target, as a function of the bin."""
+    """The solution at the target, as a function of the bin; whether it was reached without loss of digits."""
     M = problem.M
-    lam, _ = choose(problem, system, problem.target)
+    lam, goal = choose(problem, system, problem.target)
     z = problem.dual(system.solution_in_reach(M, lam))
-    return lambda j: weight(j) * M.project(z, j)
+    is_safe = system.is_safe(M, problem.plan, lam, goal < _MOSTLY_FITTED * problem.signal)
+    return lambda j: weight(j) * M.project(z, j), is_safe
 
 
 def _least_locus(problem, j):

@@ -25,6 +25,7 @@ class _Answer(NamedTuple):
     """What the status is made of."""
 
     misfit: object  # of the DEM
+    size: object  # of that, the squares of the terms that cancel; with care only
     expected_misfit: object  # of lam
     least: object  # bin of the DEM
 
@@ -43,9 +44,14 @@ def put_answer(problem, system, lam):
         # A bin that is held at zero is zero, and not minus zero.
         dem = M.where(v > 0.0, v * M.project(z, j), 0.0)
         M.put_output("dem", j, dem * M.scalar("scale"))
-        return dem, *(M.response(i, j) * dem for i in range(n))
+        terms = [M.response(i, j) * dem for i in range(n)]
+        return dem, *terms, *(M.abs(term) for term in terms if M.is_careful)
 
-    least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
+    least, *sums = M.over_bins(put_bin, ("minimum", *("sum",) * (2 * n if M.is_careful else n)))
+    predicted, size = sums[:n], None
+    if M.is_careful:
+        sizes = [(M.abs(g_i) + s_i) * w_i for g_i, s_i, w_i in zip(problem.g, sums[n:], problem.inverse_sigma, strict=True)]
+        size = dot(sizes, sizes)
     residual = [(g_i - p_i) * w_i for g_i, p_i, w_i in zip(problem.g, predicted, w, strict=True)]
     misfit = dot(residual, residual)
     for i in range(n):
@@ -57,7 +63,7 @@ def put_answer(problem, system, lam):
     if operator:
         _put_errors(problem, operator)
     full = system.solution(lam)
-    return _Answer(misfit, lam * lam * dot(full, full), least)
+    return _Answer(misfit, size, lam * lam * dot(full, full), least)
 
 
 def _put_emission_measures(problem, z, operator):

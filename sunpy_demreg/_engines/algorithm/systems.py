@@ -7,6 +7,7 @@ Symbols as in `sunpy_demreg._engines.algorithm.invert`.
 from typing import NamedTuple
 
 from sunpy_demreg._engines.algorithm.linear_algebra import (
+    Basis,
     dot,
     extreme_eigenvalue,
     factor,
@@ -19,7 +20,7 @@ from sunpy_demreg._engines.base.tables import channel_pairs
 
 __all__ = ["LaneProblem", "System"]
 
-_ILL_CONDITIONED = 1e-6  # smallest pivot of T over its trace, below which squaring A costs too many digits
+_ILL_CONDITIONED = 1e-6  # smallest pivot of T + lam over the trace, below which squaring A costs too many digits
 
 
 class System(NamedTuple):
@@ -58,12 +59,16 @@ class System(NamedTuple):
         largest = extreme_eigenvalue(M, self.T, self.trace * (1.0 + 1e-3), largest=True)
         return extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False), largest
 
-    def is_safe(self, M, plan):
-        """Whether squaring A has left enough digits: false too for what is not finite."""
+    def is_safe(self, M, plan, lam, is_mostly_fitted):
+        """Whether squaring A has left enough digits for a lam: false too for what is not finite."""
         if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
             smallest = extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False)
             return smallest > _ILL_CONDITIONED * self.trace
-        reciprocal = factor(self.T, self.trace * EPSILON).reciprocals
+        shift = self.trace * EPSILON
+        if plan.parameter_choice == "discrepancy":  # cross-validation looks at the whole spectrum
+            # Lam makes up for directions out of reach, unless most of the data is there. A tenth of it: one digit more.
+            shift = M.maximum(M.where(is_mostly_fitted, 0.1 * lam, 0.0), shift)
+        reciprocal = factor(self.T, shift).reciprocals
         largest = reciprocal[0]
         safe = reciprocal[0] > 0.0
         for r_i in reciprocal[1:]:
@@ -104,9 +109,9 @@ class LaneProblem:
             def root(i, j):  # of A L^-1
                 return self.M.response(i, j) * self.inverse_sigma[i] * self.M.sqrt(weight(j))
 
-            s2, Q, is_reached = self.M.diagonalize(self.n, root)
-            zeros = [0.0 * s for s in s2[1:]]
-            return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), is_reached)
+            s2, U = self.M.diagonalize(self.n, root)
+            Q, zeros = Basis(U), [0.0 * s for s in s2[1:]]
+            return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), [s > 0.0 for s in s2])
         n, w = self.n, self.inverse_sigma
         of = dict(zip(self._pairs, sums, strict=True))
         G = [[of[min(i, k), max(i, k)] * (w[i] * w[k]) for k in range(n)] for i in range(n)]
