@@ -29,9 +29,11 @@ WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
 _FAR = 1e300
 # Relative difference of two ways to the misfit beyond which the lane needs care; and, with care, has failed.
 _DOUBTFUL, _LOST = 1e-8, 1e-3
+_LOST_DEM = 1e-6  # of the DEM, what rounding may change with care
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
 # machines before others. With care, only a signal above it has no answer, and traces of far greater size.
 _EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, 1e100, 1e250
+_MISSED = 1.000001  # times the misfit aimed at
 _MOSTLY_FITTED = 0.9  # of the signal, a misfit above which what no DEM can reach may be nearly all there is
 _NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
 
@@ -40,18 +42,23 @@ def invert_lanes(M, plan):
     """Invert the lanes of a machine, which stores the outputs."""
     problem = LaneProblem(M, plan)
     system, is_safe = _weighted_system(problem)
-    for size in (system.trace, problem.signal):
-        is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
-    is_in_range = (problem.signal < _EXTREME_SIGNAL) & (system.trace < _EXTREME_TRACE)
-    is_in_range = is_in_range & (system.trace > 1.0 / _EXTREME_TRACE)
+    ranges = [(problem.signal, 0.0, _EXTREME_SIGNAL), (system.trace, 1.0 / _EXTREME_TRACE, _EXTREME_TRACE)]
+    if not M.is_careful:
+        ranges = [(size, 1.0 / _EXTREME, _EXTREME) for size in (problem.signal, system.trace)]
+    for size, low, high in ranges:
+        is_safe = is_safe & (size >= low) & (size <= high)
     lam, aimed_at = choose(problem, system, problem.target)
     goal = aimed_at
+    least = lam
     if plan.positivity == "relax":
         lam, goal = relax(problem, system, lam, goal)
     elif plan.positivity == "constrain":
         system, goal, is_solved = constrain(problem, system, lam, goal)
-        lam, is_safe = discrepancy_root(problem, system, goal), is_safe & is_solved
-    is_safe = is_safe & system.is_safe(M, plan, lam, goal < _MOSTLY_FITTED * problem.signal)
+        least = lam = discrepancy_root(problem, system, goal)
+        if not M.is_careful:
+            is_safe = is_safe & is_solved
+    # Of relaxing, the first lam: that of the least misfit, whose signs were looked at.
+    is_safe = is_safe & _is_safe(problem, system, least, goal)
 
     answer = put_answer(problem, system, lam)
     # The misfit that lam was chosen for and that of the DEM differ where digits have been lost.
@@ -65,17 +72,20 @@ def invert_lanes(M, plan):
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
         # What rounding may do to the residual, so that this does not depend on how it happens to be rounded.
-        is_right = is_right & (answer.size <= (_LOST / (16.0 * EPSILON)) ** 2 * answer.expected_misfit)
+        rounding = M.maximum((16.0 * EPSILON) ** 2 * answer.size, 16.0 * system.rounding(M, lam) * problem.signal)
+        is_right = is_right & (rounding <= _LOST * _LOST * answer.expected_misfit)
         if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
             least = _NOTHING * problem.signal
-            is_right = is_right | (answer.expected_misfit <= least) & (answer.size * (16.0 * EPSILON) ** 2 <= least)
-        is_right = is_right & is_in_range
+            is_right = is_right | ((answer.expected_misfit <= least) & (rounding <= least))
+        is_right = is_right & is_safe
         # Only a rule that always has an answer has one that may be of use where there is no signal.
         remarks[Status.FAILED] = ~is_right if plan.parameter_choice == "grid" else ~is_right & ~no_signal
         if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
-            remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > 1.000001 * goal
+            remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > _MISSED * goal
     else:
         is_safe = is_safe & (difference <= _DOUBTFUL * answer.expected_misfit)
+        if plan.parameter_choice == "discrepancy":
+            is_safe = is_safe & (answer.expected_misfit <= _MISSED * goal)
         remarks[DIFFICULT] = ~is_safe
     M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
 
@@ -124,8 +134,14 @@ def _dem(problem, system, weight):
     M = problem.M
     lam, goal = choose(problem, system, problem.target)
     z = problem.dual(system.solution_in_reach(M, lam))
-    is_safe = system.is_safe(M, problem.plan, lam, goal < _MOSTLY_FITTED * problem.signal)
-    return lambda j: weight(j) * M.project(z, j), is_safe
+    return lambda j: weight(j) * M.project(z, j), _is_safe(problem, system, lam, goal)
+
+
+def _is_safe(problem, system, lam, goal):
+    """Whether enough digits are left for a lam of a misfit."""
+    if problem.M.is_careful:
+        return system.rounding(problem.M, lam) <= _LOST_DEM * _LOST_DEM
+    return system.is_safe(problem.M, problem.plan, lam, goal < _MOSTLY_FITTED * problem.signal)
 
 
 def _least_locus(problem, j):

@@ -49,6 +49,21 @@ class System(NamedTuple):
         columns = [self._replace(y=self.Q.apply_transposed(e)).solution_in_reach(M, lam) for e in unit]
         return [[columns[k][i] for k in range(n)] for i in range(n)]
 
+    def rounding(self, M, lam):
+        """
+        The square of what rounding may change, with care, relative to the DEM.
+
+        A relative change of channel i changes it by ``|A_i|`` times the row i of the inverse: much where channels see
+        the same but for a few digits, and lam is too small to hide it; not where an uncertainty is small.
+        """
+        s2 = self.T[0]
+        gains = [M.where(r, s / ((s + lam) * (s + lam)), 0.0) for s, r in zip(s2, self.is_reached, strict=True)]
+        most = 0.0 * lam
+        for row in self.Q.rows:
+            squares = [u * u for u in row]
+            most = M.maximum(most, dot(squares, s2) * dot(squares, gains))
+        return most * (len(s2) * EPSILON) ** 2
+
     def extreme_eigenvalues(self, M):
         """The smallest one that is not zero, and the largest."""
         if self.is_reached is not None:
