@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # the package need not be installed
 
 METHODS = {
     "defaults": {},
-    "positivity=None": {"positivity": None},
+    'positivity="ignore"': {"positivity": None},
     'positivity="constrain"': {"positivity": "constrain"},
     'parameter_choice="grid"': {"parameter_choice": "grid"},
     'parameter_choice="gcv"': {"parameter_choice": "gcv"},

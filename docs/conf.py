@@ -48,6 +48,7 @@ if not online:
 # The order of the gallery: what comes first, first.
 _EXAMPLES = (
     "first_dem.py",
+    "which_method.py",
     "quiet_active_flare.py",
     "errors_and_resolution.py",
     "choosing_lambda.py",

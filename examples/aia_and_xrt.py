@@ -3,12 +3,12 @@
 Hot plasma: what XRT adds to AIA
 ================================
 
-Six channels of AIA hardly tell whether there is plasma above log T = 6.8; filters of Hinode/XRT do. The truth is known
-here: the intensities are computed from a DEM, with noise.
+The six channels of AIA hardly show whether there is plasma above log T = 6.8; the filters of Hinode/XRT do. In this
+example the truth is known: the intensities are computed from a DEM, with noise.
 
-Responses of several instruments become one with `~sunpy_demreg.TemperatureResponse.concatenate`, and channel cubes, of
-images on whatever grids, with `~sunpy_demreg.combine`. This example needs xrtpy:
-``pip install "sunpy-demreg[instruments]"``.
+Responses of several instruments are merged with `~sunpy_demreg.TemperatureResponse.concatenate`, and channel cubes,
+even on different grids, with `~sunpy_demreg.combine`. This example needs xrtpy: ``pip install
+"sunpy-demreg[instruments]"``.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ import sunpy_demreg as demreg
 # Two instruments, one response
 # =============================
 #
-# Both are dated: AIA degrades, and the filters and the detector of XRT are contaminated.
+# Both depend on the date: AIA degrades, and the filters and the detector of XRT are contaminated.
 
 aia = demreg.TemperatureResponse.from_aia(
     [94, 131, 171, 193, 211, 335] * u.AA, "2014-01-01"
@@ -44,8 +44,8 @@ plt.show()
 # Two active regions
 # ==================
 #
-# Both have a DEM around log T = 6.3, and one has a twentieth of its emission measure at log T = 6.9. Each intensity has
-# an error of 5 %, drawn 200 times.
+# Both have a DEM around log T = 6.3, and one has, in addition, a twentieth of this emission measure at log T = 6.9.
+# Each intensity has an error of 5 %; 200 realizations are drawn.
 
 edges = (
     10 ** np.arange(5.575, 7.58, 0.05) * u.K
@@ -79,8 +79,8 @@ def observe(dem, n_draws=200):
 # With and without XRT
 # ====================
 #
-# From AIA alone, hot plasma is found where there is none, and too much of it where there is some: six intensities leave
-# room for it. XRT closes the room.
+# With AIA alone, hot plasma is found where there is none, and too much of it where there is some: six intensities do
+# not exclude it. XRT does.
 
 figure, panels = plt.subplots(
     2, 2, figsize=(10, 7), layout="constrained", sharex=True, sharey=True

@@ -23,7 +23,7 @@ edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 CHOICES = {
     "default": {},
     "grid": {"parameter_choice": "grid"},
-    "no positivity": {"positivity": None},
+    "no positivity": {"positivity": "ignore"},
     "constrain": {"positivity": "constrain"},
     "constrain, EM loci, refined": {
         "positivity": "constrain",
@@ -34,8 +34,8 @@ CHOICES = {
 
 # %%
 # The default solves the discrepancy principle: chi-squared per channel is 1. Where the DEM is then negative somewhere,
-# its rule of positivity, that of the reference code, raises the target by half, again and again. ``"grid"`` takes the
-# nearest of a few λ, as the reference code does. ``"constrain"`` has no need to give up the fit.
+# its positivity rule, that of the reference code, repeatedly raises the target by half. ``"grid"`` takes the nearest of
+# a few λ, as the reference code does. ``"constrain"`` does not have to relax the fit.
 
 results = {}
 print(f"{'':28} seconds   chi-squared    95 %   negative bins")
@@ -48,7 +48,7 @@ for name, options in CHOICES.items():
     print(f"{name:28} {seconds:7.2f} {median:12.2f} {high:8.2f} {negative:13.2%}")
 
 # %%
-# (The first run of each choice compiles it, which takes a second or two; after that the code is kept on the disk.)
+# (The first run of each choice compiles it, which takes a second or two; the code is then cached on disk.)
 #
 # Chi-squared
 # ===========
@@ -68,7 +68,7 @@ plt.show()
 # One pixel
 # =========
 #
-# A pixel where the rule of positivity has work to do: its chi-squared ends at five.
+# A pixel where the positivity rule raises the target: its chi-squared ends at five.
 
 pixel = (15, 109)
 figure, axes = plt.subplots(figsize=(8, 5))
@@ -81,5 +81,5 @@ for (name, result), marker in zip(results.items(), "osD^v", strict=True):
 plt.show()
 
 # %%
-# Where the choices agree, the data decide; where they do not, the method does. The page on validation measures all of
-# them against known DEMs.
+# Where the choices agree, the DEM is determined by the data; where they differ, by the method. The page on validation
+# compares all of them with known DEMs.

@@ -28,12 +28,12 @@ demreg.visualization.plot_intensity(result, pixel)
 plt.show()
 
 # %%
-# Vertical and horizontal
-# =======================
+# Vertical and horizontal bars
+# ============================
 #
 # The inversion is linear once λ and the weight are chosen: noise in the data gives the covariance of the bins, and
 # plasma in one bin gives a column of the resolution matrix. The vertical bars of a DEM are the square roots of the
-# diagonal of the one, the horizontal bars the widths of the columns of the other.
+# diagonal of the former, the horizontal bars the widths of the columns of the latter.
 
 covariance = demreg.covariance(result, pixel).value
 resolution = demreg.resolution_matrix(result, pixel).value
@@ -57,8 +57,8 @@ figure.colorbar(image, ax=right)
 plt.show()
 
 # %%
-# The bins are strongly correlated, with either sign. So the error of a sum over bins is not the quadratic sum of theirs;
-# `~sunpy_demreg.emission_measure` propagates it through the inversion.
+# The bins are strongly correlated or anticorrelated. So the error of a sum over bins is not the quadratic sum of their
+# errors; `~sunpy_demreg.emission_measure` propagates it through the inversion.
 
 centers = np.sqrt(edges[1:] * edges[:-1]).value
 widths = centers * np.log(edges[1:] / edges[:-1]).value
@@ -73,12 +73,12 @@ for first, last in ((0, 8), (8, 14), (14, 22), (22, 28), (0, 36)):
     )
 
 # %%
-# Is it the spread of repeated observations?
-# ==========================================
+# Comparison with repeated observations
+# =====================================
 #
-# Take what the DEM of this pixel predicts, add noise 500 times, invert again, and compare the spread of the answers with
-# the error that each reports. With one weight for all (``method="l2"``) it is, within a tenth. With the default the
-# weight follows the noise, which the reported error does not know: it is then too small.
+# Take the intensities that the DEM of this pixel predicts, add noise 500 times, invert again, and compare the spread of
+# the results with the reported errors. With a fixed weight (``method="l2"``) they agree within a tenth. With the
+# default the weight depends on the noise, which the reported error does not include: it is then too small.
 
 sigma = (
     np.repeat(result["intensity"].uncertainty.array[:, 64, 64, None], 500, axis=1)
@@ -92,7 +92,7 @@ print(
     + "  ".join(f"{low.value:g}-{high.value:g} MK" for low, high in ranges)
 )
 for name, options in {
-    "method='l2', no positivity": {"method": "l2", "positivity": None},
+    "method='l2', no positivity": {"method": "l2", "positivity": "ignore"},
     "default": {},
     "positivity='constrain'": {"positivity": "constrain"},
 }.items():
@@ -104,8 +104,9 @@ for name, options in {
     print(f"{name:28} " + "".join(f"{ratio:6.2f}   " for ratio in ratios))
 
 # %%
-# What no error bar holds
-# =======================
+# What the error bars do not include
+# ==================================
 #
-# The noise is not all: the regularization itself brings a bias, which the resolution matrix describes, and the response
-# is uncertain too. Tell these three apart when you report an emission measure; the page on validation has the sizes.
+# Noise is not the only source of error: the regularization introduces a bias, which the resolution matrix describes,
+# and the response is uncertain too. Report these three separately with an emission measure; the page on validation
+# gives their sizes.

@@ -1,10 +1,10 @@
 """
 ==============================
-A map too big for the memory
+A map too large for memory
 ==============================
 
-With Dask arrays nothing is computed until it is written, block by block. Here on a small map, which could as well be a
-full disk, or a year of them.
+With Dask arrays nothing is computed until it is written, block by block. The example uses a small map; a full disk, or
+a year of them, works in the same way.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ response = demreg.TemperatureResponse.from_aia(cube)
 edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 
 # %%
-# Blocks of 32 × 32 pixels with all channels; for real data some 256 × 256.
+# Blocks of 32 × 32 pixels with all channels; for real data about 256 × 256.
 
 chunks = (6, 32, 32)
 lazy_cube = NDCube(
@@ -39,7 +39,7 @@ result = demreg.invert(lazy_cube, response, edges, positivity="constrain")
 result
 
 # %%
-# That cost nothing yet. Writing computes each block once, for all outputs, and forgets it.
+# Nothing has been computed yet. Writing computes each block once, for all outputs, and then frees its memory.
 
 with TemporaryDirectory() as folder:
     path = Path(folder) / "dem.fits"
@@ -50,11 +50,11 @@ with TemporaryDirectory() as folder:
 print(f"median chi-squared: {np.nanmedian(written['chi_squared'].data):.2f}")
 
 # %%
-# The answer does not depend on the blocks, to the last bit. A part of it can be computed alone:
+# The result does not depend on the blocks, to the last bit. A part of it can be computed alone:
 
 part = result[..., 40:60, 40:60]["dem"].data.compute()
 print(np.array_equal(part, written["dem"].data[:, 40:60, 40:60], equal_nan=True))
 
 # %%
-# A name that ends in ``.zarr`` makes a store that is read block by block too; the page on large data tells of series in
-# time and of clusters.
+# A name that ends in ``.zarr`` creates a store that is also read block by block; the page on large data describes time
+# series and clusters.

@@ -4,7 +4,7 @@ From level 1 to a DEM
 =======================
 
 Level-1 images of AIA have a plate scale, a rotation and a center of their own in every channel. `~sunpy_demreg.prepare`
-brings them to one grid with their errors and masks, in the one right order, and keeps a record of it.
+brings them to one grid with their errors and masks, in the correct order, and records the steps.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +15,8 @@ import astropy.units as u
 import sunpy_demreg as demreg
 
 # %%
-# Six cutouts of the start of the X2.2 flare of 2011-02-15, as the Joint Science Operations Center delivers them. With
-# files of your own: ``maps = sunpy.map.Map("aia.lev1*.fits")``.
+# Six cutouts of the start of the X2.2 flare of 2011-02-15, as delivered by the Joint Science Operations Center. For
+# your own files: ``maps = sunpy.map.Map("aia.lev1*.fits")``.
 
 maps = demreg.sample.flare_maps(1)
 for smap in maps:
@@ -30,7 +30,7 @@ for smap in maps:
 # ========
 #
 # The images are interpolated to the grid of 171 Å. (Full-disk images are put on the grid of level 1.5, as by
-# `aiapy.calibrate.register`.) The headers of some channels are off by more than a pixel: the shift that is left is
+# `aiapy.calibrate.register`.) The headers of some channels are off by more than a pixel: the residual shift is
 # measured, with a warning.
 
 cube = demreg.prepare(maps, reference=171 * u.AA)
@@ -42,8 +42,9 @@ for name, x, y in zip(
     print(f"{name}: {x:+.2f}, {y:+.2f}")
 
 # %%
-# A newer pointing table mends this: ``prepare(maps, pointing_table="lmsal")`` fetches one, and
-# ``pointing_table="pointing.ecsv"`` takes one that you saved. Without a network, move the maps by what was measured:
+# A newer pointing table corrects this: ``prepare(maps, pointing_table="lmsal")`` downloads one, and
+# ``pointing_table="pointing.ecsv"`` reads one that you saved. Without network access, shift the maps by the measured
+# amounts:
 
 moved = []
 for smap, x, y in zip(
@@ -55,12 +56,12 @@ shift = np.hypot(cube.meta["residual_shift_x"], cube.meta["residual_shift_y"])
 print(f"shifts now: up to {shift.max():.2f}")
 
 # %%
-# What else is to be said of a set of images goes in the same call, and is done in this order whatever the order of the
-# arguments: ``psf`` (deconvolution), ``pointing_table``, ``reference``, ``submap`` (a field), ``bin`` (averages of
-# pixels, with errors to match), ``correct_degradation``. Steps that the maps have behind them are refused: pointing
-# and deconvolution of level 1.5, or a response with degradation for data that were corrected.
+# All further steps are arguments of the same call, and are done in this order whatever the order of the arguments:
+# ``psf`` (deconvolution), ``pointing_table``, ``reference``, ``submap`` (cropping), ``bin`` (averaging of pixels, with
+# the matching errors), ``correct_degradation``. Steps that have already been done are refused: pointing and
+# deconvolution for level 1.5, or a response with degradation for data that were corrected.
 #
-# Each channel has its error and its mask. Black is masked: the borders that a channel does not cover.
+# Each channel has its own errors and mask. Black is masked: the borders that a channel does not cover.
 
 figure, panels = plt.subplots(
     2, 6, figsize=(12, 4.4), layout="constrained", sharex=True, sharey=True
@@ -91,7 +92,7 @@ demreg.visualization.plot_summary(result, title="2011-02-15 01:46 UT")
 plt.show()
 
 # %%
-# What was done goes with the result.
+# The result records what was done.
 
 observation = result.meta["observation"]
 print(

@@ -3,7 +3,7 @@
 On a GPU
 ========
 
-The same call on an NVIDIA GPU. Without one this example runs on the processor, and says so.
+The same call on an NVIDIA GPU. Without one, this example runs on the CPU and prints a note.
 """
 
 import time
@@ -16,7 +16,8 @@ import astropy.units as u
 import sunpy_demreg as demreg
 
 # %%
-# A GPU needs CuPy, for the CUDA of its driver: ``pip install "sunpy-demreg[cuda12]"``, or ``[cuda13]``.
+# The GPU engine needs CuPy, for the CUDA version of the driver: ``pip install "sunpy-demreg[cuda12]"``, or
+# ``[cuda13]``.
 
 
 def has_gpu():
@@ -30,12 +31,10 @@ def has_gpu():
 
 
 backend = "cupy" if has_gpu() else "cpu"
-print(
-    "there is a GPU" if backend == "cupy" else "no GPU here: this runs on the processor"
-)
+print("running on the GPU" if backend == "cupy" else "no GPU found: running on the CPU")
 
 # %%
-# The answer does not depend on where it is computed, but for rounding. The first call compiles.
+# Apart from rounding, the result is the same on all backends. The first call compiles.
 
 cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
 response = demreg.TemperatureResponse.from_aia(cube)
@@ -49,7 +48,7 @@ print(
 )
 
 # %%
-# To be sure, compare a corner with plain arrays.
+# As a check, compare a corner with plain arrays.
 
 corner = np.s_[:, 40:60, 40:60]
 plain = demreg.invert(cube[corner], response, edges, backend="numpy")

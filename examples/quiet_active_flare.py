@@ -27,9 +27,11 @@ demreg.visualization.plot_response(response)
 plt.show()
 
 # %%
-# ``positivity="constrain"`` finds the DEM without negative bins that fits to the chi-squared target itself.
+# ``method="lognormal"`` finds the most likely DEM, which is positive everywhere. 10 % for the calibration of each channel
+# is added to the noise.
 
-result = demreg.invert(cube, response, edges, positivity="constrain")
+options = {"method": "lognormal", "calibration_error": 0.1}
+result = demreg.invert(cube, response, edges, **options)
 demreg.visualization.plot_composite(result)
 plt.show()
 
@@ -38,13 +40,13 @@ plt.show()
 # =======
 #
 # The other sample is the start of the X2.2 flare of 2011-02-15, as level-1 cutouts: each channel has a grid of its own,
-# and `~sunpy_demreg.prepare` puts them on one. It warns of what shift is left between the channels.
+# and `~sunpy_demreg.prepare` puts them on one. It warns about the residual shift between the channels.
 
 flare_cube = demreg.prepare(demreg.sample.flare_maps(0))[
     :, 2:65, 2:65
 ]  # the border has no value in all channels
 flare_response = demreg.TemperatureResponse.from_aia(flare_cube)
-flare = demreg.invert(flare_cube, flare_response, edges, positivity="constrain")
+flare = demreg.invert(flare_cube, flare_response, edges, **options)
 demreg.visualization.plot_emission_measure_grid(flare)
 plt.show()
 
@@ -52,8 +54,8 @@ plt.show()
 # Three pixels
 # ============
 #
-# Vertical bars are the noise, horizontal ones the temperature resolution. The thin lines are the EM loci: what a plasma
-# in one bin would need to explain one channel alone. No DEM may lie far above the lowest of them.
+# Vertical bars are the error, horizontal ones the temperature resolution. The thin lines are the EM loci: the DEM
+# that plasma in a single bin would need to explain one channel alone. No DEM can lie far above the lowest of them.
 
 total = demreg.emission_measure(flare).data
 pixels = {
@@ -76,8 +78,8 @@ figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False)
 plt.show()
 
 # %%
-# Do not trust the bump above log T = 7 in the quiet Sun: six channels see hardly any of such plasma, so the method is
-# free to put some. A synthetic quiet Sun without it gets it too, as the page on validation shows.
+# Bins that are not resolved are faded. Above log T = 7 in the quiet Sun the six channels are hardly sensitive to plasma,
+# and the data set an upper limit. (:doc:`which_method` shows what the other method makes of it.)
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):
     chi_squared = each["chi_squared"].data

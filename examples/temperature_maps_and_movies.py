@@ -24,15 +24,14 @@ print(f"median chi-squared: {np.nanmedian(result['chi_squared'].data):.2f}")
 # Mean temperature
 # ================
 #
-# It is weighted by the emission measure, in the range that the six channels constrain: with the bins above log T = 7,
-# of which they see little, it would be the mean of what the method leaves there.
+# It is weighted by the emission measure, over the bins that are resolved: those above log T = 7 that the six channels
+# do not see would dominate the mean.
 
-within = [0.5, 8] * u.MK
-temperature = demreg.mean_temperature(result, within)
+temperature = demreg.mean_temperature(result)
 print(
     f"median relative error: {np.nanmedian(temperature.uncertainty.array / temperature.data):.3f}"
 )
-demreg.visualization.plot_mean_temperature(result, within)
+demreg.visualization.plot_mean_temperature(result)
 plt.show()
 
 # %%
@@ -51,20 +50,20 @@ plt.show()
 # Thermal energy
 # ==============
 #
-# The emission measure is a square of the density times a depth, which has to be assumed: here 50 Mm, filled evenly.
+# The emission measure is the square of the density times the depth, which has to be assumed: here 50 Mm, filled evenly.
 
-energy = demreg.thermal_energy_density(result, 50 * u.Mm, within)
+energy = demreg.thermal_energy_density(result, 50 * u.Mm)
 brightest = np.unravel_index(np.nanargmax(energy.data), energy.data.shape)
 print(
-    f"{energy.data[brightest]:.2f} ± {energy.uncertainty.array[brightest]:.2f} {energy.unit}, at its highest"
+    f"{energy.data[brightest]:.2f} ± {energy.uncertainty.array[brightest]:.2f} {energy.unit} at the maximum"
 )
 
 # %%
 # A movie
 # =======
 #
-# `~sunpy_demreg.visualization.animate` takes a list of results, one for each time. The package carries two times of
-# the start of the flare of 2011-02-15, two minutes apart; a series of your own makes a longer movie.
+# `~sunpy_demreg.visualization.animate` takes a list of results, one for each time. The package includes two times of
+# the start of the flare of 2011-02-15, two minutes apart; with your own series the movie can be longer.
 
 flare = []
 for step in (0, 1):
@@ -82,4 +81,4 @@ movie = demreg.visualization.animate(flare, [8, 20] * u.MK, interval=800)
 plt.show()
 
 # %%
-# ``movie.save("flare.gif")`` keeps it, ``movie.to_jshtml()`` shows it in a notebook.
+# ``movie.save("flare.gif")`` saves it, ``movie.to_jshtml()`` shows it in a notebook.

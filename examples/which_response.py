@@ -3,8 +3,8 @@
 Which response, which error
 ============================
 
-The answer of an inversion is no better than its response. This page draws what the choices change, and says which one
-to make.
+The result of an inversion is only as good as the response. This page shows the effect of each choice, and gives
+recommendations.
 """
 
 import warnings
@@ -46,10 +46,10 @@ def compare(others, title, temperature=response.temperature):
 # The date: correct the data or date the response, never both
 # ===========================================================
 #
-# AIA loses sensitivity, and gains some back when it is baked out. `~sunpy_demreg.TemperatureResponse.from_aia` takes
+# AIA loses sensitivity, and regains some when it is baked out. `~sunpy_demreg.TemperatureResponse.from_aia` takes
 # the date from the cube. If instead the data are corrected (``prepare(..., correct_degradation=True)``), it leaves the
-# degradation out; and `~sunpy_demreg.invert` refuses a pair that does not belong together. The error of the intensity
-# is that of the counts in both cases.
+# degradation out; and `~sunpy_demreg.invert` refuses data and a response that do not match. In both cases the
+# error of the intensity is that of the counts.
 
 dates = ["2011-02-15", "2014-01-01", "2020-01-01"]
 names = [label[4:] for label in response.channels]
@@ -85,9 +85,9 @@ bars(
 # EVE: normalize
 # ==============
 #
-# The effective areas of the laboratory are scaled so that the observed spectra of SDO/EVE, folded with them, give the
-# observed counts: by the same factor at all dates and temperatures. Leave it on (``eve=True``), unless you compare
-# with results that had it off.
+# The effective areas measured in the laboratory are scaled so that the observed spectra of SDO/EVE, folded with them,
+# give the observed counts: by the same factor at all dates and temperatures. Leave it on (``eve=True``), unless you
+# compare with results obtained without it.
 
 bars({"EVE on / off": response.meta["eve"]}, "ratio of responses")
 
@@ -95,7 +95,8 @@ bars({"EVE on / off": response.meta["eve"]}, "ratio of responses")
 # Crosstalk: always
 # =================
 #
-# Two channels share each telescope, and 335 Å gets light that belongs to 131 Å: 93 % of its response at log T = 7.1.
+# Two channels share each telescope, and 335 Å receives light from the band of 131 Å: 93 % of its response at
+# log T = 7.1.
 
 compare(
     {
@@ -110,15 +111,15 @@ compare(
 # The atomic data: CHIANTI 9 or 10
 # ================================
 #
-# The bundled spectra are those that SolarSoft uses: CHIANTI 9.0.1 at constant pressure. xrtpy carries CHIANTI 10 at
-# constant density, up to 400 Å; beyond, the bundled ones are taken, with a warning.
-# ``emissivity="fiasco"`` computes the spectra, with the bundled abundances and pressure, of the CHIANTI database that
-# you have built with `fiasco <https://fiasco.readthedocs.io>`__, and any spectrum will do:
-# ``emissivity=(temperature, wavelength, spectrum)``. The difference is one of the errors of the atomic data; it is the
-# largest where the lines are the fewest.
+# The bundled spectra are those that SolarSoft uses: CHIANTI 9.0.1 at constant pressure. xrtpy includes CHIANTI 10 at
+# constant density, up to 400 Å; beyond that the bundled spectra are used, with a warning.
+# ``emissivity="fiasco"`` computes the spectra, with the abundances and the pressure of the bundled ones, from the
+# CHIANTI database that you have built with `fiasco <https://fiasco.readthedocs.io>`__, and any other spectrum can be
+# passed as ``emissivity=(temperature, wavelength, spectrum)``. The difference between them is a measure of the errors
+# of the atomic data; it is largest where there are few lines.
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that it is continued beyond 400 Å
+    warnings.simplefilter("ignore")  # about the continuation beyond 400 Å
     newer = demreg.TemperatureResponse.from_aia(channels, emissivity="xrtpy")
 inside = newer.temperature[
     (newer.temperature > 10**5.45 * u.K) & (newer.temperature < 10**7.55 * u.K)
@@ -129,8 +130,8 @@ compare({"CHIANTI 10 / 9": newer}, "Atomic data", inside)
 # The missing lines at 94 Å
 # =========================
 #
-# SolarSoft offers an empirical correction, ``chiantifix=True``, for the lines that CHIANTI lacks at 94 Å around
-# log T = 6. It also takes a quarter off the hot peak: off by default.
+# SolarSoft offers an empirical correction, ``chiantifix=True``, for lines missing from CHIANTI at 94 Å around
+# log T = 6. It also lowers the hot peak by a quarter, and is off by default.
 
 fixed = demreg.TemperatureResponse.from_aia([94] * u.AA, chiantifix=True)
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
@@ -154,8 +155,9 @@ plt.show()
 # Between the nodes
 # =================
 #
-# The response is tabulated every 0.05 in log T. Between, its logarithm is interpolated linearly, which errs where it
-# bends: by 4 to 7 %, and over twice the step, as drawn here, by up to 30 %. Put the centers of the bins on nodes, with edges such as
+# The response is tabulated every 0.05 in log T. In between, its logarithm is interpolated linearly, which is inaccurate
+# where it is curved: by 4 to 7 %, and with twice the step, as shown here, by up to 30 %. Put the centers of the bins on
+# nodes, with edges such as
 # ``10 ** np.arange(5.575, 7.43, 0.05) * u.K``.
 
 half = demreg.TemperatureResponse.from_arrays(
@@ -171,11 +173,12 @@ compare({"every other node": half}, "Interpolation over 0.1 in log T")
 # ===========
 #
 # `~sunpy_demreg.prepare` gives each intensity the error of its counts: photons, read noise, digitization, compression
-# and dark current. Two more can be added, which averaging does not reduce: of the calibration, ``include_eve=True``
-# (1.4 to 9.7 %), and of the atomic data, ``include_chianti=True`` (25 to 50 %). These are not noise: the same error is
-# in every pixel. Add them where different instruments or times are compared; leave them out where the pixels of one
-# image are, and keep in mind that chi-squared then shows the errors of the response as well. In between,
-# ``relative_floor=0.1`` keeps bright pixels from errors that are smaller than what is known of the response.
+# and dark current. Two more, which averaging does not reduce, can be included: that of the calibration,
+# ``include_eve=True`` (1.4 to 9.7 %), and that of the atomic data, ``include_chianti=True`` (25 to 50 %). These are not
+# noise: every pixel has the same error. Include them to compare different instruments or times; leave them out to
+# compare pixels of one image, and keep in mind that chi-squared then reflects the errors of the response as well. As a
+# compromise, ``relative_floor=0.1`` prevents errors of bright pixels that are smaller than the accuracy of the
+# response.
 
 maps = demreg.sample.aia_maps()
 kinds = {

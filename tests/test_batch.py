@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import json
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from aiapy.calibrate.utils import get_correction_table
 from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
+from sunpy_demreg import LogNormalPrior, TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
 from sunpy_demreg._batch import batch_invert as batch
 from sunpy_demreg._batch import store as batch_store
 from sunpy_demreg._cli.main import main
@@ -95,6 +96,22 @@ def test_unsolved_pixels_of_all_steps_are_told_once(folder, tmp_path):
         batch_invert([*folder.glob("step0*"), *folder.glob("step1*")], tmp_path / "a.zarr", BINS, **OPTIONS)
     [message] = [str(each.message) for each in caught if each.category is UnsolvedWarning]
     assert message.startswith("5 of 880 pixels were not solved and are masked (NOT_POSITIVE 5)")
+
+
+def test_script_without_a_guard_ends_with_the_cure(steps, tmp_path):
+    pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import astropy.units as u\n"
+        "from sunpy_demreg import batch_invert\n"
+        f"files = {[str(f) for f in steps[0]]!r}\n"
+        "batch_invert(files, 'store.zarr', [5e5, 1e6, 2e6, 4e6] * u.K, prepare_options={'n_sample': 16}, workers=1)\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    assert "`workers` cannot be started" in last
+    assert last.endswith("in a script, the call must stand under `if __name__ == '__main__':`")
 
 
 def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path):
@@ -328,6 +345,49 @@ def test_same_settings_in_other_words(series_folder, store, tmp_path):
             batch_invert(series_folder, path, bins, **same | change)
     with pytest.raises(ValueError, match="other settings: temperature_bin_edges is 10 values from 398107 K to"):
         batch_invert(series_folder, path, bins * (1 + 1e-9), **same)
+
+
+def test_store_where_none_stood_for_ignore(steps, tmp_path):
+    """A store of an older version: it had fewer settings, and accepted negative bins where `positivity` was None."""
+    path, options = tmp_path / "a.zarr", OPTIONS | {"positivity": "ignore"}
+    batch_invert(steps[0], path, BINS, **options)
+    before = read(path)["dem"].data.compute()
+    group = zarr.open_group(path, mode="r+")
+    settings, meta = group.attrs["settings"], json.loads(group.attrs["meta"])
+    assert settings["positivity"] == '"ignore"'
+    newer = ("solve_for", "dem_error", "prior", "calibration_error", "common_calibration_error")
+    settings = {key: value for key, value in settings.items() if key not in newer} | {"positivity": "null"}
+    meta = {key: value for key, value in meta.items() if key not in newer} | {"positivity": None}
+    group.attrs.update(settings=settings, meta=json.dumps(meta))
+    stores.seal(path)
+
+    assert read(path).meta["positivity"] == "ignore"
+    with pytest.raises(ValueError, match='positivity is null there and "relax" now'):
+        batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
+    with pytest.raises(ValueError, match='solve_for is "dem" there and "emission_measure" now'):
+        batch_invert([*steps[0], *steps[1]], path, BINS, **options, solve_for="emission_measure")
+    report = batch_invert([*steps[0], *steps[1]], path, BINS, **options)
+    assert [step.outcome for step in report.steps] == ["kept", "done"]
+    np.testing.assert_array_equal(read(path)["dem"].data[:, :1].compute(), before)
+
+
+def test_store_of_another_method(steps, tmp_path):
+    path, options = tmp_path / "a.zarr", OPTIONS | {"method": "lognormal", "calibration_error": 0.1}
+    batch_invert(steps[0], path, BINS, **options)
+    assert read(path).meta["prior"] == {"amplitude": 4.0, "correlation_length": 0.8}
+    same = {"prior": LogNormalPrior(4, 0.8 * u.dex), "parameter_choice": "prior", "dem_error": "posterior"}
+    same["calibration_error"] = dict.fromkeys(read(path).meta["channels"], 0.1)
+    report = batch_invert(steps[0], path, BINS, **options | same)
+    assert [step.outcome for step in report.steps] == ["kept"]
+    for change in (
+        {"prior": LogNormalPrior(amplitude=3)},
+        {"dem_error": "noise"},
+        {"calibration_error": "atomic"},
+        {"common_calibration_error": 0.2},
+        {"method": "demreg"},
+    ):
+        with pytest.raises(ValueError, match=rf"other settings: .*{next(iter(change))} is .* there and .* now"):
+            batch_invert(steps[0], path, BINS, **options | change)
 
 
 def test_every_option_either_changes_values_or_does_not():

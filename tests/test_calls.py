@@ -43,6 +43,9 @@ WRONG = {
 # What is right although it looks wrong, reviewed one by one. None is right where it is the default, and True where the
 # default is True or False: these need no entry.
 VALID = {
+    **{
+        (name, "resolved_only"): {"True"} for name in ("emission_measure", "mean_temperature", "thermal_energy_density")
+    },
     ("animate", "interval"): {"0.5", "1e300"},
     ("batch_invert", "prepare_options"): {"{}"},
     ("batch_invert", "response_options"): {"{}"},
@@ -50,9 +53,12 @@ VALID = {
     ("dn2dem_pos", "reg_tweak"): {"0.5", "1e300"},
     ("dn2dem_pos", "rgt_fact"): {"0.5", "1e300"},  # as there, below one too
     ("invert", "chi_squared_target"): {"0.5", "1e300"},
+    ("is_resolved", "max_width"): {"0.5", "1e300"},
+    ("is_resolved", "min_response"): {"0.5"},
     ("invert", "memory_limit"): {"1e300"},
     ("invert", "outputs"): {"[]"},  # the status alone
-    ("invert", "positivity"): {"None"},
+    ("invert", "calibration_error"): {"0.5", "{}"},
+    ("invert", "common_calibration_error"): {"0.5"},
     ("invert", "target_growth"): {"1e300"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
     ("plot_summary", "pixels"): {"[]"},  # none are marked
@@ -93,7 +99,7 @@ def world(small, tmp_path_factory):
     table = {"channels": ["a", "b"], "temperature": [1, 3] * u.MK, "response": np.eye(2) * u.Unit("DN cm5 / (pix s)")}
     of_result = {
         name: (getattr(demreg, name), {"result": result})
-        for name in ("emission_measure", "mean_temperature", "to_xarray")
+        for name in ("emission_measure", "is_resolved", "mean_temperature", "to_xarray")
     }
     of_pixel = {
         name: (getattr(demreg, name), {"result": result, "pixel": (0, 1)})

@@ -66,14 +66,28 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
     assert main(["demo", "--output", str(out), "--overwrite"]) == 0
 
 
+def test_method(tmp_path, capsys, small_files):
+    path = tmp_path / "dem.fits"
+    arguments = [*COARSE, "--n-sample", "16", "--method", "lognormal"]
+    assert main(["invert", *small_files, *arguments, "--output", str(path)]) == 0
+    result = read(path)
+    told = [result.meta[name] for name in ("method", "parameter_choice", "positivity", "solve_for", "dem_error")]
+    assert told == ["lognormal", "prior", "inherent", "emission_measure", "posterior"]
+    solved = ~np.isnan(result["chi_squared"].data)
+    assert np.all(result["dem"].data[:, solved] > 0)
+    arguments += ["--positivity", "relax", "--output", str(tmp_path / "b.fits")]
+    assert main(["invert", *small_files, *arguments]) == 1
+    assert "`--positivity` 'relax' is not possible with method='lognormal'" in capsys.readouterr().err
+
+
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
     output, plot = tmp_path / "new" / "folder" / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
-    arguments = [*COARSE, "--n-sample", "16", "--positivity", "none", "--parameter-choice", "grid"]
+    arguments = [*COARSE, "--n-sample", "16", "--positivity", "ignore", "--parameter-choice", "grid"]
     arguments += ["--saturation", "9000", "--chi-squared-target", "1.5"]
     assert main(["invert", *small_files, *arguments, "--output", str(output), "--plot", str(plot)]) == 0
     result = read(output)
     np.testing.assert_allclose(np.log10(result.meta["temperature_bin_edges"].value), np.arange(5.8, 7.01, 0.2))
-    assert (result.meta["parameter_choice"], result.meta["positivity"]) == ("grid", None)
+    assert (result.meta["parameter_choice"], result.meta["positivity"]) == ("grid", "ignore")
     assert result.meta["chi_squared_target"] == 1.5
     assert result.meta["observation"]["n_sample"] == 16
     assert float(result.meta["observation"]["saturation"]) == 9000
@@ -121,7 +135,7 @@ def test_module_runs_and_warns_once(tmp_path, small_files):
     [line] = ended.stderr.splitlines()
     assert line.startswith("sunpy-demreg: warning: ")
     assert "pass 16; if not, " in line
-    assert "`--n-sample` is taken as 1" in line
+    assert "`--n-sample` is assumed to be 1" in line
     assert "n_sample" not in line
     assert "masked because  3 NOT_POSITIVE\n" in ended.stdout
     assert (tmp_path / "dem.fits").exists()
@@ -197,6 +211,25 @@ def test_options_that_are_no_positive_numbers_are_refused(capsys, option, value)
     with pytest.raises(SystemExit, match="2"):
         main(["invert", "a.fits", "--output", "dem.fits", option, value])
     assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["invert", "a", "--output", "b.fits", "--logt", "5", "7", "0.1"],
+            "--logt 5 7 0.1 (did you mean --log-t?)",
+        ),
+        (["batch", "a", "--output", "b.zarr", "--worker_s=2"], "--worker_s=2 (did you mean --workers?)"),
+        (["demo", "--xyz"], "unrecognized arguments: --xyz\n"),
+    ],
+)
+def test_unknown_option_gets_the_nearest_and_the_usage_of_the_command(capsys, arguments, words):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.startswith(f"usage: sunpy-demreg {arguments[0]} ")
 
 
 @pytest.mark.parametrize("place", ["invert", "write", "_draw"])

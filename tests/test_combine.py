@@ -1,5 +1,7 @@
 """Channel cubes of several instruments, as one."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,19 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 from ndcube import NDCube, NDMeta
 
-from sunpy_demreg import DataWarning, TemperatureResponse, combine, invert, sample
+from sunpy_demreg import (
+    DataWarning,
+    TemperatureResponse,
+    combine,
+    emission_measure,
+    invert,
+    read,
+    sample,
+    to_map,
+    write,
+)
+from sunpy_demreg._channels import stacks
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 
 EDGES = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
@@ -187,3 +201,39 @@ def test_images_of_other_times_are_told(patch):
         joint = combine([patch[:3], later])
     assert len(caught) == 1
     np.testing.assert_array_equal(joint.data, patch.data)
+
+
+def test_what_some_channels_lack_is_kept_of_the_others(patch, tmp_path):
+    """A response of another year shows, whatever the other instrument says of itself."""
+    joint = combine([image(patch, shape=(60, 60)), patch])
+    assert joint.meta["date"][0] is None
+    assert list(joint.meta["date"][1:]) == list(patch.meta["date"])
+    assert list(joint.meta["degradation_corrected"]) == [None, *[False] * 6]
+    assert "exposure_time" not in joint.meta  # which nothing is checked against
+    of_xrt = TemperatureResponse.from_xrt("Be-thin", "2014-01-01")
+    good, late = (
+        TemperatureResponse.concatenate([of_xrt, TemperatureResponse.from_aia(patch, obstime=year)])
+        for year in ("2014-01-01", "2020-01-01")
+    )
+    with pytest.raises(ValueError, match=r"the sensitivity of AIA 335 differs by a factor of 2\.\d"):
+        invert(joint, late, EDGES)
+    result = invert(joint[:, 5:7, 5:8], good, EDGES)
+    assert TemperatureResponse.from_aia(joint[1:]) == TemperatureResponse.from_aia(patch)
+    undated = joint[:1]
+    undated.meta["channels"] = np.array(["AIA 94"])
+    with pytest.raises(ValueError, match=r"no `meta\['date'\]`"):
+        TemperatureResponse.from_aia(undated)
+    # All that asks for the date.
+    mean = mean_date(patch.meta["date"])
+    assert abs(to_map(emission_measure(result)).date - mean) < 1 * u.ms
+    write(result, tmp_path / "a.fits")
+    dates = read(tmp_path / "a.fits").meta["observation"]["date"]
+    assert dates[0] is None
+    assert abs(mean_date(dates) - mean) < 1 * u.us
+    later = copy.deepcopy(joint)
+    later.meta["date"][1:] = [date + 1 * u.min for date in later.meta["date"][1:]]
+    series = stacks.in_time([joint, later])
+    assert list(series.meta["date"][0]) == [None, None]
+    assert list(series.meta["date"][1]) == [joint.meta["date"][1], later.meta["date"][1]]
+    dem = invert(series[:, :, 5:7, 5:8], good, EDGES)["dem"].data
+    np.testing.assert_array_equal(dem[:, 0], result["dem"].data)

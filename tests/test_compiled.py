@@ -28,7 +28,7 @@ def _nothing_said(monkeypatch):
 
 
 def told_that_code_is_not_kept():
-    return pytest.warns(EngineWarning, match="cannot be kept .*SUNPY_DEMREG_CACHE")
+    return pytest.warns(EngineWarning, match="cannot be cached .*SUNPY_DEMREG_CACHE")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from synthetic import instrument, make_problem
 
 from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options, make_plan
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import N_SAMPLES, make_tables
 from sunpy_demreg._engines.gpu.kernels import is_wide, make_kernels, samples_of
 
@@ -24,7 +25,8 @@ except importlib.metadata.PackageNotFoundError:
 def kernels(n_channels, n_bins, options, n_functionals=0, dtype="float64"):
     plan = make_plan(n_channels, options, dtype=dtype)
     samples = [(min(k * n_bins // N_SAMPLES, n_bins - 2), k * n_bins / N_SAMPLES % 1) for k in range(N_SAMPLES)]
-    return {kernel.name: kernel for kernel in make_kernels(plan, n_bins, n_functionals, samples)[0]}
+    n_neighbors = 5 if options.method == "lognormal" else 0
+    return {kernel.name: kernel for kernel in make_kernels(plan, n_bins, n_functionals, samples, n_neighbors)[0]}
 
 
 @pytest.mark.parametrize("architecture", ["sm_60", "sm_80", "sm_90", "sm_100"])
@@ -57,7 +59,7 @@ def test_bins_that_differ_by_rounding_share_their_kernels(n_bins):
 @pytest.mark.parametrize("n_bins", [128, 129, 400])
 def test_form_of_the_columns_follows_the_bins(n_bins):
     report = compile_kernel(kernels(6, n_bins, Options())["errors"].source, "sm_90")
-    assert is_wide(6, n_bins) == (n_bins > 128)
+    assert is_wide(make_plan(6, Options()), n_bins) == (n_bins > 128)
     assert (report.registers <= 128) == (n_bins > 128)
 
 
@@ -65,8 +67,9 @@ def test_arguments_fit():
     """Into the 4096 bytes that all devices have for them."""
     for n_channels in range(1, 13):
         for n_bins in range(3, 200):
-            if not is_wide(n_channels, n_bins):
-                assert 4 * n_channels * n_bins + 8 * 24 <= 4096
+            for n_terms, options in ((n_channels, Options()), (RANK, Options(method="lognormal"))):
+                if not is_wide(make_plan(n_channels, options), n_bins):
+                    assert 4 * n_terms * n_bins + 8 * 24 <= 4096
 
 
 @pytest.mark.parametrize(
@@ -80,8 +83,11 @@ def test_arguments_fit():
         (12, 20, Options(positivity=None, outputs=("dem",))),
         (6, 81, Options(weighting="uniform", outputs=("dem",))),
         (3, 12, Options(outputs=OUTPUTS, n_refinements=1)),
+        (6, 36, Options(outputs=("dem_uncertainty", "emission_measure", "is_resolved"), resolved_only=True)),
         (12, 150, Options(positivity=None, outputs=("temperature_resolution",))),
         (6, 30, Options(outputs=("dem", "dem_uncertainty"))),
+        (6, 36, Options(method="lognormal", parameter_choice="prior", dem_error="posterior")),
+        (12, 80, Options(method="lognormal", outputs=OUTPUTS)),
     ],
 )
 def test_kernels_compile(n_channels, n_bins, options):

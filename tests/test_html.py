@@ -50,7 +50,7 @@ def result(small, response, edges):
 def test_html_tells_shape_unit_range_and_mask(result):
     text = result._repr_html_()
     tags = Tags(text)
-    assert "42 pixels, of which 1 have no DEM" in text
+    assert "42 pixels, 1 of them without a DEM" in text
     n_relaxed = int(np.count_nonzero(result["status"].data & int(Status.RELAXED)))
     assert f"status: 1 NOT_POSITIVE, {n_relaxed} RELAXED" in text
     counts = {"pixels": 42, "NOT_POSITIVE": 1, "RELAXED": n_relaxed}

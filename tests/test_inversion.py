@@ -191,7 +191,7 @@ BAD_PIXELS = {
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"parameter_choice": "grid"}, {"positivity": None}, {"positivity": "constrain"}, {"backend": "numpy"}],
+    [{}, {"parameter_choice": "grid"}, {"positivity": "ignore"}, {"positivity": "constrain"}, {"backend": "numpy"}],
     ids=str,
 )
 @pytest.mark.parametrize(("part", "value", "flag"), BAD_PIXELS.values(), ids=BAD_PIXELS.keys())
@@ -337,7 +337,7 @@ BAD_CALLS = {
         lambda d, s: {"temperature_bin_edges": [0.1, 0.2, 0.3, 0.4] * u.keV},
         "must be a Quantity in K.*but has the unit 'keV'",
     ),
-    "all masked": (lambda d, s: {"mask": np.ones(d.shape, bool)}, "`data` has no value that is not masked"),
+    "all masked": (lambda d, s: {"mask": np.ones(d.shape, bool)}, "`data` is masked everywhere"),
     "scalar": (lambda d, s: {"data": d[0, 0, 0]}, "`data` must have the channel axis first, but is a scalar"),
     "edges without unit": (lambda d, s: {"temperature_bin_edges": E}, "`temperature_bin_edges` must be a Quantity"),
     "edges in another unit": (
@@ -345,7 +345,7 @@ BAD_CALLS = {
         "`temperature_bin_edges` must be a Quantity",
     ),
     "edges descend": (lambda d, s: {"temperature_bin_edges": E[::-1] * u.K}, "strictly ascending"),
-    "edges repeat": (lambda d, s: {"temperature_bin_edges": np.sort(np.append(E, E[3])) * u.K}, "drop repeated"),
+    "edges repeat": (lambda d, s: {"temperature_bin_edges": np.sort(np.append(E, E[3])) * u.K}, "drop duplicates"),
     "edges not finite": (lambda d, s: {"temperature_bin_edges": np.append(E, np.inf) * u.K}, "finite"),
     "edges below the response": (
         lambda d, s: {"temperature_bin_edges": np.append(1e3, E) * u.K},
@@ -354,7 +354,7 @@ BAD_CALLS = {
     "edges above the response": (lambda d, s: {"temperature_bin_edges": np.append(E, 1e10) * u.K}, "to 1e\\+09 K"),
     "edges in log T": (lambda d, s: {"temperature_bin_edges": np.log10(E) * u.K}, "log10 of the temperature"),
     "no response": (lambda d, s: {"response": None}, "`response` must be a TemperatureResponse, but is None"),
-    "two bins": (lambda d, s: {"temperature_bin_edges": E[:3] * u.K}, "at least three bins"),
+    "two bins": (lambda d, s: {"temperature_bin_edges": E[:3] * u.K}, "three or more bins"),
     "edges of two axes": (lambda d, s: {"temperature_bin_edges": [E, E] * u.K}, "has the shape"),
     "unknown choice": (lambda d, s: {"parameter_choice": "lcurve"}, "`parameter_choice` must be one of.*'lcurve'"),
     "unknown positivity": (lambda d, s: {"positivity": True}, "`positivity` must be one of"),
@@ -381,15 +381,18 @@ BAD_CALLS = {
     "weight of zero": (lambda d, s: {"weighting": np.r_[0.0, np.ones(35)]}, "`weighting` must be.*1 of its 36"),
     "weight that is no number": (lambda d, s: {"weighting": ["a"] * 36}, "`weighting` must be"),
     "l2 with a weighting": (lambda d, s: {"method": "l2", "weighting": "em_loci"}, "`method` 'l2' has one weight"),
-    "refined array": (lambda d, s: {"weighting": np.ones(36), "n_refinements": 1}, "`n_refinements` refine"),
+    "refined array": (
+        lambda d, s: {"weighting": np.ones(36), "n_refinements": 1},
+        "`n_refinements` applies only to the weight .*: pass 0",
+    ),
     "too many refinements": (lambda d, s: {"n_refinements": 6}, "`n_refinements` must be.*to 5"),
-    "unknown output": (lambda d, s: {"outputs": ("dem", "edem")}, "`outputs` must be some of.*'edem'"),
-    "outputs as one text": (lambda d, s: {"outputs": "dem"}, "`outputs` must be some of.*in a tuple"),
+    "unknown output": (lambda d, s: {"outputs": ("dem", "edem")}, "`outputs` must be a tuple of names among.*'edem'"),
+    "outputs as one text": (lambda d, s: {"outputs": "dem"}, "`outputs` must be a tuple of names among"),
     "error without its DEM": (lambda d, s: {"outputs": ("dem_uncertainty",)}, "`outputs` has 'dem_uncertainty'"),
     "emission measure without ranges": (lambda d, s: {"outputs": ("emission_measure",)}, "emission_measure_ranges"),
     "ranges without emission measure": (
         lambda d, s: {"outputs": ("dem",), "emission_measure_ranges": [1e6, 2e6] * u.K},
-        "`outputs` must have 'emission_measure'",
+        "`outputs` must contain 'emission_measure'",
     ),
     "ranges without unit": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6]}, "must be a Quantity in K,"),
     "ranges outside": (lambda d, s: {"emission_measure_ranges": [1e5, 2e6] * u.K}, "ascending pairs inside"),
@@ -398,7 +401,7 @@ BAD_CALLS = {
     "integers": (lambda d, s: {"dtype": int}, "`dtype` must be 'float64' or 'float32'"),
     "covariance beyond its type": (
         lambda d, s: {"dtype": "float32", "outputs": ("covariance",)},
-        "`dtype` 'float32' ends at 3e38",
+        "`dtype` 'float32' cannot hold the covariance .* exceeds 3e38",
     ),
     "no type": (lambda d, s: {"dtype": None}, "`dtype` must be"),
     "cross-validation of one channel": (
@@ -426,7 +429,7 @@ BAD_CUBES = {
     "five channels": (lambda c: c[:5], r"`data` has 5 channels \(AIA 94.*`response` has 6"),
     "no unit": (lambda c: replaced(c, unit=None, uncertainty=None), "cube without a unit"),
     "no uncertainty": (lambda c: replaced(c, uncertainty=None), "`uncertainty` is missing"),
-    "all masked": (lambda c: replaced(c, mask=np.ones(c.data.shape, bool)), "`data` has no value that is not masked"),
+    "all masked": (lambda c: replaced(c, mask=np.ones(c.data.shape, bool)), "`data` is masked everywhere"),
     "planes of two shapes": (
         lambda c: NDCubeSequence([c[i] if i else c[i, :3] for i in range(6)]),
         "reproject the cubes to one grid",
@@ -453,9 +456,9 @@ def test_cube_that_carries_its_own_refuses_another(small, response, edges, name)
 
 def test_method_l2_is_one_pass_with_an_even_weight(small, response, edges):
     """Its answers are those of a weight that is the same everywhere, to rounding; and it meets its target."""
-    l2 = invert(small, response, edges, method="l2", positivity=None)
+    l2 = invert(small, response, edges, method="l2", positivity="ignore")
     dlogt = np.diff(np.log10(edges.to_value(u.K)))
-    even = invert(small, response, edges, weighting=dlogt**2, positivity=None)
+    even = invert(small, response, edges, weighting=dlogt**2, positivity="ignore")
     difference = np.abs(l2["dem"].data - even["dem"].data).max(axis=0) / np.abs(even["dem"].data).max(axis=0)
     assert difference.max() < 1e-9
     np.testing.assert_allclose(l2["chi_squared"].data, 1, rtol=1e-9)
@@ -573,11 +576,11 @@ def test_memory_of_another_kind_is_told(small, response, edges):
         with pytest.raises(kind, match=words) as caught:
             invert(small, response, edges, **kwargs)
         assert caught.value.argument == "out"
-    with pytest.raises(ValueError, match="'dem' is part of another array"):
+    with pytest.raises(ValueError, match="'dem' is not contiguous"):
         invert(small[:, :, :3], response, edges, out=result[..., :, :3])
     result["status"].data.flags.writeable = False
-    with pytest.raises(ValueError, match="'status' may not be written to"):
+    with pytest.raises(ValueError, match="'status' is read-only"):
         invert(small, response, edges, out=result)
     lazy = NDCube(da.from_array(small.data), small.wcs, uncertainty=small.uncertainty, unit=small.unit, meta=small.meta)
-    with pytest.raises(ValueError, match="`out` is for plain arrays, but those of `data` are Dask's"):
+    with pytest.raises(ValueError, match="`out` is only for plain arrays, but those of `data` are Dask arrays"):
         invert(lazy, response, edges, out=result)

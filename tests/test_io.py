@@ -275,7 +275,7 @@ def test_values_of_other_kinds_become_text_with_one_warning(small, response, edg
     meta = dict(small.meta) | strange | {"several kinds": np.array([None, "a"])}  # is a list in the result
     cube = NDCube(small.data, small.wcs, uncertainty=small.uncertainty, unit=small.unit, meta=meta)
     result = invert(cube, response, edges)
-    with pytest.warns(SunpyUserWarning, match="only the text") as record:
+    with pytest.warns(SunpyUserWarning, match="only be written as text") as record:
         write(result, tmp_path / "dem.fits")
     assert len(record) == 1
     assert record[0].filename == __file__
@@ -357,7 +357,7 @@ def test_coordinates_that_fits_cannot_hold_are_refused(small, response, edges, r
     distorted.cpdis1 = DistortionLookupTable(np.zeros((2, 2), np.float32), (1, 1), (1, 1), (6, 6))
     status = NDCube(result["status"].data, distorted, unit=u.one)
     for bad in (invert(cube, response, edges), changed(result, status=status)):
-        with pytest.raises(ValueError, match="`result` has coordinates that no FITS header holds"):
+        with pytest.raises(ValueError, match="`result` has coordinates that do not fit into a FITS header"):
             write(bad, tmp_path / "dem.fits")
 
 
@@ -448,7 +448,7 @@ def test_bad_names_are_refused(result, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`path`.*'.*absent', which does not exist"):
         write(result, tmp_path / "absent" / "dem.fits")
     for name in (".fits", ".fits.gz", ".asdf", ".zarr"):
-        with pytest.raises(ValueError, match=rf"`path` .* has an ending but no name: name it, such as 'dem{name}'"):
+        with pytest.raises(ValueError, match=rf"`path` .* is only an extension: choose a name, such as 'dem{name}'"):
             write(result, tmp_path / name)
     (tmp_path / "folder.fits").mkdir()
     with pytest.raises(IsADirectoryError, match=r"`path` .* is a folder"):

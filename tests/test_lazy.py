@@ -94,7 +94,7 @@ def test_variances_and_collections_of_planes(part, response, edges):
     assert_same(invert(lazy, response, edges), eager)
     planes = [lazily(part, (1, 5, 9))[i] for i in range(6)]
     collection = NDCollection([(label, plane) for label, plane in zip(part.meta["channels"], planes, strict=True)])
-    with pytest.warns(SunpyUserWarning, match="divided into chunks along its channels"):
+    with pytest.warns(SunpyUserWarning, match="chunked along its channels"):
         lazy = invert(collection, response, edges)
     np.testing.assert_array_equal(lazy["dem"].data.compute(), invert(part, response, edges)["dem"].data)
 
@@ -171,7 +171,7 @@ def test_weights_of_pixels(part, response, edges):
 def test_chunks_along_the_channels_are_joined_with_one_warning(part, response, edges, eager):
     with pytest.warns(SunpyUserWarning) as caught:
         result = invert(lazily(part, (2, 13, 9)), response, edges)
-    assert [str(w.message)[:40] for w in caught] == ["`data` is divided into chunks along its "]
+    assert [str(w.message)[:36] for w in caught] == ["`data` is chunked along its channels"]
     assert_same(result, eager)
 
 

@@ -368,7 +368,7 @@ def test_deconvolution_comes_first_and_keeps_the_errors(flare):
 
 
 def test_point_spread_functions_of_aiapy(flare, monkeypatch):
-    monkeypatch.setattr(level1, "_DETECTOR", (67, 67))
+    monkeypatch.setattr(level1, "DETECTOR_SIDE", 67)
     monkeypatch.setattr("aiapy.psf.calculate_psf", lambda channel: blur(channel.to_value(u.AA) / 150))
     found = prepare(flare, psf="aiapy")
     expected = prepare(flare, psf={channel: blur(channel / 150) for channel in CHANNELS})
@@ -521,7 +521,7 @@ def test_extrapolated_degradation_of_data_warns(flare):
         prepare(later, correct_degradation=True)
     assert sum("extrapolated" in str(each.message) for each in caught) == 1
     early = [Map(m.data, {**m.meta, "date-obs": m.meta["date-obs"].replace("2011", "2009")}) for m in flare]
-    with pytest.raises(ValueError, match="must lie in the correction table, from 2010-03-24"):
+    with pytest.raises(ValueError, match="must lie within the correction table, from 2010-03-24"):
         prepare(early, correct_degradation=True)
 
 
@@ -542,7 +542,7 @@ BAD_CALLS = {
     "psf of corrected": (
         {"psf": {94: delta()}, "degradation_corrected": True},
         ValueError,
-        "`psf` comes before any other step",
+        "`psf` must be the first step",
     ),
     "psf": ({"psf": 3}, TypeError, "`psf` must be 'aiapy', or a dict"),
     "psf of one": ({"psf": {94: delta()}}, ValueError, "`psf` has no entry for 131 Å"),
@@ -552,8 +552,12 @@ BAD_CALLS = {
     "pointing": ({"pointing_table": 3}, TypeError, "`pointing_table` must be a table, a file, 'lmsal' or 'jsoc'"),
     "no file": ({"pointing_table": "none.ecsv"}, FileNotFoundError, "`pointing_table`: there is no file none.ecsv"),
     "not a table": ({"pointing_table": __file__}, ValueError, "`pointing_table`: .* cannot be read as a table.*ecsv"),
-    "other dates": ({"pointing_table": "later"}, ValueError, r"`pointing_table` does not serve `maps\[0\]`"),
-    "no columns": ({"pointing_table": QTable({"a": [1]})}, ValueError, r"`pointing_table` does not serve `maps\[0\]`"),
+    "other dates": ({"pointing_table": "later"}, ValueError, r"`pointing_table` has no usable entry for `maps\[0\]`"),
+    "no columns": (
+        {"pointing_table": QTable({"a": [1]})},
+        ValueError,
+        r"`pointing_table` has no usable entry for `maps\[0\]`",
+    ),
 }
 
 
@@ -566,7 +570,7 @@ def test_bad_calls(flare, options, error, message):
 
 
 def test_rates_are_not_deconvolved(flare):
-    with pytest.raises(ValueError, match="`psf` comes before any other step"):
+    with pytest.raises(ValueError, match="`psf` must be the first step"):
         prepare([m / m.exposure_time for m in flare], psf=dict.fromkeys(CHANNELS, delta()))
 
 
@@ -580,7 +584,7 @@ def test_no_network_is_one_error_that_names_the_cure(flare, monkeypatch, source)
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    with pytest.raises(CalibrationDataError, match=r"^`pointing_table`: .* could not be fetched .*: give a local"):
+    with pytest.raises(CalibrationDataError, match=r"^`pointing_table`: .* could not be fetched .*: pass a local"):
         prepare(flare, pointing_table=source)
 
 
@@ -595,7 +599,7 @@ def test_a_silent_server_does_not_hang(flare, monkeypatch, source):
 
         monkeypatch.setattr(socket, "getaddrinfo", here)
         monkeypatch.setattr(network, "TIME_LIMIT", 1.0)
-        with pytest.raises(CalibrationDataError, match=r"^`pointing_table`: .*no answer within 1 s.*: give a local"):
+        with pytest.raises(CalibrationDataError, match=r"^`pointing_table`: .*no answer within 1 s.*: pass a local"):
             prepare(flare, pointing_table=source)
 
 

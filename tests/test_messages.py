@@ -71,6 +71,22 @@ def test_warnings_can_be_told_apart(small, response, edges):
         ("batch_invert", {"prepare_options": {"satuation": 1}}, "`prepare_options` has 'satuation'"),
         ("batch_invert", {"prepare_options": {"satuation": 1}}, "(did you mean 'saturation'?)"),
         ("batch_invert", {"response_options": {"chianti_fix": True}}, "(did you mean 'chiantifix'?)"),
+        # An option of another function than that which takes it.
+        (
+            "batch_invert",
+            {"reference": 171 * u.AA},
+            "`reference` is no option of `invert` but of `prepare`: pass it in `prepare_options`, such as "
+            "`prepare_options={'reference': ...}`",
+        ),
+        ("batch_invert", {"chiantifix": True}, "of `from_aia`: pass it in `response_options`"),
+        ("batch_invert", {"prepare_options": {"chiantifix": True}}, "pass it in `response_options`, such as"),
+        (
+            "batch_invert",
+            {"prepare_options": {"method": "l2"}},
+            "has 'method', which is no option of `prepare` but of ",
+        ),
+        ("batch_invert", {"response_options": {"method": "l2"}}, "of `invert`: pass it as a keyword"),
+        ("batch_invert", {"prepare_options": {"mask": True}}, "'mask', which is no option of `prepare`, which has psf"),
     ],
 )
 def test_misspelt_keyword_gets_the_nearest(function, given, words, edges):
@@ -129,7 +145,7 @@ def test_result_given_as_data(result, response, edges, tmp_path):
 def test_files(result, response, tmp_path):
     assert "there is no file 'absent.fits'" in told(demreg.read, "absent.fits")
     assert "`write(result, path)`" in told(demreg.write, tmp_path / "dem.fits", result)
-    assert "does not exist: make it first" in told(response.write, tmp_path / "absent" / "r.ecsv")
+    assert "does not exist: create it first" in told(response.write, tmp_path / "absent" / "r.ecsv")
     response.write(tmp_path / "r.ecsv")
     assert "overwrite=True" in told(response.write, tmp_path / "r.ecsv")
 
@@ -152,7 +168,7 @@ def test_response_in_meters():
 def test_pictures(result):
     assert "is empty" in told(visualization.animate, [])
     assert "must be a finite number of milliseconds" in told(visualization.animate, [result], interval="x")
-    assert "must be Axes of matplotlib" in told(visualization.plot_chi_squared, result, axes=5)
+    assert "must be matplotlib Axes" in told(visualization.plot_chi_squared, result, axes=5)
     assert "must be three colors" in told(visualization.plot_composite, result, colors=5)
     by_name = visualization.plot_residual(result, "AIA 171").get_array()
     by_wavelength = visualization.plot_residual(result, 17.1 * u.nm).get_array()
@@ -188,7 +204,7 @@ def test_metadata_of_combined_cubes_may_be_a_dict(small):
     ("filters", "date", "words"),
     [
         (["Open"], "2014-01-01", "`filters[0]` 'Open' is no filter"),
-        (["Al-poly", "Al_poly"], "2014-01-01", "`filters[1]` is 'Al-poly', as one before it"),
+        (["Al-poly", "Al_poly"], "2014-01-01", "`filters[1]` repeats 'Al-poly'"),
         (["Be-thinn"], "2014-01-01", "(did you mean 'Be-thin'?)"),
         (["Be-thin"], "2000-01-01", "`obstime` 2000-01-01T00:00:00.000 is not covered"),
         (["Be-thin"], "2050-01-01", "`obstime` 2050-01-01T00:00:00.000 is not covered"),

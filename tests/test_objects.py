@@ -345,13 +345,13 @@ BAD_INDICES = {
     "list inside": ((slice(None), [1, 2]), r"but got \[1, 2\]"),
     "step": (slice(None, None, 2), r"cannot be sliced in steps.*slice\(None, None, 2\).*`rebin`"),
     "backwards": (slice(None, None, -1), "cannot be sliced in steps"),
-    "step of zero": (slice(None, None, 0), "from whole number to whole number"),
+    "step of zero": (slice(None, None, 0), "is sliced with whole numbers, but got slice"),
     "new axis": (None, "but got None"),
     "new axis inside": ((slice(None), None), "but got None"),
     "bool": (True, "but got True"),
     "float": (1.0, r"but got 1\.0"),
-    "slice of floats": (slice(0.5, 2), "from whole number to whole number"),
-    "two ellipses": ((Ellipsis, Ellipsis), r"one ellipsis \(\.\.\.\) only, but got 2"),
+    "slice of floats": (slice(0.5, 2), "is sliced with whole numbers, but got slice"),
+    "two ellipses": ((Ellipsis, Ellipsis), r"only one ellipsis \(\.\.\.\), but got 2"),
     "too large": (100, "index 100 lies outside axis 0"),
     "too small": (-101, "index -101 lies outside axis 0"),
     "too many": ((0, 0, 0, 0, slice(None)), "but got 5 indices"),
@@ -369,9 +369,13 @@ def test_a_refused_index_does_no_damage(objects, kind, index, words):
 
 
 def test_no_axis_left(objects):
-    with pytest.raises(IndexError, match=r"a cube needs an axis, but \(1, 5, 23\) leaves none.*\[1:2, 5:6, 23:24\]"):
+    with pytest.raises(
+        IndexError, match=r"a cube must keep an axis, but \(1, 5, 23\) leaves none.*\[1:2, 5:6, 23:24\]"
+    ):
         objects["channels"][1, 5, -1]
-    with pytest.raises(IndexError, match=r"a result needs an axis, but \(3, 4\) leaves none: slice with \[3:4, 4:5\]"):
+    with pytest.raises(
+        IndexError, match=r"a result must keep an axis, but \(3, 4\) leaves none: slice with \[3:4, 4:5\]"
+    ):
         objects["result"][3, 4]
     with pytest.raises(IndexError, match=r"a cube is sliced.*but got 'dem'"):
         objects["channels"]["dem"]
@@ -501,7 +505,13 @@ def test_exploded_and_in_sequence(patch, response):
     for data in (NDCubeSequence(planes), NDCollection([(p.meta["channels"], p) for p in planes], aligned_axes="all")):
         back = pickle.loads(pickle.dumps(data)) if isinstance(data, NDCubeSequence) else data
         np.testing.assert_array_equal(invert(back, response, BINS)["dem"].data, expected)
-    assert [c.shape for c in patch.explode_along_axis(0)] == [(20, 24)] * 6
+    exploded = patch.explode_along_axis(0)
+    assert [c.shape for c in exploded] == [(20, 24)] * 6
+    for i, each in enumerate(exploded):
+        assert_same(each, patch[i])
+        assert each.meta["channels"] == patch.meta["channels"][i]
+    np.testing.assert_array_equal(invert(exploded, response, BINS)["dem"].data, expected)
+    assert [c.shape for c in patch.explode_along_axis(-1)] == [(6, 20)] * 24
     assert patch.meta["channels"].size == 6
 
 

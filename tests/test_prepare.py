@@ -306,7 +306,9 @@ def test_dask_maps(maps):
 
 
 def test_maps_that_look_averaged_draw_a_warning(prepared, maps):
-    with pytest.warns(DataWarning, match=r"`n_sample` is taken as 1.*4\.0 times.*pass 16; if not, pass 1") as caught:
+    with pytest.warns(
+        DataWarning, match=r"`n_sample` is assumed to be 1.*4\.0 times.*pass 16; if not, pass 1"
+    ) as caught:
         cube = prepare(maps)
     assert len(caught) == 1
     assert cube.meta["n_sample"] == 1
@@ -452,13 +454,13 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
         ("correct_degradation", "no", TypeError, "`correct_degradation` must be True or False, but is 'no'$"),
         ("relative_floor", 1.5, ValueError, "`relative_floor` must be a fraction of the intensity.* got 1.5"),
         ("relative_floor", {94: -0.1}, ValueError, "`relative_floor` must be a fraction"),
-        ("relative_floor", {95: 0.1}, ValueError, "`relative_floor` names 95 Å, of which there is no map"),
+        ("relative_floor", {95: 0.1}, ValueError, "`relative_floor` names 95 Å, but there is no such map"),
         ("relative_floor", {"94 s": 0.1}, TypeError, "`relative_floor` must be one number, or a dict"),
         ("relative_floor", "large", TypeError, "`relative_floor` must be one number"),
         ("reference", 304 * u.AA, ValueError, "`reference` must be the wavelength of one of the maps, 94, .* got 304"),
         ("reference", "first", TypeError, "`reference` must be a map, or the wavelength of one"),
         ("submap", (1, 2), TypeError, "`submap` must be a pair of coordinates"),
-        ("psf", {94: np.ones((3, 3))}, ValueError, "`psf` is for level 1, but .* is level 1.5, .*registered already"),
+        ("psf", {94: np.ones((3, 3))}, ValueError, "`psf` is for level 1, but .* is level 1.5, .*already registered"),
         ("pointing_table", "lmsal", ValueError, "`pointing_table` is for level 1, but .* is level 1.5"),
         ("degradation_corrected", [True], TypeError, "`degradation_corrected` must be True or False, .* type list$"),
     ],

@@ -15,12 +15,12 @@ from sunpy.util.exceptions import SunpyUserWarning
 import sunpy_demreg as demreg
 from sunpy_demreg import TemperatureResponse, invert
 
-MATRICES = ("dem", "dem_uncertainty", "covariance", "resolution_matrix", "intensity")
+MATRICES = ("dem", "dem_uncertainty", "covariance", "resolution_matrix", "is_resolved", "intensity")
 OPTIONS = {
     "defaults": {},
     "grid": {"parameter_choice": "grid", "n_samples": 20},
     "constrain": {"positivity": "constrain", "weighting": "em_loci", "n_refinements": 1},
-    "own weight": {"weighting": np.linspace(1, 2, 36), "positivity": None},
+    "own weight": {"weighting": np.linspace(1, 2, 36), "positivity": "ignore"},
     "l2": {"method": "l2", "chi_squared_target": 2.0, "max_iterations": 3},
 }
 
@@ -40,29 +40,34 @@ def error_of(functional, covariance):
     return np.sqrt(np.einsum("jyx,jkyx,kyx->yx", functional, covariance, functional))
 
 
+@pytest.mark.parametrize("resolved_only", [False, True])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-def test_errors_are_those_of_the_covariance(small, response, edges, options):
+def test_errors_are_those_of_the_covariance(small, response, edges, options, resolved_only):
     result = invert(small, response, edges, outputs=MATRICES, **options)
     dem, covariance = result["dem"].data, result["covariance"].data
-    b, T = widths(edges), np.sqrt(edges[1:] * edges[:-1]).value
-    em = demreg.emission_measure(result)
+    b, T = widths(edges)[:, None, None], np.sqrt(edges[1:] * edges[:-1]).value[:, None, None]
+    choice = {} if resolved_only else {"resolved_only": False}  # without a range, it is the default
+    if resolved_only:
+        assert 0 < result["is_resolved"].data.mean() < 1
+        b = b * result["is_resolved"].data
+    em = demreg.emission_measure(result, **choice)
     assert em.unit == u.cm**-5
-    np.testing.assert_allclose(em.data, np.tensordot(b, dem, 1), rtol=1e-12)
+    np.testing.assert_allclose(em.data, np.sum(b * dem, axis=0), rtol=1e-12)
     np.testing.assert_allclose(em.uncertainty.array, error_of(b, covariance), rtol=1e-7)
 
-    mean = demreg.mean_temperature(result)
-    np.testing.assert_allclose(mean.data, np.tensordot(b * T, dem, 1) / em.data, rtol=1e-12)
-    gradient = (b * T)[:, None, None] / em.data - b[:, None, None] * mean.data / em.data
+    mean = demreg.mean_temperature(result, **choice)
+    np.testing.assert_allclose(mean.data, np.sum(b * T * dem, axis=0) / em.data, rtol=1e-12)
+    gradient = b * T / em.data - b * mean.data / em.data
     np.testing.assert_allclose(mean.uncertainty.array, error_of(gradient, covariance), rtol=1e-5)
     assert mean.unit == u.K
 
-    energy = demreg.thermal_energy_density(result, 30 * u.Mm)
+    energy = demreg.thermal_energy_density(result, 30 * u.Mm, **choice)
     expected = 3 * const.k_B * mean.data * u.K * np.sqrt(em.data * u.cm**-5 / (30 * u.Mm))
     np.testing.assert_allclose((energy.data * energy.unit / expected).to_value(u.one), 1, rtol=1e-12)
-    gradient = energy.data * ((b * T)[:, None, None] / (em.data * mean.data) - 0.5 * b[:, None, None] / em.data)
+    gradient = energy.data * (b * T / (em.data * mean.data) - 0.5 * b / em.data)
     np.testing.assert_allclose(energy.uncertainty.array, error_of(gradient, covariance), rtol=1e-5)
 
-    K = response.at(np.sqrt(edges[1:] * edges[:-1])).value * b
+    K = response.at(np.sqrt(edges[1:] * edges[:-1])).value * widths(edges)
     seen = demreg.synthesize(result, response)
     for i in range(6):
         np.testing.assert_allclose(seen.uncertainty.array[i], error_of(K[i], covariance), rtol=1e-6)
@@ -117,7 +122,7 @@ def test_slices_and_masks_are_those_of_the_result(small, response, edges, result
 
 
 def test_mean_of_a_negative_sum_is_masked(small, response, edges):
-    result = invert(small, response, edges, positivity=None)
+    result = invert(small, response, edges, positivity="ignore")
     result["dem"].data[5:8, 1, 1] = -1e22
     mean = demreg.mean_temperature(result, edges[[5, 8]])
     assert mean.mask[1, 1]
@@ -140,7 +145,9 @@ def test_synthesis_of_the_same_response_is_the_prediction(result, response):
     other = TemperatureResponse(["thick"], response.temperature, 1e-26 * np.ones((1, 101)) * u.Unit("ph cm5 / s"))
     seen = demreg.synthesize(result, other)
     assert seen.unit == u.ph / u.s
-    np.testing.assert_allclose(seen.data[0], 1e-26 * demreg.emission_measure(result).data, rtol=1e-9)
+    np.testing.assert_allclose(
+        seen.data[0], 1e-26 * demreg.emission_measure(result, resolved_only=False).data, rtol=1e-9
+    )
     assert list(seen.meta["channels"]) == ["thick"]
 
 
@@ -158,11 +165,11 @@ def test_error_is_the_spread_of_repeated_noise(cube, response, edges):
     noise = np.random.default_rng(7).standard_normal(sigma.shape)
     draws = result["predicted_intensity"].data[:, 0] + sigma * noise
     unit = result["intensity"].unit
-    repeated = invert(draws * unit, response, edges, uncertainty=sigma * unit, method="l2", positivity=None)
+    repeated = invert(draws * unit, response, edges, uncertainty=sigma * unit, method="l2", positivity="ignore")
     for pair in ([0.5, 1], [1, 2], [2, 5], [5, 12]):
         em = demreg.emission_measure(repeated, pair * u.MK)
         assert np.median(em.uncertainty.array) == pytest.approx(np.std(em.data), rel=0.1)
-    mean = demreg.mean_temperature(repeated)
+    mean = demreg.mean_temperature(repeated, resolved_only=False)
     assert np.median(mean.uncertainty.array) == pytest.approx(np.std(mean.data), rel=0.1)
 
 

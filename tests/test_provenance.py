@@ -83,7 +83,7 @@ def test_bare_arrays_are_silent():
 
 BAD_PAIRS = {
     "another year": (observed("2020-01-01"), dated("2011-02-15"), r"is that of 2011-02-15, but `data` are of 2020-01-"),
-    "no date, not corrected": (observed(), dated(), r"that of the launch, but `data`.*not corrected.*from_aia\(cube\)"),
+    "no date, not corrected": (observed(), dated(), r"that at launch, but `data`.*not corrected.*from_aia\(cube\)"),
     "corrected and dated": (
         observed(corrected=True),
         dated("2014-01-01"),
@@ -103,9 +103,13 @@ def test_what_certainly_does_not_is_refused(data, response, words):
 
 LIKELY = {
     "some months": (observed(), dated("2014-04-01"), r"differs by [2-9]%.*from_aia\(cube\)"),
-    "unknown response": (observed(), tabulated(), r"`response` is of no known date.*meta\['obstime'\] ="),
-    "unknown data, other year": (observed(corrected=None), dated("2020-01-01"), r"say so, `cube\.meta\['degrad"),
-    "unknown data, no date": (observed(corrected=None), dated(), "nothing is said of degradation in `data`"),
+    "unknown response": (observed(), tabulated(), r"`response` has no known date.*meta\['obstime'\] ="),
+    "unknown data, other year": (observed(corrected=None), dated("2020-01-01"), r"set `cube\.meta\['degrad"),
+    "unknown data, no date": (
+        observed(corrected=None),
+        dated(),
+        "`data`, of .*, do not say whether they are corrected",
+    ),
     "beyond the table": (observed("2010-03-01"), dated("2020-01-01"), "differs by an unknown factor"),
 }
 
@@ -189,7 +193,7 @@ OTHERS_REFUSED = {
     "counts": (
         observed(exposure_normalized=False),
         dated("2014-01-01"),
-        r"`data` say .*`meta\['exposure_normalized'\]`",
+        r"`data` are not divided .*`meta\['exposure_normalized'\]`",
     ),
 }
 
@@ -281,9 +285,9 @@ def normalized(smap):
 
 
 BAD_MAPS = {
-    "no date": (no_date, "has no date, for which sunpy takes today's: set its keyword DATE-OBS"),
+    "no date": (no_date, "has no date, so that sunpy assumes the current one: set its keyword DATE-OBS"),
     "a date that is none": (lambda m: no_date(m, **{"date-obs": "soon"}), "has no date"),
-    "exposure of 1 s": (normalized, r"of 1 s, which AIA never has.*`exposure_times=\{94: 2\.9 \* u\.s\}`"),
+    "exposure of 1 s": (normalized, r"of 1 s, which AIA never uses.*`exposure_times=\{94: 2\.9 \* u\.s\}`"),
     "eclipse": (lambda m: changed(m, quality=1 << 13), "flagged by its header: Spacecraft eclipse.*`accept_flagged="),
     "maneuver": (lambda m: changed(m, quality=str(1 << 12)), "flagged by its header: Spacecraft is not in science"),
     "no image": (lambda m: changed(m, quality=-(1 << 31)), "Image is not available"),
@@ -293,9 +297,9 @@ BAD_MAPS = {
     "eclipse in hexadecimal": (lambda m: changed(m, quality="0x00002000"), "Spacecraft eclipse"),
     "missing data": (lambda m: changed(m, percentd=62.5), r"flagged by its header: only 62\.5 % of its pixels"),
     "nothing is left of it": (lambda m: changed(m, np.zeros((0, 0))), r"`maps\[0\]` has no pixels \(its shape is"),
-    "exposure near 1 s": (lambda m: changed(normalized(m), exptime=1.0000001), "of 1 s, which AIA never has"),
-    "complex": (lambda m: changed(m, m.data * 1j), "must hold counts, which are real numbers, but holds complex128"),
-    "flags": (lambda m: changed(m, m.data > 0), "must hold counts, which are real numbers, but holds bool"),
+    "exposure near 1 s": (lambda m: changed(normalized(m), exptime=1.0000001), "of 1 s, which AIA never uses"),
+    "complex": (lambda m: changed(m, m.data * 1j), "must hold counts, as real numbers, but holds complex128"),
+    "flags": (lambda m: changed(m, m.data > 0), "must hold counts, as real numbers, but holds bool"),
 }
 
 
@@ -363,7 +367,7 @@ def test_true_exposure_times_of_normalized_maps_give_the_same(maps):
         ({94: "long"}, TypeError, "`exposure_times` must be a dict"),
         ({94: 2.9 * u.m}, TypeError, "`exposure_times` must be a dict"),
         ({94: -1}, ValueError, "`exposure_times` must .*all positive"),
-        ({95: 2.9}, ValueError, "`exposure_times` names 95 Å, of which there is no map"),
+        ({95: 2.9}, ValueError, "`exposure_times` names 95 Å, but there is no such map"),
         ({94: 2.9}, ValueError, r"`exposure_times` has one for 94 Å, but .* has its own, 2\.90082 s: leave it out"),
     ],
 )
@@ -374,9 +378,11 @@ def test_bad_exposure_times(maps, given, error, words):
 
 def test_more_pixels_than_there_is_room_for(maps):
     small = [changed(m, cdelt1=0.6, cdelt2=0.6) for m in maps]
-    with pytest.raises(ValueError, match=r"`n_sample` is 16, but .* cannot be averages of so many: .*pass 1, or none"):
+    with pytest.raises(
+        ValueError, match=r"`n_sample` is 16, but .* cannot be averages of so many: .*pass 1, or leave it out"
+    ):
         prepare(small, n_sample=16)
-    with pytest.raises(ValueError, match=r"`n_sample` is 64, .*pass 16, or none"):
+    with pytest.raises(ValueError, match=r"`n_sample` is 64, .*pass 16, or leave it out"):
         prepare(maps, n_sample=64)
     assert prepare(maps, n_sample=4).meta["n_sample"] == 4  # of averages that were thinned out
 
@@ -425,7 +431,7 @@ def test_real_averages_are_silent_and_their_sums_are_not(full_disk):
 
 def test_maps_divided_by_their_exposure_time_are_told_by_their_mean(full_disk):
     divided = [changed(m, m.data / m.exposure_time.value) for m in full_disk]
-    with pytest.warns(DataWarning, match=r"`maps` may be divided by their exposure time already.*BUNIT") as caught:
+    with pytest.warns(DataWarning, match=r"`maps` may already be divided by their exposure time.*BUNIT") as caught:
         prepare(divided, n_sample=16)
     assert len(caught) == 1
     prepare([changed(m, bunit="DN / s") for m in divided], n_sample=16)

@@ -381,8 +381,18 @@ def test_wrong_selection(channels, error, words):
         (171 * u.AA, {"degradation": "yes"}, TypeError, "`degradation` must be True or False, but is 'yes'"),
         (171 * u.AA, {"obstime": "yesterday"}, ValueError, "`obstime` must be a date.*'yesterday'"),
         (171 * u.AA, {"obstime": ["2014-01-01", "2014-01-02"]}, ValueError, "`obstime` must be one date, but has 2"),
-        (171 * u.AA, {"obstime": "2009-01-01"}, ValueError, "`obstime` must lie in .* from 2010-03-24 to 2030-05-01"),
-        (171 * u.AA, {"obstime": "2031-01-01"}, ValueError, "`obstime` must lie in .* from 2010-03-24 to 2030-05-01"),
+        (
+            171 * u.AA,
+            {"obstime": "2009-01-01"},
+            ValueError,
+            "`obstime` must lie within .* 2010-03-24 to 2030-05-01",
+        ),
+        (
+            171 * u.AA,
+            {"obstime": "2031-01-01"},
+            ValueError,
+            "`obstime` must lie within .* 2010-03-24 to 2030-05-01",
+        ),
         (171 * u.AA, {"correction_table": 10}, TypeError, "`correction_table` must be a file or a table"),
         (
             171 * u.AA,

@@ -331,7 +331,7 @@ def test_a_table_by_hand_can_be_read(tmp_path):
     ("table", "words"),
     [
         ({"T": [1, 2] * u.MK, "A": [3, 4] * UNIT}, "must have a column 'temperature' .* but has T, A"),
-        ({"temperature": [1, 2] * u.MK}, "one of every channel, but has temperature"),
+        ({"temperature": [1, 2] * u.MK}, "one for each channel, but has temperature"),
         ({"temperature": [1, 2] * u.MK, "A": [3, 4]}, "has no units for A"),
         ({"temperature": [1, 2] * u.MK, "A": [3, 4] * UNIT, "B": [3, 4] * u.s}, "units that do not convert"),
     ],

@@ -39,7 +39,7 @@ OPTIONS = {
     "float32": {"dtype": "float32"},
     "grid": {"parameter_choice": "grid", "n_samples": 20},
     "constrain": {"positivity": "constrain", "weighting": "em_loci", "n_refinements": 1},
-    "own weight": {"weighting": np.linspace(1, 2, 12), "positivity": None},
+    "own weight": {"weighting": np.linspace(1, 2, 12), "positivity": "ignore"},
     "l2": {"method": "l2", "parameter_choice": "gcv"},
 }
 PARTS = {
@@ -86,7 +86,7 @@ def test_products_of_parts(part, response, edges, options, product):
 
 @pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS.keys())
 @pytest.mark.parametrize("chunks", [(6, 13, 17), (6, 5, 4), (6, 1, 17), (2, 4, 9), ((6,), (2, 11), (1, 16))])
-@pytest.mark.filterwarnings("ignore:.*divided into chunks along its channels")
+@pytest.mark.filterwarnings("ignore:.*chunked along its channels")
 def test_products_of_blocks_stay_lazy(part, response, edges, chunks, product):
     whole = arrays_of(product(demreg.invert(part, response, edges)))
     lazy = product(demreg.invert(lazily(part, chunks), response, edges))

@@ -114,10 +114,10 @@ def test_headers_are_checked_once_and_not_in_blocks(series_folder, monkeypatch):
         lazy = da.from_array(data, chunks=(7, 9))
         maps[i] = Map(lazy, smap.meta, mask=da.from_array(data > 500, chunks=(7, 9)))
     options = {"relative_floor": {171: 0.05}, "include_eve": True}
-    with pytest.warns(SunpyUserWarning, match="`n_sample` is taken as 1") as caught:
+    with pytest.warns(SunpyUserWarning, match="`n_sample` is assumed to be 1") as caught:
         cube = prepare_series(maps, **options)
     assert len(caught) == 1  # and none, which would be an error, of the blocks below
-    with pytest.warns(SunpyUserWarning, match="`n_sample` is taken as 1"):
+    with pytest.warns(SunpyUserWarning, match="`n_sample` is assumed to be 1"):
         expected = prepare(maps, **options)
     assert cube.data.numblocks == (1, 1, 3, 3)
     monkeypatch.setattr("sunpy.map.GenericMap.__init__", lambda *args, **kwargs: pytest.fail("a map was made"))
@@ -183,7 +183,7 @@ def test_cubes_in_sequence_are_a_series(series, cubes, bins, result):
 
 
 def test_one_time_goes_to_a_fits_file(result, tmp_path):
-    with pytest.raises(ValueError, match=r"of a series write one time, `result\[0\]`, or all of them to a \.zarr"):
+    with pytest.raises(ValueError, match=r"for a series, write one time, `result\[0\]`, or all of them to a \.zarr"):
         write(result, tmp_path / "all.fits")
     write(result[1], tmp_path / "one.fits")
     one = read(tmp_path / "one.fits")

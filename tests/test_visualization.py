@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.backend_bases import KeyEvent, MouseEvent
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, to_rgba
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from PIL import Image
@@ -15,7 +15,17 @@ from astropy.visualization.wcsaxes import WCSAxes
 from ndcube import NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, em_loci, emission_measure, invert, mean_temperature, read, visualization, write
+from sunpy_demreg import (
+    Status,
+    em_loci,
+    emission_measure,
+    invert,
+    is_resolved,
+    mean_temperature,
+    read,
+    visualization,
+    write,
+)
 from sunpy_demreg.visualization import _map_panel, _summary_page
 
 mpl.use("agg")
@@ -115,7 +125,8 @@ def test_dem_title_names_the_pixel_and_a_legend_several(result):
     other = visualization.plot_dem(result, (-1, -1))  # into the current axes
     assert other.lines[0].axes is axes
     assert axes.get_title() == ""
-    assert [text.get_text()[:12] for text in axes.get_legend().get_texts()] == ["pixel (2, 3)", "pixel (5, 6)"]
+    texts = [text.get_text()[:12] for text in axes.get_legend().get_texts()]
+    assert texts == ["pixel (2, 3)", "pixel (5, 6)", "not resolved"]
     peaks = [np.nanmax(container.lines[0].get_ydata()) for container in axes.containers]
     assert axes.get_ylim()[1] > max(peaks) != min(peaks)
 
@@ -125,6 +136,29 @@ def test_dem_is_not_drawn_into_a_map(result, draw):
     draw(result)
     before = plt.gcf()
     assert visualization.plot_dem(result, (2, 3)).lines[0].axes.figure is not before
+
+
+def test_bins_that_are_not_resolved_are_faded(result):
+    axes = plt.figure().add_subplot()
+    curve = visualization.plot_dem(result, (2, 3), axes=axes)
+    resolved = is_resolved(result).data[:, 2, 3]
+    assert 0 < np.count_nonzero(resolved) < len(resolved)
+    line, _, bars = curve.lines
+    assert list(line.get_markevery()) == np.flatnonzero(resolved).tolist()
+    [hollow] = [each for each in axes.lines if each.get_label() == "not resolved"]
+    assert hollow.get_markerfacecolor() == "white"
+    shown = line.get_ydata() > 0
+    np.testing.assert_array_equal(np.isnan(hollow.get_ydata()), resolved | ~shown)
+    for each in bars:
+        is_full = np.all(each.get_colors() == to_rgba(line.get_color()), axis=1)
+        np.testing.assert_array_equal(is_full, resolved[shown])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["not resolved"]
+    # What does not tell is drawn as it is.
+    untold = result.copy()
+    del untold["intensity"]
+    plain = visualization.plot_dem(untold, (2, 3), axes=plt.figure().add_subplot())
+    assert plain.lines[0].get_markevery() is None
+    assert plain.lines[0].axes.get_legend() is None
 
 
 # Maps
@@ -140,6 +174,31 @@ def test_emission_measure_map_is_the_sum_of_its_bins(result, edges):
     half = visualization.plot_emission_measure(result, [10**5.9, 10**5.925] * u.K)
     expected = 0.5 * result["dem"].data[6] * widths[6]
     np.testing.assert_allclose(np.ma.filled(half.get_array(), np.nan), expected, rtol=1e-6)
+
+
+def test_map_is_grayed_out_where_it_is_not_resolved(result, edges):
+    resolved = is_resolved(result).data
+    centers = np.sqrt(edges[1:] * edges[:-1]).value
+    for bins, all_or_none in ((slice(4, 16), False), (slice(30, 36), True), (slice(20, 30), None)):
+        artist = visualization.plot_emission_measure(result, edges[[bins.start, bins.stop]])
+        em = result["dem"].data[bins] * centers[bins, None, None]
+        expected = np.sum(em * resolved[bins], axis=0) < 0.5 * em.sum(axis=0)
+        assert all_or_none is None or np.all(expected[np.isfinite(em[0])] == all_or_none)
+        veils = [image for image in artist.axes.images if image is not artist]
+        assert len(veils) == expected.any()
+        for veil in veils:
+            np.testing.assert_array_equal(veil.get_array()[..., 3] > 0, expected)
+            assert veil.get_zorder() > artist.get_zorder()
+            assert veil.get_extent() == artist.get_extent()
+
+
+def test_map_of_all_temperatures_has_the_bins_that_are_resolved(result):
+    artist = visualization.plot_emission_measure(result)
+    expected = emission_measure(result).data
+    np.testing.assert_allclose(np.ma.filled(artist.get_array(), np.nan), expected, rtol=1e-9)
+    assert artist.axes.get_title().endswith("resolved bins")
+    assert len(artist.axes.images) == 1
+    assert visualization.plot_mean_temperature(result).axes.get_title().endswith("resolved bins")
 
 
 def test_chi_squared_map(result):
@@ -247,9 +306,10 @@ def test_summary_page_has_all_panels(result, tmp_path):
     assert len(maps) == 7
     assert sum("log" in a.get_title() for a in maps) == 6
     assert all(limbs_of(a) for a in maps)
-    assert len(curves_of(figure).get_legend().get_texts()) == 3
+    assert len(curves_of(figure).get_legend().get_texts()) == 4
     texts = [text.get_text() for text in figure.texts]
-    assert any("gray: no DEM" in text and "bars: noise" in text for text in texts)
+    assert any("gray where there is no DEM" in text and "bars of noise (vertical" in text for text in texts)
+    assert curves_of(figure).get_title() == "DEM of the marked pixels, method demreg"
     assert figure.get_suptitle() == "A title"
     figure.savefig(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10000
@@ -257,7 +317,7 @@ def test_summary_page_has_all_panels(result, tmp_path):
 
 def test_summary_page_of_chosen_pixels(result):
     figure = visualization.plot_summary(result, pixels=[(2, 2), (-1, -2)])
-    assert len(curves_of(figure).get_legend().get_texts()) == 2
+    assert len(curves_of(figure).get_legend().get_texts()) == 3
     for axes in maps_of(figure)[:6]:
         assert [tuple(int(i[0]) for i in line.get_data()) for line in axes.lines] == [(2, 2), (5, 5)]
         assert [text.get_text() for text in axes.texts] == ["A", "B"]
@@ -399,7 +459,8 @@ def test_em_loci_are_drawn_under_the_dem(result, edges):
     for line, locus in zip(lines, loci, strict=True):
         np.testing.assert_allclose(line.get_ydata() * centers * np.log(10) * 0.05, locus)
         assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
-    assert len(axes.get_legend().get_texts()) == 7
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == [axes.get_title(), "not resolved"]
+    assert len(axes.get_legend().get_texts()) == 8
 
 
 def test_fit_shows_what_was_seen_and_what_is_predicted(result):

@@ -41,6 +41,9 @@ def inputs(response: TemperatureResponse) -> None:
     demreg.prepare({"a": Path("a.fits")})
     demreg.prepare_series([Path("a.fits")], tolerance=6 * u.s, bin=2)
     demreg.invert(np.ones((6, 4)) * u.DN / u.s, response, edges, uncertainty=1 * u.DN / u.s, weighting=np.ones(37))
+    prior = demreg.LogNormalPrior(amplitude=3, correlation_length=0.8 * u.dex)
+    demreg.invert("aia_*.fits", response, edges, method="lognormal", prior=prior, dem_error="noise")
+    demreg.invert("aia_*.fits", response, edges, solve_for="emission_measure", calibration_error={"AIA 94": 0.5})
     demreg.combine([three_steps()["dem"]])
     report = demreg.batch_invert(["a.fits"], "out.zarr", edges, prepare_options={"bin": 2}, method="l2")
     assert_type(report.is_complete, bool)
@@ -52,9 +55,12 @@ def inputs(response: TemperatureResponse) -> None:
 def products(result: NDCollection, response: TemperatureResponse) -> None:
     assert_type(demreg.emission_measure(result, [1, 2] * u.MK), NDCube)
     assert_type(demreg.mean_temperature(result), NDCube)
+    assert_type(demreg.emission_measure(result, resolved_only=False), NDCube)
+    assert_type(demreg.is_resolved(result, max_width=0.5, min_response=0.1), NDCube)
     assert_type(demreg.thermal_energy_density(result, 10 * u.Mm), NDCube)
     assert_type(demreg.synthesize(result, response), NDCube)
     assert_type(demreg.em_loci(result, (4, 2)), u.Quantity)
+    assert_type(demreg.covariance(result, (4, 2), dem_error="posterior"), u.Quantity)
     assert_type(demreg.to_map(result["dem"]), GenericMap | list[GenericMap])
     demreg.write(result, "dem.asdf", overwrite=True)
     assert_type(demreg.read(Path("dem.asdf")), NDCollection)
@@ -78,6 +84,8 @@ def complaints(error: demreg.ArgumentError, warning: demreg.DataWarning) -> None
 def mistakes(cube: NDCube, response: TemperatureResponse, result: NDCollection, options: dict[str, Any]) -> None:
     demreg.invert(cube, response, edges, method="demregg")  # type: ignore[arg-type]
     demreg.invert(cube, response, edges, parameter="grid")  # type: ignore[call-arg]
+    demreg.invert(cube, response, edges, prior=(4, 0.8))  # type: ignore[arg-type]
+    demreg.invert(cube, response, edges, calibration_error="all")  # type: ignore[arg-type]
     demreg.invert(cube, response)  # type: ignore[call-arg]
     demreg.prepare([1])  # type: ignore[list-item]
     demreg.write("dem.fits", result)  # type: ignore[arg-type]

@@ -1,177 +1,159 @@
-"""
-Accuracy on differential emission measures of known truth.
-
-The measure is ``E = sum |EM_j - EM0_j| / sum EM0_j`` over the bins of the inversion, EM_j being the emission measure
-of a bin (cm-5) and EM0_j the true one: 0 is perfect, and 1 is what no plasma at all would get. As
-``EM_j = xi_j dT_j``, this is also ``sum |xi - xi0| dT / sum xi0 dT``. The same per unit log T, ``sum |xi - xi0| /
-sum xi0`` with xi per kelvin, is dominated by the coolest bins, and is reported as ``E_kelvin``.
-"""
+"""Accuracy on emission measures of known truth, and whether the reported errors hold the truth."""
 
 import numpy as np
 
-from sunpy_demreg import Status
-from validation.setting import BIN_CENTERS, KELVIN, em_in_bins, intensity_of, inverted, observe
-from validation.truths import CENTERS, WIDTHS, families, random_sums
+from validation.families import CURVES, FAMILIES, TOTALS, WIDTHS, draw, gaussian, only_in_bins, scaled
+from validation.measures import MEASURES, coverage, measures, within
+from validation.methods import LOGNORMAL, METHODS, OTHERS, is_available
+from validation.setting import em_in_bins, em_in_ranges, intensity_of, observe, response
 
-__all__ = ["METHODS", "accuracy", "by_components", "comparison", "evaluate", "gaussian_maps"]
+__all__ = ["CENTERS", "TRUTHS", "accuracy", "available", "examples", "gaussian_maps", "means", "pooled", "run"]
 
-METHODS = {
-    "relax (default)": {},
-    "constrain": {"positivity": "constrain"},
-    "None": {"positivity": None},
-    "grid, relax": {"parameter_choice": "grid"},
-    "relax, 1 refinement": {"n_refinements": 1},
-    "relax, 2 refinements": {"n_refinements": 2},
-    "constrain, 1 refinement": {"positivity": "constrain", "n_refinements": 1},
-    "constrain, 2 refinements": {"positivity": "constrain", "n_refinements": 2},
-    "em_loci, relax": {"weighting": "em_loci"},
-    "em_loci, relax, 1 refinement": {"weighting": "em_loci", "n_refinements": 1},
-    "em_loci, constrain": {"weighting": "em_loci", "positivity": "constrain"},
-    "em_loci, constrain, 1 refinement": {"weighting": "em_loci", "positivity": "constrain", "n_refinements": 1},
-    "l2, relax": {"method": "l2"},
-    "l2, constrain": {"method": "l2", "positivity": "constrain"},
-    "gcv, relax": {"parameter_choice": "gcv"},
-    "gcv, constrain": {"parameter_choice": "gcv", "positivity": "constrain"},
-    "constrain, target 0.5": {"positivity": "constrain", "chi_squared_target": 0.5},
-    "constrain, target 2": {"positivity": "constrain", "chi_squared_target": 2.0},
-}
-#: Those that the figures and the longer tables show.
-MAIN = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", "l2, relax", "l2, constrain")
-COMPONENTS = (1, 2, 3, 5, 10)
-_HOT = BIN_CENTERS > 7.0
+TRUTHS = (*FAMILIES, *CURVES)
+CENTERS = np.round(np.arange(5.8, 7.101, 0.05), 2)
+OTHER_METHODS = METHODS | OTHERS
 
 
-def evaluate(result, truth):
+def available(names):
+    """Those of the methods that can be run here."""
+    return tuple(name for name in names if is_available(name))
+
+
+def run(intensity, sigma, truth, methods, response_):
     """
-    The measures of each case.
+    Invert observations of a truth with each method.
+
+    A case counts for all methods or for none, so that none profits from leaving out what is difficult.
 
     Parameters
     ----------
-    result : `validation.setting.Inverted`
+    intensity, sigma : array, (channels, N)
     truth : array, (bins, N)
-        True emission measure of the bins.
+        cm-5.
+    methods : sequence of str
+    response_ : `sunpy_demreg.TemperatureResponse`
 
     Returns
     -------
-    dict of array, (N,)
-        NaN where a pixel could not be solved.
+    cases : dict of dict of array, (N,)
+        By method: the measures, chi-squared and convergence.
+    departures : dict of dict of array
+        By method and kind of error: how many errors the emission measures in ranges are off.
     """
-    em, per_kelvin = result.em, KELVIN[:, None]
-    total, found = truth.sum(axis=0), em.sum(axis=0)
-    mean = (BIN_CENTERS[:, None] * em).sum(axis=0) / found
-    true_mean = (BIN_CENTERS[:, None] * truth).sum(axis=0) / total
-    return {
-        "E": np.abs(em - truth).sum(axis=0) / total,
-        "E_kelvin": (np.abs(em - truth) / per_kelvin).sum(axis=0) / (truth / per_kelvin).sum(axis=0),
-        "log_T_bias": mean - true_mean,
-        "false_hot": np.clip(em - truth, 0.0, None)[_HOT].sum(axis=0) / total,
-        "total": found / total,
-        "chi_squared": result.chi_squared,
-        "relaxed": np.where(result.is_solved, result.has(Status.RELAXED), np.nan),
-        "negative": np.where(result.is_solved, result.has(Status.NEGATIVE_DEM), np.nan),
-    }
+    answers = {name: OTHER_METHODS[name](intensity, sigma, response_) for name in methods}
+    common = np.all([np.isfinite(answer.em).all(axis=0) for answer in answers.values()], axis=0)
+    cases, departures = {}, {}
+    for name, answer in answers.items():
+        em = np.where(common, answer.em, np.nan)
+        cases[name] = {
+            **measures(em, truth),
+            "chi_squared": np.where(common, answer.chi_squared, np.nan),
+            "solved": np.isfinite(answer.em).all(axis=0),
+            "converged": answer.converged,
+        }
+        departures[name] = {
+            kind: within(em_in_ranges(em), error, em_in_ranges(truth)) for kind, error in answer.in_ranges.items()
+        }
+    return cases, departures
 
 
-def _summary(cases):
+def summary(cases, departures):
     """Medians and tails of the cases, as plain numbers."""
-
-    def at(name, percent):
-        return float(np.nanpercentile(cases[name], percent))
-
     return {
         "cases": int(cases["E"].size),
-        "solved": float(np.mean(np.isfinite(cases["E"]))),
-        "E_median": at("E", 50),
-        "E_90": at("E", 90),
-        "E_kelvin_median": at("E_kelvin", 50),
-        "log_T_bias_median": at("log_T_bias", 50),
-        "false_hot_median": at("false_hot", 50),
-        "false_hot_90": at("false_hot", 90),
-        "total_median": at("total", 50),
-        "chi_squared_median": at("chi_squared", 50),
-        "chi_squared_95": at("chi_squared", 95),
-        "chi_squared_largest": at("chi_squared", 100),
-        "relaxed": float(np.nanmean(cases["relaxed"])),
-        "negative": float(np.nanmean(cases["negative"])),
+        "compared": float(np.mean(np.isfinite(cases["E"]))),
+        "solved": float(np.mean(cases["solved"])),
+        "not_converged": int(np.sum(cases["solved"] & ~cases["converged"])),
+        **{name: float(np.nanmedian(cases[name])) for name in (*MEASURES, "chi_squared")},
+        **{f"{name}_90": float(np.nanpercentile(cases[name], 90)) for name in ("E", "false_hot")},
+        "chi_squared_95": float(np.nanpercentile(cases["chi_squared"], 95)),
+        "coverage": {kind: coverage(values) for kind, values in departures.items()},
     }
 
 
-def run_cases(em, methods, seed, n_sample=16):
-    """Observe and invert a family of emission measures in cells with each of the methods."""
-    intensity, sigma = observe(intensity_of(em), np.random.default_rng(seed), n_sample)
-    truth = em_in_bins(em)
-    return {name: evaluate(inverted(intensity, sigma, **METHODS[name]), truth) for name in methods}
-
-
-def accuracy(number, n_draws, methods=tuple(METHODS), n_sample=16, seed=1):
+def accuracy(number, methods=tuple(METHODS), truths=TRUTHS, seed=1):
     """
-    All families with all the methods.
+    All families and curves with all the methods.
 
     Parameters
     ----------
     number : int
-        Cases of each random family.
-    n_draws : int
-        Draws of the noise for each single Gaussian.
-    methods : sequence of str, optional
-    n_sample : int, optional
-        Averaged detector pixels.
+        Cases of each.
+    methods, truths : sequence of str, optional
     seed : int, optional
 
     Returns
     -------
     cases : dict of dict of dict of array
-        By family, method and measure.
+        By truth, method and measure.
+    departures : dict of dict of dict of array
+        By truth, method and kind of error.
     summaries : dict of dict of dict
         Of these, as plain numbers.
     """
-    truths = families(number, np.random.default_rng(seed), n_draws)
-    cases = {name: run_cases(em, methods, seed + i, n_sample) for i, (name, em) in enumerate(truths.items())}
-    summaries = {family: {m: _summary(c) for m, c in of.items()} for family, of in cases.items()}
-    return cases, summaries
+    cases, departures, summaries = {}, {}, {}
+    for i, name in enumerate(truths):
+        rng = np.random.default_rng([seed, i])
+        em = draw(name, number, rng)
+        observed = observe(intensity_of(em), rng)
+        cases[name], departures[name] = run(*observed, em_in_bins(em), available(methods), response())
+        summaries[name] = {m: summary(cases[name][m], departures[name][m]) for m in cases[name]}
+    return cases, departures, summaries
 
 
-def comparison(cases, method="constrain", base="relax (default)", measure="E", seed=0):
+def examples(number, names, methods, seed=2):
     """
-    How much lower the median error of one method is than that of another, in percent, by family.
+    Of each truth, the observation whose log-normal answer is as good as the median one.
 
-    With the standard deviation of that, from 400 resamplings of the cases, and the medians of those cases alone whose
-    target the base method had to raise.
+    Returns
+    -------
+    dict of dict
+        By truth: "truth" and "em" by method, (bins,), and "error", the posterior one of the log-normal answer.
     """
-    table = {}
-    for family, of in cases.items():
-        good = np.isfinite(of[base][measure]) & np.isfinite(of[method][measure])
-        ours, theirs = of[method][measure][good], of[base][measure][good]
-        rng = np.random.default_rng(seed)
-        chosen = rng.integers(0, ours.size, (400, ours.size))
-        resampled = 1 - np.median(ours[chosen], axis=1) / np.median(theirs[chosen], axis=1)
-        raised = of[base]["relaxed"][good] > 0
-        table[family] = {
-            "base": float(np.median(theirs)),
-            "method": float(np.median(ours)),
-            "lower_percent": float(100 * (1 - np.median(ours) / np.median(theirs))),
-            "lower_percent_error": float(100 * resampled.std()),
-            "raised": float(raised.mean()),
-            "base_where_raised": float(np.median(theirs[raised])) if raised.any() else None,
-            "method_where_raised": float(np.median(ours[raised])) if raised.any() else None,
+    chosen = {}
+    for i, name in enumerate(names):
+        rng = np.random.default_rng([seed, i])
+        em = draw(name, number, rng)
+        observed, truth = observe(intensity_of(em), rng), em_in_bins(em)
+        answers = {m: METHODS[m](*observed, response()) for m in available(methods)}
+        error = measures(answers[LOGNORMAL].em, truth)["E"]
+        solved = np.flatnonzero(np.all([np.isfinite(a.em).all(axis=0) for a in answers.values()], axis=0))
+        case = solved[np.argsort(error[solved])[solved.size // 2]]
+        chosen[name] = {
+            "truth": truth[:, case],
+            "em": {m: answer.em[:, case] for m, answer in answers.items()},
+            "error": answers[LOGNORMAL].in_bins["posterior"][:, case],
         }
-    return table
+    return chosen
 
 
-def by_components(number, methods=MAIN, seed=7):
-    """The random sums again, of different numbers of components: the fewer they are, the more a DEM is peaked."""
-    table = {}
-    for n_components in COMPONENTS:
-        rng = np.random.default_rng(seed)
-        em = random_sums(number, rng, n_components)
-        table[str(n_components)] = {name: _summary(c) for name, c in run_cases(em, methods, seed).items()}
-    return table
-
-
-def gaussian_maps(cases, n_draws):
-    """Median over the draws of the noise, (widths, centers), of each method's error and chi-squared."""
-    shape = (WIDTHS.size, CENTERS.size, n_draws)
+def means(summaries, truths=tuple(FAMILIES)):
+    """Means over the families of the medians of each method, and the least converged and the largest share of them."""
+    methods = summaries[truths[0]]
     return {
-        method: {key: np.nanmedian(of[key].reshape(shape), axis=-1) for key in ("E", "chi_squared")}
-        for method, of in cases.items()
+        method: {name: float(np.mean([summaries[t][method][name] for t in truths])) for name in MEASURES}
+        | {"not_converged": sum(summaries[t][method]["not_converged"] for t in truths)}
+        | {"cases": sum(summaries[t][method]["cases"] for t in truths)}
+        for method in methods
     }
+
+
+def pooled(departures, truths=tuple(FAMILIES)):
+    """Shares of the true values within the errors, of all families together, by method and kind of error."""
+    methods = departures[truths[0]]
+    return {
+        method: {
+            kind: coverage(np.concatenate([departures[t][method][kind] for t in truths])) for kind in methods[method]
+        }
+        for method in methods
+    }
+
+
+def gaussian_maps(n_draws, methods, total=TOTALS["active"], seed=3):
+    """Median error of single Gaussians of that total, (widths, centers), by method."""
+    width, center = np.meshgrid(WIDTHS, CENTERS, indexing="ij")
+    em = np.repeat(scaled(only_in_bins(gaussian(center.ravel(), width.ravel())), total), n_draws, axis=1)
+    observed = observe(intensity_of(em), np.random.default_rng(seed))
+    cases, _ = run(*observed, em_in_bins(em), available(methods), response())
+    shape = (WIDTHS.size, CENTERS.size, n_draws)
+    return {method: np.nanmedian(of["E"].reshape(shape), axis=-1) for method, of in cases.items()}

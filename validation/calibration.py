@@ -10,123 +10,74 @@ import numpy as np
 
 import astropy.units as u
 
-from validation.setting import BIN_CENTERS, KELVIN, em_in_bins, intensity_of, inverted, observe, only_in_bins, response
-from validation.truths import gaussian, solar
+from validation.families import SOLAR, gaussian, only_in_bins, solar
+from validation.measures import coverage, within
+from validation.methods import LOGNORMAL, METHODS
+from validation.setting import BIN_CENTERS, KELVIN, em_in_bins, em_in_ranges, intensity_of, inverted, observe, response
 
-__all__ = ["METHODS", "RANGES", "TRUTHS", "calibration", "fixed_operator", "truth_in_cells"]
+__all__ = ["COMPARED", "TRUTHS", "calibration", "fixed_operator", "truth_in_cells"]
 
-METHODS = {"relax": {}, "constrain": {"positivity": "constrain"}}
-TRUTHS = ("quiet Sun", "active region", "flare", "loop")
-#: log T of the ranges whose emission measures are tested.
-RANGES = ((5.6, 6.0), (6.0, 6.3), (6.3, 6.6), (6.6, 7.0), (7.0, 7.4))
+TRUTHS = (*SOLAR, "loop")
+#: Method and kind of error.
+COMPARED = (("relax (default)", "noise"), ("constrain", "noise"), (LOGNORMAL, "noise"), (LOGNORMAL, "posterior"))
+_FIXED = {"relax": {}, "constrain": {"positivity": "constrain"}}
 _PEAK_FRACTION = 0.01  # bins of less than this fraction of the peak of the mean DEM hold next to nothing
-_OUTPUTS = ("dem", "dem_uncertainty", "chi_squared", "resolution_matrix", "emission_measure")
-
-
-class _Unshifted:
-    """A generator whose uniform draws are the middle: the shape itself, neither shifted nor scaled."""
-
-    @staticmethod
-    def uniform(low, high, number):
-        return np.full(number, 0.5 * (low + high))
 
 
 def truth_in_cells(name):
-    """Emission measure in cells, (cells,): the middle of a family, or a loop at log T = 6.2 of width 0.1."""
-    if name == "loop":
-        return 1e28 * only_in_bins(gaussian(6.2, 0.1))
-    return solar(name, 1, _Unshifted)[:, 0]
+    """Emission measure in cells, (cells,): a solar shape in the middle of its family, or a loop of width 0.1 dex."""
+    return 1e28 * only_in_bins(gaussian(6.2, 0.1)) if name == "loop" else solar(name)
 
 
-def calibration(n_draws, truths=TRUTHS, methods=tuple(METHODS), seed=11):
+def calibration(n_draws, truths=TRUTHS, compared=COMPARED, seed=11):
     """
-    Reported errors against the spread of the answers.
+    Reported errors against the spread of the answers, and against the truth.
 
     Parameters
     ----------
     n_draws : int
         Observations of each truth.
-    truths, methods : sequence of str, optional
+    truths : sequence of str, optional
+    compared : sequence of (str, str), optional
+        Methods and kinds of error.
     seed : int, optional
 
     Returns
     -------
     curves : dict of dict of dict of array
-        By truth and method, per bin: "truth", "mean", "spread", "reported", all cm-5.
-    report : dict
-        By truth: how far the intensities are, in standard deviations, from what the bins alone can explain, because
-        of plasma outside of them and because of their width; and the measures of each method, some of them also
-        ("ideal") for data without these two.
+        By truth and method: "truth", "mean", "spread", and "reported" by the kind of error, per bin and in cm-5.
+    report : dict of dict of dict
+        By truth and method with the kind of error: ratios of the error to the spread, over the bins, and the shares of
+        the true emission measures in ranges within the errors.
     """
     curves, report = {}, {}
-    for truth in truths:
-        em = truth_in_cells(truth)
-        clean = intensity_of(em)
-        # What the bins alone would send, by the matrix of the inversion: no plasma outside, no width of the bins.
-        ideal = response().at(10**BIN_CENTERS * u.K).value @ em_in_bins(em)
-        sigma = observe(clean[:, None], np.random.default_rng(seed))[1][:, 0]
-        curves[truth] = {}
-        report[truth] = {
-            "outside_in_sigma": float(np.abs((clean - intensity_of(only_in_bins(em))) / sigma).max()),
-            "binning_in_sigma": float(np.abs((intensity_of(only_in_bins(em)) - ideal) / sigma).max()),
-            "methods": {},
-        }
-        for method in methods:
-            curves[truth][method], numbers = _one(em_in_bins(em), _observed(clean, n_draws, seed), METHODS[method])
-            _, of_ideal = _one(em_in_bins(em), _observed(ideal, n_draws, seed), METHODS[method])
-            numbers |= {f"ideal_{key}": of_ideal[key] for key in ("within_1_of_smoothed", "within_2_of_smoothed")}
-            report[truth]["methods"][method] = numbers
+    for name in truths:
+        em = truth_in_cells(name)
+        truth = em_in_bins(em)
+        observed = observe(np.repeat(intensity_of(em)[:, None], n_draws, axis=1), np.random.default_rng(seed))
+        curves[name], report[name] = {}, {}
+        for method in dict.fromkeys(method for method, _ in compared):
+            answer = METHODS[method](*observed, response())
+            good = np.isfinite(answer.em).all(axis=0)
+            mean, spread = answer.em[:, good].mean(axis=1), answer.em[:, good].std(axis=1)
+            reported = {kind: np.sqrt(np.mean(of[:, good] ** 2, axis=1)) for kind, of in answer.in_bins.items()}
+            curves[name][method] = {"truth": truth, "mean": mean, "spread": spread, "reported": reported}
+            used = mean > _PEAK_FRACTION * mean.max()
+            true = np.repeat(em_in_ranges(truth)[:, None], n_draws, axis=1)
+            for kind in (kind for other, kind in compared if other == method):
+                ratio = reported[kind][used] / spread[used]
+                report[name][f"{method}, {kind}"] = {
+                    "draws": int(good.sum()),
+                    "bins": int(used.sum()),
+                    "ratio_smallest": float(ratio.min()),
+                    "ratio_median": float(np.median(ratio)),
+                    "ratio_largest": float(ratio.max()),
+                    **coverage(within(em_in_ranges(answer.em), answer.in_ranges[kind], true)),
+                }
     return curves, report
 
 
-def _observed(clean, n_draws, seed):
-    return observe(np.repeat(clean[:, None], n_draws, axis=1), np.random.default_rng(seed))
-
-
-def _one(truth, observed, options):
-    ranges = 10 ** np.array(RANGES) * u.K
-    found = inverted(*observed, _OUTPUTS, emission_measure_ranges=ranges, **options)
-    good = found.is_solved
-    values, sigma = found.em[:, good], found.sigma[:, good]
-    # DEM per kelvin in and out.
-    matrix = found.result["resolution_matrix"].data[..., good]
-    smoothed = np.einsum("ijp,j->ip", matrix, truth / KELVIN) * KELVIN[:, None]
-    mean, spread, reported = values.mean(axis=1), values.std(axis=1), np.sqrt(np.mean(sigma**2, axis=1))
-    used = mean > _PEAK_FRACTION * mean.max()
-    ratio = reported[used] / spread[used]
-    shown = used[:, None] & (sigma > 0)  # bins that "constrain" holds at zero have no error to be tested
-    by_range = found.result["emission_measure"]
-    em_values, em_sigma = by_range.data[:, good], by_range.uncertainty.array[:, good]
-    em_truth = [truth[(low < BIN_CENTERS) & (high > BIN_CENTERS)].sum() for low, high in RANGES]
-    report = {
-        "draws": int(values.shape[1]),
-        "bins": int(used.sum()),
-        "ratio_smallest": float(ratio.min()),
-        "ratio_median": float(np.median(ratio)),
-        "ratio_largest": float(ratio.max()),
-        "within_1_of_smoothed": _within(values - smoothed, sigma, shown, 1),
-        "within_2_of_smoothed": _within(values - smoothed, sigma, shown, 2),
-        "within_1_of_truth": _within(values - truth[:, None], sigma, shown, 1),
-        "within_2_of_truth": _within(values - truth[:, None], sigma, shown, 2),
-        "ranges": [
-            {
-                "log_T": list(limits),
-                "truth": float(true),
-                "mean": float(v.mean()),
-                "spread": float(v.std()),
-                "reported": float(np.sqrt(np.mean(s**2))),
-            }
-            for limits, true, v, s in zip(RANGES, em_truth, em_values, em_sigma, strict=True)
-        ],
-    }
-    return {"truth": truth, "mean": mean, "spread": spread, "reported": reported}, report
-
-
-def _within(difference, sigma, shown, number):
-    return float(np.mean(np.abs(difference[shown]) <= number * sigma[shown]))
-
-
-def fixed_operator(n_draws, truths=TRUTHS, methods=tuple(METHODS), seed=12):
+def fixed_operator(n_draws, truths=TRUTHS, methods=tuple(_FIXED), seed=12):
     """
     The same with the operator held fixed, where the error that is reported has to be exact.
 
@@ -150,7 +101,7 @@ def fixed_operator(n_draws, truths=TRUTHS, methods=tuple(METHODS), seed=12):
         report[truth] = {}
         for method in methods:
             outputs = ("dem", "dem_uncertainty", "chi_squared", "covariance", "resolution_matrix")
-            found = inverted(clean, sigma, outputs, **METHODS[method])
+            found = inverted(clean, sigma, outputs, **_FIXED[method])
             operator = found.result["resolution_matrix"].data[..., 0] @ np.linalg.pinv(K / sigma)
             covariance = found.result["covariance"].data[..., 0]
             dem, error = found.result["dem"].data[:, 0], found.result["dem"].uncertainty.array[:, 0]

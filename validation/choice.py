@@ -44,12 +44,12 @@ def grid_against_exact(number, n_samples=N_SAMPLES):
         Of these, as plain numbers; and the largest distance of chi-squared from its target by the exact choice.
     """
     intensity, sigma = sample_pixels(number)
-    exact = inverted(intensity, sigma, _OUTPUTS, positivity=None)
+    exact = inverted(intensity, sigma, _OUTPUTS, positivity="ignore")
     lam = exact.result["regularization_parameter"].data
     to_exact_unit = (_REFERENCE_SCALE * _response_matrix().max()) ** -2
     arrays, grids = {}, {}
     for n in n_samples:
-        grid = inverted(intensity, sigma, _OUTPUTS, positivity=None, parameter_choice="grid", n_samples=n)
+        grid = inverted(intensity, sigma, _OUTPUTS, positivity="ignore", parameter_choice="grid", n_samples=n)
         good = grid.is_solved & exact.is_solved
         ratio = grid.result["regularization_parameter"].data[good] * to_exact_unit / lam[good]
         difference = np.abs(grid.em - exact.em)[:, good].max(axis=0) / np.abs(exact.em[:, good]).max(axis=0)

@@ -18,11 +18,28 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from validation import accuracy, calibration, choice, figures, parity, tables, truths  # noqa: E402
+from validation import accuracy, calibration, choice, figures, parity, robustness, tables  # noqa: E402
+from validation.families import FAMILIES  # noqa: E402
+from validation.methods import LOGNORMAL, MAIN, OTHERS, PLOWMAN  # noqa: E402
 
-FULL = {"pixels": 2000, "choice_pixels": 10000, "cases": 1500, "gaussian_draws": 10, "draws": 2000}
-QUICK = {"pixels": 100, "choice_pixels": 500, "cases": 75, "gaussian_draws": 1, "draws": 100}
-GAUSSIAN_METHODS = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", "l2, relax")
+FULL = {
+    "pixels": 2000,
+    "choice_pixels": 10000,
+    "cases": 700,
+    "options_cases": 200,
+    "robustness_cases": 150,
+    "channels_cases": 40,
+    "gaussian_draws": 5,
+    "draws": 1500,
+}
+QUICK = {name: max(number // 20, 2) for name, number in FULL.items()}
+EXAMPLES = ("quiet Sun (EIS)", "active region", "flare (Dere & Cook)", "isothermal")
+STUDIES = {
+    "noise": robustness.noise_levels,
+    "wrong_uncertainty": robustness.wrong_uncertainties,
+    "channels": robustness.channels,
+}
+_SHOWN = ("relax (default)", "constrain", PLOWMAN, LOGNORMAL)
 
 
 def main(arguments=None):
@@ -56,28 +73,31 @@ def measure(size):
     """
     steps = _Steps()
     results, drawings = {"size": size}, {}
+    known_truths(size, steps, results, drawings)
     results["parity"] = steps("parity", parity.parity, size["pixels"])
     arrays, results["choice"] = steps("choice of λ", choice.grid_against_exact, size["choice_pixels"])
     drawings["choice"] = figures.choice_figure(arrays)
     results["units"] = steps("units", choice.units, size["pixels"])
-    cases, results["accuracy"] = steps("accuracy", accuracy.accuracy, size["cases"], size["gaussian_draws"])
-    results["gain"] = {
-        method: {key: accuracy.comparison(cases, method, measure=key) for key in ("E", "E_kelvin")}
-        for method in ("constrain", "constrain, 1 refinement", "em_loci, constrain, 1 refinement")
-    }
-    for name, total in truths.TOTALS.items():
-        of = cases[f"Gaussians, {name}"]
-        maps = accuracy.gaussian_maps({m: of[m] for m in GAUSSIAN_METHODS}, size["gaussian_draws"])
-        drawings[f"gaussians_{name}"] = figures.gaussians_figure(maps, total)
-    results["components"] = steps("components", accuracy.by_components, size["cases"])
-    drawings["families"] = figures.families_figure(cases, results["components"])
-    _, results["full_resolution"] = steps(
-        "full resolution", accuracy.accuracy, size["cases"], size["gaussian_draws"], accuracy.MAIN, 1
-    )
     results["fixed_operator"] = steps("fixed operator", calibration.fixed_operator, 2 * size["draws"])
     curves, results["calibration"] = steps("calibration", calibration.calibration, size["draws"])
     drawings["calibration"] = figures.calibration_figure(curves)
     return results, drawings
+
+
+def known_truths(size, steps, results, drawings, studies=STUDIES):
+    """Measure what has a known truth, into ``results`` and ``drawings``."""
+    _, departures, summaries = steps("accuracy", accuracy.accuracy, size["cases"])
+    results["accuracy"] = summaries
+    results["means"], results["coverage"] = accuracy.means(summaries), accuracy.pooled(departures)
+    _, _, others = steps("options", accuracy.accuracy, size["options_cases"], tuple(OTHERS), tuple(FAMILIES))
+    results["options"] = accuracy.means(others)
+    examples = steps("examples", accuracy.examples, size["robustness_cases"], EXAMPLES, MAIN)
+    drawings["leading"] = figures.leading_figure(examples, summaries)
+    for name, function in studies.items():
+        results[name] = steps(name, function, size["channels_cases" if name == "channels" else "robustness_cases"])
+    drawings["robustness"] = figures.robustness_figure([results[name] for name in studies])
+    maps = steps("single Gaussians", accuracy.gaussian_maps, size["gaussian_draws"], _SHOWN)
+    drawings["gaussians"] = figures.gaussians_figure(maps)
 
 
 class _Steps:

@@ -3,7 +3,7 @@ The instrument, the noise and the bins that all parts of the validation share.
 
 Truths are given as the emission measure in cells of 0.005 in log T, and their intensities follow from the response
 at the centers of these cells. The inversion knows the response at the centers of bins ten times as wide, so it never
-inverts the very sum that made its data.
+inverts the very sum that made its data. The cells reach beyond the bins, as plasma does.
 """
 
 import warnings
@@ -23,16 +23,22 @@ from sunpy_demreg._common.constants import AIA_CHANNELS
 
 __all__ = [
     "BIN_CENTERS",
+    "BIN_EDGES",
     "BIN_WIDTH",
     "CELLS",
     "CELL_WIDTH",
     "EDGES",
+    "EXPOSURE",
+    "RANGES",
     "ROOT",
+    "SATURATION",
     "Inverted",
     "em_in_bins",
+    "em_in_ranges",
     "intensity_of",
     "inverted",
     "observe",
+    "observe_relative",
     "response",
     "sample_cube",
     "sample_pixels",
@@ -44,13 +50,18 @@ EXPOSURE = np.array([2.9, 2.9, 2.0, 2.0, 2.9, 2.9])  # s, of the bundled sample
 SATURATION = 15000  # DN
 UNIT = u.DN / u.pix / u.s
 
-EDGES = 10 ** np.arange(5.6, 7.41, 0.05) * u.K
 BIN_WIDTH = 0.05
-BIN_CENTERS = np.round(np.arange(5.625, 7.4, BIN_WIDTH), 3)
+BIN_EDGES = np.round(np.arange(5.6, 7.41, BIN_WIDTH), 2)  # log T, as all without a unit
+BIN_CENTERS = np.round(0.5 * (BIN_EDGES[1:] + BIN_EDGES[:-1]), 3)
+EDGES = 10**BIN_EDGES * u.K
+#: Ranges of 0.3 dex, as wide as what six channels can tell apart.
+RANGES = np.round(5.6 + 0.3 * np.arange(6)[:, None] + [0.0, 0.3], 1)
 CELL_WIDTH = 0.005
-CELLS = np.round(np.arange(5.0025, 8.0, CELL_WIDTH), 4)
+CELLS = np.round(np.arange(4.5025, 8.0, CELL_WIDTH), 4)
 _CELLS_PER_BIN = round(BIN_WIDTH / CELL_WIDTH)
-_FIRST_CELL = int(np.searchsorted(CELLS, 5.6))
+_FIRST_CELL = int(np.searchsorted(CELLS, BIN_EDGES[0]))
+_BINS_PER_RANGE = round(0.3 / BIN_WIDTH)
+RELATIVE = 0.05  # of the intensity: noise beyond that of the detector, as of the calibration from image to image
 #: K per bin times its DEM (per K) is its emission measure.
 KELVIN = 10**BIN_CENTERS * np.log(10) * BIN_WIDTH
 
@@ -80,14 +91,23 @@ def response():
     return demreg.TemperatureResponse.from_aia(AIA_CHANNELS * u.AA, obstime=DATE)
 
 
+def in_cells(response_):
+    """A response at the centers of the cells, (channels, cells); none where it is not known."""
+    low, high = np.log10(response_.temperature.to_value(u.K)[[0, -1]])
+    known = (low <= CELLS) & (high >= CELLS)
+    table = np.zeros((len(response_.channels), CELLS.size))
+    table[:, known] = response_.at(10 ** CELLS[known] * u.K).value
+    return table
+
+
 @cache
-def _response_in_cells():
-    return response().at(10**CELLS * u.K).value
+def _aia_in_cells():
+    return in_cells(response())
 
 
 @cache
 def _errors():
-    return get_error_table(ROOT / "sunpy_demreg" / "data" / "aia_V3_error_table.txt")
+    return get_error_table(ROOT / "sunpy_demreg" / "_channels" / "data" / "aia_V3_error_table.txt")
 
 
 def em_in_bins(em_in_cells):
@@ -96,48 +116,55 @@ def em_in_bins(em_in_cells):
     return inside.reshape(BIN_CENTERS.size, _CELLS_PER_BIN, *inside.shape[1:]).sum(axis=1)
 
 
-def only_in_bins(em_in_cells):
-    """Take away the plasma that is colder or hotter than the bins."""
-    em = em_in_cells.copy()
-    em[:_FIRST_CELL] = 0.0
-    em[_FIRST_CELL + _CELLS_PER_BIN * BIN_CENTERS.size :] = 0.0
-    return em
+def em_in_ranges(em_in_bins):
+    """The emission measure in `RANGES`, (ranges, ...), of that in the bins."""
+    return em_in_bins.reshape(len(RANGES), _BINS_PER_RANGE, *em_in_bins.shape[1:]).sum(axis=1)
 
 
 def intensity_of(em_in_cells):
-    """Noise-free intensities, (channels, ...), DN / (pix s)."""
-    return np.tensordot(_response_in_cells(), em_in_cells, axes=1)
+    """Noise-free intensities of AIA, (channels, ...), DN / (pix s)."""
+    return np.tensordot(_aia_in_cells(), em_in_cells, axes=1)
 
 
-def observe(intensity, rng, n_sample=16):
+def observe(intensity, rng, relative=RELATIVE, n_sample=1):
     """
-    Draw the noise of AIA.
+    Draw the noise of AIA: ``sigma^2 = photons + detector + (relative * intensity)^2``.
 
     Photons are Poisson's; all the other terms of `aiapy.calibrate.estimate_error` (read-out, dark, quantization,
-    compression) are drawn from one Gaussian.
+    compression) and the relative one are drawn from Gaussians.
 
     Parameters
     ----------
     intensity : array, (channels, N)
         DN / (pix s).
     rng : `numpy.random.Generator`
+    relative : float, optional
+        Share of the intensity.
     n_sample : int, optional
         Averaged detector pixels: 16 in the synoptic series, 1 at full resolution.
 
     Returns
     -------
     intensity, uncertainty : array, (channels, N)
-        With noise; and as `sunpy_demreg.prepare` estimates it, from the noisy counts.
+        With noise; and as `sunpy_demreg.prepare` estimates it, from the noisy counts, with that relative error.
     """
     noisy, sigma = np.empty_like(intensity), np.empty_like(intensity)
     for i, (channel, exposure) in enumerate(zip(AIA_CHANNELS, EXPOSURE, strict=True)):
         counts = intensity[i] * exposure
         dn_per_photon = float(_errors()["DNPERPHT"][_errors()["WAVELNTH"] == channel * u.AA][0].value) / n_sample
-        other = np.sqrt(np.clip(_count_error(counts, channel, n_sample) ** 2 - counts * dn_per_photon, 0, None))
+        detector = np.clip(_count_error(counts, channel, n_sample) ** 2 - counts * dn_per_photon, 0, None)
+        other = np.sqrt(detector + (relative * counts) ** 2)
         drawn = rng.poisson(counts / dn_per_photon) * dn_per_photon + other * rng.standard_normal(counts.shape)
         noisy[i] = drawn / exposure
-        sigma[i] = _count_error(np.clip(drawn, 0, None), channel, n_sample) / exposure
+        seen = np.clip(drawn, 0, None)
+        sigma[i] = np.hypot(_count_error(seen, channel, n_sample), relative * seen) / exposure
     return noisy, sigma
+
+
+def observe_relative(intensity, rng, relative):
+    """Draw noise that is the same share of each intensity, and nothing else."""
+    sigma = relative * intensity
+    return intensity + sigma * rng.standard_normal(intensity.shape), sigma
 
 
 def _count_error(counts, channel, n_sample):
@@ -145,13 +172,12 @@ def _count_error(counts, channel, n_sample):
     return error.to_value(u.DN / u.pix)
 
 
-def inverted(intensity, sigma, outputs=("dem", "chi_squared"), **options):
+def inverted(intensity, sigma, outputs=("dem", "chi_squared"), response_=None, **options):
     """Invert plain arrays, (channels, N); masked pixels are counted by the caller, so they are no warning here."""
+    response_ = response() if response_ is None else response_
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ pixels were not solved", SunpyUserWarning)
-        result = demreg.invert(
-            intensity * UNIT, response(), EDGES, uncertainty=sigma * UNIT, outputs=outputs, **options
-        )
+        result = demreg.invert(intensity * UNIT, response_, EDGES, uncertainty=sigma * UNIT, outputs=outputs, **options)
     dem = result["dem"]
     factor = KELVIN[:, None]
     error = None if dem.uncertainty is None else dem.uncertainty.array * factor

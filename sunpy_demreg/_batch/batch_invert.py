@@ -22,11 +22,12 @@ from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.series import series_sets, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
-from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.validators import a_kind, as_bool, as_integer, as_keywords, as_path
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
+from sunpy_demreg._inversion.methods import CHOICES, resolved_choices
 from sunpy_demreg._results.unsolved import warn_of_unsolved
 from sunpy_demreg.response import TemperatureResponse
 
@@ -39,26 +40,29 @@ __all__ = ["BatchReport", "Step", "batch_invert"]
 
 _MAX_WORKERS = 10000
 _GUARD = "in a script, the call must stand under `if __name__ == '__main__':`"
-# The options of `invert` that change values. The others only affect where and how fast; the outputs are compared by
-# themselves.
+# The options of `invert` that change values. The others only affect where and how fast; outputs are compared
+# separately.
 _SETTINGS = (
     "uncertainty",
     "mask",
     "method",
-    "parameter_choice",
-    "positivity",
+    "prior",
+    *CHOICES,
     "weighting",
     "n_refinements",
     "chi_squared_target",
     "target_growth",
     "max_iterations",
     "n_samples",
+    "calibration_error",
+    "common_calibration_error",
     "emission_measure_ranges",
     "dtype",
 )
-_CONNECT = 5  # seconds for a scheduler to answer
+_CONNECT = 5  # seconds that a scheduler has to answer
 _OF_EACH_STEP = {"obstime", "degradation"}  # options of a response that follow from the step
-_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing can be written, whatever the step
+_OF_THE_BATCH = ("uncertainty", "mask", "channels", "workers", "out", *_OF_EACH_STEP)  # no options of a caller
+_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be written, for any step
 
 
 class Step(NamedTuple):
@@ -164,7 +168,10 @@ def batch_invert(
         raise wrong(
             TypeError, "on_step", f"must be a function of the number of steps and a step, but is {a_kind(on_step)}"
         )
-    prepare_options = as_keywords("prepare_options", prepare_options, prepare)
+    from_aia = TemperatureResponse.from_aia
+    takers = {None: invert, "prepare_options": prepare, "response_options": from_aia}
+    options_of = partial(as_keywords, without=_OF_THE_BATCH, elsewhere=takers)
+    prepare_options = options_of("prepare_options", prepare_options, prepare)
     own = sorted(_OF_EACH_STEP.intersection(response_options if isinstance(response_options, dict) else ()))
     if own:
         raise wrong(
@@ -172,10 +179,9 @@ def batch_invert(
             "response_options",
             f"has {own[0]!r}, which follows from each step: leave it out; the data are corrected for the degradation",
         )
-    from_aia = TemperatureResponse.from_aia
-    response_options = as_keywords("response_options", response_options, from_aia, without=("degradation",))
+    response_options = options_of("response_options", response_options, from_aia)
     prepare_options = _corrected(prepare_options, response_options)
-    as_keywords(None, options, invert, without=("uncertainty", "mask", "channels", "workers", "out"))
+    options_of(None, options, invert)
     as_bin_edges(temperature_bin_edges)
     for module, extra in (("dask.array", "batch"), ("zarr", "batch")):
         imported(module, "`batch_invert`", extra)
@@ -200,7 +206,7 @@ def batch_invert(
     settings = _settings(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     template = _first(make, sets, problems)
-    for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # for which the store has no room: those of one step mislead
+    for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # the store does not hold them per step
         template.meta["observation"].pop(key, None)
     archive = open_archive(path, template, times, settings, defaults)
 
@@ -245,15 +251,17 @@ def _settings(prepare_options, response_options, options):
     def every(function, given):
         parameters = inspect.signature(function).parameters.values()
         values = {p.name: given.get(p.name, p.default) for p in parameters if p.default is not p.empty}
-        # As these functions take it, True is also 1.
+        # For these functions, True and 1 are the same.
         is_bool = {p.name for p in parameters if isinstance(p.default, bool)}
         return {name: as_bool(name, value) if name in is_bool else value for name, value in values.items()}
 
-    of_response = every(TemperatureResponse.from_aia, response_options)
+    of_response, of_invert = every(TemperatureResponse.from_aia, response_options), every(invert, options)
+    choices = {name: of_invert[name] for name in CHOICES}
+    of_invert |= resolved_choices(of_invert["method"], choices, of_invert["prior"])
     return {
         **every(prepare, prepare_options),
         **{f"response {name}": value for name, value in of_response.items() if name not in _OF_EACH_STEP},
-        **{name: value for name, value in every(invert, options).items() if name in _SETTINGS},
+        **{name: value for name, value in of_invert.items() if name in _SETTINGS},
     }
 
 
@@ -273,7 +281,7 @@ def _corrected(prepare_options, response_options):
 
 
 def _reason(err):
-    return f"{type(err).__name__}: {str(err).partition('\n')[0]}"
+    return f"{type(err).__name__}: {first_line(err)}"
 
 
 def _result(images, *, edges, prepare_options, response_options, options):
@@ -289,7 +297,7 @@ def _first(make, sets, problems):
         if not problems[number]:
             try:
                 return make(images)
-            except Exception as err:  # the other steps may still be good
+            except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise
                 problems[number] = _reason(err)
@@ -300,8 +308,8 @@ def _computed(numbers, begin, workers, client):
     """
     Compute steps, a few at a time.
 
-    `begin` returns the result of a numbered step, and what to compute. Yields each step as it ends: its number, its
-    result, the seconds it took, and its exception or None.
+    `begin` returns the result of the step with a number, and what to compute. Yields each step as it ends: its number,
+    its result, the seconds it took, and its exception or None.
     """
     if not numbers:
         return
@@ -352,7 +360,7 @@ def _submitter(workers, client):
         try:
             yield lambda stored: drivers.submit(client.gather, client.compute(list(stored))), n_at_once
         finally:
-            client.close()  # which ends the waiting of the drivers
+            client.close()  # ends the waiting of the drivers
             drivers.shutdown(cancel_futures=True)
 
 

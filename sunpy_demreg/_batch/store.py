@@ -20,6 +20,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import from_text, to_text
 from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._inversion.calibration import as_channel_errors
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
@@ -27,8 +28,8 @@ __all__ = ["open_archive"]
 
 _SAME = 1e-12  # relative difference of numbers that were computed by two formulas
 _LONG = 50_000  # characters of a setting, beyond which a digest stands for them
-_SHOWN = 200  # characters of a setting in a message, beyond which it is so too
-_START = 60  # characters that are kept in front of it
+_SHOWN = 200  # characters of a setting in a message, beyond which it is abbreviated
+_START = 60  # characters that are kept in front of the digest
 _ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
 _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 
@@ -63,7 +64,7 @@ def open_archive(path, result, times, settings, defaults):
     settings["shape of the images"] = str(result["status"].data.shape)
     if not path.exists():
         _create(path, result, times, settings)
-    # An attribute of every store, and in none of its settings.
+    # An attribute of every store, and not one of its settings.
     settings["outputs"] = ", ".join(unwrap_result(result)[0])
     archive = Archive(path, settings, {key: _setting(key, value) for key, value in defaults.items()})
     archive.extend(times)
@@ -75,10 +76,10 @@ def _setting(name, value):
     if isinstance(value, Table):  # whose text is truncated to the terminal
         buffer = StringIO()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ErfaWarning)  # that dates are far off, as the ends of such tables are
+            warnings.simplefilter("ignore", ErfaWarning)  # about dates far in the future, as at the end of such tables
             value.write(buffer, format="ascii.ecsv")
         return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
-    if is_lazy(value):  # whose text says nothing of what is in it
+    if is_lazy(value):  # its text does not show the values
         raise wrong(
             ValueError, name, "is a Dask array, but the store of a batch saves all settings: pass a NumPy array"
         )
@@ -87,7 +88,7 @@ def _setting(name, value):
 
 
 def _shown(text):
-    """A setting in a message: its text if that is short; else its ends or its start, and a digest of all of it."""
+    """A setting in a message: its text if that is short; otherwise its ends or its start, and a digest of the whole."""
     value = _value(text)
     if isinstance(value, np.ndarray) and value.size > 1 and value.dtype.kind in "iuf":
         ends = " to ".join(f"{end:.6g}" for end in (value.min(), value.max()))
@@ -103,21 +104,24 @@ def _value(text):
 
 
 def _is_same(old, new, of=lambda value: value):
-    """Whether two texts stand for one setting, of which `of` gives what is made of it."""
+    """Whether two texts stand for the same setting; `of` interprets a text."""
     # Stores of the first version hold the printed form of arrays.
     return old in (new, _shown(new)) or _equal(of(_value(old)), of(_value(new)))
 
 
 def _meaning(name, channels):
-    """A function that gives what `prepare` makes of an option which may be written in several ways."""
+    """A function that interprets an option as `prepare` does, since it may be written in several ways."""
 
     def meaning(value):
         try:
             return {
                 "saturation": as_saturation,
+                "calibration_error": lambda value: as_channel_errors(value, channels, {}),
+                # The older stores hold None, which then accepted negative bins.
+                "positivity": lambda value: "ignore" if value is None else value,
                 "relative_floor": lambda value: as_floors(value, [int(c.rpartition(" ")[2]) for c in channels]),
             }[name](value)
-        except (KeyError, TypeError, ValueError):  # of what can only be compared as it is
+        except (KeyError, TypeError, ValueError):  # it can only be compared as it is
             return value
 
     return meaning
@@ -172,7 +176,7 @@ def _create(path, result, times, settings):
         table("exposure_time", of_images[0], float, of_images[1], "s")
         table("fits_header", (n_times, _HEADER_SIZE), np.uint8, ("time", "byte"))
         table("step_done", (n_times,), bool, ("time",))
-        stores.writable(group["step_done"])[:] = False  # that it is not done is known of a step, and not a guess
+        stores.writable(group["step_done"])[:] = False  # a step is known not to be done, rather than missing
         stores.seal(part)
 
 
@@ -239,7 +243,7 @@ class Archive:
         import zarr
 
         if "sha256" not in self._group.attrs:
-            return  # of the first version, in which such chunks were not written
+            return  # the first version did not write such chunks
         chunks = {}
         scratch = zarr.create_array(
             zarr.storage.MemoryStore(chunks), shape=(stop,), chunks=(1,), dtype=bool, compressors=stores.PLAIN
@@ -271,7 +275,7 @@ class Archive:
         return stores.store(self._group, result, self._step(time))
 
     def mark_done(self, result, time):
-        """Write the metadata of the images, then mark the step as done; return what became of its pixels."""
+        """Write the metadata of the images, then mark the step as done; return the counts of its statuses."""
         from sunpy_demreg._files.parts import pixel_header
 
         step, observation = self._step(time), result.meta["observation"]

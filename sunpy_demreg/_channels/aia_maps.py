@@ -1,4 +1,4 @@
-"""The maps of one time: what can be told from each of them alone, and whether they belong together."""
+"""The maps of one time: checks of each map by itself, and whether they belong together."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.warnings import DataWarning, warn
 
-__all__ = ["Image", "as_images", "check_one_grid", "common_dates"]
+__all__ = ["MAX_SPAN", "Image", "as_images", "check_one_grid", "common_dates"]
 
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
-_MAX_SPAN = 60 * u.s
-_SEVERAL = "for several times there are `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
-_NORMALIZED, _NEAR = 1.0, 1e-3  # s, which the exposure control of AIA never gives; of values that were rounded
+MAX_SPAN = 60 * u.s  # in which the plasma is taken to be the same
+_SEVERAL = "for several times use `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
+_NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
 
 class Image(NamedTuple):
@@ -36,7 +36,7 @@ class Image(NamedTuple):
 
 def as_images(maps, exposure_times=None, accept_flagged=False):
     """
-    Check maps each for itself, and that they are of different channels and of one level.
+    Check each map by itself, and that all are of different channels and of one level.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
     images = sorted((_as_image(name, each, times) for name, each in named_maps(maps)), key=lambda image: image.channel)
     unknown = [f"{channel}" for channel in times if channel not in [image.channel for image in images]]
     if unknown:
-        raise wrong(ValueError, "exposure_times", f"names {', '.join(unknown)} Å, of which there is no map")
+        raise wrong(ValueError, "exposure_times", f"names {', '.join(unknown)} Å, but there is no such map")
     check_quality(images, accept_flagged)
     for before, image in pairwise(images):
         if image.channel == before.channel:
@@ -62,22 +62,22 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
             raise wrong_map(
                 ValueError,
                 before.name,
-                f"is level {before.level:g} but {image.name} is level {image.level:g}: give maps of one "
+                f"is level {before.level:g} but {image.name} is level {image.level:g}: pass maps of one "
                 "level, all before or all after `aiapy.calibrate.register`",
             )
     return images
 
 
 def _as_image(name, smap, times):
-    """Check what can be told from one map alone."""
+    """Check one map by itself."""
     from sunpy.map.sources import AIAMap
 
     if not isinstance(smap, AIAMap):
         cure = "leave it out"
         if smap.instrument.startswith("AIA"):
-            cure = "it has lost its type; make a new map of it, `sunpy.map.Map(smap.data, smap.meta)`"
+            cure = "it has lost its type; create a new map from it, `sunpy.map.Map(smap.data, smap.meta)`"
         elif not smap.instrument:
-            cure += ", or if `reproject_to` made it, give the map that it was made of: `prepare` aligns maps itself"
+            cure += ", or if it comes from `reproject_to`, pass the original map: `prepare` aligns maps itself"
         kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
         raise wrong_map(ValueError, name, f"is not a map of SDO/AIA ({kind}): {cure}")
     channel = number(smap, "wavelnth")
@@ -108,26 +108,28 @@ def _as_image(name, smap, times):
             ValueError, name, f"must have a positive exposure time, got {value}: set its keyword EXPTIME, in s"
         )
     if not has_date(smap):
-        raise wrong_map(ValueError, name, "has no date, for which sunpy takes today's: set its keyword DATE-OBS")
+        raise wrong_map(
+            ValueError, name, "has no date, so that sunpy assumes the current one: set its keyword DATE-OBS"
+        )
     if np.dtype(smap.data.dtype).kind not in "iuf":
-        raise wrong_map(TypeError, name, f"must hold counts, which are real numbers, but holds {smap.data.dtype}")
+        raise wrong_map(TypeError, name, f"must hold counts, as real numbers, but holds {smap.data.dtype}")
     is_rate = _is_rate(name, smap)
     if abs(exposure - _NORMALIZED) < _NEAR:
         if channel not in times:
             raise wrong_map(
                 ValueError,
                 name,
-                "has an exposure time of 1 s, which AIA never has: it was divided by the true one, without "
-                f"which errors and saturation are wrong. Pass `exposure_times={{{channel:g}: 2.9 * u.s}}`, the time "
-                "that the header had before (1 s, if it was that), or give the map as it was",
+                "has an exposure time of 1 s, which AIA never uses: the map was divided by the true one, which errors "
+                f"and saturation depend on. Pass `exposure_times={{{channel:g}: 2.9 * u.s}}` with the original "
+                "exposure time (1 s if that is correct), or pass the original map",
             )
         exposure, is_rate = times[int(channel)], True
     elif channel in times:
         raise wrong(
             ValueError,
             "exposure_times",
-            f"has one for {channel:g} Å, but {name} has its own, {exposure:g} s: leave it out (it is for maps that "
-            "were divided by it and have 1 s in their header)",
+            f"has one for {channel:g} Å, but {name} has its own, {exposure:g} s: leave it out (it is only for maps "
+            "that were divided by it and have 1 s in their header)",
         )
     return Image(name, smap, int(channel), level, exposure, is_rate)
 
@@ -150,7 +152,7 @@ def _is_rate(name, smap):
 
 
 def common_dates(images):
-    """Dates of the images; warns where they are few, or far apart."""
+    """Dates of the images; warns if there are too few images, or if they are far apart."""
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in {image.channel for image in images}]
     if missing:
         warn(
@@ -160,11 +162,11 @@ def common_dates(images):
         )
     dates = Time([image.map.date for image in images])
     span = dates.max() - dates.min()
-    if span > _MAX_SPAN:
+    if span > MAX_SPAN:
         warn(
             DataWarning,
-            f"span {span.to_value(u.s):.0f} s, but a DEM takes all channels to show the same plasma: "
-            "give maps at most a minute apart",
+            f"span {span.to_value(u.s):.0f} s, but a DEM requires all channels to show the same plasma: "
+            "pass maps at most a minute apart",
             "maps",
         )
     return dates
@@ -174,4 +176,4 @@ def check_one_grid(images):
     """Raise unless the images have the pixels of the first."""
     first, *others = ((f"{each.name} (AIA {each.channel} Å)", each.map.wcs, each.map.data.shape) for each in images)
     for other in others:
-        check_same_grid("maps", first, other, "put them on one grid with `reference`, such as that of 171 * u.AA")
+        check_same_grid("maps", first, other, "put them on one grid with `reference`, such as 171 * u.AA")

@@ -1,4 +1,4 @@
-"""Whether maps hold averages of pixels, as they should, or sums, and counts or already rates."""
+"""Whether maps hold averages of pixels, as they should, or sums; and counts, or already rates."""
 
 from typing import NamedTuple
 
@@ -11,19 +11,19 @@ from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = ["StatedCounts", "check_n_sample", "default_n_sample", "doubt", "stated_counts", "warn_of_doubts"]
 
-_AVERAGED = 1.5**2  # the least area, in pixels of AIA, of those that may be averages or sums
-_FEW = 64  # values, of which nothing is concluded
-_MAX_COUNTS = 1.2 * 2**14  # DN: beyond what the detector gives, with all that flat fields and respiking do
+_AVERAGED = 1.5**2  # smallest area, in pixels of AIA, of pixels that may be averages or sums
+_FEW = 64  # values: too few to conclude anything
+_MAX_COUNTS = 1.2 * 2**14  # DN: more than the detector gives, even after flat-fielding and respiking
 _MANY = 0.01  # of the pixels
-_LARGE_RATIO = 1.5  # of means: no change of calibration at launch is as large, and no sum as small
-_NOISY_CHANNEL, _DN_PER_PHOTON = 94, 2.1  # the faintest one, in which noise is larger than structure
+_LARGE_RATIO = 1.5  # of means: larger than any change of calibration since launch, smaller than any sum
+_NOISY_CHANNEL, _DN_PER_PHOTON = 94, 2.1  # the faintest channel, where noise exceeds structure
 _BLOCK, _MIN_BLOCKS = 8, 36  # pixels on a side, number
-# Of noise against that expected. Of averages of 1 to 256 pixels, of quiet Sun, active regions and the limb, it is
-# measured as 0.15 to 0.8 (level 1.5 is interpolated, which smooths); of sums of 4 pixels or more as at least 1.6.
+# Noise relative to the expected one. Measured: 0.15 to 0.8 for averages of 1 to 256 pixels of quiet Sun, active regions
+# and the limb (level 1.5 is interpolated, which smooths), and at least 1.6 for sums of 4 pixels or more.
 _MAX_NOISE = 1.25
 _NO_SUMS = (
-    "They must not be sums, as `superpixel` makes them by default: average instead, `superpixel(..., func=np.mean)`, "
-    "or give the maps as they were and pass `bin`"
+    "They must not be sums, which `superpixel` makes by default: average instead, `superpixel(..., func=np.mean)`, "
+    "or pass the original maps and `bin`"
 )
 _CORRECTED = "If they are corrected for degradation, pass `degradation_corrected=True`"
 
@@ -35,15 +35,15 @@ def default_n_sample(smap):
         n_averaged = round(factor) ** 2
         warn(
             DataWarning,
-            f"is taken as 1, but the pixels of `maps` are {factor:.1f} times the size of AIA's: if they are averages "
-            f"of {n_averaged} pixels, as in the synoptic series, pass {n_averaged}; if not, pass 1. {_NO_SUMS}",
+            f"is assumed to be 1, but the pixels of `maps` are {factor:.1f} times the size of AIA's: if they are "
+            f"averages of {n_averaged}, as in the synoptic series, pass {n_averaged}; if not, pass 1. {_NO_SUMS}",
             "n_sample",
         )
     return 1
 
 
 def check_n_sample(images, n_sample):
-    """Check that as many pixels as are said to be averaged into one have room in it."""
+    """Check that the pixels are large enough to be averages of `n_sample` pixels of AIA."""
     for image in images:
         room = pixel_size(image.map) ** 2
         if n_sample > max(1, 1.3 * room):
@@ -51,17 +51,17 @@ def check_n_sample(images, n_sample):
                 ValueError,
                 "n_sample",
                 f"is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in area, and "
-                f"cannot be averages of so many: pass {max(1, round(room))}, or none",
+                f"cannot be averages of so many: pass {max(1, round(room))}, or leave it out",
             )
 
 
 class StatedCounts(NamedTuple):
-    """What a header says of the counts of an image, to tell sums of pixels from averages."""
+    """What a header says about the counts of an image, to distinguish sums of pixels from averages."""
 
     name: str
     channel: int  # Å
     room: float  # area of a pixel, in those of AIA
-    mean: float  # DN of a pixel of AIA; NaN if the header does not tell, or tells that of other pixels
+    mean: float  # DN of a pixel of AIA; NaN if the header has none, or that of a different field
     exposure: float  # s
     is_rate: bool
     shape: tuple  # (y, x)
@@ -69,9 +69,9 @@ class StatedCounts(NamedTuple):
 
 
 def stated_counts(image, n_sample):
-    """What the header of an `sunpy_demreg._channels.aia_maps.Image` says of its counts."""
+    """What the header of an `sunpy_demreg._channels.aia_maps.Image` says about its counts."""
     smap = image.map
-    # DATAMEAN is of the image that was delivered, and stays as it was if a map is cropped.
+    # DATAMEAN is that of the image as delivered, and does not change when a map is cropped.
     is_stated = contains_whole_image(smap) or number(smap, "datavals") == smap.data.size
     return StatedCounts(
         image.name,
@@ -87,18 +87,18 @@ def stated_counts(image, n_sample):
 
 def doubt(stated, counts):
     """
-    Refuse counts that are no averages of pixels, and tell of others whether they look like it.
+    Refuse counts that cannot be averages of pixels; report those that merely look like sums, or like rates.
 
     Parameters
     ----------
     stated : StatedCounts
     counts : `numpy.ndarray`
-        Of the image or a part of it, in DN, before division by the exposure time.
+        Those of the image or of a part of it, in DN, before division by the exposure time.
 
     Returns
     -------
     (`str`, `str`)
-        Why the image looks like sums, and why as if it was divided by its exposure time; empty if it does not.
+        Why the image seems to hold sums, and why it seems to be divided by its exposure time; empty if it does not.
     """
     n_pixels = np.prod(stated.shape)
     n_above = np.count_nonzero(counts > _MAX_COUNTS) if stated.room >= _AVERAGED else 0
@@ -110,7 +110,7 @@ def doubt(stated, counts):
             f"are above the {_MAX_COUNTS:.0f} DN that the detector can give. {_NO_SUMS}. {_CORRECTED}",
         )
     if counts.shape != stated.shape or counts.size < _FEW:
-        return "", ""  # of parts of larger images no more is said: a warning in each would be one too many
+        return "", ""  # parts of an image are not examined further: each would repeat the warning
     ratio = counts.mean() / stated.mean if stated.mean > 0.5 else np.nan
     words = f"its mean, {counts.mean():.3g} DN, is {ratio:.2g} times the {stated.mean:.3g} DN of its header"
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -131,11 +131,11 @@ def doubt(stated, counts):
 
 
 def _noise(counts):
-    """Variance between neighbors relative to the mean, in the quietest tenth of the image; NaN of small ones."""
+    """Variance between neighbors relative to the mean, in the quietest tenth of the image; NaN if it is too small."""
     rows, columns = (length // _BLOCK for length in counts.shape)
     blocks = counts[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
     mean = blocks.mean(axis=(1, 3))
-    # Second differences, which gradients do not count in; of independent values they have six times their variance.
+    # Second differences, which ignore gradients; for independent values, their variance is six times larger.
     size = np.median(np.abs(np.diff(blocks, 2, axis=3)), axis=(1, 3)) / 0.6745
     is_lit = mean > 0
     if is_lit.sum() < _MIN_BLOCKS:
@@ -144,14 +144,14 @@ def _noise(counts):
 
 
 def warn_of_doubts(doubts):
-    """Of maps that look like sums, or as if they were divided by their exposure time, by what `doubt` tells."""
+    """Warn of maps that look like sums, or like rates; `doubts` holds what `doubt` returned for each."""
     sums, rates = ([text for text in each if text] for each in zip(*doubts, strict=True))
     if sums:
         warn(DataWarning, f"may be sums of pixels: {', '.join(sums)}. {_NO_SUMS}. {_CORRECTED}", "maps")
     if rates:
         warn(
             DataWarning,
-            f"may be divided by their exposure time already, and are divided again: {', '.join(rates)}. If so, say it "
-            "by their keyword BUNIT, 'DN / s'",
+            f"may already be divided by their exposure time, and are divided again: {', '.join(rates)}. If so, set "
+            "their keyword BUNIT to 'DN / s'",
             "maps",
         )

@@ -57,8 +57,8 @@ def calibrate(planes, plan):
     Returns
     -------
     intensity, uncertainty, mask : `numpy.ndarray`
-        (n, y, x), as described at `sunpy_demreg.prepare`. `sunpy_demreg._channels.uncertainty.common_uncertainty` tells
-        which part of the uncertainty pixels have in common.
+        (n, y, x), as described at `sunpy_demreg.prepare`. `sunpy_demreg._channels.uncertainty.common_uncertainty`
+        returns the part of the uncertainty that pixels have in common.
     """
     shape = (len(plan.channels), *plan.grid.binned_shape)
     intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
@@ -67,12 +67,12 @@ def calibrate(planes, plan):
         images = _images(data, hidden, channel, plan.saturation)
         doubts.append(doubt(channel.stated, images[1]))
         (value, counts, is_saturated, is_masked, is_bad), squares = _on_grid(images, channel, plan)
-        bad = ~(is_bad == 0)  # also where it is not covered, which is NaN
+        bad = ~(is_bad == 0)  # also NaN, where it is not covered
         saturated = ~bad & (is_saturated > 0)
         with np.errstate(divide="ignore"):  # not covered
             n_effective = plan.n_sample / squares
         error = plan.errors.of_counts(np.where(bad, 0, counts), channel.channel, n_effective)
-        # So that the reason for the mask stays known whatever is done to the cube: slices, factors, other units.
+        # So that the reason for the mask survives whatever is done to the cube: slicing, factors, other units.
         error[saturated], error[bad] = np.inf, np.nan
         intensity[i] = np.where(bad, np.nan, value) / channel.to_intensity
         uncertainty[i] = np.fmax(error / channel.counts_per_intensity, channel.floor * np.abs(intensity[i]))
@@ -82,7 +82,7 @@ def calibrate(planes, plan):
 
 
 def _images(data, mask, channel, saturation):
-    """What becomes of a map, as images without a value that is not finite: (value, counts, and three flags, y, x)."""
+    """The planes of a map, all finite: value, counts, and three flags (saturated, masked, not finite), (5, y, x)."""
     data, hidden = unmasked(data)
     data = np.asarray(data, dtype=float)
     finite = np.isfinite(data)
@@ -90,7 +90,7 @@ def _images(data, mask, channel, saturation):
     value = data if channel.psf is None else deconvolved(data, channel.channel, channel.psf)
     counts = data * channel.to_counts
     mask = np.zeros(data.shape, bool) if mask is None else np.asarray(mask, dtype=bool)
-    if hidden is not None:  # by a masked array of Dask: of others a map has it already
+    if hidden is not None:  # a masked array of Dask; any other is already in the mask of the map
         mask = mask | np.asarray(hidden)
     return np.stack([value, counts, counts > saturation, mask, ~finite])
 

@@ -12,6 +12,7 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCube
 from sunpy.time import parse_time
 
+from sunpy_demreg._channels.aia_maps import MAX_SPAN
 from sunpy_demreg._channels.resample import Grid, resample
 from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
 from sunpy_demreg._common.cube import Cube
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["combine"]
 
-_MAX_SPAN = 60 * u.s  # as in `prepare`
-_MAX_SEPARATION = 0.1 * u.deg  # seen from the Sun; at the center of the disk it moves a place by 1.7 arcsec
+_MAX_SEPARATION = 0.1 * u.deg  # seen from the Sun; shifts the center of the disk by 1.7 arcsec
 
 
 def combine(cubes: Sequence[NDCube]) -> NDCube:
@@ -97,8 +97,8 @@ def _check_comparable(first, plane):
             raise wrong(
                 ValueError,
                 "cubes",
-                f": {label} and {other} were taken from places {separation.to_value(u.deg):.2f} degrees apart, "
-                "seen from the Sun: reproject their maps first (`sunpy.map.GenericMap.reproject_to`)",
+                f": {label} and {other} were taken from positions {separation.to_value(u.deg):.2f} degrees apart, "
+                "as seen from the Sun: reproject their maps first (`sunpy.map.GenericMap.reproject_to`)",
             )
 
 
@@ -109,20 +109,20 @@ def _check_dates(planes):
         with suppress(KeyError, TypeError, ValueError):
             dated.append((parse_time(plane.meta["date"]), str(plane.meta["channels"])))
     dated = sorted((each for each in dated if each[0].isscalar), key=lambda each: each[0])
-    if dated and (span := dated[-1][0] - dated[0][0]) > _MAX_SPAN:
+    if dated and (span := dated[-1][0] - dated[0][0]) > MAX_SPAN:
         first, last = (f"{label} is of {date.utc.isot[:19]}" for date, label in (dated[0], dated[-1]))
         seconds = span.to_value(u.s)
         words = f"{seconds:.0f} s" if seconds < 86400 else f"{seconds / 86400:.0f} days"
         warn(
             DataWarning,
-            f"span {words} ({first}, {last}), but a DEM takes all channels to show the same plasma: give images at "
+            f"span {words} ({first}, {last}), but a DEM requires all channels to show the same plasma: pass images at "
             "most a minute apart",
             "cubes",
         )
 
 
 def _observer(plane):
-    """Where an image was taken, in Stonyhurst coordinates; None if it is not known."""
+    """Where an image was taken from, in Stonyhurst coordinates; None if unknown."""
     from sunpy.coordinates import HeliographicStonyhurst
 
     for _, _, keywords in plane.wcs.low_level_wcs.world_axis_object_classes.values():
@@ -145,7 +145,7 @@ def _on_grid(plane, first):
     values = np.where(bad, 0, [data, np.square(sigma)])
     grid = Grid(first.wcs.low_level_wcs, shape, 1)
     (value, variance, is_bad), squares = resample(np.stack([*values, bad]), plane.wcs.low_level_wcs, grid)
-    mask = ~(is_bad == 0)  # also where it is not covered, which is NaN
+    mask = ~(is_bad == 0)  # also NaN, where it is not covered
     return Cube(
         np.where(mask, np.nan, value),
         first.wcs,

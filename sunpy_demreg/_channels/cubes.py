@@ -20,11 +20,11 @@ __all__ = ["ChannelData", "as_channel_data"]
 
 
 class ChannelData(NamedTuple):
-    """Intensities without units, channels first, with all that is needed to make cubes of the answer."""
+    """Intensities without units, channels first, with all that is needed to wrap the answer in cubes."""
 
-    intensity: np.ndarray  # (n, ...), float64, in the unit that was asked for; all arrays may be Dask's or CuPy's
+    intensity: np.ndarray  # (n, ...), float64, in the requested unit; all arrays may be Dask's or CuPy's
     uncertainty: np.ndarray  # (n, ...), the same unit; one where saturated
-    mask: np.ndarray | None  # (n, ...), True where not to be used
+    mask: np.ndarray | None  # (n, ...), True where invalid
     saturated: np.ndarray | None  # (n, ...), True where masked because of saturation
     labels: tuple | None  # of str, where the data name their channels
     wcs: object  # of the pixel axes
@@ -41,7 +41,7 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
     data : `ndcube.NDCube`, `ndcube.NDCollection`, `ndcube.NDCubeSequence`, maps, or `astropy.units.Quantity`
         See `sunpy_demreg.invert`.
     unit : `astropy.units.Unit`
-        The unit that the intensities are to have.
+        The unit to convert the intensities to.
     uncertainty, mask, channels
         For data that do not carry their own.
 
@@ -53,8 +53,8 @@ def as_channel_data(data, unit, *, uncertainty=None, mask=None, channels=None):
         raise wrong(
             TypeError,
             "data",
-            "is a result of `sunpy_demreg.invert`, whose DEM is `result['dem']`: to invert once more, pass the data "
-            "that it was made of, or `result['intensity']`",
+            "is a result of `sunpy_demreg.invert`, whose DEM is `result['dem']`: to invert again, pass the "
+            "original data, or `result['intensity']`",
         )
     if isinstance(data, NDCollection):
         data = stacked(list(data.values()), [str(key) for key in data])
@@ -121,7 +121,7 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
         channels if own_channels is None else own_channels,
     )._replace(meta=meta)
     if "saturation" in meta and plain.mask is not None:
-        # `prepare` marks saturated values so; the reason for the mask is then not a bad uncertainty.
+        # This is how `prepare` marks saturated values: their mask is not due to a bad uncertainty.
         saturated = plain.mask & np.isinf(plain.uncertainty) & np.isfinite(plain.intensity)
         plain = plain._replace(saturated=saturated, uncertainty=np.where(saturated, 1.0, plain.uncertainty))
     if cube.data.ndim == 1:
@@ -144,7 +144,7 @@ def _with_unit(uncertainty):
 
 
 def _from_arrays(intensity, unit, sigma, mask, channels):
-    """From pairs of arrays and their units, because a Quantity holds no array of Dask or CuPy."""
+    """From pairs of an array and its unit, because a Quantity cannot hold arrays of Dask or CuPy."""
     if sigma is None:
         raise wrong(
             ValueError,
@@ -193,7 +193,7 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
         labels = tuple(map(str, labels))
         if len(labels) != values.shape[0]:
             raise wrong(ValueError, "channels", f"names {len(labels)} channels but `data` has {values.shape[0]}")
-    if values.ndim == 1:  # one pixel: cubes must have an axis for it
+    if values.ndim == 1:  # one pixel: cubes need a pixel axis
         values, sigma = values[:, None], sigma[:, None]
         mask = None if mask is None else mask[:, None]
     wcs = pixel_wcs(values.shape[1:])
@@ -203,11 +203,13 @@ def _from_arrays(intensity, unit, sigma, mask, channels):
 def _as_mask(mask):
     try:
         mask = as_array(mask, "mask")
-    except ValueError as err:  # of lists in lists of different lengths
-        raise wrong(TypeError, "mask", f"must be an array of True and False, but is none ({err})") from err
+    except ValueError as err:  # nested lists of different lengths
+        raise wrong(TypeError, "mask", f"must be an array of True and False, but is not ({err})") from err
     if mask.dtype.kind not in "biu":
         rule = "must be an array of True (not to be used) and False"
-        raise wrong(TypeError, "mask", f"{rule}, but is one of the type {mask.dtype}: make it, such as `mask == 1`")
+        raise wrong(
+            TypeError, "mask", f"{rule}, but is of the type {mask.dtype}: convert it, for instance with `mask == 1`"
+        )
     return mask.astype(bool)
 
 
@@ -231,21 +233,23 @@ def _to(array, own, unit, name):
 
 def _converted(array, own, unit):
     if is_masked(array):
-        raise TypeError("a block of a Dask array is a masked array, of which the array knows nothing: make it again")
+        raise TypeError(
+            "a block of a Dask array is a masked array, although the Dask array is not: create it from masked arrays"
+        )
     if is_cupy_array(array):
         return array.astype(float, copy=False) * own.to(unit)
     return np.asarray(u.Quantity(np.asarray(array), own, copy=False).to_value(unit), dtype=float)
 
 
 def _spectral_axis(cube):
-    """Wavelengths of the only axis of a spectrum, None if its coordinate is another."""
+    """Wavelengths along the only axis of a spectrum; None if its coordinate is something else."""
     coordinates = cube.axis_world_coords(0)
     lengths = [c for c in coordinates if isinstance(c, u.Quantity) and c.unit.is_equivalent(u.m)]
     return u.Quantity(lengths[0]) if lengths else None
 
 
 def _sequence(cubes):
-    """One cube of cubes in sequence: of channel cubes a series in time, of planes a stack of channels."""
+    """One cube from a sequence of cubes: channel cubes become a time series, planes a stack of channels."""
     if all(np.size(meta_of(cube).get("channels")) > 1 for cube in cubes):
         return in_time(cubes)
     return stacked(cubes)

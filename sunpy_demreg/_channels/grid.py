@@ -1,4 +1,4 @@
-"""The pixel grid of a cube: that of a map, of level 1.5, or a part of these."""
+"""The pixel grid of a cube: that of a map, that of level 1.5, or a part of either."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import astropy.units as u
 from astropy.coordinates import SkyCoord
 
 from sunpy_demreg._channels.resample import Grid
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import first_line, wrong
 
 __all__ = ["cropped", "own_grid", "reference_grid"]
 
@@ -58,8 +58,8 @@ def reference_grid(images, reference):
 
 
 def _registered(smap):
-    """WCS of a full-disk map once `aiapy.calibrate.register` is done: north up, centered, with round pixels."""
-    # Of images that were made smaller, a multiple.
+    """WCS of a full-disk map after `aiapy.calibrate.register`: north up, centered, with a round pixel size."""
+    # For images that were rebinned, a multiple.
     scale = max(1, round((smap.scale[0] * u.pix / _SCALE).to_value(u.one))) * _SCALE
     wcs = smap.wcs.deepcopy()
     wcs.wcs.pc = np.eye(2)
@@ -76,7 +76,7 @@ def cropped(grid, submap, bin):
     Returns
     -------
     Grid, (int, int)
-        And the row and column where it starts in the one given.
+        The cropped grid, and the row and column where it starts in the given one.
     """
     wcs, shape, corner = grid.wcs, grid.shape, (0, 0)
     if submap is not None:
@@ -105,7 +105,7 @@ def _field(grid, submap):
     try:
         field = whole.submap(submap[0], top_right=submap[1])
     except ValueError as err:
-        raise wrong(ValueError, "submap", f"must lie in the images: {str(err).partition(chr(10))[0]}") from err
+        raise wrong(ValueError, "submap", f"must lie in the images: {first_line(err)}") from err
     if field.data.size == 0:
         raise wrong(ValueError, "submap", "must lie in the images, but has no pixel in common with them")
     return field

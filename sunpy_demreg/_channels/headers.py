@@ -1,4 +1,4 @@
-"""What the header of a map tells of its counts: exposure, date, quality, and what is missing."""
+"""What the header of a map says about its counts: exposure, date, quality, missing pixels."""
 
 from collections.abc import Mapping
 
@@ -12,6 +12,7 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
+    "DETECTOR_SIDE",
     "as_exposure_times",
     "check_quality",
     "contains_whole_image",
@@ -20,18 +21,18 @@ __all__ = [
     "pixel_size",
 ]
 
-# By the bit of QUALITY; 30 (quicklook) does no harm. The minor ones are of what else is known of an image, or of a few
-# missing pixels; with the others it does not show the Sun as it should.
+# Bits of QUALITY; 30 (quicklook) is harmless. The minor ones say that calibration data or some pixels are missing, or
+# that the image is registered; with any other, the image does not show the Sun as it should.
 _MINOR_FLAGS = (0, 1, 2, 3, 4, 8, 21)
 _HARMLESS_FLAG = 30
 _STATE = {"img_type": "LIGHT", "acs_mode": "SCIENCE", "acs_eclp": "NO", "acs_sunp": "YES", "acs_safe": "NO"}
 _PIXEL = 0.6 * u.arcsec / u.pix
-_FULL_DISK = 4096  # pixels on a side
-_MIN_PERCENT = 99  # of the pixels, that an image must have: fewer are what flags call more than 1 % missing
+DETECTOR_SIDE = 4096  # pixels
+_MIN_PERCENT = 99  # of the pixels must be there; with fewer, a flag says that more than 1 % are missing
 
 
 def number(smap, keyword):
-    """Value of a keyword, also if it was written as text; NaN if there is no such keyword or no such number."""
+    """Value of a keyword, even if written as text; NaN if it is missing or not a number."""
     try:
         return float(smap.meta.get(keyword))
     except (TypeError, ValueError):
@@ -39,24 +40,24 @@ def number(smap, keyword):
 
 
 def pixel_size(smap):
-    """Side of a pixel in those of AIA."""
+    """Side of a pixel, in pixels of AIA."""
     return float(np.sqrt(smap.scale[0] * smap.scale[1]) / _PIXEL)
 
 
 def contains_whole_image(smap):
-    """Whether a map is what the detector saw, all of it, maybe in larger pixels."""
-    return min(smap.data.shape) * pixel_size(smap) > 0.99 * _FULL_DISK
+    """Whether a map covers the whole detector, possibly with larger pixels."""
+    return min(smap.data.shape) * pixel_size(smap) > 0.99 * DETECTOR_SIDE
 
 
 def has_date(smap):
-    """Whether a header tells the date of an image, for which sunpy would else take today's."""
+    """Whether a header has the date of the image; without one, sunpy would take today's."""
     keywords = (smap.meta.get("date-obs"), smap.meta.get("date_obs"))
     dates = (smap.date_start, smap.date_average, smap.date_end)
     return any(is_time(each) for each in keywords) or any(each is not None for each in dates)
 
 
 def as_exposure_times(exposure_times):
-    """In s, by channel."""
+    """Exposure times in s, by channel."""
     if exposure_times is None:
         return {}
     name, rule = "exposure_times", "must be a dict of a time for each channel, such as {94: 2.9 * u.s}"
@@ -75,7 +76,7 @@ def as_exposure_times(exposure_times):
 
 
 def check_quality(images, accept_flagged):
-    """Refuse images that show something else than the Sun as it is, by their headers; warn of lesser flags."""
+    """Refuse images that, by their headers, do not show the Sun as it should be; warn of minor flags."""
     bad, minor = {}, {}
     for image in images:
         reasons, lesser = _flags(image.map)
@@ -83,11 +84,11 @@ def check_quality(images, accept_flagged):
         minor |= {image.name: lesser} if lesser else {}
     if bad and not accept_flagged:
         name, reasons = next(iter(bad.items()))
-        more = f" (and {len(bad) - 1} more of `maps` likewise)" if len(bad) > 1 else ""
+        more = f" (and so are {len(bad) - 1} more of `maps`)" if len(bad) > 1 else ""
         raise wrong_map(
             ValueError,
             name,
-            f"is flagged by its header: {'; '.join(reasons)}{more}. Take an image of another time, or pass "
+            f"is flagged by its header: {'; '.join(reasons)}{more}. Use an image of another time, or pass "
             "`accept_flagged=True`",
         )
     told = [f"{name}: {'; '.join(reasons)}" for name, reasons in (bad | minor).items()]
@@ -106,16 +107,16 @@ def _quality(smap):
 
 
 def _percent(smap):
-    """How much of its pixels a header says that an image has; NaN if it does not say."""
+    """Percentage of the pixels that have values, by the header; NaN if it does not say."""
     percent = number(smap, "percentd")
-    if np.isnan(percent) and contains_whole_image(smap):  # in cutouts all others are counted as missing
+    if np.isnan(percent) and contains_whole_image(smap):  # in cutouts, all pixels outside count as missing
         missing, total = number(smap, "missvals"), number(smap, "totvals")
         percent = 100 * (1 - missing / total) if total > 0 else np.nan
     return percent
 
 
 def _flags(smap):
-    """What a header says against an image: reasons not to use it, and others."""
+    """What a header says against an image: reasons not to use it, and minor ones."""
     from aiapy.utils import check_quality_flag
 
     reasons, lesser = [], []

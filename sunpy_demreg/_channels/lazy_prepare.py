@@ -1,4 +1,4 @@
-"""`sunpy_demreg.prepare` brought to the blocks of maps that hold Dask arrays."""
+"""`sunpy_demreg.prepare` applied to the blocks of maps that hold Dask arrays."""
 
 import inspect
 from dataclasses import replace
@@ -13,15 +13,15 @@ from sunpy_demreg._common.dask_arrays import map_pixels
 
 __all__ = ["prepare_lazily"]
 
-_ROWS = 256  # of a block of images that were prepared as a whole
+_ROWS = 256  # of a block, for images that were prepared as a whole
 
 
 def prepare_lazily(maps, options):
     """
-    Prepare maps of one time when their values are asked for.
+    Prepare maps of one time when their values are needed.
 
-    Headers and options are checked now, and once. Where pixels stay where they are, the images are calibrated block by
-    block; what moves, averages or cuts them needs whole images, which are prepared at once, and only what follows is
+    Headers and options are checked now, and once. If pixels stay where they are, the images are calibrated block by
+    block. Moving, averaging or cropping pixels needs whole images: these are prepared now, and only what follows is
     lazy.
 
     Parameters

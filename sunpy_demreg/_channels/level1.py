@@ -1,4 +1,4 @@
-"""What only level-1 images take: deconvolution with the point spread function, and an update of the pointing."""
+"""Steps for level-1 images only: deconvolution with the point spread function, and an update of the pointing."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -9,13 +9,13 @@ import numpy as np
 import astropy.units as u
 from astropy.table import QTable, Table
 
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._channels.headers import DETECTOR_SIDE
+from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
 
 __all__ = ["deconvolved", "point_spreads", "repointed"]
 
-_DETECTOR = (4096, 4096)
-_ANY_HEADER = {"ctype1": "HPLN-TAN", "ctype2": "HPLT-TAN", "cunit1": "arcsec", "cunit2": "arcsec"}  # aiapy wants a map
+_ANY_HEADER = {"ctype1": "HPLN-TAN", "ctype2": "HPLT-TAN", "cunit1": "arcsec", "cunit2": "arcsec"}  # for aiapy
 _SOURCES = ("lmsal", "jsoc")
 
 
@@ -47,12 +47,12 @@ def point_spreads(images, psf):
 
 def _as_function(image, functions):
     if not functions:
-        if image.map.data.shape != _DETECTOR:
+        if image.map.data.shape != (DETECTOR_SIDE, DETECTOR_SIDE):
             raise wrong(
                 ValueError,
                 "psf",
                 f"'aiapy' is of the whole detector, 4096 × 4096 pixels, but {image.name} has the shape "
-                f"{image.map.data.shape}: give full images, or a dict of an array of that shape for each channel",
+                f"{image.map.data.shape}: pass full images, or a dict of an array of that shape for each channel",
             )
         return "aiapy"
     function = functions.get(image.channel)
@@ -79,7 +79,7 @@ def deconvolved(data, channel, psf):
     Parameters
     ----------
     data : `numpy.ndarray`
-        Finite: any other value would spread over the whole image.
+        Finite: NaN or infinity would spread over the whole image.
     channel : int
         Its wavelength, in Å.
     psf : `numpy.ndarray` or "aiapy"
@@ -90,7 +90,7 @@ def deconvolved(data, channel, psf):
 
     if isinstance(psf, str):
         psf = np.asarray(calculate_psf(channel * u.AA))
-    # aiapy takes even sides only; the center of the function is then at the pixel of half the side.
+    # aiapy takes even sides only; the center of the function is then at the pixel with half the side as its index.
     odd = [length % 2 for length in data.shape]
     smap = Map(np.pad(data, [(0, n) for n in odd], mode="edge"), _ANY_HEADER)
     n_y, n_x = data.shape
@@ -98,7 +98,7 @@ def deconvolved(data, channel, psf):
 
 
 def repointed(images, pointing_table):
-    """Update the pointing of images from a table, which may have to be fetched; return them, and where it is from."""
+    """Update the pointing of images from a table, which may have to be fetched; return them, and its source."""
     from aiapy.calibrate import update_pointing
 
     table, source = _read_pointing_table(pointing_table, images)
@@ -107,7 +107,9 @@ def repointed(images, pointing_table):
         try:
             updated.append(image._replace(map=update_pointing(image.map, pointing_table=table)))
         except (IndexError, KeyError) as err:
-            raise wrong(ValueError, "pointing_table", f"does not serve {image.name}: {str(err).strip()}") from err
+            raise wrong(
+                ValueError, "pointing_table", f"has no usable entry for {image.name}: {str(err).strip()}"
+            ) from err
     return updated, source
 
 
@@ -118,7 +120,7 @@ def _read_pointing_table(table, images):
         return QTable(table), "given"
     if isinstance(table, str) and table.lower() in _SOURCES:
         dates = [image.map.reference_date for image in images]
-        # Entries are three hours long, but for rare longer ones.
+        # Entries span three hours, with rare exceptions.
         span = (min(dates) - 12 * u.hour, max(dates) + 12 * u.hour)
         arguments = {"source": table.lower(), "time_range": span}
         return fetched("the pointing table", "pointing_table", get_pointing_table, **arguments), table.lower()
@@ -142,6 +144,6 @@ def _read_pointing_table(table, images):
         raise wrong(
             ValueError,
             "pointing_table",
-            f": {path} cannot be read as a table ({str(err).partition(chr(10))[0]}): write it with "
+            f": {path} cannot be read as a table ({first_line(err)}): write it with "
             "`get_pointing_table(...).write('pointing.ecsv')`, which keeps the units",
         ) from err

@@ -1,4 +1,4 @@
-"""What is to be done to maps of one time, from their headers and the options: all checks and warnings, but no pixel."""
+"""The plan for maps of one time, from headers and options: all checks and warnings that need no pixel."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_da
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
+from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
@@ -19,20 +20,18 @@ from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["Preparation", "as_saturation", "planned"]
 
-_MAX_SIDE = 4096  # pixels, of AIA
-
 
 class Preparation(NamedTuple):
-    """Maps, what is to be done to them, and what is known of the cube before it is done."""
+    """Maps, the plan for them, and the metadata of the cube that are known in advance."""
 
     maps: list  # by wavelength
     plan: Plan
     per_channel: dict  # metadata
-    done: dict  # metadata that all channels have in common
+    done: dict  # metadata that all channels share
 
     @property
     def is_local(self):
-        """Whether each pixel of the cube depends on the same pixel of the maps only, and none is cut off."""
+        """Whether each pixel of the cube depends only on the same pixel of the maps, and none is cut off."""
         plan = self.plan
         is_whole = plan.grid.shape == self.maps[0].data.shape and plan.grid.bin == 1
         return is_whole and not plan.is_resampled and all(channel.psf is None for channel in plan.channels)
@@ -60,21 +59,21 @@ def planned(
     correction_table,
 ):
     """
-    Check maps and options, and say what is to be done.
+    Check maps and options, and plan what to do.
 
     Parameters
     ----------
     maps and others
-        As of `sunpy_demreg.prepare`. Of Dask arrays nothing is computed.
+        As of `sunpy_demreg.prepare`. Dask arrays are not computed.
 
     Returns
     -------
     Preparation
     """
     saturation = as_saturation(saturation)
-    bin = as_integer("bin", bin, 1, _MAX_SIDE, "of pixels")
+    bin = as_integer("bin", bin, 1, DETECTOR_SIDE, "of pixels")
     if n_sample is not None:
-        n_sample = as_integer("n_sample", n_sample, 1, _MAX_SIDE**2, "of averaged pixels, such as 16,")
+        n_sample = as_integer("n_sample", n_sample, 1, DETECTOR_SIDE**2, "of averaged pixels, such as 16,")
     align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
     include_eve = as_bool("include_eve", include_eve)
     include_chianti = as_bool("include_chianti", include_chianti)
@@ -111,7 +110,7 @@ def planned(
     else:
         check_one_grid(images)
         grid = own_grid(images[0].map)
-    grid, corner = cropped(grid, submap, int(bin))
+    grid, corner = cropped(grid, submap, bin)
     steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
     steps += ["exposure"] + ["degradation"] * correct_degradation
 
@@ -142,9 +141,9 @@ def planned(
         "level": 1.5 if is_resampled else images[0].level,
         "steps": steps,
         "pointing": pointing,
-        "bin": int(bin),
+        "bin": bin,
         "saturation": saturation,
-        "n_sample": int(n_sample) * int(bin) ** 2,
+        "n_sample": n_sample * bin**2,
         "include_eve": include_eve,
         "include_chianti": include_chianti,
         "exposure_normalized": True,
@@ -164,15 +163,15 @@ def as_saturation(saturation):
 
 
 def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected):
-    """Refuse steps that the maps have behind them."""
+    """Refuse steps that were already applied to the maps."""
     if images[0].level != 1:
         for name, value in (("psf", psf), ("pointing_table", pointing_table)):
             if value is not None:
                 raise wrong(
                     ValueError,
                     name,
-                    f"is for level 1, but {images[0].name} is level {images[0].level:g}, which is registered "
-                    "already: leave it out, or give the maps of level 1",
+                    f"is for level 1, but {images[0].name} is level {images[0].level:g}, which is already "
+                    "registered: leave it out, or pass maps of level 1",
                 )
     if correct_degradation and degradation_corrected:
         raise wrong(
@@ -181,6 +180,4 @@ def _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_
             "would correct maps that `degradation_corrected` says are corrected: pass only one",
         )
     if psf is not None and (degradation_corrected or any(image.is_rate for image in images)):
-        raise wrong(
-            ValueError, "psf", "comes before any other step: give the maps as they were, in DN and not corrected"
-        )
+        raise wrong(ValueError, "psf", "must be the first step: pass the original maps, in DN and not corrected")

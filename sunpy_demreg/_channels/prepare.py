@@ -203,7 +203,7 @@ def prepare(
 
 
 def prepared(preparation):
-    """The cube of maps whose plan is made."""
+    """The cube of maps that have been planned."""
     plan, maps = preparation.plan, preparation.maps
     intensity, uncertainty, mask = calibrate(((smap.data, smap.mask) for smap in maps), plan)
     measured = {}
@@ -215,7 +215,7 @@ def prepared(preparation):
 
 
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
-    """The cube of calibrated arrays, NumPy's or Dask's, and of what was measured on them, for each channel."""
+    """The cube of calibrated arrays, NumPy's or Dask's, with what was measured on them for each channel."""
     plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
     wavelengths = [channel.channel for channel in plan.channels] * u.AA
     return Cube(

@@ -1,9 +1,9 @@
-"""Maps, or the files of maps, from whatever holds or names them."""
+"""Maps, or files of maps, from any argument that holds or names them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.validators import a_kind
 
@@ -11,7 +11,7 @@ __all__ = ["NamedMaps", "maps_or_names", "named_maps", "wrong_map"]
 
 
 class NamedMaps(dict):
-    """Maps by the names that they have in messages already: of arguments in backticks, or of files."""
+    """Maps by the names to use in messages: arguments in backticks, or file names."""
 
 
 def named_maps(maps):
@@ -66,7 +66,7 @@ def maps_or_names(maps):
 
 
 def wrong_map(kind, name, problem):
-    """The error of one of the maps, whose name says which of them it is or which file."""
+    """The error about one of the maps, `name` being that of an item of the argument or of a file."""
     is_item = name.startswith("`maps")
     return wrong(kind, name.strip("`") if is_item else "maps", problem if is_item else f": {name} {problem}")
 
@@ -74,7 +74,7 @@ def wrong_map(kind, name, problem):
 def _is_result(path):
     """Whether this package wrote a file."""
     if path.name.endswith(".asdf"):
-        return True  # maps are not
+        return True  # maps are never in such files
     from astropy.io import fits
 
     try:
@@ -110,9 +110,8 @@ def _read(pattern):
         try:
             loaded = Map(path)
         except Exception as error:  # readers fail in as many ways as files do
-            reason = str(error).partition("\n")[0]
             raise wrong(
-                ValueError, "maps", f": cannot read {path} as a map ({reason}): give FITS files of AIA"
+                ValueError, "maps", f": cannot read {path} as a map ({first_line(error)}): give FITS files of AIA"
             ) from error
         pairs += [(str(path), each) for each in (loaded if isinstance(loaded, list) else [loaded])]
     return pairs

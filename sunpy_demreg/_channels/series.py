@@ -1,4 +1,4 @@
-"""Maps of many times to one lazy cube of channels and times."""
+"""From maps of many times to one lazy cube of channels and times."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sunpy_demreg._channels.headers import has_date
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
-from sunpy_demreg._channels.stacks import _dates, in_time
+from sunpy_demreg._channels.stacks import image_dates, in_time
 from sunpy_demreg._channels.time_sets import Image, time_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.dask_arrays import is_lazy
-from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.validators import as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Maps
 
-__all__ = ["prepare_series"]
+__all__ = ["prepare_series", "series_sets", "table_for"]
 
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 
@@ -85,7 +85,7 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
         warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
         labels = [f"AIA {image.channel}" for image in sets[0]]
-        dates = _dates([Time([image.map.date for image in each]).utc for each in sets])
+        dates = image_dates([Time([image.map.date for image in each]) for each in sets])
         change = sensitivity_change(labels, dates, options.get("correction_table"))
         options["correct_degradation"] = not change <= HARMLESS
     if options.get("correct_degradation") or options.get("degradation_corrected"):
@@ -102,8 +102,8 @@ def series_sets(maps, tolerance=_TOLERANCE):
     Returns
     -------
     list of list of `Image`, list of `Image`
-        The sets by time, of at least one, and what is left over. Files whose data are known to be bad have a
-        ``problem``; where their headers are good, they are in a set.
+        The sets in order of time, at least one, and the images left over. A file whose data are known to be bad has
+        a ``problem``; if its headers are good, it is in a set nevertheless.
     """
     check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
     if not 0 <= tolerance < np.inf:
@@ -126,7 +126,7 @@ def series_sets(maps, tolerance=_TOLERANCE):
 
 
 def table_for(sets, correction_table):
-    """Read the table of the degradation, once for all steps; warns, once, if they are later than it."""
+    """Read the table of the degradation, once for all steps; warns, once, if a step is later than its end."""
     from sunpy_demreg.response._aia import read_correction_table
 
     return read_correction_table(correction_table, max(image.map.date for each in sets for image in each))
@@ -147,7 +147,7 @@ def _items(maps):
 
 
 def _image(name, item):
-    """What a map or a file is to the sorting; a lazy map, whichever it was."""
+    """The entry to sort for a map or a file, with a lazy map in either case."""
     from sunpy.map import Map
     from sunpy.map.sources import AIAMap
 
@@ -156,7 +156,7 @@ def _image(name, item):
         try:
             item, problem = lazy_map(item)
         except Exception as err:  # readers fail in as many ways as files do
-            return Image(name, 0, 0.0, None, f"cannot be read, {type(err).__name__}: {str(err).partition('\n')[0]}")
+            return Image(name, 0, 0.0, None, f"cannot be read, {type(err).__name__}: {first_line(err)}")
     elif not is_lazy(item.data):
         import dask.array as da
 

@@ -1,4 +1,4 @@
-"""Cubes put together: planes to channels, and channels of several times to one cube with an axis of times."""
+"""Stacking of cubes: planes of channels, and channel cubes of several times along an axis of times."""
 
 from collections.abc import Mapping
 
@@ -16,27 +16,39 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid, coordinate_kinds
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs
 
-__all__ = ["PER_IMAGE", "channel_planes", "in_time", "stacked"]
+__all__ = [
+    "PER_IMAGE",
+    "channel_planes",
+    "image_dates",
+    "in_time",
+    "meta_of",
+    "prepend_channels",
+    "stacked",
+    "standard_deviation",
+    "wavelength_of",
+]
 
 #: Metadata of each image, beside "channels".
 PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
+#: What a response is checked against: kept also where only some of the channels have it, with None for the others.
+_OF_PROVENANCE = ("date", "instrument", "degradation_corrected", "exposure_normalized")
 
 
 def prepend_channels(wcs, n_channels, wavelengths=None):
-    """WCS with the channels in front: by wavelength where these are known and ascend, otherwise numbered from one."""
+    """WCS with the channels in front: by wavelength if these are known and ascend, otherwise numbered from one."""
     if wavelengths is not None and wavelengths[0] > 0 and np.all(np.diff(wavelengths) > 0):
         return prepend_axis(wcs, wavelengths, "wavelength", "em.wl")
     return prepend_axis(wcs, np.arange(1, n_channels + 1) * u.one, "channel", "custom:channel")
 
 
 def meta_of(cube):
-    """Metadata of a cube as a dict of plain values; those that `_column` made of several kinds are lists."""
+    """Metadata of a cube as a dict of plain values; arrays of objects, which `_column` makes, become lists."""
     meta = cube.meta if isinstance(cube.meta, Mapping) else {}
     return {k: v.tolist() if isinstance(v, np.ndarray) and v.dtype.hasobject else v for k, v in meta.items()}
 
 
 def wavelength_of(cube):
-    """Where a cube was sliced along a spectral axis; None if it was not."""
+    """The wavelength at which a cube was sliced out of a spectral axis; None if it was not."""
     names = [name for name, kind in cube.global_coords.physical_types.items() if kind == "em.wl"]
     return cube.global_coords[names[0]] if names else None
 
@@ -61,7 +73,7 @@ def standard_deviation(cube):
 
 
 def _root(array, kind):
-    """Standard deviations: NaN and infinity are the marks of bad ones."""
+    """Standard deviations; bad ones are NaN or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return kind(array).represent_as(StdDevUncertainty).array
 
@@ -82,8 +94,8 @@ def stacked(cubes, labels=None):
     wavelengths = None if any(wavelength is None for wavelength in wavelengths) else u.Quantity(wavelengths)
     unit = cubes[0].unit
     try:
-        data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit)
-        sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit)
+        data = _stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit)
+        sigma = _stacked_arrays([standard_deviation(cube) for cube in cubes], unit)
     except u.UnitConversionError as err:
         units = ", ".join(sorted({str(cube.unit) for cube in cubes}))
         raise wrong(
@@ -93,7 +105,7 @@ def stacked(cubes, labels=None):
         data,
         prepend_channels(plane_wcs(cubes[0].wcs), len(cubes), wavelengths),
         uncertainty=StdDevUncertainty(sigma, copy=False),
-        mask=stacked_masks(cubes),
+        mask=_stacked_masks(cubes),
         unit=unit,
         meta=_gathered(metas, data.shape, labels),
     )
@@ -105,21 +117,21 @@ def channel_planes(cube):
     if np.ndim(labels) == 0:
         return [cube]
     planes = [cube[i] for i in range(cube.shape[0])]
-    if not isinstance(cube.meta, NDMeta):  # a plain dict, of which ndcube does not know what belongs to a channel
+    if not isinstance(cube.meta, NDMeta):  # a plain dict, which ndcube cannot slice by channel
         keys = [key for key in ("channels", *PER_IMAGE) if np.shape(cube.meta.get(key))[:1] == np.shape(labels)]
         for i, plane in enumerate(planes):
             plane.meta = {**cube.meta, **{key: cube.meta[key][i] for key in keys}}
     return planes
 
 
-def stacked_arrays(pairs, unit, axis=0):
+def _stacked_arrays(pairs, unit, axis=0):
     """Arrays with their units as one array in one unit."""
     for _, own in pairs:
         own.to(unit)  # or raises
     return np.stack([array if own == unit else array * own.to(unit) for array, own in pairs], axis=axis)
 
 
-def stacked_masks(cubes, axis=0):
+def _stacked_masks(cubes, axis=0):
     if all(cube.mask is None for cube in cubes):
         return None
     masks = [as_array(False if cube.mask is None else cube.mask, "mask", dtype=bool) for cube in cubes]
@@ -139,7 +151,7 @@ def _as_plane(cube):
 def _check_one_grid(cubes, labels):
     first = cubes[0]
     for label, cube in zip(labels, cubes, strict=True):
-        # Coordinates of different kinds cannot be compared: it is then up to the caller that the pixels match.
+        # Coordinates of different kinds cannot be compared: the caller must then make sure that the pixels match.
         wcs = cube.wcs if coordinate_kinds(cube.wcs) == coordinate_kinds(first.wcs) else first.wcs
         check_same_grid(
             "data",
@@ -150,11 +162,11 @@ def _check_one_grid(cubes, labels):
 
 
 def _gathered(metas, shape, labels):
-    """Metadata of the planes as one: an entry of all of them, and one value for each where they differ."""
+    """Metadata of the planes merged: what all have (or any, of provenance), one value per plane where they differ."""
     gathered, axes = {}, {}
-    for key in metas[0]:
-        if all(key in meta for meta in metas):
-            values = [meta[key] for meta in metas]
+    for key in dict.fromkeys(key for meta in metas for key in meta):
+        if key in _OF_PROVENANCE or all(key in meta for meta in metas):
+            values = [meta.get(key) for meta in metas]
             per_channel = key in PER_IMAGE or not all(np.array_equal(v, values[0]) for v in values)
             gathered[key] = _column(values) if per_channel else values[0]
             length = np.shape(gathered[key])
@@ -166,11 +178,11 @@ def _gathered(metas, shape, labels):
 
 
 def _column(values):
-    """One array of a value of each channel, of whatever kind."""
+    """One array with the value of each channel, of whatever kind."""
     for kind in (u.Quantity, Time):
         if all(isinstance(value, kind) for value in values):
             return kind(values)
-    column = np.empty(len(values), dtype=object)  # an array, that they are sliced with the cube
+    column = np.empty(len(values), dtype=object)  # an array, so that it is sliced with the cube
     for i, value in enumerate(values):
         column[i] = value
     return column
@@ -187,14 +199,15 @@ def in_time(cubes):
     """
     first = cubes[0]
     metas = [meta_of(cube) for cube in cubes]
-    if any("date" not in meta for meta in metas):
+    dates = [mean_date(meta.get("date")) for meta in metas]
+    if any(date is None for date in dates):
         raise wrong(
             ValueError,
             "data",
             "holds cubes of several channels without a date, `meta['date']`: give them one, or one each",
         )
     channels = np.asarray(metas[0]["channels"])
-    times = Time([mean_date(meta["date"]) for meta in metas])
+    times = Time(dates)
     for i, (cube, meta) in enumerate(zip(cubes, metas, strict=True)):
         own = np.asarray(meta["channels"])
         if not np.array_equal(own, channels):
@@ -212,10 +225,10 @@ def in_time(cubes):
             "reproject the maps to one grid",
         )
     unit = first.unit
-    data = stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
-    sigma = stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
+    data = _stacked_arrays([(as_array(cube.data, "data"), cube.unit) for cube in cubes], unit, axis=1)
+    sigma = _stacked_arrays([standard_deviation(cube) for cube in cubes], unit, axis=1)
     per_image = {
-        key: _dates([Time(meta[key]).utc for meta in metas])
+        key: image_dates([meta[key] for meta in metas])
         if key == "date"
         else np.stack([meta[key] for meta in metas], axis=-1)
         for key in PER_IMAGE
@@ -230,14 +243,20 @@ def in_time(cubes):
         data,
         unit=unit,
         uncertainty=StdDevUncertainty(sigma, copy=False),
-        mask=stacked_masks(cubes, axis=1),
+        mask=_stacked_masks(cubes, axis=1),
         wcs=prepend_channels(prepend_times(sky_wcs(first.wcs), times), len(channels), wavelengths),
         meta=Meta({"channels": channels} | per_image | shared, axes=axes, data_shape=data.shape),
     )
 
 
-def _dates(times):
-    """Of the images, (channel, time)."""
+def image_dates(columns):
+    """Of the images, (channel, time), from those of each time."""
+    if any(date is None for column in columns if isinstance(column, list) for date in column):
+        dates = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for place in np.ndindex(dates.shape):
+            dates[place] = columns[place[1]][place[0]]
+        return dates
+    times = [Time(column).utc for column in columns]
     dates = Time(np.stack([t.jd1 for t in times], -1), np.stack([t.jd2 for t in times], -1), format="jd", scale="utc")
     dates.format = "isot"
     return dates

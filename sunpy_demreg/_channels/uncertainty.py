@@ -1,4 +1,4 @@
-"""The uncertainty of AIA counts, by the model of aiapy from a local table."""
+"""The uncertainty of AIA counts: the model of aiapy, with a local table."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -17,7 +17,7 @@ from sunpy_demreg._common.validators import a_kind
 __all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table"]
 
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
-_COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # that the error depends on
+_COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # on which the error depends
 
 
 def read_error_table(error_table):
@@ -38,11 +38,11 @@ def read_error_table(error_table):
         n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
         if n_rows != 1:
             raise wrong(ValueError, "error_table", f"must have one row for {channel} Å but has {n_rows}")
-    return error_table[[name for name in _COLUMNS if name in error_table.colnames]]  # dates are slow to take rows of
+    return error_table[[name for name in _COLUMNS if name in error_table.colnames]]  # dates slow down selecting rows
 
 
 class ErrorModel(NamedTuple):
-    """That of `aiapy.calibrate.estimate_error`, from a table."""
+    """The model of `aiapy.calibrate.estimate_error`, with a table."""
 
     table: object
     include_eve: bool
@@ -67,7 +67,7 @@ class ErrorModel(NamedTuple):
         ).to_value(u.DN / u.pix)
 
     def common(self, channel):
-        """What no average makes smaller: that of no counts, in DN / pix, and a fraction of the counts."""
+        """What averaging does not reduce: the error at zero counts, in DN / pix, and a fraction of the counts."""
         dark, one = self.of_counts(np.array([0.0, 1.0]), channel, np.inf)
         return float(dark), float(np.sqrt(one**2 - dark**2))
 
@@ -76,8 +76,8 @@ def common_uncertainty(cube, intensity=None):
     """
     Part of the uncertainty that pixels have in common, which averaging over them does not reduce.
 
-    It is that of the dark level, of the calibration and of the atomic data, as far as they are included; the rest is
-    the noise of photons, reading, digitizing and compression, independent between pixels unless they were
+    It comes from the dark level, the calibration and the atomic data, as far as they are included; the rest is the
+    noise of photons, reading, digitizing and compression, independent between pixels unless they were
     interpolated. So the mean of N pixels of uncertainty ``s`` has the variance
     ``sum(s**2 - common_uncertainty(cube)**2) / N**2 + common_uncertainty(cube, mean)**2``, and a floor comes after it.
 
@@ -86,8 +86,8 @@ def common_uncertainty(cube, intensity=None):
     cube : `~ndcube.NDCube`
         From `sunpy_demreg.prepare` or `sunpy_demreg.prepare_series`, or a part of one.
     intensity : array, optional
-        Intensities in the unit of the cube to give it for, such as means over pixels: axes of channels and of times as
-        in the cube, and any others behind them. By default those of the cube.
+        The intensities to compute it for, such as means over pixels, in the unit of the cube: axes of channels and of
+        times as in the cube, and any others behind them. By default those of the cube.
 
     Returns
     -------
@@ -96,8 +96,8 @@ def common_uncertainty(cube, intensity=None):
 
     Notes
     -----
-    Of deconvolved images the calibration is taken to be as uncertain as before, as a fraction of the intensity, but
-    what is in their uncertainty is that fraction of the counts before.
+    For deconvolved images, the uncertainty of the calibration is taken as the same fraction of the intensity; but the
+    uncertainty of the cube contains that fraction of the counts before deconvolution.
     """
     names = ("common_error", "common_relative_error")
     missing = [name for name in names if name not in cube.meta]
@@ -116,7 +116,7 @@ def common_uncertainty(cube, intensity=None):
 
 
 def as_floors(relative_floor, channels):
-    """Least relative error of each channel, of one for all or a dict by wavelength."""
+    """Least relative error of each channel, from one number for all or a dict by wavelength."""
     if not isinstance(relative_floor, Mapping):
         relative_floor = dict.fromkeys(channels, relative_floor)
     else:
@@ -130,7 +130,7 @@ def as_floors(relative_floor, channels):
             ) from err
         unknown = [str(key) for key in relative_floor if key not in channels]
         if unknown:
-            raise wrong(ValueError, "relative_floor", f"names {', '.join(unknown)} Å, of which there is no map")
+            raise wrong(ValueError, "relative_floor", f"names {', '.join(unknown)} Å, but there is no such map")
     for value in relative_floor.values():
         if not isinstance(value, Real) or isinstance(value, bool):
             raise wrong(

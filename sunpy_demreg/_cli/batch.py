@@ -11,29 +11,32 @@ __all__ = ["add_batch_options", "run_batch"]
 
 def add_batch_options(batch):
     """Add the options that only this command has."""
-    batch.add_argument("files", nargs="+", metavar="FILES-OR-FOLDER", help="FITS files of any times, in any order")
+    batch.add_argument(
+        "files", nargs="+", metavar="FILES-OR-FOLDER", help="FITS files of any number of times, in any order"
+    )
     batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="created, or resumed")
     batch.add_argument(
         "--tolerance",
         type=float,
         default=12.0,
         metavar="SECONDS",
-        help="how far the channels of one time step may be apart (default: %(default)s)",
+        help="largest time difference between the channels of one step (default: %(default)s)",
     )
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="processes to start, instead of threads")
+    where.add_argument("--workers", type=int, metavar="N", help="number of processes to start, instead of threads")
     where.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of a running Dask scheduler, such as tcp://10.0.0.1:8786"
+        "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, such as tcp://10.0.0.1:8786"
     )
     batch.add_argument(
-        "--dtype", choices=("float32", "float64"), default="float32", help="of the values (default: %(default)s)"
+        "--dtype", choices=("float32", "float64"), default="float32", help="type of the values (default: %(default)s)"
     )
     batch.add_argument(
-        "--memory-limit", type=float, metavar="GB", help="for blocks in hand, of each process (default: most of it)"
+        "--memory-limit",
+        type=float,
+        metavar="GB",
+        help="limit for the blocks in progress in each process (default: most of the memory)",
     )
-    batch.add_argument(
-        "--backend", default="cpu", help="what computes, as in sunpy_demreg.invert (default: %(default)s)"
-    )
+    batch.add_argument("--backend", default="cpu", help="engine, as in sunpy_demreg.invert (default: %(default)s)")
 
 
 def run_batch(options, log_edges, prepare_options, choices):

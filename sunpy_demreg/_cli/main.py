@@ -2,8 +2,10 @@
 
 # Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
+import difflib
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +28,7 @@ _WORDS = {
     "dtype": "`--dtype`",
     "include_chianti": "`--include-chianti`",
     "maps": "the files",
+    "method": "`--method`",
     "memory_limit": "`--memory-limit`",
     "n_sample": "`--n-sample`",
     "parameter_choice": "`--parameter-choice`",
@@ -35,6 +38,7 @@ _WORDS = {
     "reference": "`--reference`",
     "saturation": "`--saturation`",
     "scheduler": "`--scheduler`",
+    "solve_for": "`--solve-for`",
     "temperature_bin_edges": "`--log-t`",
     "tolerance": "`--tolerance`",
     "workers": "`--workers`",
@@ -59,7 +63,9 @@ def main(arguments=None):
         understood exit with 2.
     """
     try:
-        options = _parser().parse_args(arguments)
+        options, unknown = _parser().parse_known_args(arguments)
+        if unknown:
+            _refuse(unknown, options.command)
         with _warnings_as_lines():
             return options.run(options) or 0
     except KeyboardInterrupt:
@@ -81,14 +87,14 @@ def _parser():
 
     demo = commands.add_parser("demo", help="invert the bundled AIA sample, draw it, and write the result")
     demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, command=demo)
 
     invert = commands.add_parser("invert", help="invert AIA files of one time")
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
     invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
     invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     _add_choices(invert)
-    invert.set_defaults(run=_invert)
+    invert.set_defaults(run=_invert, command=invert)
 
     for command in (demo, invert):
         command.add_argument("--overwrite", action="store_true", help="replace output files that exist")
@@ -96,8 +102,15 @@ def _parser():
     batch = commands.add_parser("batch", help="invert all time steps in files or folders, into one Zarr store")
     add_batch_options(batch)
     _add_choices(batch)
-    batch.set_defaults(run=_batch)
+    batch.set_defaults(run=_batch, command=batch)
     return parser
+
+
+def _refuse(unknown, command):
+    """Exit with the usage of the command, and the nearest of its options."""
+    known = re.findall(r"--[a-z-]+", command.format_usage())
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{f' (did you mean {near[0]}?)' if near else ''}")
 
 
 def _add_choices(invert):
@@ -111,7 +124,7 @@ def _add_choices(invert):
         help="temperature bin edges as log10(T/K): first, last, width (default: 5.575 7.425 0.05)",
     )
     invert.add_argument(
-        "--n-sample", type=int, metavar="N", help="pixels averaged into each one (16 for the synoptic maps)"
+        "--n-sample", type=int, metavar="N", help="pixels averaged into each pixel (16 for the synoptic maps)"
     )
     invert.add_argument(
         "--saturation",
@@ -121,29 +134,43 @@ def _add_choices(invert):
         help="mask values above this many counts (default: %(default)s)",
     )
     invert.add_argument(
-        "--pointing-table", metavar="FILE", help="newer pointing of level 1: an ECSV table, lmsal or jsoc"
+        "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
     )
-    invert.add_argument("--reference", type=int, metavar="CHANNEL", help="put all on the grid of this one, such as 171")
-    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average squares of N by N pixels")
-    invert.add_argument("--include-chianti", action="store_true", help="add the errors of the atomic data")
+    invert.add_argument(
+        "--reference", type=int, metavar="CHANNEL", help="put all channels on the grid of this one, such as 171"
+    )
+    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
     invert.add_argument(
         "--chi-squared-target",
         type=_positive,
         default=1.0,
         metavar="X",
-        help="squared residuals per channel to aim at (default: %(default)s)",
+        help="chi-squared per channel to aim for (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--method",
+        choices=("demreg", "lognormal", "l2"),
+        default="demreg",
+        help="regularization of Hannah & Kontar, or a log-normal prior, which halves the error of smooth DEMs and is "
+        "positive by construction, or the cheapest, Tikhonov's of zeroth order (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--solve-for",
+        choices=("dem", "emission_measure"),
+        help="what demreg and l2 regularize: the DEM per kelvin, or the emission measure per dex, which leaves less "
+        "where nothing is seen (default: dem)",
     )
     invert.add_argument(
         "--parameter-choice",
-        choices=("discrepancy", "grid"),
-        default="discrepancy",
+        choices=("discrepancy", "grid", "prior"),
         help="regularization that meets the chi-squared target exactly, or the nearest on the grid of the "
-        "reference implementation, which reproduces published results (default: %(default)s)",
+        "reference implementation, which reproduces published results, or that of the prior of the method lognormal "
+        "(default: prior for lognormal, else discrepancy)",
     )
     invert.add_argument(
         "--positivity",
-        choices=("relax", "constrain", "none"),
-        default="relax",
+        choices=("relax", "constrain", "ignore"),
         help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
         "target, or accept the first solution (default: %(default)s)",
     )
@@ -159,10 +186,11 @@ def _positive(text):
 def _demo(options):
     from sunpy_demreg import sample
 
-    # The synoptic maps are averages of 4 x 4 pixels.
+    # The synoptic maps are averages of 4 x 4 pixels; their noise is less than what the response is uncertain by.
     prepare = {"n_sample": 16}
+    choices = {"method": "lognormal", "calibration_error": 0.1}
     targets = (options.output / "dem.fits", options.output / "dem.png")
-    _run(options, sample.aia_files(), _log_edges(5.575, 7.425, 0.05), targets, prepare=prepare)
+    _run(options, sample.aia_files(), _log_edges(5.575, 7.425, 0.05), targets, prepare=prepare, **choices)
 
 
 def _invert(options):
@@ -175,15 +203,15 @@ def _choices(options):
     """The options of `prepare` and those of `invert`."""
     names = ("n_sample", "saturation", "include_chianti")
     prepare = {name: getattr(options, name) for name in names}
-    # Only if given: these need whole images.
+    # Only if given, since these need whole images.
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
         prepare["reference"] = f"{options.reference} Angstrom"
     if options.bin != 1:
         prepare["bin"] = options.bin
-    choices = {name: getattr(options, name) for name in ("chi_squared_target", "parameter_choice")}
-    choices["positivity"] = None if options.positivity == "none" else options.positivity
+    names = ("method", "solve_for", "chi_squared_target", "parameter_choice", "positivity")
+    choices = {name: getattr(options, name) for name in names}
     return prepare, choices
 
 
@@ -194,7 +222,7 @@ def _batch(options):
 def _log_edges(low, high, step):
     given = f"{low:g} {high:g} {step:g}"
     if not (low < high and step > 0):
-        raise ValueError(f"`--log-t` must be LOW < HIGH and STEP > 0, but is {given}")
+        raise ValueError(f"`--log-t` must have LOW < HIGH and STEP > 0, but is {given}")
     if low < 3 or high > 9:
         raise ValueError(f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}")
     n_bins = (high - low) / step
@@ -208,7 +236,7 @@ def _log_edges(low, high, step):
 
 
 def _run(options, files, log_edges, targets, *, prepare, **choices):
-    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two (or None)."""
+    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two, or None."""
     output, plot = targets
     targets = [target for target in targets if target is not None]
     # Fail before the work, not after it.
@@ -251,13 +279,13 @@ def _check_target(target, files, overwrite):
     if not target.exists():
         return
     if not overwrite:
-        raise FileExistsError(f"{target} exists and is kept: name another, or pass --overwrite")
+        raise FileExistsError(f"{target} exists and is kept: choose another name, or pass --overwrite")
     if any(target.samefile(path) for file in files for path in matching_paths(file) if path.exists()):
-        raise ValueError(f"{target} is one of the files to invert: name another")
+        raise ValueError(f"{target} is one of the files to invert: choose another name")
 
 
 def _place(target):
-    """Where a target is written: what it is a link to, or itself."""
+    """Where a target is written: the target of a link, or the name itself."""
     return Path(os.path.realpath(target))
 
 
@@ -314,7 +342,7 @@ def _summarize(result, date, seconds, targets):
         ("date", f"{date}, the mean of the channels"),
         ("pixels", f"{status.size}, of which {n_solved} solved and {status.size - n_solved} masked"),
         ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
-        ("inversion", f"{seconds:.2f} s, the start of the engine included"),
+        ("inversion", f"{seconds:.2f} s, including the start of the engine"),
     ]
     if n_solved:
         median, high = np.percentile(chi_squared[~unsolved], (50, 95))
@@ -334,7 +362,7 @@ def _summarize(result, date, seconds, targets):
 
 @contextmanager
 def _warnings_as_lines():
-    """Every warning once, as a line on the standard error output, at the time it comes."""
+    """Show every warning once, as a line on the standard error output, as it occurs."""
     # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
     from sunpy.util.exceptions import SunpyWarning
 

@@ -1,1 +1,1 @@
-"""What several rooms need, and that needs none of them."""
+"""What several rooms need, and what needs none of them."""

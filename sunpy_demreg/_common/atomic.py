@@ -1,4 +1,4 @@
-"""Atomic replacement of files and folders: complete or not at all, and never over what is not ours."""
+"""Atomic replacement of files and folders: completely or not at all, and never over foreign ones."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 @contextmanager
 def replaced(path, *, overwrite=False, foreign=None, parents=False):
     """
-    Yield a temporary name to write to; if nothing is raised, it takes the place of the given name in the end.
+    Yield a temporary name to write to; if nothing is raised, it finally replaces the given name.
 
     On any error the old file is kept and what was written is removed. A symbolic link is kept, and its target replaced.
     Permissions are kept.
@@ -42,7 +42,7 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     Raises
     ------
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError
-        If the name is taken by something that is to be kept or is of another kind, or the folder does not exist.
+        If the name is taken by something that must be kept or is of another kind, or the folder does not exist.
     OSError
         If it cannot be written.
     """
@@ -79,7 +79,7 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
 def _named(err, path, part):
     """The error with the name that the user gave instead of the temporary one."""
     if err.errno in _NO_ROOM:
-        message = f"{err.strerror}: nothing is written, and what was there before is kept"
+        message = f"{err.strerror}: nothing was written, and any previous content is kept"
         return OSError(err.errno, message, str(path))
     if type(err) is OSError and not err.errno:  # from NumPy, if a file is shorter than its array
         return OSError(f"{str(path)!r} cannot be written: {err}")
@@ -92,7 +92,7 @@ def _check(path, target, overwrite, foreign, parents):
     name = repr(str(path))
     if not parents and not target.parent.is_dir():
         raise wrong(
-            FileNotFoundError, "path", f"names the folder {str(target.parent)!r}, which does not exist: make it first"
+            FileNotFoundError, "path", f"names the folder {str(target.parent)!r}, which does not exist: create it first"
         )
     if foreign is None and target.is_dir():
         raise wrong(IsADirectoryError, "path", f"{name} is a folder: name a file in it")
@@ -104,21 +104,23 @@ def _check(path, target, overwrite, foreign, parents):
         raise wrong(
             FileExistsError,
             "path",
-            f"{name} is not a regular file, and cannot be replaced: name another",
+            f"{name} is not a regular file, and cannot be replaced: choose another name",
         )
     if foreign is not None:
         if not target.is_dir():
             raise wrong(
                 NotADirectoryError,
                 "path",
-                f"{name} is a file, not a folder: name another, or remove it",
+                f"{name} is a file, not a folder: choose another name, or remove it",
             )
         _check_ours(name, target, foreign)
 
 
 def _check_ours(name, folder, foreign):
     if reason := foreign(folder):
-        raise wrong(FileExistsError, "path", f"{name} is kept: {reason}; name another, or remove it yourself")
+        raise wrong(
+            FileExistsError, "path", f"{name} is not replaced: {reason}; choose another name, or remove it yourself"
+        )
 
 
 def _move_file(part, target, path, overwrite):
@@ -131,7 +133,9 @@ def _move_file(part, target, path, overwrite):
         try:
             target.touch(exist_ok=False)  # claims the name
         except FileExistsError as err:
-            raise wrong(FileExistsError, "path", f"{str(path)!r} exists by now: another program was faster") from err
+            raise wrong(
+                FileExistsError, "path", f"{str(path)!r} was created by another program in the meantime"
+            ) from err
         try:
             os.replace(part, target)
         except BaseException:

@@ -5,7 +5,7 @@ from operator import index
 
 import numpy as np
 
-from ndcube import NDCube, NDMeta
+from ndcube import NDCube, NDCubeSequence, NDMeta
 
 __all__ = ["Cube", "Meta", "as_index"]
 
@@ -21,7 +21,12 @@ class Cube(NDCube):
 
     def __getitem__(self, item):
         item = as_index(item, self.shape)
-        return NDCube.__getitem__(self.__copy__(), item)  # whose metadata ndcube removes while slicing
+        return NDCube.__getitem__(self.__copy__(), item)  # a copy, because ndcube removes its metadata while slicing
+
+    def explode_along_axis(self, axis):
+        """As in ndcube, which however takes the metadata from the cubes of the sequence."""
+        before = (slice(None),) * range(self.data.ndim)[axis]
+        return NDCubeSequence([self[(*before, i)] for i in range(self.data.shape[axis])], meta=self.meta)
 
     def rebin(self, *args, **kwargs):
         # For some shapes of bins ndcube writes to the arrays when it propagates uncertainties.
@@ -41,7 +46,7 @@ class Cube(NDCube):
 
 
 def _copied(coords):
-    """A copy of the coordinates, to belong to another cube."""
+    """A copy of the coordinates, for another cube."""
     own = copy(coords)
     own.__dict__.update({name: copy(value) for name, value in vars(coords).items() if isinstance(value, list | dict)})
     return own
@@ -91,7 +96,7 @@ def as_index(item, shape, what="cube"):
     parts = list(item) if isinstance(item, tuple) else [item]
     ellipses = [i for i, part in enumerate(parts) if part is Ellipsis]
     if len(ellipses) > 1:
-        raise IndexError(f"a {what} can be sliced with one ellipsis (...) only, but got {len(ellipses)}")
+        raise IndexError(f"a {what} can be sliced with only one ellipsis (...), but got {len(ellipses)}")
     if len(parts) - len(ellipses) > len(shape):
         raise IndexError(f"the {what} has {len(shape)} axes to slice, of shape {shape}, but got {len(parts)} indices")
     place = ellipses[0] if ellipses else len(parts)
@@ -100,8 +105,8 @@ def as_index(item, shape, what="cube"):
     if not any(isinstance(part, slice) for part in parts):
         ranges = ", ".join(f"{part}:{part + 1}" for part in parts)
         raise IndexError(
-            f"a {what} needs an axis, but {parts} leaves none: slice with [{ranges}], or take single numbers from the "
-            "`data` of a cube"
+            f"a {what} must keep an axis, but {parts} leaves none: slice with [{ranges}], or take single numbers from "
+            "the `data` of a cube"
         )
     return parts
 
@@ -112,10 +117,10 @@ def _as_part(part, length, axis, what):
         try:
             start, stop, step = part.indices(length)
         except (TypeError, ValueError) as err:
-            raise IndexError(f"a {what} is sliced from whole number to whole number, but got {part}") from err
+            raise IndexError(f"a {what} is sliced with whole numbers, but got {part}") from err
         if step != 1:
             raise IndexError(
-                f"a {what} cannot be sliced in steps, because its coordinates cannot follow, but got {part}: average "
+                f"a {what} cannot be sliced in steps, which its coordinates do not support, but got {part}: average "
                 "with `rebin` of a cube, or take its `data`"
             )
         return slice(start, max(start, stop))

@@ -22,8 +22,8 @@ __all__ = [
 
 
 def is_lazy(*arrays):
-    """Whether one of them is a Dask array; does not import Dask."""
-    # Arrays of xarray have a graph too, or None for one.
+    """Whether one of the arrays is a Dask array; does not import Dask."""
+    # Arrays of xarray have a graph too, which may be None.
     return any(hasattr(array, "__dask_graph__") and hasattr(array, "rechunk") for array in arrays)
 
 
@@ -35,7 +35,7 @@ def as_lazy(array):
 
 
 def computed(*arrays):
-    """The arrays with Dask arrays computed, together, so that each block is solved once for all of them."""
+    """The arrays, with Dask arrays computed together, so that each block is solved once for all of them."""
     if not is_lazy(*arrays):
         return arrays
     import dask
@@ -70,7 +70,7 @@ def _data_of(array):
 
 
 def as_array(array, name, dtype=None):
-    """The array with elements of the given type: NumPy's unless it is Dask's or CuPy's, maybe in one of xarray's."""
+    """The array with elements of the given type: NumPy's unless it is Dask's or CuPy's, or one of these in xarray's."""
     if hasattr(array, "dims"):  # xarray's
         array = array.data
     if is_cupy_array(array):
@@ -97,7 +97,7 @@ def as_blocks(arrays, name, max_pixels):
     name : `str`
         Of the argument that holds them, for the warning.
     max_pixels : `int`
-        Blocks of more pixels are divided.
+        Larger blocks are divided.
 
     Returns
     -------
@@ -114,8 +114,8 @@ def as_blocks(arrays, name, max_pixels):
     if any(len(array.chunks[0]) > 1 for array in arrays if is_lazy(array)):
         warn(
             DataWarning,
-            "is divided into chunks along its channels, which an inversion needs all at once: they are "
-            "joined; to save the transfers, chunk it with `rechunk({0: -1})` where it is made",
+            "is chunked along its channels, which an inversion needs together: these chunks are joined; to avoid "
+            "the transfers, create it with all channels in one chunk, as `rechunk({0: -1})` does",
             name,
         )
     longest = [max(lengths) for lengths in lazy.chunks[1:]]

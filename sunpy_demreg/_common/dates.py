@@ -1,4 +1,6 @@
-"""The date of several images."""
+"""The mean date of several images."""
+
+import numpy as np
 
 from astropy.time import Time
 
@@ -6,5 +8,14 @@ __all__ = ["mean_date"]
 
 
 def mean_date(dates):
-    """The mean of one or more dates, in UTC; taken in TAI, which has no leap seconds."""
-    return Time(dates).tai.mean().utc
+    """
+    The mean of one or more dates, in UTC; taken in TAI, which has no leap seconds.
+
+    None stands for a date that is not known, and is the mean of such only.
+    """
+    if not isinstance(dates, Time):
+        known = [Time(date).utc for date in np.ravel(np.array(dates, dtype=object)) if date is not None]
+        if not known:
+            return None
+        dates = Time(known)
+    return dates.tai.mean().utc

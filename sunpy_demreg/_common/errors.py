@@ -4,7 +4,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Self
 
-__all__ = ["ArgumentError", "imported", "message_of", "wrong"]
+__all__ = ["ArgumentError", "first_line", "imported", "message_of", "wrong"]
 
 
 class ArgumentError(Exception):
@@ -40,6 +40,11 @@ def message_of(name, problem):
     return f"{name}{'' if problem.startswith(':') else ' '}{problem}"
 
 
+def first_line(err):
+    """The first line of the message of an error, to quote it in another."""
+    return str(err).partition("\n")[0]
+
+
 def wrong(kind, name, problem):
     """
     Make the error of a wrong argument.
@@ -47,11 +52,11 @@ def wrong(kind, name, problem):
     Parameters
     ----------
     kind : type
-        The built-in exception that it is also to be.
+        The built-in exception that it should also be.
     name : `str`
-        Of the argument, maybe with the index of what is wrong in it: ``"maps[2]"``.
+        Of the argument, possibly with the index of the wrong item: ``"maps[2]"``.
     problem : `str`
-        The message behind the name: the rule, what came, and the cure.
+        The message after the name: the rule, what came, and the cure.
     """
     return _class_of(kind)(name, problem)
 

@@ -31,7 +31,7 @@ def check_same_grid(argument, first, other, cure):
     Parameters
     ----------
     argument : `str`
-        That holds them.
+        The one that holds them.
     first, other : tuple of `str`, WCS, and tuple of `int`
         Name for the message, coordinates, and shape of each.
     cure : `str`
@@ -42,7 +42,7 @@ def check_same_grid(argument, first, other, cure):
 
 
 def coordinate_kinds(wcs):
-    """What the world coordinates are, and in which units: only those of the same kinds can be compared."""
+    """The kinds of the world coordinates and their units: only the same kinds can be compared."""
     wcs = getattr(wcs, "low_level_wcs", wcs)
     return wcs.world_axis_physical_types, wcs.world_axis_units
 

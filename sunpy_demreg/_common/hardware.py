@@ -17,7 +17,7 @@ def check_same_device(**arrays):
         raise wrong(
             TypeError,
             there[0],
-            f"is on the GPU (CuPy) but `{'`, `'.join(here)}` on the host: move all to the GPU "
+            f"is on the GPU (CuPy) but `{'`, `'.join(here)}` on the host: move all arrays to the GPU "
             "with `cupy.asarray`, or all to the host with `.get()`",
         )
 

@@ -49,7 +49,7 @@ def to_text(meta):
 def warn_of_text(names):
     """Warn of the values that `to_text` could only save as their `str`."""
     if names:
-        warn(MetadataWarning, f"has metadata of which only the text is written: {', '.join(names)}", "result")
+        warn(MetadataWarning, f"has metadata that can only be written as text: {', '.join(names)}", "result")
 
 
 def from_text(text):

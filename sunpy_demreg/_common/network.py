@@ -56,5 +56,5 @@ def fetched(what, argument, function, *args, **kwargs):
         f"no answer within {TIME_LIMIT:g} s" if error is None else " ".join(str(error).split()) or type(error).__name__
     )
     raise CalibrationDataError(
-        argument, f": {what} could not be fetched ({reason}): give a local file or table"
+        argument, f": {what} could not be fetched ({reason}): pass a local file or table"
     ) from error

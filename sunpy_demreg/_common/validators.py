@@ -37,7 +37,7 @@ __all__ = [
 def a_kind(value):
     """The text of a wrong value, or its type if the text is long."""
     if isinstance(value, np.generic):
-        value = value.item()  # which is written as in the call: -3.0, not np.float64(-3.0)
+        value = value.item()  # it is shown as in the call: -3.0, not np.float64(-3.0)
     if value is None or isinstance(value, str | Real | complex):
         text = repr(value)
     else:
@@ -53,9 +53,9 @@ def as_number(name, value, *, above=None, least=None, below=None, most=None, of=
     ----------
     name : `str`
     value
-        A real number, but no bool; also an array of no axes.
+        A real number, but not a bool; an array without axes is accepted.
     above, least, below, most : number, optional
-        What it must be above or at least, and below or at most.
+        Bounds: above or at least, and below or at most.
     of : `str`, optional
         What it counts, for the message: ``"of DN, such as 15000"``.
     """
@@ -91,7 +91,7 @@ def _as_float(value):
         return None
     try:
         return float(value)
-    except OverflowError:  # of whole numbers of more than 308 digits
+    except OverflowError:  # whole numbers of more than 308 digits
         return math.inf
 
 
@@ -103,36 +103,46 @@ def as_bool(name, value):
 
 
 def check_choice(name, value, choices, more=""):
-    """Raise unless it is one of some words (or None, if that is one of them)."""
+    """Raise unless it is one of the given words (or None, if that is among them)."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         words = ", ".join(map(repr, choices))
         raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
 
 
-def as_keywords(name, given, function, *, without=()):
+def as_keywords(name, given, function, *, without=(), elsewhere=None):
     """
     Keywords for a function of this package, in a dict; None stands for none.
 
     Parameters
     ----------
     name : `str` or None
-        Of the argument that holds them; None where they were keywords themselves.
+        Of the argument that holds them; None if they were keywords themselves.
     given : `dict`
     function : callable
     without : tuple of `str`, optional
-        Keywords that are not to be given.
+        Keywords that must not be given.
+    elsewhere : `dict`, optional
+        Other functions of which the caller takes keywords, by the name of the argument that takes them; None as above.
     """
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise wrong(TypeError, name, f"must be a dict of options of `{function.__name__}`, but is {a_kind(given)}")
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without]
+    known = [each for each in _keywords(function) if each not in without]
     for key in given:
         if key not in known:
             rest = f"no option of `{function.__name__}`{nearest(key, known)}, which has {', '.join(known)}"
+            for argument, other in (elsewhere or {}).items():
+                if key in _keywords(other) and key not in without:
+                    place = f"in `{argument}`, such as `{argument}={{{key!r}: ...}}`" if argument else "as a keyword"
+                    rest = f"no option of `{function.__name__}` but of `{other.__name__}`: pass it {place}"
+                    break
             raise wrong(TypeError, name or key, f"has {key!r}, which is {rest}" if name else f"is {rest}")
     return given
+
+
+def _keywords(function):
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def nearest(word, words):
@@ -142,7 +152,7 @@ def nearest(word, words):
 
 
 def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):
-    """Raise unless it is a sequence, which is not empty unless it may be."""
+    """Raise unless it is a sequence, and not empty unless that is allowed."""
     if not isinstance(value, kinds) or isinstance(value, str | bytes) or getattr(value, "shape", None) == ():
         raise wrong(TypeError, name, f"must be a list {of}, but is {a_kind(value)}")
     if len(value) == 0 and not may_be_empty:
@@ -167,12 +177,12 @@ def check_quantity(name, value, unit, example, *, shape=None):
 
 
 def check_no_mask(name, value):
-    """Raise if a Quantity has a mask, which nothing here would look at."""
+    """Raise if a Quantity has a mask, which would be ignored here."""
     if hasattr(value, "unmasked"):
         raise wrong(
             TypeError,
             name,
-            "is a Quantity with a mask, which has no place here: leave out what is masked, and pass its `unmasked`",
+            "is a Quantity with a mask, which is not supported here: drop the masked values, and pass its `unmasked`",
         )
 
 
@@ -180,13 +190,13 @@ def check_edges(name, edges):
     """Raise unless they are edges of temperature bins: plain numbers, positive and ascending, of three bins or more."""
     if edges.ndim != 1 or edges.size < 4:
         raise wrong(
-            ValueError, name, f"must be four edges or more of at least three bins, but has the shape {edges.shape}"
+            ValueError, name, f"must be at least four edges, of three or more bins, but has the shape {edges.shape}"
         )
     if not (np.all(np.isfinite(edges)) and np.all(edges > 0)):
         n_bad = np.count_nonzero(~(np.isfinite(edges) & (edges > 0)))
         raise wrong(ValueError, name, f"must be positive and finite, but {n_bad} of {edges.size} are not: drop them")
     if not np.all(np.diff(edges) > 0):
-        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop repeated ones")
+        raise wrong(ValueError, name, "must be strictly ascending: sort them and drop duplicates")
 
 
 def as_path(name, value, of="a file name"):
@@ -194,7 +204,7 @@ def as_path(name, value, of="a file name"):
     if not isinstance(value, str | PathLike) or not str(value):
         raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
     if "\0" in str(value):
-        raise wrong(ValueError, name, f"must be {of}, but has a null character in it")
+        raise wrong(ValueError, name, f"must be {of}, but contains a null character")
     try:
         return Path(value).expanduser()
     except RuntimeError as err:
@@ -209,7 +219,7 @@ def as_date(name, value):
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ErfaWarning)  # of years whose leap seconds are not known yet
+            warnings.simplefilter("ignore", ErfaWarning)  # about years whose leap seconds are not known yet
             date = parse_time(value)
     except Exception as err:  # it raises many types of errors
         rule = "must be a date, such as '2014-01-01T00:00:00' or a Time"
@@ -227,4 +237,6 @@ def check_axes(name, value, kind="Axes"):
     from matplotlib.figure import FigureBase
 
     if not isinstance(value, {"Axes": Axes, "Figure": FigureBase}[kind]):
-        raise wrong(TypeError, name, f"must be {kind} of matplotlib, or left out for new ones, but is {a_kind(value)}")
+        raise wrong(
+            TypeError, name, f"must be matplotlib {kind}, or left out to create new ones, but is {a_kind(value)}"
+        )

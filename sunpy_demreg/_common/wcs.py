@@ -52,12 +52,12 @@ class TableWCS(BaseLowLevelWCS):
 
 
 class _TimesWCS(TableWCS):
-    """The same for ascending times: the coordinate is a `~astropy.time.Time`, interpolated evenly."""
+    """The same for ascending times: the coordinate is a `~astropy.time.Time`, interpolated linearly."""
 
     def __init__(self, times):
         self.times_of = times
         seconds = (times - times[0]).to_value(u.s)
-        # A lone time has no step: any one keeps the mapping invertible.
+        # A lone time has no step: any step keeps the mapping invertible.
         step = np.diff(seconds) if seconds.size > 1 else np.array([1.0])
         self._values, self._step = seconds, np.resize(np.append(step, step[-1]), seconds.size)
         self._unit, self._name, self._physical_type = u.s, "time", "time"
@@ -140,7 +140,7 @@ def plane_wcs(wcs):
     table = _table(wcs)
     if isinstance(table, _TimesWCS) and isinstance(celestial, WCS):
         celestial = _dated(celestial, table.times_of[slices[0]])
-    # Of the DEM of a series, the times are behind the temperatures.
+    # In the DEM of a series, the times come after the temperatures.
     return plane_wcs(SlicedLowLevelWCS(celestial, slices[1:]))
 
 
@@ -179,7 +179,7 @@ def _unwrapped(wcs):
 
 
 def pixel_wcs(shape):
-    """FITS WCS of data that came without one: along each axis the index of the pixel, without a unit."""
+    """FITS WCS for data that came without one: along each axis the index of the pixel, without a unit."""
     wcs = WCS(naxis=len(shape))
     wcs.wcs.ctype = ["LINEAR"] * len(shape)
     wcs.wcs.crpix = np.ones(len(shape))

@@ -20,14 +20,15 @@ __all__ = ["BACKENDS", "classify", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
-_LEAST_BLOCK = 1024  # pixels; what is less costs more than it shares out
-# Threads that need the same code wait for the one that compiles it.
+_NOT_CONVERGED = int(Status.NOT_CONVERGED)
+_LEAST_BLOCK = 1024  # pixels; smaller blocks cost more than they save
+# Threads that need the same code wait for the one that is compiling it.
 _PREPARING = lock_over_forks()
 
 
 def classify(intensity, uncertainty, mask=None, saturated=None):
     """
-    Tell the pixels that cannot be solved, and why.
+    Find the pixels that cannot be solved, and why.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def classify(intensity, uncertainty, mask=None, saturated=None):
         good &= ~mask
     bad = ~good.all(axis=0)
     status = np.zeros(intensity.shape[1:], dtype=np.int32, like=intensity)
-    if bad.any():  # why is asked of those only: most are good
+    if bad.any():  # the reasons are found for these only: most are good
         status[bad] = _causes(*(None if a is None else a[:, bad] for a in (intensity, uncertainty, mask, saturated)))
     return status
 
@@ -62,7 +63,7 @@ def _causes(intensity, uncertainty, mask, saturated):
         }
     if mask is not None:
         saturated = np.zeros_like(mask) if saturated is None else saturated & mask
-        # Of a value that is not finite, nothing else needs to be said.
+        # A value that is not finite needs no further reason.
         causes[Status.SATURATED] = saturated & ~not_finite
         causes[Status.MASKED] = mask & ~saturated & ~not_finite
     return sum(int(bit) * found.any(axis=0).astype(np.int32) for bit, found in causes.items())
@@ -105,7 +106,7 @@ def run(
     keep_no_signal : bool
         Whether pixels with ``NO_SIGNAL`` keep the answer that a rule which always has one ("grid") gave.
     out : Solution, optional
-        An earlier answer of the same kind, whose arrays get the new one. Memory that was used before is faster.
+        An earlier answer of the same kind, whose arrays receive the new one: memory that was used before is faster.
 
     Returns
     -------
@@ -118,11 +119,11 @@ def run(
         raise wrong(
             TypeError,
             "backend",
-            f"{backend!r} takes arrays of NumPy, but those of the data are CuPy's: leave `backend` out, or "
+            f"{backend!r} takes NumPy arrays, but those of the data are CuPy arrays: leave `backend` out, or "
             "move them to the host with `.get()`",
         )
     pixel_shape, n_pixels = intensity.shape[1:], status.size
-    # Lanes that are done are computed on beside the others; those of extreme size come back flagged.
+    # Finished lanes are still computed along with the others; those of extreme size come back flagged.
     with np.errstate(all="ignore"), intensity.device if is_cupy_array(intensity) else nullcontext():
         # Contiguous: the compiled engines read memory, not arrays.
         pixels = Pixels(
@@ -140,11 +141,33 @@ def run(
         blocks = list(_shared_out(n_pixels, engine.block_size, engine.n_threads))
         with closing(_solved(engine, blocks)) as done:  # so that an error, or Ctrl-C, leaves no thread behind
             _finish(done, n_pixels if progress else None)
+        if problem.options.method == "lognormal":
+            _solve_unconverged(pixels, into, problem, backend=backend, workers=workers, memory_budget=memory_budget)
     return into.map(lambda a: a.reshape(*a.shape[:-1], *pixel_shape))
 
 
+def _solve_unconverged(pixels, into, problem, **more):
+    """Give pixels whose iteration did not end the emission measure that is constrained to be positive."""
+    lanes = (into.status & _NOT_CONVERGED).nonzero()[0]
+    if not lanes.size:
+        return
+    options = problem.options._replace(
+        method="tikhonov",
+        solve_for="emission_measure",
+        parameter_choice="discrepancy",
+        positivity="constrain",
+        weighting="self",
+    )
+    some = pixels.at(lanes)
+    answer = run(
+        some.intensity, some.uncertainty, some.status, problem._replace(options=options), dtype=into.dtype, **more
+    )
+    answer.status[(answer.status & _UNSOLVED) == 0] |= _NOT_CONVERGED
+    into.put(lanes, answer)
+
+
 def _contiguous(array, dtype):
-    return np.ascontiguousarray(array, dtype, like=array)  # of CuPy, if that is
+    return np.ascontiguousarray(array, dtype, like=array)  # CuPy's, if that is
 
 
 def _empty_solution(problem, pixels, dtype):
@@ -158,7 +181,7 @@ def _empty_solution(problem, pixels, dtype):
         values = sum(int(np.prod(shape)) for shape in shapes.values())
         raise MemoryError(
             f"the `outputs` of {n_pixels} pixels take {values * np.dtype(dtype).itemsize / 2**30:.2f} GiB, more than "
-            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is as it was"
+            f"are free ({err}): ask for fewer, for `dtype` 'float32', or slice the data; the input is unchanged"
         ) from err
 
 
@@ -181,7 +204,7 @@ def _engine(backend, problem, pixels, into, withheld, workers, memory_budget):
 
 
 def _compiled_engine(*arguments):
-    """None, and a warning, where llvmlite is not to be had or its code is not right: plain arrays can do the same."""
+    """The compiled engine; None, with a warning, if llvmlite is missing or its code wrong: plain arrays serve too."""
     try:
         with _PREPARING:
             from sunpy_demreg._engines.cpu.engine import Engine, NoProgramError
@@ -190,12 +213,12 @@ def _compiled_engine(*arguments):
                 return Engine(*arguments)
             except NoProgramError as err:
                 reason = str(err)
-    except (ImportError, OSError) as err:  # the latter of a shared library
+    except (ImportError, OSError) as err:  # the latter if a shared library is missing
         reason = f"llvmlite cannot be imported: {err}"
     warn_once(
         "compiled",
-        f"`backend` 'cpu' solves on plain arrays, whose answer is the same but at least ten times slower ({reason}): "
-        "install another version of llvmlite, or pass backend='numpy' to leave it at that",
+        f"`backend` 'cpu' falls back on plain arrays, with the same results but at least ten times slower ({reason}): "
+        "install another version of llvmlite, or pass backend='numpy' to avoid this warning",
     )
     return None
 
@@ -211,13 +234,13 @@ def _shared_out(n_pixels, size, workers):
 
 
 def _solved(engine, blocks):
-    """Parts of the blocks as they are done; an error or Ctrl-C stops after those in hand."""
-    if len(blocks) == 1:  # threads cost more than a pixel
+    """Parts of the blocks as they are done; an error or Ctrl-C stops after those in progress."""
+    if len(blocks) == 1:  # a thread would cost more than a pixel
         yield from engine.solve_into(blocks[0])
         return
 
     def work(block):
-        with np.errstate(all="ignore"):  # which each thread has its own of
+        with np.errstate(all="ignore"):  # each thread has a setting of its own
             return engine.solve_into(block)
 
     pool = ThreadPoolExecutor(engine.n_threads)

@@ -15,6 +15,8 @@ from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, fro
 
 __all__ = ["from_file", "to_file"]
 
+_KINDS = {"status": "i", "is_resolved": "u"}  # of numbers; those of the other outputs are floats
+
 
 def to_file(result):
     """Return a function that writes the result to a path, and returns the statuses in it."""
@@ -31,9 +33,11 @@ def to_file(result):
     primary["OUTPUTS"] = " ".join(parts.arrays)
     primary["MASKS"] = " ".join(parts.masks)
     images = [(name, array, parts.headers[name], parts.units[name]) for name, array in parts.arrays.items()]
-    images += [(f"{name}_mask", m.astype(np.uint8), parts.headers[name], u.one) for name, m in parts.masks.items()]
+    images += [(f"{name}_mask", mask, parts.headers[name], u.one) for name, mask in parts.masks.items()]
     lazy = []  # images to write block by block, with their headers
     for name, array, header, unit in images:
+        if array.dtype == bool:  # which FITS does not know
+            array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
         if is_lazy(array):
             lazy.append((hdu.header, array))
@@ -83,8 +87,8 @@ def from_file(path):
         n_axes = WCS(header).naxis
         return from_contents(
             Parts(
-                arrays={name: _array(hdus[name.upper()], "i" if name == "status" else "f") for name in names},
-                masks={name: _array(hdus[f"{name}_MASK"], "u") != 0 for name in masks},
+                arrays={name: _array(hdus[name.upper()], _KINDS.get(name, "f")) for name in names},
+                masks={name: _array(hdus[f"{name}_MASK"], "u") for name in masks},
                 headers={"status": header},
                 units={
                     name: u.Unit(hdus[name.upper()].header["BUNIT"]) for name in names if name.endswith("intensity")
@@ -100,7 +104,7 @@ def from_file(path):
 def _image(name, array, header, unit):
     # For a lazy array, a stand-in of its shape and type that takes no memory.
     array = np.broadcast_to(np.zeros((), array.dtype), array.shape) if is_lazy(array) else array.view()
-    array.flags.writeable = False  # or astropy swaps the bytes of the caller's array, and swaps them back later
+    array.flags.writeable = False  # or astropy would swap the bytes of the caller's array, and swap them back later
     hdu = fits.ImageHDU(array, header.copy(), name=name.upper())
     hdu.header["BUNIT"] = unit_name(unit)
     return hdu
@@ -109,7 +113,7 @@ def _image(name, array, header, unit):
 def _array(hdu, kind):
     if hdu.data.dtype.kind != kind:
         raise ValueError(f"{hdu.name} has values of the type {hdu.data.dtype}")
-    return np.array(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
+    return np.array(hdu.data, dtype=bool if kind == "u" else hdu.data.dtype.newbyteorder("="))
 
 
 def _quantity(hdu, name):

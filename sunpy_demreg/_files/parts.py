@@ -45,13 +45,13 @@ class NewerFormat(ValueError):
 
 
 def format_version(found, kind="sunpy_demreg"):
-    """The version in a file's "sunpy_demreg 2", or an error that says why it cannot be read."""
+    """The version in a file's "sunpy_demreg 2"; raises, with the reason, if it cannot be read."""
     match = re.fullmatch(rf"{kind} ([1-9]\d{{0,3}})", str(found))
     if not match:
         raise ValueError(f"its FORMAT is {found!r}, not '{kind} {VERSION}'")
     if (version := int(match[1])) > VERSION:
         raise NewerFormat(
-            f"has the format {found!r}, but this version of sunpy_demreg knows it up to {VERSION} only: "
+            f"has the format {found!r}, but this version of sunpy_demreg supports versions up to {VERSION}: "
             "`pip install --upgrade sunpy-demreg`"
         )
     return version
@@ -112,7 +112,7 @@ def from_contents(parts):
     Raises
     ------
     ValueError
-        If the shapes do not belong to one result.
+        If the shapes do not fit together.
     """
     wcs = WCS(parts.headers["status"])
     n_axes = wcs.naxis
@@ -141,8 +141,8 @@ def check_is_whole(result):
         raise wrong(
             ValueError,
             "result",
-            f"has {', '.join(map(repr, added))}, but a file holds what `sunpy_demreg.invert` returns only: "
-            f"`del result[{key}]`, and write it by itself, such as `sunpy_demreg.to_map(result[{key}]).save(...)`",
+            f"has {', '.join(map(repr, added))}, but a file can only hold what `sunpy_demreg.invert` returns: "
+            f"`del result[{key}]`, and write it separately, such as `sunpy_demreg.to_map(result[{key}]).save(...)`",
         )
 
 
@@ -156,7 +156,8 @@ def _check_shapes(arrays, edges, channels):
             raise wrong(
                 ValueError,
                 "result",
-                f"has {name} of shape {array.shape}, not {shape}: slice all its cubes alike, along pixel axes",
+                f"has {name} of shape {array.shape}, not {shape}: slice all its cubes in the same way, along pixel "
+                "axes",
             )
 
 
@@ -171,8 +172,8 @@ def pixel_header(wcs):
         raise wrong(
             ValueError,
             "result",
-            "has coordinates that no FITS header holds: invert maps, or a cube with the FITS WCS of an image "
-            "(of a series write one time, `result[0]`, or all of them to a .zarr store)",
+            "has coordinates that do not fit into a FITS header: invert maps, or a cube with the FITS WCS of an image "
+            "(for a series, write one time, `result[0]`, or all of them to a .zarr store)",
         )
     return wcs.to_header(relax=True, key=" "), dropped
 

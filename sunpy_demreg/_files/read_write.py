@@ -86,7 +86,9 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
     consolidated=False)``.
     """
     if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
-        raise wrong(TypeError, "result", "is a file name: first the result and then the path, `write(result, path)`")
+        raise wrong(
+            TypeError, "result", "is a file name: pass first the result and then the path, `write(result, path)`"
+        )
     path, overwrite = as_path("path", path), as_bool("overwrite", overwrite)
     if path.is_dir() and path.suffix != ".zarr":
         raise wrong(IsADirectoryError, "path", f"{str(path)!r} is a folder: name a file in it")
@@ -95,7 +97,7 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
             ValueError, "path", f"must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, but is {path.name!r}"
         )
     if path.name in _ENDINGS:
-        raise wrong(ValueError, "path", f"{str(path)!r} has an ending but no name: name it, such as 'dem{path.name}'")
+        raise wrong(ValueError, "path", f"{str(path)!r} is only an extension: choose a name, such as 'dem{path.name}'")
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import foreign, write_store
@@ -105,7 +107,7 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
     else:
         with replaced(path, overwrite=overwrite) as part:
             counts = counts_of(_format(path).to_file(result)(part))
-    if is_lazy(result["status"].data):  # else it was said by `invert`
+    if is_lazy(result["status"].data):  # otherwise `invert` has warned already
         warn_of_unsolved(counts)
 
 

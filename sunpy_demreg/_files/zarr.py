@@ -62,6 +62,7 @@ _EPOCH = Time("1970-01-01", scale="utc")
 _LEADING = {
     "dem": ("temperature",),
     "temperature_resolution": ("temperature",),
+    "is_resolved": ("temperature",),
     "predicted_intensity": ("channel",),
     "intensity": ("channel",),
     "emission_measure": ("range",),
@@ -139,7 +140,9 @@ def create(path, result, times=None, **attributes):
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
             dtype=array.dtype,
-            fill_value={"status": int(Status.MASKED)}.get(name, True if array.dtype == bool else np.nan),
+            fill_value={"status": int(Status.MASKED), "is_resolved": False}.get(
+                name, True if array.dtype == bool else np.nan
+            ),
             dimension_names=(*_LEADING.get(base, ()), *names),
             compressors=compressors,
             attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},
@@ -183,7 +186,7 @@ def store(group, result, step=None):
     Returns
     -------
     tuple
-        To be computed together: then each block is computed once for all outputs. Each is written to its own chunks.
+        To be computed together, so that each block is computed once for all outputs and written to its own chunks.
     """
     import dask.array as da
 
@@ -215,7 +218,7 @@ def write_store(result, path):
     check_is_whole(result)
     group = create(path, result)
     stored = store(group, result)
-    # After an error, running threads of Dask's own pool would go on writing into the removed folder.
+    # After an error, threads of Dask's own pool would keep writing into the removed folder.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
     try:
         with dask.config.set(pool=pool):
@@ -227,12 +230,12 @@ def write_store(result, path):
 
 
 def writable(array):
-    """An array of a store, to write to."""
+    """An array of a store, opened for writing."""
     return array.with_config(_WRITABLE)
 
 
 def foreign(path):
-    """Why a folder is not purely a store written by this package, or None if it is."""
+    """Why a folder is not a store written by this package, and nothing else; None if it is."""
     try:
         attributes = json.loads((path / JSON).read_bytes())["attributes"]
         is_ours = attributes["format"].startswith(f"{_FORMAT} ")
@@ -290,7 +293,7 @@ def _verify(path, name):
 
 
 def open_store(path):
-    """Open a store that `create` made, to read; everything but the chunks is verified."""
+    """Open a store that `create` made, for reading; everything but the chunks is verified."""
     import zarr
 
     from sunpy_demreg._files.parts import format_version
@@ -343,7 +346,7 @@ def read_store(path):
     Returns
     -------
     `ndcube.NDCollection`
-        With Dask arrays; of a series only the steps that are done.
+        With Dask arrays; for a series, only the steps that are done.
     """
     import dask.array as da
 
@@ -355,7 +358,7 @@ def read_store(path):
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
     done = np.flatnonzero(_sound(group, "step_done")[:]) if "step_done" in group else None
     if done is not None and not done.size:
-        raise ValueError("no step of it is done yet")
+        raise ValueError("none of its steps is done yet")
     n_axes = group["status"].ndim
 
     def lazily(name):

@@ -17,7 +17,8 @@ from sunpy_demreg._common.validators import (
     nearest,
 )
 from sunpy_demreg._engines import execute
-from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS, Options
+from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS
+from sunpy_demreg._inversion.methods import resolved_choices
 from sunpy_demreg.response._bins import are_inside
 from sunpy_demreg.response._response import check_response
 
@@ -26,7 +27,8 @@ __all__ = [
     "as_bin_edges",
     "as_dtype",
     "as_edges_within",
-    "as_options",
+    "as_outputs",
+    "as_settings",
     "as_usable_weight",
     "as_weight",
     "check_engine",
@@ -34,75 +36,74 @@ __all__ = [
 ]
 
 #: Valid names in ``outputs``, besides the status, which is always returned.
-RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "covariance", "resolution_matrix", "intensity")
+RESULTS = (*STANDARD_OUTPUTS, "emission_measure", "is_resolved", "covariance", "resolution_matrix", "intensity")
 _MATRICES = ("covariance", "resolution_matrix")
 _MAX_MATRIX_BYTES = 2**30
 _MAX_WORKERS = 10000
-_MAX_REFINEMENTS = 5  # each one is compiled, and changes little after the second
+_MAX_REFINEMENTS = 5  # each is compiled separately, and after the second they change little
 
 
-def as_options(
+def as_settings(
     method,
-    parameter_choice,
-    positivity,
+    choices,
+    *,
+    prior,
     weighting,
     n_refinements,
     chi_squared_target,
     target_growth,
     max_iterations,
     n_samples,
-    outputs,
-    ranges,
 ):
-    """The `Options` of the numerics, except for those that depend on the shape of the data."""
-    check_choice("method", method, ("demreg", "l2"))
-    check_choice("parameter_choice", parameter_choice, ("discrepancy", "grid", "gcv"))
-    check_choice("positivity", positivity, ("relax", "constrain", None))
+    """
+    All that determines the solution apart from the data, the response and the bins, as a result keeps it.
+
+    `choices` are those that each method makes by itself where they are None, see `resolved_choices`.
+    """
+    choices = resolved_choices(method, choices, prior)
     is_array = not isinstance(weighting, str)
     if weighting is None or not is_array:
         check_choice("weighting", weighting, ("self", "em_loci"), ", or an array of positive numbers")
-    chi_squared_target = as_number("chi_squared_target", chi_squared_target, above=0)
-    target_growth = as_number("target_growth", target_growth, above=1)
-    max_iterations = as_integer("max_iterations", max_iterations, 1, 1000)
-    n_samples = as_integer("n_samples", n_samples, 2, 10000)
     n_refinements = as_integer("n_refinements", n_refinements, 0, _MAX_REFINEMENTS)
-    if positivity == "constrain" and parameter_choice == "grid":
+    if choices["positivity"] == "constrain" and choices["parameter_choice"] == "grid":
         raise wrong(
             ValueError,
             "positivity",
             "'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "
             "'grid' do not: pass parameter_choice='discrepancy'",
         )
-    if method == "l2" and (is_array or weighting != "self" or n_refinements):
+    if method != "demreg" and (is_array or weighting != "self" or n_refinements):
         raise wrong(
             ValueError,
             "method",
-            "'l2' has one weight for all pixels and bins: leave `weighting` and `n_refinements` out, or pass "
+            f"{method!r} has one weight for all pixels and bins: leave `weighting` and `n_refinements` out, or pass "
             "method='demreg'",
         )
     if is_array and n_refinements:
         raise wrong(
-            ValueError, "n_refinements", "refine the weight that `weighting` 'self' or 'em_loci' finds, not an array"
+            ValueError,
+            "n_refinements",
+            "applies only to the weight that `weighting` 'self' or 'em_loci' finds, not to an array: pass 0",
         )
-    return Options(
-        parameter_choice,
-        positivity,
-        chi_squared_target,
-        target_growth,
-        max_iterations,
-        n_samples,
-        weighting="uniform" if method == "l2" else "given" if is_array else weighting,
-        n_refinements=n_refinements,
-        outputs=_as_outputs(outputs, ranges),
-    )
+    return {
+        "method": method,
+        **choices,
+        "weighting": "uniform" if method != "demreg" else "given" if is_array else weighting,
+        "n_refinements": n_refinements,
+        "chi_squared_target": as_number("chi_squared_target", chi_squared_target, above=0),
+        "target_growth": as_number("target_growth", target_growth, above=1),
+        "max_iterations": as_integer("max_iterations", max_iterations, 1, 1000),
+        "n_samples": as_integer("n_samples", n_samples, 2, 10000),
+    }
 
 
-def _as_outputs(outputs, ranges):
+def as_outputs(outputs, ranges):
+    """The names of the outputs, those of errors included."""
     if outputs is None:
         outputs = (*STANDARD_OUTPUTS, "intensity", *(() if ranges is None else ("emission_measure",)))
     else:
         known = (*RESULTS, "status")
-        rule = f"must be some of {', '.join(map(repr, known))}, in a tuple"
+        rule = f"must be a tuple of names among {', '.join(map(repr, known))}"
         if not isinstance(outputs, list | tuple | set | frozenset):
             raise wrong(TypeError, "outputs", f"{rule}, but is {a_kind(outputs)}")
         for name in outputs:
@@ -114,8 +115,8 @@ def _as_outputs(outputs, ranges):
         raise wrong(
             ValueError,
             "outputs",
-            "must have 'emission_measure' where `emission_measure_ranges` are given, and only there: "
-            f"they are {outputs!r} and {ranges!r}",
+            "must contain 'emission_measure' if, and only if, `emission_measure_ranges` are given, but they are "
+            f"{outputs!r} and {ranges!r}",
         )
     more = ("emission_measure_uncertainty",) if "emission_measure" in outputs else ()
     return (*(name for name in RESULTS if name in outputs), *more)
@@ -132,13 +133,15 @@ def as_dtype(dtype, outputs):
     """The name of the dtype, which must be able to hold the outputs."""
     try:
         name = None if dtype is None else np.dtype(dtype).name
-    except (TypeError, ValueError, SyntaxError):  # from NumPy, for strings and lists that it parses as structured types
+    except (TypeError, ValueError, SyntaxError):  # from NumPy, which parses strings and lists as structured types
         name = None
     if name not in ("float64", "float32"):
         raise wrong(ValueError, "dtype", f"must be 'float64' or 'float32', but is {a_kind(dtype)}")
     if name == "float32" and "covariance" in outputs:
         raise wrong(
-            ValueError, "dtype", "'float32' ends at 3e38, below the covariance of a DEM in cm-10 K-2: pass 'float64'"
+            ValueError,
+            "dtype",
+            "'float32' cannot hold the covariance of a DEM in cm-10 K-2, which exceeds 3e38: pass 'float64'",
         )
     return name
 
@@ -151,7 +154,7 @@ def check_matrices(outputs, n_bins, pixel_shape):
             ValueError,
             "outputs",
             f"has matrices of {n_bins} x {n_bins} for {int(np.prod(pixel_shape))} pixels, "
-            f"{n_bytes / 2**30:.1f} GiB: slice `data` to the pixels that you want them of",
+            f"{n_bytes / 2**30:.1f} GiB: slice `data` to the pixels of interest",
         )
 
 
@@ -188,7 +191,7 @@ def as_usable_weight(weight, status):
             ValueError,
             "weighting",
             f"must be finite and above zero, but {np.count_nonzero(~is_good)} of its {weight.size} values "
-            "are not: raise them to a small fraction of the peak",
+            "are not: replace them by a small fraction of the peak",
         )
     return weight
 
@@ -213,6 +216,6 @@ def as_edges_within(edges, response):
             ValueError,
             "temperature_bin_edges",
             f"reach from {edges[0]:.4g} to {edges[-1]:.4g}, but `response` is tabulated from {low:.4g} to "
-            f"{high:.4g}: choose edges inside{hint}",
+            f"{high:.4g}: choose edges inside this range{hint}",
         )
     return edges

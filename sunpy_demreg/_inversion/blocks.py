@@ -32,13 +32,13 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
     ----------
     pixels : `sunpy_demreg._channels.cubes.ChannelData`
     problem : `sunpy_demreg._engines.base.problem.Problem`
-        Its weight may be anything that holds numbers, or no numbers.
+        The values of its weight are checked here.
     dtype, backend, workers, progress
         As in `sunpy_demreg._engines.execute.run`.
     memory_limit : `int`
         Bytes.
     out : `ndcube.NDCollection`, optional
-        A result whose memory is used again.
+        A result whose memory is reused.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
             MemoryError,
             "memory_limit",
             f"is {memory_limit / 1e9:.3g} GB but the result takes {n_bytes / 1e9:.3g} GB: ask for fewer "
-            "`outputs`, pass dtype='float32', slice `data`, or make its arrays Dask's (`dask.array`) and write the "
+            "`outputs`, pass dtype='float32', slice `data`, or use Dask arrays (`dask.array`) and write the "
             "result to a file",
         )
     if problem.has_weight_of_pixels:

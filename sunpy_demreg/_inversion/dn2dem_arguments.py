@@ -1,4 +1,4 @@
-"""What the arguments of `dn2dem_pos` may be, and the plain arrays and options that they stand for."""
+"""Checks of the arguments of `dn2dem_pos`, and the plain arrays and options that they stand for."""
 
 from functools import lru_cache
 
@@ -53,7 +53,7 @@ def tabulated(n_channels, *tables):
     dlogt, logt = bins
     per_dem, response = 10**logt * np.log(10) * dlogt, _response_at(logt, tresp, tresp_logt, n_channels)
     for array in (*bins, per_dem, response):
-        array.setflags(write=False)  # since it is kept
+        array.setflags(write=False)  # since it is cached
     return bins, per_dem, response
 
 
@@ -79,7 +79,7 @@ def _response_at(logt, tresp, tresp_logt, n_channels):
             f"{tresp_logt[0]:.4g} to {tresp_logt[-1]:.4g}: pass `temps` in K, and `tresp_logt` as log10 of K",
         )
     if np.any(np.isnan(tresp)):
-        raise wrong(ValueError, "tresp", "must have no NaN: leave out the temperatures where it is not known")
+        raise wrong(ValueError, "tresp", "must have no NaN: leave out the temperatures where it is unknown")
     is_good = tresp > 0
     dark = np.flatnonzero(~is_good.any(axis=0))
     if dark.size or np.any(np.isposinf(tresp)):
@@ -106,7 +106,7 @@ def as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_single):
 
 
 def as_loci(gloci, n_channels):
-    """The channels whose EM loci make the weight; none for the weight of a first solution."""
+    """The channels whose EM loci give the weight; none if a first solution gives it."""
     if isinstance(gloci, int) and gloci == 0:
         return ()
     mask = as_floats("gloci", gloci)
@@ -141,8 +141,8 @@ def as_weight(dem_norm0, n_bins, pixel_shape, is_bad):
         raise wrong(
             ValueError,
             "dem_norm0",
-            "must be finite, and zero nowhere but in the first bin of a pixel that is to do without: "
-            f"it is not in {np.count_nonzero(is_wrong & ~is_bad)} pixels; raise zeros to a small fraction of the peak",
+            "must be finite and not zero, except in the first bin of pixels that are to have no weight, but is not in "
+            f"{np.count_nonzero(is_wrong & ~is_bad)} pixels: replace zeros by a small fraction of the peak",
         )
     return weight, has_weight
 
@@ -161,7 +161,7 @@ def as_floats(name, value):
         raise wrong(TypeError, name, f"must be a plain array, but is a {type(value).__name__}: pass its `value`")
     try:
         value = np.asanyarray(value)
-        if hasattr(value, "unmasked"):  # astropy's, of which `numpy.ma` would take what is masked
+        if hasattr(value, "unmasked"):  # astropy's, whose mask `numpy.ma` would ignore
             value = np.ma.array(value.unmasked, mask=value.mask)
         if np.iscomplexobj(value):
             raise wrong(TypeError, name, "must be an array of real numbers, but is complex")

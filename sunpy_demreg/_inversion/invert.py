@@ -19,25 +19,35 @@ from sunpy_demreg._inversion import blocks
 from sunpy_demreg._inversion.arguments import (
     as_dtype,
     as_edges_within,
-    as_options,
+    as_outputs,
+    as_settings,
     as_weight,
     check_engine,
     check_matrices,
 )
+from sunpy_demreg._inversion.calibration import (
+    as_channel_errors,
+    as_common_error,
+    with_channel_errors,
+)
 from sunpy_demreg._inversion.memory import as_memory_limit
 from sunpy_demreg._results.cubes import wrap_result
+from sunpy_demreg._results.errors import with_common_error
+from sunpy_demreg._results.resolved import are_resolved, seen_bins
+from sunpy_demreg._results.settings import options_of
 from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 from sunpy_demreg.response._bins import TemperatureBins
 from sunpy_demreg.response._provenance import check_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from ndcube import NDCollection, NDCube, NDCubeSequence
 
     from sunpy_demreg._common.typing import Backend, Maps
+    from sunpy_demreg._inversion.prior import LogNormalPrior
     from sunpy_demreg.response import TemperatureResponse
 
 __all__ = ["invert"]
@@ -51,15 +61,20 @@ def invert(
     uncertainty: u.Quantity | None = None,
     mask: npt.ArrayLike | None = None,
     channels: Sequence[str] | None = None,
-    method: Literal["demreg", "l2"] = "demreg",
-    parameter_choice: Literal["discrepancy", "grid", "gcv"] = "discrepancy",
-    positivity: Literal["relax", "constrain"] | None = "relax",
+    method: Literal["demreg", "lognormal", "l2"] = "demreg",
+    prior: LogNormalPrior | None = None,
+    solve_for: Literal["dem", "emission_measure"] | None = None,
+    parameter_choice: Literal["discrepancy", "grid", "gcv", "prior"] | None = None,
+    positivity: Literal["relax", "constrain", "ignore"] | None = None,
     weighting: Literal["self", "em_loci"] | npt.ArrayLike = "self",
     n_refinements: int = 0,
     chi_squared_target: float = 1.0,
     target_growth: float = 1.5,
     max_iterations: int = 10,
     n_samples: int = 42,
+    dem_error: Literal["noise", "posterior"] | None = None,
+    calibration_error: float | Mapping[str, float] | Literal["atomic"] | None = None,
+    common_calibration_error: float | None = None,
     outputs: Sequence[str] | None = None,
     emission_measure_ranges: u.Quantity | None = None,
     dtype: npt.DTypeLike = "float64",
@@ -94,22 +109,32 @@ def invert(
         True where a value must not be used, of the shape of ``data`` or of its pixels, where the data carry none.
     channels : sequence of `str`, optional
         The channels of a bare array in their order: they are checked against those of ``response``.
-    method : {"demreg", "l2"}, optional
-        ``"demreg"``: two passes, the first of which finds the weight L of the second. ``"l2"``: one pass with the same
-        weight everywhere (Tikhonov's zeroth order); cheaper and less accurate; errors and chi-squared are those of its
-        own solution.
-    parameter_choice : {"discrepancy", "grid", "gcv"}, optional
-        How the regularization parameter λ is chosen. ``"discrepancy"``: the exact discrepancy principle, chi-squared
-        equals its target; independent of units. ``"grid"``: the rule of the reference implementation, the nearest of
-        ``n_samples`` values; it reproduces published results, and depends on the unit of the response as they do.
-        ``"gcv"``: generalized cross-validation, which needs only the ratios of the uncertainties, not their scale. It
-        is unreliable with few channels: its score often has no minimum, and λ is then an end of the search range,
-        without a warning.
-    positivity : {"relax", "constrain", None}, optional
-        ``"relax"``, the reference's rule, raises the chi-squared target by ``target_growth`` until no bin is
-        negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM without
-        negative bins *at* the target; only where there is none, which is rare, the target is raised. It needs
-        ``parameter_choice="discrepancy"``. None accepts the first solution. (demreg: ``non_pos``)
+    method : {"demreg", "lognormal", "l2"}, optional
+        ``"demreg"``: the regularized inversion of Hannah & Kontar in two passes, the first of which finds the weight L
+        of the second. ``"lognormal"``: the most likely DEM where its logarithm is a Gaussian process (see ``prior``);
+        it is positive everywhere, has about half the error for most DEMs that are smooth, and errors that hold the
+        truth about as often as they should. ``"l2"``: one pass with the same weight everywhere (Tikhonov's zeroth
+        order); cheaper and less accurate. All report the errors and chi-squared of their own solution.
+    prior : `LogNormalPrior`, optional
+        That of ``"lognormal"``, by default ``LogNormalPrior()``.
+    solve_for : {"dem", "emission_measure"}, optional
+        What is regularized: the DEM per kelvin, as in the reference, or the emission measure per dex; the outputs are
+        the same. By default the DEM; ``"lognormal"`` always solves for the emission measure. The regularization of a
+        DEM per kelvin favors hot bins and fills them where the channels see nothing.
+    parameter_choice : {"discrepancy", "grid", "gcv", "prior"}, optional
+        How the regularization parameter λ is chosen. ``"discrepancy"``, the default but for ``"lognormal"``: the exact
+        discrepancy principle, chi-squared equals its target; independent of units. ``"grid"``: the rule of the
+        reference implementation, the nearest of ``n_samples`` values; it reproduces published results, and depends on
+        the unit of the response as they do. ``"gcv"``: generalized cross-validation, which needs only the ratios of
+        the uncertainties, not their scale. It is unreliable with few channels: its score often has no minimum, and λ
+        is then an end of the search range, without a warning. ``"prior"``, only of ``"lognormal"``, and its default:
+        λ is 1, as the prior has it, or less where chi-squared would be above its target.
+    positivity : {"relax", "constrain", "ignore"}, optional
+        ``"relax"``, the rule of the reference and the default, raises the chi-squared target by ``target_growth``
+        until no bin is negative or ``max_iterations`` solutions were tried. ``"constrain"`` finds the smoothest DEM
+        without negative bins *at* the target; only where there is none, which is rare, the target is raised. It needs
+        ``parameter_choice`` ``"discrepancy"`` or ``"gcv"``. ``"ignore"`` accepts the first solution. (demreg:
+        ``non_pos``) A solution of ``"lognormal"`` is positive by construction, so it takes none of these.
     weighting : {"self", "em_loci"} or array, optional
         The weight of the regularization, which the DEM is drawn to. ``"self"``: the solution of a first pass, smoothed
         over five bins. ``"em_loci"``: the least of the EM loci in each bin, smoothed likewise. An array of positive
@@ -126,11 +151,25 @@ def invert(
         Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
+    dem_error : {"noise", "posterior"}, optional
+        What the uncertainty of the DEM is, and of all that is computed from it. ``"noise"``: the noise of the data,
+        propagated. ``"posterior"``, only of ``"lognormal"``, and its default: the standard deviation of the DEMs that
+        prior and data leave possible, which holds the noise and what the data do not determine.
+    calibration_error : `float`, `dict`, or "atomic", optional
+        Relative error of the response of each channel, independent between the channels: a fraction such as 0.25 for
+        all, one for each in a dict such as ``{"AIA 94": 0.5}``, where others have none, or ``"atomic"``, that of
+        the atomic data by the error table of AIA: 50 % for 94 and 131 Å, 25 % for the others. It adds to the
+        uncertainty of the intensity in quadrature, so that the DEM need not fit a channel better than that. (The same
+        as ``include_chianti`` of `prepare`, but for all instruments.)
+    common_calibration_error : `float`, optional
+        Relative error that all channels share, such as 0.2, of the calibration or the abundances. It scales the whole
+        DEM and changes nothing else, so it is no matter of the fit: that fraction of each value adds to its error in
+        quadrature. A mean temperature has none of it.
     outputs : sequence of `str`, optional
         Names of the cubes to return, where less or more is wanted than the standard ones: also ``"dem_uncertainty"``,
-        without which ``"dem"`` has none, ``"covariance"`` and ``"resolution_matrix"``. What is not asked for is not
-        computed; the temperature resolution is the most expensive. ``"status"`` is always returned. Without
-        ``"intensity"`` the functions that derive products from a result cannot compute errors.
+        without which ``"dem"`` has none, ``"is_resolved"``, ``"covariance"`` and ``"resolution_matrix"``. What is not
+        asked for is not computed; the temperature resolution is the most expensive. ``"status"`` is always returned.
+        Without ``"intensity"`` the functions that derive products from a result cannot compute errors.
     emission_measure_ranges : `astropy.units.Quantity`, optional
         Pairs of temperatures, of the shape ``(number, 2)``: the emission measure in each, with its error, becomes
         the cube ``"emission_measure"``. Bins are cut at the ends of a range, evenly in log T.
@@ -164,7 +203,7 @@ def invert(
         Aligned along the pixel axes, so that ``result[..., 10:20, 30:40]`` slices every cube. Its cubes:
 
         ``"dem"``
-            (temperature, ...), cm-5 K-1; its ``uncertainty`` is the propagated noise.
+            (temperature, ...), cm-5 K-1; its ``uncertainty`` is what ``dem_error`` says, as does its ``meta``.
         ``"temperature_resolution"``
             (temperature, ...), dex; full width at half maximum of the resolution kernel. (demreg: ``elogt``
             times 2 times 2.355)
@@ -173,22 +212,27 @@ def invert(
         ``"predicted_intensity"``
             (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
         ``"intensity"``
-            (channel, ...); the data, with their uncertainty and mask.
+            (channel, ...); the data, with their uncertainty, to which ``calibration_error`` is added, and mask.
         ``"regularization_parameter"``
             (...); λ for a response matrix (response times bin width) scaled to a maximum of one, or times
-            1e15 with ``"grid"``.
+            1e15 with ``"grid"``; with ``"lognormal"`` the factor of the prior's term, 1 at most unless it follows from
+            the discrepancy principle.
         ``"emission_measure"``
             (range, ...), cm-5, with ``emission_measure_ranges``; its ``uncertainty`` is that of the sum over the
             bins, whose errors are not independent.
+        ``"is_resolved"``
+            (temperature, ...), bool, if asked for: which bins are resolved, see `is_resolved`.
         ``"covariance"``, ``"resolution_matrix"``
             (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
-            noise of the DEM, and the DEM recovered (first axis) from plasma in one bin (second axis).
+            errors of the DEM, of the kind that ``dem_error`` says, and the DEM recovered (first axis) from plasma in
+            one bin (second axis).
         ``"status"``
             (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
-        ``result.meta`` holds the bin edges, the options, and the metadata of data and response; of arrays that are
-        not Dask's also "status_counts", how many pixels have which bit of `Status`. Slice with
-        ranges that count from the front: ndcube takes neither negative starts nor the removal of all axes.
+        ``result.meta`` holds the bin edges, the options (with the method's own choice where none was made), and the
+        metadata of data and response; of arrays that are not Dask's also "status_counts", how many pixels have which
+        bit of `Status`. Slice with ranges that count from the front: ndcube takes neither negative starts nor the
+        removal of all axes.
 
     Raises
     ------
@@ -202,9 +246,15 @@ def invert(
 
     Notes
     -----
-    The method is that of Hannah & Kontar (2012, A&A 539, A146; 2013, A&A 553, A10), with the exact
+    ``"demreg"`` is the method of Hannah & Kontar (2012, A&A 539, A146; 2013, A&A 553, A10), with the exact
     discrepancy principle of Morozov (1966). The weight of the regularization is the solution of a first pass,
     smoothed over five bins.
+
+    ``"lognormal"`` finds the most likely logarithm of the emission measure per dex under the data and a Gaussian
+    process. Its chi-squared is usually well below one, as that of a most likely value should be: a value of one is what
+    the *true* DEM has. It shrinks what little the data say to its smooth mean: isothermal plasma and two components
+    closer than 0.2 dex come out too broad, with errors that are too small, and hot plasma next to much cooler plasma
+    comes out weaker than it is. A pixel in which the iteration does not end has ``Status.NOT_CONVERGED``.
 
     With ``parameter_choice="grid"`` the outputs equal those of the Python DEMREG to rounding, with these
     deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less (there
@@ -217,26 +267,31 @@ def invert(
     badly, chi-squared says so, however large.
 
     Keep in mind: ``"relax"`` trades misfit for positivity, so look at chi-squared (it may grow to ``1.5**9``, 38 times
-    its target) and at ``Status.RELAXED``. The uncertainty is the propagated noise; it includes neither the bias of the
-    regularization nor errors of the response. Six AIA channels hardly constrain plasma beyond log T = 7: in the quiet
-    Sun the hottest bins show residuals of the method, not plasma. The response is taken at the centers of the bins:
-    bins much wider than 0.1 in log T fit badly.
+    its target) and at ``Status.RELAXED``. The propagated noise includes neither the bias of the regularization nor
+    errors of the response. Six AIA channels hardly constrain plasma beyond log T = 7: in the quiet Sun the hottest bins
+    of ``"demreg"`` show residuals of the method, not plasma. The response is taken at the centers of the bins: bins
+    much wider than 0.1 in log T fit badly.
     """
-    options = as_options(
+    settings = as_settings(
         method,
-        parameter_choice,
-        positivity,
-        weighting,
-        n_refinements,
-        chi_squared_target,
-        target_growth,
-        max_iterations,
-        n_samples,
-        outputs,
-        emission_measure_ranges,
+        {
+            "parameter_choice": parameter_choice,
+            "positivity": positivity,
+            "solve_for": solve_for,
+            "dem_error": dem_error,
+        },
+        prior=prior,
+        weighting=weighting,
+        n_refinements=n_refinements,
+        chi_squared_target=chi_squared_target,
+        target_growth=target_growth,
+        max_iterations=max_iterations,
+        n_samples=n_samples,
     )
+    outputs = as_outputs(outputs, emission_measure_ranges)
     check_engine(backend, workers)
-    dtype = as_dtype(dtype, options.outputs)
+    dtype = as_dtype(dtype, outputs)
+    common_calibration_error = as_common_error(common_calibration_error, outputs)
     progress, memory_limit = as_bool("progress", progress), as_memory_limit(memory_limit)
     edges = as_edges_within(temperature_bin_edges, response)
     # The intensity that a DEM of 1 cm-5 K-1 over 1 K predicts has the unit of the response less cm5.
@@ -244,29 +299,29 @@ def invert(
     pixels = as_channel_data(data, unit, uncertainty=uncertainty, mask=mask, channels=channels)
     response = _matched_response(response, pixels.labels, pixels.intensity.shape[0], is_bare=channels is not None)
     check_pair(response.channels, pixels.meta, response)
+    calibration_error = as_channel_errors(calibration_error, response.channels, pixels.meta)
+    pixels = with_channel_errors(pixels, calibration_error)
     backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
     lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
     if pixels.mask is not None and not lazy and pixels.mask.all():
-        raise wrong(ValueError, "data", "has no value that is not masked: nothing can be inverted; look at its `mask`")
+        raise wrong(ValueError, "data", "is masked everywhere, so nothing can be inverted: check its `mask`")
 
     if out is not None and lazy:
-        raise wrong(ValueError, "out", "is for plain arrays, but those of `data` are Dask's: leave `out` out")
+        raise wrong(ValueError, "out", "is only for plain arrays, but those of `data` are Dask arrays: leave `out` out")
     n_channels = len(response.channels)
-    if parameter_choice == "gcv" and n_channels < 2:
-        raise wrong(
-            ValueError, "parameter_choice", "'gcv' leaves out one channel after the other: it needs at least two"
-        )
+    if settings["parameter_choice"] == "gcv" and n_channels < 2:
+        raise wrong(ValueError, "parameter_choice", "'gcv' leaves out one channel at a time: it needs at least two")
     temperature_bins = TemperatureBins(edges)
     bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
-        check_matrices(options.outputs, bins.widths.size, pixel_shape)
+        check_matrices(outputs, bins.widths.size, pixel_shape)
     solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
         Problem(
             bins,
             temperature_bins.response_matrix(response),
-            options._replace(loci=tuple(range(n_channels))),
+            options_of(settings, n_channels, outputs),
             as_weight(weighting, bins.widths.size, pixel_shape),
             temperature_bins.em_functional(emission_measure_ranges),
         ),
@@ -276,32 +331,30 @@ def invert(
         memory_limit=memory_limit,
         **({} if lazy else {"progress": progress, "out": out}),
     )
+    if solution.is_resolved is not None:
+        resolved = are_resolved(solution.is_resolved, seen_bins(response, temperature_bins))
+        solution = solution._replace(is_resolved=resolved)
+    solution = with_common_error(solution, common_calibration_error)
     if not lazy:
         warn_of_unsolved(counts_of(solution.status))
     meta = {
-        "method": method,
+        **settings,
+        "calibration_error": calibration_error,
+        "common_calibration_error": common_calibration_error,
         "backend": backend,
-        "parameter_choice": parameter_choice,
-        "positivity": positivity,
-        "weighting": options.weighting,
-        "n_refinements": options.n_refinements,
-        "chi_squared_target": options.chi_squared_target,
-        "target_growth": options.target_growth,
-        "max_iterations": options.max_iterations,
-        "n_samples": options.n_samples,
         "channels": response.channels,
         "response": dict(response.meta),
         "temperature_response": {"temperature": response.temperature, "response": response.response},
         "observation": pixels.meta,
     }
-    if options.weighting == "given" and np.ndim(weighting) == 1:
+    if settings["weighting"] == "given" and np.ndim(weighting) == 1:
         meta["weight"] = np.array(getattr(weighting, "value", weighting), dtype=float)
     if emission_measure_ranges is not None:
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
     observed = None
     if not lazy:
         meta["status_counts"] = status_counts(solution.status)
-    if "intensity" in options.outputs:  # copies: the caller may overwrite the input
+    if "intensity" in outputs:  # copies: the caller may overwrite the input
         observed, mask = (pixels.intensity, pixels.uncertainty), pixels.mask
         if lazy:
             observed = tuple(as_lazy(array).copy() for array in observed)

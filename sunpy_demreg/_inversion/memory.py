@@ -14,7 +14,7 @@ __all__ = ["as_memory_limit", "available_memory"]
 _FRACTION = 0.8  # of what is available: the rest is for the caller, and for what the estimate misses
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
-# Of both versions of cgroups: limit, usage, and what of it is a cache of files.
+# For both versions of cgroups: limit, usage, and the part of it that caches files.
 _FILES = {
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -31,12 +31,12 @@ def _left_in_groups():
     yield math.inf
     try:
         lines = _OWN.read_text().splitlines()
-    except OSError:  # no such system
+    except OSError:  # not on this system
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         for controller in {"", "memory"}.intersection(controllers.split(",")):
-            # A container sees its own group as the root, whatever the path says.
+            # A container sees its own group as the root, whatever its path.
             own = _CGROUPS / controller / path.lstrip("/")
             for group in (own, *own.parents):
                 left = _left_in(group, *_FILES[controller])
@@ -50,7 +50,7 @@ def _left_in(group, limit, usage, cache):
     """Bytes left below the limit of one group; None if it has none."""
     try:
         most, used = (int((group / name).read_text()) for name in (limit, usage))
-        # What the group holds in the cache of files is given back when it is needed.
+        # Cached files of the group are dropped when memory is needed.
         facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return most - used + int(facts.get(cache, 0))
     except (OSError, ValueError):  # "max", or no such group

@@ -18,7 +18,7 @@ def memory_of(out, shapes, dtype, *, on_device):
     ----------
     out : `ndcube.NDCollection`
     shapes : dict
-        Of the arrays of the solution, by their names.
+        The shapes of the arrays of the solution, by their names.
     dtype : dtype
     on_device : bool
         Whether they have to be CuPy's.
@@ -26,7 +26,7 @@ def memory_of(out, shapes, dtype, *, on_device):
     Raises
     ------
     TypeError, ValueError
-        If it is not a result, or has other arrays.
+        If it is not a result, or its arrays do not fit.
     """
     check_result(out, "status", name="out")
     arrays = {key: cube.data for key, cube in out.items()}
@@ -35,6 +35,10 @@ def memory_of(out, shapes, dtype, *, on_device):
             arrays[f"{key}_uncertainty"] = cube.uncertainty.array
     kinds = dict.fromkeys(shapes, np.dtype(dtype)) | {"status": np.dtype(np.int32)}
     found = {}
+    # Of engines it is a number, of results a bool: it is the one that is made anew.
+    if "is_resolved" in kinds:
+        like = out["status"].data
+        found["is_resolved"] = np.empty(shapes["is_resolved"], kinds.pop("is_resolved"), like=like)
     for name, kind in kinds.items():
         array = arrays.get(name)
         fault = _fault(array, shapes[name], kind, on_device)
@@ -59,5 +63,5 @@ def _fault(array, shape, kind, on_device):
     if array.dtype != kind:
         return f"is {array.dtype}, not {kind}"
     if not array.flags.c_contiguous:
-        return "is part of another array"
-    return "" if on_device or array.flags.writeable else "may not be written to"
+        return "is not contiguous"
+    return "" if on_device or array.flags.writeable else "is read-only"

@@ -14,7 +14,7 @@ from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = ["as_pixel", "bins_of", "check_image", "check_result", "log_range", "range_functional"]
 
-_CURE = "ask for it with the argument `outputs` of `sunpy_demreg.invert`, whose default has it"
+_CURE = "request it with the argument `outputs` of `sunpy_demreg.invert`, which includes it by default"
 
 
 def check_result(result, *needed, name="result", meta=()):
@@ -25,10 +25,10 @@ def check_result(result, *needed, name="result", meta=()):
         raise wrong(TypeError, name, f"must be the collection that `sunpy_demreg.invert` returns, but is {found}")
     for key in needed:
         if key not in result:
-            raise wrong(ValueError, name, f"lacks {key!r}: {'pass the result whole' if key == 'status' else _CURE}")
+            raise wrong(ValueError, name, f"lacks {key!r}: {'pass the whole result' if key == 'status' else _CURE}")
     missing = [f"meta[{key!r}]" for key in meta if key not in result.meta]
     if missing:
-        raise wrong(ValueError, name, f"lacks {', '.join(missing)}: pass the result whole")
+        raise wrong(ValueError, name, f"lacks {', '.join(missing)}: pass the whole result")
 
 
 def check_image(result, *needed, name="result"):

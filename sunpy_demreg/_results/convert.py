@@ -18,6 +18,7 @@ from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
 from sunpy_demreg._results.checks import bins_of, check_result
+from sunpy_demreg._results.settings import told_settings
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -93,18 +94,19 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
         raise wrong(
             ValueError,
             "cube",
-            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, and not "
-            "bare arrays",
+            "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, not bare arrays",
         )
     header = dict(wcs.to_header(relax=True))
     meta = cube.meta or {}
     header["bunit"] = unit_name(cube.unit)
-    dates = meta.get("observation", meta).get("date")
-    if dates is not None:  # the coordinates have that of the one image whose grid was taken
+    date = mean_date(meta.get("observation", meta).get("date"))
+    if date is not None:  # the coordinates have that of the one image whose grid was taken
         header = {key: value for key, value in header.items() if not key.startswith(("DATE-", "MJD-"))}
-        header["date-obs"] = mean_date(dates).isot
+        header["date-obs"] = date.isot
     header["creator"] = "sunpy_demreg"
-    new = Map(np.asarray(cube.data), header, mask=cube.mask, uncertainty=cube.uncertainty)
+    data = np.asarray(cube.data)
+    data = data.astype(np.uint8) if data.dtype == bool else data  # FITS files have no bools
+    new = Map(data, header, mask=cube.mask, uncertainty=cube.uncertainty)
     if isinstance(meta.get("content"), str):
         new.meta["content"] = new.nickname = meta["content"]
     return new
@@ -187,5 +189,4 @@ def to_xarray(result: NDCollection) -> Dataset:
             if name == "longitude" and values.unit.is_equivalent(u.deg):
                 values = Longitude(values, wrap_angle=180 * u.deg)
             coordinates[name] = (pixel_axes, values.value, {"units": unit})
-    attributes = {key: str(result.meta[key]) for key in ("method", "parameter_choice", "positivity", "weighting")}
-    return xarray.Dataset(variables, coordinates, attributes)
+    return xarray.Dataset(variables, coordinates, told_settings(result.meta))

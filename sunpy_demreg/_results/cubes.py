@@ -13,12 +13,13 @@ from sunpy_demreg._common.cube import Cube, as_index
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import is_unsolved, status_counts
+from sunpy_demreg._results.settings import as_of_today, meta_of_errors
 from sunpy_demreg.response._bins import TemperatureBins
 
-__all__ = []
+__all__ = ["KEYS", "pixel_mask", "rewrap_result", "unwrap_result", "wrap_result"]
 
-#: Of all cubes that an inversion can give.
+#: The keys of all cubes that an inversion can return.
 KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
 
 
@@ -37,9 +38,9 @@ class _Result(NDCollection):
         if "status" in self and is_lazy(self["status"].data):
             # Derived again rather than stored in files: see `unwrap_result`.
             changed = unwrap_result(self)[1]
-            unsolved = _unsolved(sliced["status"].data)
+            unsolved = is_unsolved(sliced["status"].data)
             for key in sliced.keys() - {"intensity", "status", *changed}:
-                sliced[key].mask = _mask(unsolved, sliced[key].data.shape)
+                sliced[key].mask = pixel_mask(unsolved, sliced[key].data.shape)
         return sliced
 
     def __setitem__(self, key, cube):
@@ -132,7 +133,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     -------
     `ndcube.NDCollection`
     """
-    unsolved = _unsolved(solution.status)
+    unsolved = is_unsolved(solution.status)
     centers = TemperatureBins(edges).centers
     temperature_wcs = prepend_axis(wcs, centers, "temperature", "phys.temperature")
 
@@ -152,6 +153,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
         ("predicted_intensity", intensity_unit, lambda: channel_wcs),
         ("regularization_parameter", one, lambda: wcs),
         ("emission_measure", EM_UNIT, range_wcs),
+        ("is_resolved", one, lambda: temperature_wcs),
         ("covariance", DEM_UNIT**2, matrix_wcs),
         ("resolution_matrix", one, matrix_wcs),
     ):
@@ -164,7 +166,8 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             make_wcs(),
             unit=unit,
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
-            mask=_mask(unsolved, array.shape),
+            mask=pixel_mask(unsolved, array.shape),
+            meta=meta_of_errors(meta) if error is not None or key == "covariance" else None,
         )
     if observed is not None:
         intensity, error, mask = observed
@@ -198,7 +201,7 @@ def unwrap_result(result):
             arrays[key] = _plain(result[key].data)
             if result[key].uncertainty is not None:
                 arrays[f"{key}_uncertainty"] = _plain(result[key].uncertainty.array)
-    unsolved = _unsolved(arrays["status"])
+    unsolved = is_unsolved(arrays["status"])
     masks = {}
     for key, cube in result.items():
         shape = cube.data.shape
@@ -206,9 +209,9 @@ def unwrap_result(result):
         if key == "intensity":
             derived = np.zeros_like(arrays[key], dtype=bool)
         elif key != "status":
-            derived = _mask(unsolved, shape)
+            derived = pixel_mask(unsolved, shape)
         if is_lazy(mask, derived):
-            # Dask arrays built in the same way have the same name.
+            # Dask arrays that are built in the same way have the same name.
             is_same = getattr(mask, "name", None) == getattr(derived, "name", None)
         else:
             is_same = np.array_equal(np.broadcast_to(mask, shape), derived)
@@ -223,17 +226,14 @@ def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
     if "intensity" in arrays:
         observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
     solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
-    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed)
+    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, as_of_today(meta), observed)
 
 
-def _mask(unsolved, shape):
+def pixel_mask(unsolved, shape):
+    """The mask of a cube of this shape: its pixels without a solution, in all planes."""
     if is_lazy(unsolved) or unsolved.ndim == 0 or unsolved.any():
         return np.broadcast_to(unsolved, shape).copy()
     return np.zeros(shape, dtype=bool, like=unsolved)  # allocated lazily by the operating system
-
-
-def _unsolved(status):
-    return (status & int(Status.UNSOLVED)) != 0
 
 
 def _plain(array):

@@ -8,8 +8,9 @@ import numpy as np
 
 import astropy.units as u
 
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import is_unsolved, status_counts
 from sunpy_demreg._results.images import emission_measure_image, log_limits
+from sunpy_demreg._results.settings import told_settings
 
 __all__ = ["result_html"]
 
@@ -23,17 +24,17 @@ def result_html(result):
     facts = [
         f"{len(edges) - 1} temperature bins, log T = {np.log10(edges[0]):.2f} to {np.log10(edges[-1]):.2f}",
         f"channels: {', '.join(result.meta['channels'])}",
-        ", ".join(f"{key} = {result.meta[key]!r}" for key in ("method", "parameter_choice", "positivity")),
+        ", ".join(f"{name} = {value}" for name, value in told_settings(result.meta).items()),
     ]
     status = result["status"].data
     if isinstance(status, np.ndarray):
-        n_unsolved = np.count_nonzero(status & int(Status.UNSOLVED))
-        facts.insert(0, f"{status.size} pixels, of which {n_unsolved} have no DEM")
+        n_unsolved = np.count_nonzero(is_unsolved(status))
+        facts.insert(0, f"{status.size} pixels, {n_unsolved} of them without a DEM")
         counts = status_counts(status)
         if len(counts) > 1:
             facts.insert(1, "status: " + ", ".join(f"{n} {name}" for name, n in counts.items() if name != "pixels"))
     else:
-        facts.insert(0, f"{status.size} pixels, not computed yet: so are those that have no DEM, see the cube status")
+        facts.insert(0, f"{status.size} pixels, not computed yet; see the cube status for those without a DEM")
     text = "<br>".join(escape(fact) for fact in facts)
     head = "".join(f"<th>{name}</th>" for name in ("cube", "shape", "unit", "range", "masked"))
     return (
@@ -49,7 +50,10 @@ def _row(key, cube):
     if known:
         mask = np.broadcast_to(False if cube.mask is None else cube.mask, cube.data.shape)
         values = cube.data[np.isfinite(cube.data) & ~mask]
-        extent = f"{values.min():.3g} to {values.max():.3g}" if values.size else "none"
+        if values.size and values.dtype == bool:
+            extent = f"{np.mean(values):.0%} true"
+        else:
+            extent = f"{values.min():.3g} to {values.max():.3g}" if values.size else "none"
         masked = f"{np.count_nonzero(mask)}"
     cells = (key, " × ".join(map(str, cube.data.shape)), cube.unit.to_string("unicode") or "1", extent, masked)
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -63,7 +67,9 @@ def _picture(result):
     from matplotlib.colors import LogNorm
     from PIL import Image
 
-    image = emission_measure_image(result, None)
+    # Only if it is there: to find it takes a second per million pixels.
+    resolved = result["is_resolved"].data if "is_resolved" in result else None
+    image = emission_measure_image(result, None, resolved=resolved)
     image = image[tuple(slice(None, None, max(1, n // _SIZE)) for n in image.shape)][::-1]
     norm = LogNorm(*log_limits([image]), clip=True)
     colors = colormaps["inferno"](norm(np.ma.masked_invalid(np.where(image > 0, image, np.nan))), bytes=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import astropy.units as u
 
 from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
 from sunpy_demreg._common.dask_arrays import computed
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import check_choice
 from sunpy_demreg._results.checks import as_pixel, bins_of, check_result
-from sunpy_demreg._results.errors import response_of, solve_again
+from sunpy_demreg._results.errors import response_of, solve_again, with_common_error
 
 if TYPE_CHECKING:
     from ndcube import NDCollection
@@ -53,9 +55,11 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     return intensity[:, None] / bins.response_matrix(response_of(result)) * bins.emission_per_dem * EM_UNIT
 
 
-def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
+def covariance(
+    result: NDCollection, pixel: Pixel, dem_error: Literal["noise", "posterior"] | None = None
+) -> u.Quantity:
     r"""
-    Covariance of the noise in the DEM of a pixel.
+    Covariance of the errors of the DEM of a pixel.
 
     Parameters
     ----------
@@ -63,12 +67,16 @@ def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
     pixel : tuple of `int`
         Array index, in the order of the cubes' last axes: (y, x) for a map.
+    dem_error : {"noise", "posterior"}, optional
+        Of the propagated noise, or of the DEMs that prior and data leave possible, which only ``method="lognormal"``
+        has. By default the one that the errors of the result are of.
 
     Returns
     -------
     `astropy.units.Quantity`
-        (temperature, temperature), in cm-10 K-2: :math:`K^\dagger K^{\dagger\mathsf T}`, whose diagonal is the square
-        of the ``uncertainty`` of ``result["dem"]``.
+        (temperature, temperature), in cm-10 K-2, of the noise :math:`K^\dagger K^{\dagger\mathsf T}`. By default its
+        diagonal is the square of the ``uncertainty`` of ``result["dem"]``. An error of the calibration that all
+        channels share is in it.
 
     Raises
     ------
@@ -79,7 +87,16 @@ def covariance(result: NDCollection, pixel: Pixel) -> u.Quantity:
     --------
     sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
     """
-    return _matrix(result, pixel, "covariance") * DEM_UNIT**2
+    check_choice("dem_error", dem_error, ("noise", "posterior", None))
+    check_result(result, meta=("method",))
+    if dem_error == "posterior" and result.meta["method"] != "lognormal":
+        raise wrong(
+            ValueError,
+            "dem_error",
+            f"'posterior' needs the prior of method='lognormal', but `result` is of method={result.meta['method']!r}: "
+            "leave it out",
+        )
+    return _matrix(result, pixel, "covariance", dem_error) * DEM_UNIT**2
 
 
 def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
@@ -111,8 +128,9 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     return _matrix(result, pixel, "resolution_matrix") * u.one
 
 
-def _matrix(result, pixel, output):
+def _matrix(result, pixel, output, dem_error=None):
     check_result(result, "intensity", "status")
     pixel = as_pixel(result, pixel)
-    solution = solve_again(result, (output,), pixel=pixel)
-    return getattr(solution, output).reshape(2 * getattr(solution, output).shape[:1])
+    solution = solve_again(result, ("dem", output), pixel=pixel, dem_error=dem_error)
+    matrix = getattr(with_common_error(solution, result.meta.get("common_calibration_error")), output)
+    return matrix.reshape(2 * matrix.shape[:1])

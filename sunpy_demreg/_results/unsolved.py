@@ -1,4 +1,4 @@
-"""What is said once of pixels that were not solved, whenever their statuses are known."""
+"""The one warning about unsolved pixels, given as soon as their statuses are known."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ import numpy as np
 from array_api_compat import is_cupy_array
 
 from sunpy_demreg._common.warnings import UnsolvedWarning, warn
-from sunpy_demreg._engines.base.status import Status, status_counts
+from sunpy_demreg._engines.base.status import Status, is_unsolved, status_counts
 
 __all__ = ["counts_of", "warn_of_unsolved"]
 
@@ -14,18 +14,18 @@ _ROWS = 256
 
 
 def counts_of(status):
-    """As `status_counts`, with the number of unsolved pixels; of an array that is loaded some rows at a time."""
+    """As `status_counts`, with the number of unsolved pixels; a stored array is loaded some rows at a time."""
     status = status if status.ndim else np.reshape(status[()], 1)
     counts = Counter()
     for start in range(0, status.shape[0], _ROWS):
         rows = status[start : start + _ROWS]
         rows = rows.get() if is_cupy_array(rows) else np.asarray(rows)
-        counts.update(status_counts(rows), unsolved=np.count_nonzero(rows & int(Status.UNSOLVED)))
+        counts.update(status_counts(rows), unsolved=np.count_nonzero(is_unsolved(rows)))
     return counts
 
 
 def warn_of_unsolved(counts):
-    """Warn if there are any, with the reasons."""
+    """Warn of unsolved pixels, if any, with the reasons."""
     if counts["unsolved"]:
         reasons = ", ".join(f"{bit.name} {counts[bit.name]}" for bit in Status.UNSOLVED if counts[bit.name])
         warn(

@@ -61,5 +61,5 @@ class TemperatureBins:
 
 
 def are_inside(temperatures, low, high):
-    """Whether all temperatures are between two others, or differ from these by rounding only."""
+    """Whether all temperatures are between two others, up to rounding."""
     return bool(np.all((temperatures >= low * (1 - _ROUNDING)) & (temperatures <= high * (1 + _ROUNDING))))

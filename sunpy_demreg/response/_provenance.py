@@ -1,10 +1,11 @@
 """
 What is known about data and about a response, and whether the two match.
 
-The sensitivity of AIA changes over the years. It belongs into the data or into the response, once: data are divided by
-what is left of it at their date (`sunpy_demreg.prepare` with ``correct_degradation``), or the response is that of their
-date. Different dates are fine as long as the sensitivity is the same: differences are judged by sensitivity, not by
-days. For other instruments, such as XRT, it is not known here how the sensitivity changes: they are judged by days.
+The sensitivity of AIA changes over the years. Either the data or the response must account for that: data are divided
+by the sensitivity that is left at their date (`sunpy_demreg.prepare` with ``correct_degradation``), or the response is
+that of their date. Different dates are fine as long as the sensitivity is the same: differences are judged by
+sensitivity, not by days. How that of other instruments, such as XRT, changes is not known here: they are judged by
+days.
 """
 
 import re
@@ -22,8 +23,8 @@ from sunpy_demreg._common.warnings import ResponseWarning, warn
 __all__ = ["HARMLESS", "Provenance", "check_pair", "sensitivity_change"]
 
 HARMLESS = 0.01  # relative, of the sensitivity in any channel: below all errors of the calibration
-_LARGE = 0.1  # beyond, it must be a mistake
-_SAME_DATE = 1 * u.day  # in which no channel changes by more
+_LARGE = 0.1  # anything larger must be a mistake
+_SAME_DATE = 1 * u.day  # in which no channel changes by more than that
 _MAX_DAYS = 25  # that a series is judged by: each takes 10 ms
 _SAME_MONTH = 30 * u.day  # for instruments whose change is not known here
 _INSTRUMENTS = {"AIA": "AIA", "XRT": "XRT", "SUVI": "SUVI|Solar Ultraviolet Imager"}
@@ -41,7 +42,7 @@ class Provenance:
     instrument: str | None = None
     dates: Time | None = None  # of the images, any number; of a response, the one of its degradation
     has_degradation: bool | None = None  # data as they were taken; a response of a date. Else both are as at launch.
-    degradation: float | None = None  # what a response says is left of the sensitivity
+    degradation: float | None = None  # remaining sensitivity, according to the response
     exposure_normalized: bool | None = None
 
     @property
@@ -52,20 +53,20 @@ class Provenance:
 
     @property
     def kind(self):
-        """Which of the known instruments it is; None for others, or if nobody said."""
+        """Which of the known instruments it is; None for any other, or if unknown."""
         text = str(self.instrument or "")
         kinds = [kind for kind, pattern in _INSTRUMENTS.items() if re.search(rf"\b({pattern})(\b|_)", text, re.I)]
         return kinds[0] if len(kinds) == 1 else None
 
     @property
     def spacecraft(self):
-        """The number of a GOES."""
+        """The number of a GOES satellite."""
         match = re.search(r"\bG(?:OES)?[ _-]?(\d\d)\b", str(self.instrument or ""), re.I)
         return int(match[1]) if match else None
 
     @classmethod
     def of_data(cls, channels, meta):
-        """Of the channels of a cube, from its metadata."""
+        """The provenance of the channels of a cube, from its metadata."""
 
         def part(key, i):
             value = meta.get(key)
@@ -74,6 +75,8 @@ class Provenance:
         facts = []
         for i, channel in enumerate(channels):
             date, corrected = part("date", i), part("degradation_corrected", i)
+            if isinstance(date, list):  # of a series
+                date = [each for each in date if each is not None] or None
             facts.append(
                 cls(
                     channel,
@@ -87,7 +90,7 @@ class Provenance:
 
     @classmethod
     def of_response(cls, response):
-        """Of the channels of a response, from its metadata."""
+        """The provenance of the channels of a response, from its metadata."""
         facts = []
         for channel in response.channels:
             known = {}
@@ -119,14 +122,14 @@ def check_pair(channels, meta, response):
     Raises
     ------
     ValueError
-        If they are of different instruments or spacecraft, or the data are not divided by their exposure time; if
-        degradation is accounted for in both, or the sensitivity differs by more than 10 % in some channel of AIA.
+        If they are of different instruments or spacecraft, or the data are not divided by their exposure time; if both
+        account for degradation, or the sensitivity differs by more than 10 % in some channel of AIA.
 
     Warns
     -----
     ResponseWarning
-        If it differs by more than 1 %, or is likely to be in neither; or if the response of another instrument has a
-        date more than 30 days from that of the data.
+        If it differs by more than 1 %, or probably neither accounts for it; or if the response of another instrument
+        has a date more than 30 days from that of the data.
     """
     if not meta:
         return
@@ -137,8 +140,8 @@ def check_pair(channels, meta, response):
         raise wrong(
             ValueError,
             "data",
-            f"say that they are not divided by their exposure time (`meta['exposure_normalized']` is False, of "
-            f"{', '.join(counts)}), but a response is per second: divide them, or correct the entry",
+            f"are not divided by their exposure time (`meta['exposure_normalized']` is False for {', '.join(counts)}), "
+            "but a response is per second: divide them, or correct the entry",
         )
     aia = [(data, table) for data, table in pairs if data.wavelength is not None]
     texts = [_degradation_problem(aia), _date_problem([pair for pair in pairs if pair not in aia])]
@@ -147,7 +150,7 @@ def check_pair(channels, meta, response):
 
 
 def _check_instruments(pairs):
-    """Raise where both sides say of which instrument they are, and not the same."""
+    """Raise if the instruments of both sides are known and differ."""
     for data, table in pairs:
         for what, own, other in (("", data.kind, table.kind), ("GOES-", data.spacecraft, table.spacecraft)):
             if None not in (own, other) and own != other:
@@ -161,7 +164,7 @@ def _check_instruments(pairs):
 
 
 def _date_problem(pairs):
-    """What is wrong with the dates of responses of which nothing else is known."""
+    """What is wrong with the dates of responses for which nothing else is known."""
     for data, table in pairs:
         if data.dates is not None and table.dates is not None:
             days = np.max(np.abs((data.dates - table.dates).to_value(u.day)))
@@ -177,7 +180,7 @@ def _date_problem(pairs):
 
 
 def _degradation_problem(pairs):
-    """What is wrong with the degradation of channels of AIA, unless it is so certain that it raises."""
+    """What is wrong with the degradation of channels of AIA; raises if that is certain."""
     twice = [data.channel for data, table in pairs if data.has_degradation is False and table.has_degradation]
     if twice:
         raise wrong(
@@ -193,7 +196,7 @@ def _degradation_problem(pairs):
         if data.dates is None or data.has_degradation is False or is_unknown:
             continue
         deviation = _deviation(data, table)
-        if not deviation <= error:  # or it is not known
+        if not deviation <= error:  # also if it is not known
             worst, error = (data, table), deviation
             if np.isnan(deviation):
                 break
@@ -236,13 +239,13 @@ def _deviation(data, table):
     if is_dated and np.all(abs(data.dates - table.dates) <= _SAME_DATE):
         return 0.0
     of_data, of_table = _sensitivities(data.wavelength, data.dates), 1.0
-    if table.has_degradation:  # what the response has is known better than what the bundled table would give it
+    if table.has_degradation:  # better than what the bundled table would give
         of_table = table.degradation or _sensitivities(data.wavelength, table.dates)
     return float(np.max(np.exp(np.abs(np.log(of_data / of_table))) - 1))
 
 
 def _sensitivities(wavelength, dates, correction_table=None):
-    """What is left of the sensitivity of a channel over dates, on some of their days; NaN beyond the table."""
+    """The remaining sensitivity of a channel over dates, on some of their days; NaN beyond the table."""
     from sunpy_demreg.response._aia import degradation_factors
 
     days = np.unique(np.floor(dates.utc.mjd)) + 0.5
@@ -275,15 +278,15 @@ def _words(data, table, error):
     of_data = _span(data.dates)
     size = "an unknown factor" if np.isnan(error) else f"{error:.0%}" if error < 1 else f"a factor of {1 + error:.1f}"
     if table.has_degradation and table.dates is None:
-        what = f"has {table.degradation:.2f} of its first sensitivity, but `data` are of {of_data}"
+        what = f"has {table.degradation:.2f} of the initial sensitivity, but `data` are of {of_data}"
     elif table.has_degradation:
         what = f"is that of {table.dates[0].utc.isot[:10]}, but `data` are of {of_data}"
     elif table.has_degradation is None:
-        what = f"is of no known date, and `data`, of {of_data}, are not corrected for degradation"
+        what = f"has no known date, and `data`, of {of_data}, are not corrected for degradation"
     elif data.has_degradation is None:
-        what = f"is that of the launch, and nothing is said of degradation in `data`, of {of_data}"
+        what = f"is that at launch, and `data`, of {of_data}, do not say whether they are corrected for degradation"
     else:
-        what = f"is that of the launch, but `data`, of {of_data}, are not corrected for degradation"
+        what = f"is that at launch, but `data`, of {of_data}, are not corrected for degradation"
     cures = ["make it with `TemperatureResponse.from_aia(cube)`, at the date of the data"]
     if " to " in of_data and not sensitivity_change([data.channel], data.dates[None]) <= HARMLESS:
         cures = []
@@ -291,7 +294,7 @@ def _words(data, table, error):
         f"{'or ' if cures else ''}prepare the data with `correct_degradation=True`, and pass `from_aia` the new cube"
     )
     if table.has_degradation is None:
-        cures.append("or say of which date it is, `response.meta['obstime'] = '2014-01-01'`")
+        cures.append("or set its date, `response.meta['obstime'] = '2014-01-01'`")
     if data.has_degradation is None:
-        cures.append("or, if the data are corrected, say so, `cube.meta['degradation_corrected'] = True`")
+        cures.append("or, if the data are corrected, set `cube.meta['degradation_corrected'] = True`")
     return f"{what}: the sensitivity of {data.channel} differs by {size}; {'; '.join(cures)}"

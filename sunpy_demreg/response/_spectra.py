@@ -86,7 +86,7 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     if not (temperature[0] >= 0.999e4 * u.K and temperature[-1] <= 1.001e9 * u.K):
         raise wrong(ValueError, "emissivity", ": its temperature must lie between 1e4 and 1e9 K")
     steps = np.diff(wavelength)
-    # Uniform up to rounding: steps of numbers in single precision would bias the sum.
+    # Uniform up to rounding: steps between numbers in single precision would bias the sum.
     is_uniform = np.ptp(steps) < 1e-3 * steps.mean()
     return Emissivity(
         temperature, wavelength, steps.mean() if is_uniform else np.gradient(wavelength), spectrum, source
@@ -94,7 +94,7 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
 
 
 def _of_xrtpy():
-    """CHIANTI 10. Its other two files, named hybrid and photospheric, are coronal too, and of CHIANTI 9.0.1."""
+    """CHIANTI 10. The other two files of xrtpy, named hybrid and photospheric, are coronal too, and CHIANTI 9.0.1."""
     from scipy.io import readsav
 
     try:
@@ -105,7 +105,7 @@ def _of_xrtpy():
         [model] = readsav(file)["p0"]
     n_wavelengths, n_temperatures = int(model["WLENGTH"]), int(model["TLENGTH"])
     return _as_emissivity(
-        10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # of single precision
+        10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # given in single precision
         model["WAVE"][:n_wavelengths].astype(float) * u.AA,
         model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * EMISSIVITY_UNIT,
         f"{model['NAME'].decode().strip()}, {model['ABUND_MODEL'].decode().strip()}, of xrtpy",

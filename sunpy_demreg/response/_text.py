@@ -9,7 +9,7 @@ __all__ = ["describe", "is_per_channel"]
 
 
 def describe(response):
-    """The text that `TemperatureResponse` shows itself as."""
+    """The text representation of a `TemperatureResponse`."""
     logt = np.log10(response.temperature.value)
     per_channel = {key: value for key, value in response.meta.items() if _is_column(value, response.channels)}
     lines = [
@@ -33,7 +33,7 @@ def is_per_channel(value, channels):
 
 
 def _is_column(value, channels):
-    """Whether an entry of the metadata has a number for each channel, or for some."""
+    """Whether an entry of the metadata has a number for each channel, or for some of them."""
     if not is_per_channel(value, channels):
         return False
     numbers = [number for number in value.values() if number is not None]
@@ -41,7 +41,7 @@ def _is_column(value, channels):
 
 
 def _grouped(value, channels):
-    """An entry of the metadata as text; of one for each channel, every value once with the channels that have it."""
+    """An entry of the metadata as text; if there is one per channel, every value once with its channels."""
     if not is_per_channel(value, channels):
         return "none" if value is None else str(value)
     groups = {}

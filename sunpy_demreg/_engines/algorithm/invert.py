@@ -13,8 +13,10 @@ G is made tridiagonal, so that each trial of lam costs O(n).
 """
 
 from sunpy_demreg._engines.algorithm.linear_algebra import total
+from sunpy_demreg._engines.algorithm.lognormal import find_mode
 from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
+from sunpy_demreg._engines.algorithm.posterior import ABOVE_TARGET, SIGNIFICANT, put_posterior
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.base.precision import EPSILON
@@ -34,13 +36,33 @@ _LOST_DEM = 1e-6  # of the DEM, what rounding may change with care
 # machines before others. With care, only a signal above it has no answer, and traces of far greater size.
 _EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, 1e100, 1e250
 _MISSED = 1.000001  # times the misfit aimed at
-_MOSTLY_FITTED = 0.9  # of the signal, a misfit above which what no DEM can reach may be nearly all there is
-_NOTHING = 1e-20  # of the signal, a misfit that is rounding: the DEM gives all that was seen, to ten digits
+_MOSTLY_FITTED = 0.9  # of the signal: of a larger misfit, what no DEM can reach may be nearly all there is
+_NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
 
 
 def invert_lanes(M, plan):
     """Invert the lanes of a machine, which stores the outputs."""
     problem = LaneProblem(M, plan)
+    remarks = (_log_normal if plan.method == "lognormal" else _tikhonov)(problem)
+    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+
+
+def _log_normal(problem):
+    """Store the outputs; which bits of the status are set where."""
+    M = problem.M
+    mode, has_signal, n = find_mode(problem), problem.signal > problem.target, problem.n
+    put_posterior(problem, mode)
+    return {
+        Status.NO_SIGNAL: ~has_signal,
+        Status.TARGET_NOT_REACHED: mode.misfit > ABOVE_TARGET[problem.plan.parameter_choice] * problem.target,
+        Status.UPPER_LIMIT: problem.signal < n + SIGNIFICANT * (2 * n) ** 0.5,
+        Status.NOT_CONVERGED: has_signal & ~mode.is_converged,
+        Status.FAILED if M.is_careful else DIFFICULT: has_signal & ~mode.is_safe,
+    }
+
+
+def _tikhonov(problem):
+    M, plan = problem.M, problem.plan
     system, is_safe = _weighted_system(problem)
     ranges = [(problem.signal, 0.0, _EXTREME_SIGNAL), (system.trace, 1.0 / _EXTREME_TRACE, _EXTREME_TRACE)]
     if not M.is_careful:
@@ -55,8 +77,7 @@ def invert_lanes(M, plan):
     elif plan.positivity == "constrain":
         system, goal, is_solved = constrain(problem, system, lam, goal)
         least = lam = discrepancy_root(problem, system, goal)
-        if not M.is_careful:
-            is_safe = is_safe & is_solved
+        is_safe = is_safe & is_solved
     # Of relaxing, the first lam: that of the least misfit, whose signs were looked at.
     is_safe = is_safe & _is_safe(problem, system, least, goal)
 
@@ -64,6 +85,9 @@ def invert_lanes(M, plan):
     # The misfit that lam was chosen for and that of the DEM differ where digits have been lost.
     difference = M.abs(answer.misfit - answer.expected_misfit)
     no_signal = problem.signal <= problem.target
+    if plan.positivity == "constrain" and M.is_careful:  # where all bins are zero, squaring has left nothing
+        z = problem.dual(problem.d)
+        no_signal = no_signal | (M.over_bins(lambda j: (M.project(z, j),), ("maximum",))[0] <= 0.0)
     remarks = {
         Status.NO_SIGNAL: no_signal,
         Status.NEGATIVE_DEM: answer.least < 0.0,
@@ -72,7 +96,8 @@ def invert_lanes(M, plan):
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
         # What rounding may do to the residual, so that this does not depend on how it happens to be rounded.
-        rounding = M.maximum((16.0 * EPSILON) ** 2 * answer.size, 16.0 * system.rounding(M, lam) * problem.signal)
+        _, rounding = system.rounding(M, lam)
+        rounding = 16.0 * M.maximum(rounding, EPSILON * EPSILON * answer.size)
         is_right = is_right & (rounding <= _LOST * _LOST * answer.expected_misfit)
         if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
             least = _NOTHING * problem.signal
@@ -87,7 +112,7 @@ def invert_lanes(M, plan):
         if plan.parameter_choice == "discrepancy":
             is_safe = is_safe & (answer.expected_misfit <= _MISSED * goal)
         remarks[DIFFICULT] = ~is_safe
-    M.put_status(total([M.where(is_set, float(bit), 0.0) for bit, is_set in remarks.items()]))
+    return remarks
 
 
 def _weighted_system(problem):
@@ -140,12 +165,12 @@ def _dem(problem, system, weight):
 def _is_safe(problem, system, lam, goal):
     """Whether enough digits are left for a lam of a misfit."""
     if problem.M.is_careful:
-        return system.rounding(problem.M, lam) <= _LOST_DEM * _LOST_DEM
+        return system.rounding(problem.M, lam)[0] <= _LOST_DEM * _LOST_DEM
     return system.is_safe(problem.M, problem.plan, lam, goal < _MOSTLY_FITTED * problem.signal)
 
 
 def _least_locus(problem, j):
-    """The least of the DEMs in the one bin j that explain a channel each: the EM loci."""
+    """The least of the DEMs in bin j alone that each explain one channel: the EM loci."""
     M = problem.M
     least = problem.zero + _FAR
     for i in problem.plan.loci:
@@ -177,7 +202,8 @@ def _put_weight(problem, model, *, is_dem=True):
     peak = M.maximum(M.over_bins(keep, ("maximum",))[0], 0.0)
     if is_dem:
         cut = peak * PEAK_FRACTION
-        floor = 1.0 if plan.parameter_choice == "grid" else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
+        is_reference = plan.parameter_choice == "grid" and plan.solve_for == "dem"
+        floor = 1.0 if is_reference else M.where(peak > 0.0, peak * FLOOR_FRACTION, 1.0)
 
         def raise_to_floor(j):
             value = M.get("scratch", j)

@@ -14,7 +14,7 @@ from sunpy_demreg._engines.algorithm.regularization_parameter import (
 
 __all__ = ["constrain", "relax"]
 
-_MAX_STEPS = 20  # a guard only: real AIA pixels take five at most
+_MAX_STEPS, _MAX_STEPS_WITH_CARE = 20, 100  # a guard only: real AIA pixels take five at most
 _MAX_ATTEMPTS = 10  # likewise: of goals that are tried
 _MAX_TARGETS = 10_000
 _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be raised
@@ -27,7 +27,7 @@ def relax(problem, system, lam, goal):
     """
     Raise the misfit aimed at until no bin is negative: lam and the misfit.
 
-    Not to where no plasma at all would fit too; the reference's rule ends after one that it would.
+    It stops before a misfit that no plasma at all would meet too; the reference's rule stops after it.
     """
     M = problem.M
     on_grid = problem.plan.parameter_choice == "grid"
@@ -39,7 +39,7 @@ def relax(problem, system, lam, goal):
 
     def has_negative_bin(problem, system, lam):
         M = problem.M
-        # v is positive, so the sign of the DEM does not need it.
+        # v is positive: the sign of the DEM does not depend on it.
         z = problem.dual(system.solution_in_reach(M, lam))
         return M.over_bins(lambda j: (M.project(z, j),), ("minimum",))[0] < 0.0
 
@@ -80,7 +80,7 @@ def constrain(problem, system, lam, goal):
     factors of at least two.
 
     Sets the weight of the bins that are zero to zero. Returns the system of the others, the misfit aimed at, and the
-    lanes that were solved.
+    lanes that were solved; without care, only those where each lower goal is known to be out of reach.
     """
     M, d, signal = problem.M, problem.d, problem.signal
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
@@ -136,13 +136,13 @@ def constrain(problem, system, lam, goal):
             running = running & ~arrived
             return running, (running, fits, *x)
 
-        return M.iterate(step, (running, ~running, *x), _MAX_STEPS)
+        return M.iterate(step, (running, ~running, *x), _MAX_STEPS_WITH_CARE if M.is_careful else _MAX_STEPS)
 
     def least_misfit(x):
         """
         A bound below the misfit of any ``xi >= 0``.
 
-        It is at least ``(d . r)^2 / |r|^2`` for each r with ``A^T r <= 0``, which x nearly is where no ``xi >= 0`` fits.
+        It is at least ``(d . r)^2 / |r|^2`` for each r with ``A^T r <= 0``; where none fits, x is nearly such an r.
         """
 
         def excess(j):
@@ -153,14 +153,15 @@ def constrain(problem, system, lam, goal):
         along = M.maximum(dot(d, r), 0.0)
         return along * along / dot(r, r)
 
-    def attempt(goal, count, floor, bound, pending, is_solved, *x):
-        _, fits, *x = minimize(goal, floor, pending, *x)
+    def attempt(goal, count, floor, bound, pending, is_sure, is_lost, *x):
+        running, fits, *x = minimize(goal, floor, pending, *x)
+        is_lost = (is_lost & ~pending) | running
         pending = pending & ~fits
 
-        def settle(goal, count, floor, bound, is_solved):
+        def settle(goal, count, floor, bound, is_sure):
             bound = M.maximum(bound, least_misfit(x))
             is_unknown = goal > bound
-            is_lost = pending & is_unknown & (floor <= least)
+            is_guessed = pending & is_unknown & (floor <= least)
 
             def raised(goal, count, rising):
                 factor = M.where(count < most, growth, M.maximum(growth, 2.0))
@@ -170,19 +171,20 @@ def constrain(problem, system, lam, goal):
                 rising = rising & (goal <= bound) & (goal < end)
                 return rising, (goal, count, rising)
 
-            rising = pending & (~is_unknown | is_lost) & (goal < end)
+            rising = pending & (~is_unknown | is_guessed) & (goal < end)
             goal, count, _ = M.iterate(raised, (goal, count, rising), _MAX_TARGETS, pending=rising)
             floor = M.where(is_unknown, M.maximum(1e-3 * floor, least), floor)
-            return pending, (goal, count, floor, bound, is_solved & ~is_lost)
+            return pending, (goal, count, floor, bound, is_sure & ~is_guessed)
 
         again = pending & ((goal < end) | (floor > least))
-        state = M.iterate(settle, (goal, count, floor, bound, is_solved), 1, pending=pending)
-        return again, (*state[:-1], again, state[-1], *x)
+        *state, is_sure = M.iterate(settle, (goal, count, floor, bound, is_sure), 1, pending=pending)
+        return again, (*state, again, is_sure, is_lost, *x)
 
     pending = signal > goal
     zero = 0.0 * goal
-    state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, pending | ~pending, *x)
-    goal, _, _, _, running, is_solved, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
+    state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, pending | ~pending, pending & ~pending, *x)
+    goal, _, _, _, running, is_sure, is_lost, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
 
     put_active("weight", x)
-    return problem.system("weight"), goal, is_solved & ~running
+    is_solved = ~running & ~is_lost if M.is_careful else ~running & ~is_lost & is_sure
+    return problem.system("weight"), goal, is_solved

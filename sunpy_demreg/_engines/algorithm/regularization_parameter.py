@@ -79,7 +79,7 @@ def discrepancy_root(problem, system, goal, least=None, near=None):
         newton = excess * misfit * slope
         change = M.where(square > 0.0, newton / M.maximum(square - bend, 0.5 * square), excess)
         new = beta + beta * M.maximum(change, -0.5)
-        # What a small step leaves is of the order of its third power.
+        # The error after a small step is of the order of its third power.
         is_far = (M.abs(newton) > _NEAR * square) | (M.abs(bend) > _NEAR * square)
         go_on = running & is_far & (M.abs(excess) > 4 * EPSILON)
         if end is not None:

@@ -36,14 +36,14 @@ class System(NamedTuple):
         return self.Q.apply(solve_tridiagonal(factor(self.T, lam), self.y))
 
     def solution_in_reach(self, M, lam):
-        """Without the directions that no bin can reach, which ``A^T`` annihilates but for rounding."""
+        """The solution without the directions that no bin can reach, which ``A^T`` annihilates up to rounding."""
         if self.is_reached is None:
             return self.solution(lam)
         x = solve_tridiagonal(factor(self.T, lam), self.y)
         return self.Q.apply([M.where(r, x_i, 0.0) for r, x_i in zip(self.is_reached, x, strict=True)])
 
     def inverse(self, M, lam):
-        """``(G + lam)^-1`` (n x n), of the directions in reach."""
+        """``(G + lam)^-1`` (n x n), in the directions within reach."""
         n = len(self.y)
         unit = [[0.0 * lam + float(i == k) for i in range(n)] for k in range(n)]
         columns = [self._replace(y=self.Q.apply_transposed(e)).solution_in_reach(M, lam) for e in unit]
@@ -51,18 +51,26 @@ class System(NamedTuple):
 
     def rounding(self, M, lam):
         """
-        The square of what rounding may change, with care, relative to the DEM.
+        The squares of what rounding may change, with care: of the DEM, relative to it, and of the residual.
 
-        A relative change of channel i changes it by ``|A_i|`` times the row i of the inverse: much where channels see
-        the same but for a few digits, and lam is too small to hide it; not where an uncertainty is small.
+        A relative change of channel i changes the DEM by ``|A_i|`` times the row i of the inverse, and by
+        ``|A_i x_i|``: much where channels see the same but for a few digits, and lam is too small to hide it; not
+        where an uncertainty is small.
         """
-        s2 = self.T[0]
-        gains = [M.where(r, s / ((s + lam) * (s + lam)), 0.0) for s, r in zip(s2, self.is_reached, strict=True)]
-        most = 0.0 * lam
-        for row in self.Q.rows:
+        s2, n = self.T[0], len(self.y)
+        c = [M.where(r, y, 0.0) for r, y in zip(self.is_reached, self.y, strict=True)]
+        per = [1.0 / M.where(r, s + lam, 1.0) for r, s in zip(self.is_reached, s2, strict=True)]
+        x = self.Q.apply([c_k * p_k for c_k, p_k in zip(c, per, strict=True)])
+        size = dot(s2, [c_k * c_k * p_k * p_k for c_k, p_k in zip(c, per, strict=True)])
+        gain, strain = 0.0 * lam, 0.0 * lam
+        for row, x_i in zip(self.Q.rows, x, strict=True):
             squares = [u * u for u in row]
-            most = M.maximum(most, dot(squares, s2) * dot(squares, gains))
-        return most * (len(s2) * EPSILON) ** 2
+            square = dot(squares, s2)
+            gain = M.maximum(gain, square * dot(squares, [s * p * p for s, p in zip(s2, per, strict=True)]))
+            strain = strain + square * x_i * x_i
+        of_dem = (n * EPSILON) ** 2 * (gain + strain / M.where(size > 0.0, size, 1.0))
+        # The bins differ: of what they do to the residual, most cancels.
+        return of_dem, (0.25 * EPSILON) ** 2 * self.trace * strain
 
     def extreme_eigenvalues(self, M):
         """The smallest one that is not zero, and the largest."""
@@ -75,8 +83,8 @@ class System(NamedTuple):
         return extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False), largest
 
     def is_safe(self, M, plan, lam, is_mostly_fitted):
-        """Whether squaring A has left enough digits for a lam: false too for what is not finite."""
-        if plan.parameter_choice == "grid":  # which starts at the smallest eigenvalue: so that one needs its digits
+        """Whether squaring A has left enough digits for a lam; False also for values that are not finite."""
+        if plan.parameter_choice == "grid":  # it starts at the smallest eigenvalue, which therefore needs its digits
             smallest = extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False)
             return smallest > _ILL_CONDITIONED * self.trace
         shift = self.trace * EPSILON
@@ -106,19 +114,19 @@ class LaneProblem:
         self._pairs = channel_pairs(self.n)
 
     def dual(self, x):
-        """What the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
+        """The vector that the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
         return [w_i * x_i for w_i, x_i in zip(self.inverse_sigma, x, strict=True)]
 
     def shared_system(self):
-        """Of the weight that all pixels share."""
+        """The system for the weight that all pixels share."""
         return self._system([self.M.shared_gram(p) for p in range(len(self._pairs))], self.M.shared_weight)
 
     def system(self, name):
-        """Of the weight v in a storage."""
+        """The system for the weight v in a storage."""
         return self._system(self.M.gram(name), lambda j: self.M.get(name, j))
 
     def _system(self, sums, weight):
-        """Of the sums over the bins of ``K_i K_k v``."""
+        """The system from the sums over the bins of ``K_i K_k v``."""
         if self.M.is_careful:
 
             def root(i, j):  # of A L^-1

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace, device
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
 from sunpy_demreg._engines.arrays.machine import invert_arrays
 from sunpy_demreg._engines.arrays.operations import with_lanes
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._engines.base.tables import make_tables
@@ -21,8 +22,8 @@ __all__ = ["Engine", "flag_failed", "solve", "solve_carefully"]
 
 _CAREFUL_LANES = 256  # at once: singular values need memory
 _MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
-_MAX_BLOCK = 8192  # of lanes: fewer pay more for the calls, and more are not faster
-_N_THREADS = 1  # measured: more wait for each other more than they work side by side
+_MAX_BLOCK = 8192  # lanes: fewer spend more on the calls, and more are not faster
+_N_THREADS = 1  # measured: more threads mostly wait for each other
 
 
 class Engine:
@@ -42,7 +43,10 @@ class Engine:
         n, m = problem.K.shape
         # Measured, rounded up.
         values_per_pixel = 8 * m + 3 * n * n + 10 * n + 60
+        values_per_pixel += 12 * m * self._plan.tells_resolved
         values_per_pixel += 3 * m * m * len({"covariance", "resolution_matrix"}.intersection(problem.options.outputs))
+        if self._plan.method == "lognormal":
+            values_per_pixel += 8 * m + (2 * n + 12) * RANK
         budget = _MEMORY_BUDGET if memory_budget is None else min(memory_budget, _MEMORY_BUDGET)
         self.block_size = int(min(max(budget // (8 * self.n_threads * values_per_pixel), 1), _MAX_BLOCK))
 
@@ -103,8 +107,8 @@ def solve_carefully(g, sigma, tables, plan, weight=None):
     """
     Invert the pixels that lose digits when A is squared, by singular values.
 
-    These are pixels of which an uncertainty is much smaller than the others, and those of channels that see nearly
-    the same. The arguments are those of `sunpy_demreg._engines.arrays.machine.invert_arrays`.
+    These are pixels with one uncertainty much smaller than the others, and those of channels that see nearly the same
+    plasma. The arguments are those of `sunpy_demreg._engines.arrays.machine.invert_arrays`.
     """
     xp = array_namespace(g, sigma)
     parts = []
@@ -132,7 +136,7 @@ def flag_failed(solution, g, plan):
     for output in solution[:-1]:
         if output is not None:
             is_there = is_there & xp.all(xp.isfinite(xp.reshape(output, (-1, g.shape[1]))), axis=0)
-    if solution.dem is not None:  # intensities give a DEM: one of zeros has underflowed
+    if solution.dem is not None:  # the signal implies a DEM: one of zeros has underflowed
         is_there = is_there & (xp.any(solution.dem != 0, axis=0) | ~xp.any(g != 0, axis=0))
     told = int(Status.FAILED if plan.parameter_choice == "grid" else Status.FAILED | Status.NO_SIGNAL)
     has_failed = ~is_there & ((solution.status & told) == 0)

@@ -38,13 +38,14 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     `Solution`
     """
     machine = _ArrayMachine(g, sigma, tables, plan, weight, is_careful=is_careful)
-    # Lanes that are done are computed on beside the others, and those of extreme size come back as failed.
+    # Finished lanes are still computed along with the others, and those of extreme size come back as failed.
     with np.errstate(all="ignore"):
         invert_lanes(machine, plan)
     return Solution(**dict.fromkeys(OUTPUTS) | machine.outputs, status=machine.status)
 
 
 _ALL = slice(None)  # the bin j of a body that is run for all bins at once
+_LEAST_POWER, _MOST_POWER = -1022, 1023  # of two
 _FEW_BINS = 8  # at a time, where a body makes many values of each
 
 
@@ -64,7 +65,7 @@ class _ArrayMachine:
         self._g, self._sigma, self._tables = g, sigma, tables
         self._m, self._q = tables.response.shape[0], tables.functional.shape[0]
         self._kind = {"dtype": g.dtype, "device": device(g)}
-        self._store = {}
+        self._store, self._powers = {}, None
         shapes = Solution.shapes(plan.n_channels, self._m, self._q)
         self.outputs = {name: xp.empty((*shapes[name], g.shape[1]), **self._kind) for name in plan.outputs}
 
@@ -86,16 +87,40 @@ class _ArrayMachine:
         return self._column(self._tables.response[:, i], j)
 
     def project(self, z, j):
-        response = self._tables.response
+        return self._product(self._tables.response, z, j)
+
+    def _product(self, table, z, j):
         if isinstance(j, slice):
-            return contract(self._xp.permute_dims(response[j, :], (1, 0)), self._xp.stack(z))
+            return contract(self._xp.permute_dims(table[j, :], (1, 0)), self._xp.stack(z))
         if id(z) not in self._stacks:  # the same few lists for each bin
             self._stacks[id(z)] = z, self._xp.stack(z)
-        return contract(response[j, :, None], self._stacks[id(z)][1])[0, :]
+        return contract(table[j, :, None], self._stacks[id(z)][1])[0, :]
 
     def gram(self, name):
         sums = contract(self._tables.response_pair, self._store[name])
         return [sums[p, :] for p in range(sums.shape[0])]
+
+    def project_prior(self, a, j):
+        """As `project`, of the prior in place of the response."""
+        return self._product(self._tables.prior, a, j)
+
+    def prior(self, r, j):
+        return self._column(self._tables.prior[:, r], j)
+
+    def prior_gram(self, name):
+        sums = contract(self._tables.response_prior, self._store[name])
+        n = self._g.shape[0]
+        rank = sums.shape[0] // n
+        return [[sums[i * rank + r, :] for r in range(rank)] for i in range(n)]
+
+    def start_projection(self, name):
+        sums = contract(self._tables.to_prior, self._store[name])
+        return [sums[r, :] for r in range(sums.shape[0])]
+
+    def mean(self, name, j):
+        xp, mean, start = self._xp, self._tables.mean, self._tables.mean_start
+        terms = (xp.take(self._store[name], start + k, axis=0) * mean[:, k, None] for k in range(mean.shape[1]))
+        return total(list(terms))[j, :]
 
     def shared_gram(self, p):
         return self._tables.shared_gram[p]
@@ -105,6 +130,12 @@ class _ArrayMachine:
 
     def dlogt(self, j):
         return self._column(self._tables.dlogt, j)
+
+    def dem_per_unknown(self, j):
+        return self._column(self._tables.dem_per_unknown, j)
+
+    def place(self, j):
+        return self._column(self._tables.place, j)
 
     def functional(self, q, j):
         return self._column(self._tables.functional[q, :], j)
@@ -118,7 +149,12 @@ class _ArrayMachine:
         return self._store[name][j, :]
 
     def put(self, name, j, value):
-        self._store[name] = value
+        if j == slice(0, self._m):
+            self._store[name] = value
+            return
+        if name not in self._store:
+            self._store[name] = self._xp.empty((self._m, self._g.shape[1]), **self._kind)
+        self._store[name][j, :] = value
 
     def sum_of_inner_neighbors(self, name, j):
         xp, m = self._xp, self._m
@@ -138,13 +174,16 @@ class _ArrayMachine:
         self.status = self._xp.astype(value, self._xp.int32)
 
     def half_maximum_finder(self):
-        return widths_finder(self._tables, self._store["weight"], self.scalar("largest_response"))
+        tables, weight = self._tables, self._store["weight"]
+        if tables.prior is not None:
+            return widths_finder(tables, tables.prior, weight, self.scalar("largest_prior"))
+        return widths_finder(tables, tables.response, weight, self.scalar("largest_response"))
 
     # --- loops
 
     def over_bins(self, body, reductions):
         reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
-        # A body of many values puts none into the storage, which would need all bins at once.
+        # Of a body of many values, a few bins at a time stay in the cache.
         step = self._m if len(reductions) < 2 else _FEW_BINS
         slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
         parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
@@ -175,7 +214,7 @@ class _ArrayMachine:
                 n_pending = int(xp.count_nonzero(pending))
                 if n_pending == 0:
                     break
-                if given and n_pending <= pending.shape[0] // 2:  # they go on by themselves
+                if given and n_pending <= pending.shape[0] // 2:  # the others continue without them
                     lanes = xp.nonzero(pending)[0]
                     some, still_pending, given = (self._at(lanes, value) for value in (state, pending, given))
                     some = self.iterate(body, some, limit - turn, still_pending, given)
@@ -184,7 +223,7 @@ class _ArrayMachine:
         return state
 
     def _at(self, lanes, value):
-        """Of these lanes: an array, or what is made of arrays."""
+        """The given lanes of an array, or of a structure of arrays."""
         if isinstance(value, list | tuple):
             values = [self._at(lanes, v) for v in value]
             return type(value)(*values) if hasattr(value, "_fields") else type(value)(values)
@@ -219,6 +258,23 @@ class _ArrayMachine:
 
     def sqrt(self, x):
         return self._xp.sqrt(x)
+
+    def round(self, x):
+        return self._xp.round(x)
+
+    def power_of_two(self, k):
+        xp = self._xp
+        if self._powers is None:
+            self._powers = xp.asarray([2.0**i for i in range(_LEAST_POWER, _MOST_POWER + 1)], **self._kind)
+        k = xp.clip(xp.where(k == k, k, 0.0), _LEAST_POWER, _MOST_POWER)  # an index, even of what is not a number
+        return xp.reshape(xp.take(self._powers, xp.astype(xp.reshape(k, (-1,)), xp.int64) - _LEAST_POWER), k.shape)
+
+    def split(self, x):
+        # The logarithm of a library may be off by one where x is next to a power of two.
+        exponent = self._xp.floor(self._xp.log2(x))
+        mantissa = x * self.power_of_two(-exponent)
+        exponent = exponent + self.where(mantissa >= 2.0, 1.0, 0.0) - self.where(mantissa < 1.0, 1.0, 0.0)
+        return x * self.power_of_two(-exponent), exponent
 
     def exp(self, x):
         return self._xp.exp(x)

@@ -1,4 +1,4 @@
-"""Operations on arrays whose last axis is that of the lanes; no lane changes what another gets, to the last bit."""
+"""Operations on arrays whose last axis is that of the lanes; no lane affects another, to the last bit."""
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_namespace
@@ -33,7 +33,7 @@ def sum_of_rows(a):
 def contract(a, b):
     """``a.T @ b``, its sums in an order that does not depend on the lanes: (K, I), (K, N) -> (I, N)."""
     if is_numpy_namespace(array_namespace(b)):
-        # Without BLAS, whose order may. Of a lone lane, einsum takes the terms in another order too.
+        # Not BLAS, whose order may; and einsum takes the terms of a single lane in another order, too.
         lone = b.shape[1] == 1
         product = np.einsum("ki,kn->in", a, np.repeat(b, 2, axis=1) if lone else b)
         return product[:, :1] if lone else product

@@ -22,7 +22,7 @@ def singular_directions(M, A):
     A : array, (n, m, N)
     """
     xp = array_namespace(A)
-    n, m, n_lanes = A.shape
+    n, _, n_lanes = A.shape
     kind = {"dtype": A.dtype, "device": device(A)}
     # A lane of extreme size comes to nothing, and is flagged.
     A = xp.where(xp.all(xp.isfinite(A), axis=(0, 1), keepdims=True), A, 0.0)

@@ -14,27 +14,30 @@ from sunpy_demreg._engines.base.tables import N_SAMPLES
 __all__ = ["widths_finder"]
 
 
-def widths_finder(tables, weight, largest_response):
+def widths_finder(tables, response, weight, largest_response):
     """
-    What `sunpy_demreg._engines` says of ``half_maximum_finder``.
+    The ``half_maximum_finder`` that `sunpy_demreg._engines` describes.
 
     Parameters
     ----------
     tables : `sunpy_demreg._engines.base.tables.Tables`
+    response : array, (m, n)
+        Or the prior: what the columns are made of.
     weight : array, (m, N)
     largest_response : array, ()
     """
     xp = array_namespace(weight)
-    n_channels = tables.response.shape[1]
-    # Relative to the largest weight and response, single precision has the range.
+    n_terms = response.shape[1]
+    # Relative to the largest weight and response, the range of single precision suffices.
     largest_weight = xp.max(weight, axis=0)
     single_weight = xp.astype(weight / largest_weight, xp.float32)
     factor = largest_weight * largest_response
-    response = xp.permute_dims(tables.response, (1, 0))
+    response = xp.permute_dims(response, (1, 0))
     single_response = xp.astype(response / largest_response, xp.float32)
     fraction = xp.astype(tables.fraction, xp.float32)
-    largest_terms = [xp.max(single_weight * single_response[i, :, None], axis=0) for i in range(n_channels)]
-    bounds = roundoff(n_channels) * xp.stack(largest_terms)
+    sizes = xp.abs(single_response)
+    largest_terms = [xp.max(single_weight * sizes[i, :, None], axis=0) for i in range(n_terms)]
+    bounds = roundoff(n_terms) * xp.stack(largest_terms)
 
     def find_one(h):
         h = xp.stack(h)

@@ -3,9 +3,11 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
+__all__ = ["MAX_WIDTH", "OUTPUTS", "STANDARD_OUTPUTS", "Options", "Plan", "make_plan"]
 
-#: What comes out unless less is asked for.
+#: Kernels that are wider tell nothing of a bin: see `sunpy_demreg.is_resolved`.
+MAX_WIDTH = 0.6  # dex
+#: The default outputs.
 STANDARD_OUTPUTS = (
     "dem",
     "dem_uncertainty",
@@ -18,6 +20,7 @@ OUTPUTS = (
     *STANDARD_OUTPUTS,
     "emission_measure",
     "emission_measure_uncertainty",
+    "is_resolved",
     "covariance",
     "resolution_matrix",
 )
@@ -26,8 +29,8 @@ OUTPUTS = (
 class Options(NamedTuple):
     """How to regularize: see `sunpy_demreg.invert`, which validates the values."""
 
-    parameter_choice: str = "discrepancy"  # or "grid", "gcv"
-    positivity: str | None = "relax"  # or "constrain"
+    parameter_choice: str = "discrepancy"  # or "grid", "gcv"; of "lognormal", "prior" or "discrepancy"
+    positivity: str | None = "relax"  # or "constrain"; of no meaning to "lognormal", which is positive by construction
     chi_squared_target: float = 1.0
     target_growth: float = 1.5
     max_iterations: int = 10
@@ -37,11 +40,32 @@ class Options(NamedTuple):
     n_refinements: int = 0
     is_squared: bool = False  # L^-2 = w^2, as the reference's l_emd
     outputs: tuple = STANDARD_OUTPUTS
+    method: str = "tikhonov"  # or "lognormal"
+    solve_for: str = "dem"  # or "emission_measure", per dex, as "lognormal" always does
+    prior_amplitude: float = 4.0  # of "lognormal": standard deviation of the logarithm
+    prior_correlation_length: float = 0.8  # of "lognormal": dex
+    dem_error: str = "noise"  # or, of "lognormal", "posterior": what the uncertainties of DEM and functionals are
+    max_width: float = MAX_WIDTH  # dex: of the kernel of a bin that is resolved
+    resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
 
 
 @lru_cache(maxsize=64)  # for callers that invert pixel by pixel
 def make_plan(n, options, is_of_pixels=False, dtype="float64"):
-    """The plan for n channels; a weight that is given may be of each pixel, or one for all."""
+    """The plan for n channels; a given weight may be one per pixel, or one for all."""
+    outputs = tuple(name for name in OUTPUTS if name in options.outputs)
+    if options.method == "lognormal":
+        return Plan(
+            n,
+            options.parameter_choice,
+            None,
+            "shared",
+            outputs=outputs,
+            dtype=dtype,
+            method="lognormal",
+            solve_for="emission_measure",
+            dem_error=options.dem_error,
+            resolved_only=options.resolved_only,
+        )
     weighting = options.weighting
     if weighting == "uniform" or (weighting == "given" and not is_of_pixels):
         weighting = "shared"
@@ -56,8 +80,10 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
         options.loci if weighting == "em_loci" else (),
         options.n_refinements,
         options.is_squared,
-        tuple(name for name in OUTPUTS if name in options.outputs),
+        outputs,
         dtype,
+        solve_for=options.solve_for,
+        resolved_only=options.resolved_only,
     )
 
 
@@ -73,3 +99,12 @@ class Plan(NamedTuple):
     is_squared: bool = False  # L^-2 = w^2 instead of w / dlogT
     outputs: tuple = ()
     dtype: str = "float64"  # of the outputs
+    method: str = "tikhonov"  # or "lognormal"
+    solve_for: str = "dem"  # or "emission_measure"
+    dem_error: str = "noise"  # or "posterior"
+    resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
+
+    @property
+    def tells_resolved(self):
+        """Whether the bins that are resolved have to be told from the others."""
+        return self.resolved_only or "is_resolved" in self.outputs

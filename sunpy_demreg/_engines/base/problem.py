@@ -1,4 +1,4 @@
-"""What an inversion is to do: the problem that all pixels share, and the pixels."""
+"""The input of an inversion: the problem that all pixels share, and the pixels."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Bins(NamedTuple):
 
     @classmethod
     def between(cls, log_edges):
-        """Make them of their edges."""
+        """The bins between the given edges."""
         return cls(log_edges[1:] - log_edges[:-1], 0.5 * (log_edges[1:] + log_edges[:-1]))
 
 
@@ -33,23 +33,23 @@ class Problem(NamedTuple):
 
     @property
     def has_weight_of_pixels(self):
-        """Whether the weight is another for each pixel."""
+        """Whether each pixel has a weight of its own."""
         return self.weight is not None and self.weight.ndim > 1
 
     @property
     def can_be_compiled(self):
-        """Whether an engine may compile it. With more channels than bins it is singular, which takes more care."""
+        """Whether an engine may compile it; with more channels than bins it is singular, and needs more care."""
         n, m = self.K.shape
         return n <= min(m, MAX_COMPILED_CHANNELS)
 
     @property
     def output_shapes(self):
-        """The shape of each output that is asked for, without the pixels."""
+        """The shape of each requested output, without the pixels."""
         shapes = Solution.shapes(*self.K.shape, 0 if self.functional is None else self.functional.shape[0])
         return {name: shape for name, shape in shapes.items() if name in self.options.outputs}
 
     def output_kinds(self, dtype="float64"):
-        """The shape and the dtype of each array of a `Solution`, without the pixels; None if it is not asked for."""
+        """The shape and the dtype of each array of a `Solution`, without the pixels; None if it is not requested."""
         shapes = self.output_shapes
         return [*((shapes[name], dtype) if name in shapes else None for name in OUTPUTS), ((), "int32")]
 
@@ -67,5 +67,5 @@ class Pixels(NamedTuple):
     weight: object = None  # (m, N), float64, where each pixel has its own
 
     def at(self, pixels):
-        """Those that an index of the last axis chooses."""
+        """The pixels that an index of the last axis selects."""
         return Pixels(*(None if a is None else a[..., pixels] for a in self))

@@ -8,7 +8,7 @@ __all__ = ["Solution"]
 
 
 class Solution(NamedTuple):
-    """The outputs; N lanes, m bins, n channels, q functionals. None where they were not asked for."""
+    """The outputs; N lanes, m bins, n channels, q functionals. None if not requested."""
 
     dem: object  # (m, N), unit of g / unit of K
     dem_uncertainty: object  # (m, N), same unit
@@ -18,21 +18,22 @@ class Solution(NamedTuple):
     regularization_parameter: object  # (N,)
     emission_measure: object  # (q, N)
     emission_measure_uncertainty: object  # (q, N)
+    is_resolved: object  # (m, N), 1 or 0
     covariance: object  # (m, m, N), unit of the dem squared
     resolution_matrix: object  # (m, m, N)
     status: object  # (N,), int32, bits of Status
 
     @staticmethod
     def shapes(n, m, q):
-        """Of each output but the status, without the lanes."""
-        return dict(zip(OUTPUTS, ((m,), (m,), (m,), (), (n,), (), (q,), (q,), (m, m), (m, m)), strict=True))
+        """The shape of each output but the status, without the lanes."""
+        return dict(zip(OUTPUTS, ((m,), (m,), (m,), (), (n,), (), (q,), (q,), (m,), (m, m), (m, m)), strict=True))
 
     @property
     def dtype(self):
-        """Of the outputs but the status, by its name."""
+        """The name of the dtype of the outputs but the status."""
         for array in self[:-1]:
             if array is not None:
-                return "float32" if array.dtype.itemsize == 4 else "float64"  # its own name takes longer
+                return "float32" if array.dtype.itemsize == 4 else "float64"  # faster than `dtype.name`
         return "float64"
 
     def map(self, function):
@@ -40,17 +41,17 @@ class Solution(NamedTuple):
         return Solution(*(None if a is None else function(a) for a in self))
 
     def at(self, pixels):
-        """Those that an index of the last axis chooses."""
+        """The lanes that an index of the last axis selects."""
         return self.map(lambda a: a[..., pixels])
 
     def put(self, pixels, part):
-        """Replace the answer of pixels that an index of the last axis chooses."""
+        """Replace the answer of the pixels that an index of the last axis selects."""
         for whole, values in zip(self, part, strict=True):
             if whole is not None:
                 whole[..., pixels] = values
 
     def withhold(self, pixels):
-        """Replace all outputs of pixels by NaN, but for their status."""
+        """Replace all outputs of pixels but their status by NaN."""
         for output in self[:-1]:
             if output is not None:
                 output[..., pixels] = float("nan")

@@ -1,9 +1,17 @@
-"""Tables that all pixels share, made once per inversion."""
+"""
+Tables that all pixels share, made once per inversion.
+
+The unknown of an inversion is the DEM, or the emission measure per dex: the response matrix and the functionals are
+those of the unknown.
+"""
 
 from itertools import combinations_with_replacement
+from math import log
 from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
+
+from sunpy_demreg._engines.base.prior import make_prior
 
 __all__ = ["FLOAT_TABLES", "INTEGER_TABLES", "N_SAMPLES", "SCALARS", "Tables", "channel_pairs", "make_tables"]
 
@@ -18,6 +26,9 @@ SCALARS = (
     "largest_bit",
     "largest_response",
     "sample_width",
+    "max_width",
+    "per_range",
+    "largest_prior",
 )
 
 
@@ -30,15 +41,23 @@ class Tables(NamedTuple):
     shared_gram: object  # (pairs,): K v K^T
     dlogt: object  # (m,)
     functional: object  # (q, m)
-    # Of the samples of log10 T at which the width of the resolution is measured:
-    fraction: object  # (N_SAMPLES,): how far from the bin to its left to the next one
-    left: object  # (N_SAMPLES,), int64: the bin to the left
-    first_sample: object  # (m,), int64: the first one that is not left of the bin before
-    last_sample: object  # (m,), int64: the last one that is not right of the bin after
+    dem_per_unknown: object  # (m,): the DEM that a unit of the unknown is
+    place: object  # (m,): log10 T, from the middle of all bins
     scalars: object  # in the order of SCALARS
+    # Of the samples of log10 T at which the width of the resolution is measured:
+    fraction: object  # (N_SAMPLES,): position between the bin to its left and the next one
+    left: object  # (N_SAMPLES,), int64: the bin to the left
+    first_sample: object  # (m,), int64: the first sample that is not left of the previous bin
+    last_sample: object  # (m,), int64: the last sample that is not right of the next bin
+    # Of the log-normal method, as in `Prior`; else None:
+    prior: object  # (m, RANK)
+    response_prior: object  # (m, n RANK): K_i F_r
+    to_prior: object  # (m, RANK)
+    mean: object  # (m, neighbors)
+    mean_start: object  # (m,), int64
 
 
-INTEGER_TABLES = ("left", "first_sample", "last_sample")
+INTEGER_TABLES = ("left", "first_sample", "last_sample", "mean_start")
 FLOAT_TABLES = tuple(name for name in Tables._fields if name not in INTEGER_TABLES)
 
 
@@ -48,12 +67,19 @@ def make_tables(problem):
     xp = array_namespace(K, dlogt, logt)
     kind = {"dtype": K.dtype, "device": device(K)}
     n, m = K.shape
+    dem_per_unknown = xp.ones_like(dlogt)
+    is_of_em = options.solve_for == "emission_measure" or options.method == "lognormal"
+    if is_of_em:  # per dex: dEM = DEM T ln(10) dlogT
+        dem_per_unknown = 1.0 / (10.0**logt * log(10.0))
+        K = K * dem_per_unknown
+        functional = None if functional is None else functional * dem_per_unknown
     # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced; otherwise it
     # follows the response, so that no unit can change the answer.
-    scale = REFERENCE_SCALE if options.parameter_choice == "grid" else 1.0 / float(xp.max(K))
+    scale = REFERENCE_SCALE if options.parameter_choice == "grid" and not is_of_em else 1.0 / float(xp.max(K))
     K = K * scale
     pairs = xp.stack([K[i, :] * K[k, :] for i, k in channel_pairs(n)])
-    v = dlogt
+    # The first pass of "lognormal" is in the logarithm of T, whatever the bins: the response has dlogT in it.
+    v = 1.0 / dlogt if options.method == "lognormal" else dlogt
     if weight is not None and weight.ndim == 1:
         v = weight * weight if options.is_squared else xp.abs(weight) / dlogt
     count = xp.arange(N_SAMPLES, **kind)
@@ -61,6 +87,7 @@ def make_tables(problem):
     left = xp.clip(xp.searchsorted(logt, sample, side="right") - 1, 0, m - 2)
     bins = xp.arange(m, dtype=left.dtype, device=device(K))
     lower, upper = xp.take(logt, left), xp.take(logt, left + 1)
+    prior, *prior_tables = _prior_tables(K, dlogt, options)
     numbers = (  # in the order of SCALARS
         n * options.chi_squared_target,
         options.target_growth,
@@ -70,6 +97,9 @@ def make_tables(problem):
         2 ** ((options.n_samples - 1).bit_length() - 1),
         float(xp.max(K)),
         float(logt[m - 1] - logt[0]) / N_SAMPLES,
+        options.max_width,
+        1.0 / float(xp.sum(dlogt)),
+        0.0 if prior is None else float(xp.max(xp.abs(prior))),
     )
     return Tables(
         response=xp.permute_dims(K, (1, 0)),
@@ -78,12 +108,28 @@ def make_tables(problem):
         shared_gram=xp.sum(pairs * v, axis=1),
         dlogt=dlogt,
         functional=xp.zeros((0, m), **kind) if functional is None else functional,
+        dem_per_unknown=dem_per_unknown,
+        place=logt - 0.5 * (logt[0] + logt[m - 1]),
+        scalars=xp.asarray(numbers, **kind),
         fraction=(sample - lower) / (upper - lower),
         left=xp.astype(left, xp.int64),
         first_sample=xp.clip(xp.astype(xp.searchsorted(left, bins - 1), xp.int64), 0, N_SAMPLES - 1),
         last_sample=xp.clip(xp.astype(xp.searchsorted(left, bins, side="right") - 1, xp.int64), 0, N_SAMPLES - 1),
-        scalars=xp.asarray(numbers, **kind),
+        prior=prior,
+        **dict(zip(Tables._fields[-4:], prior_tables, strict=True)),
     )
+
+
+def _prior_tables(K, dlogt, options):
+    """In the order of `Tables`."""
+    if options.method != "lognormal":
+        return (None,) * 5
+    xp, kind = array_namespace(K), {"dtype": K.dtype, "device": device(K)}
+    widths = [float(width) for width in dlogt]  # of whichever library
+    *floats, mean_start = make_prior(widths, options.prior_amplitude, options.prior_correlation_length)
+    prior, to_prior, mean = (xp.asarray(table, **kind) for table in floats)
+    response_prior = xp.reshape(xp.permute_dims(K, (1, 0))[:, :, None] * prior[:, None, :], (dlogt.shape[0], -1))
+    return prior, response_prior, to_prior, mean, xp.asarray(mean_start, device=device(K))
 
 
 def channel_pairs(n):

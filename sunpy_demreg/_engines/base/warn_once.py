@@ -11,9 +11,9 @@ _said = {}
 
 
 def warn_once(kind, message):
-    """Warn, with the line that called the package, unless something of this kind was said before."""
+    """Warn, pointing at the line that called the package, unless there was a warning of this kind before."""
     mine = object()
-    if _said.setdefault(kind, mine) is not mine:  # of several threads, one is the first
+    if _said.setdefault(kind, mine) is not mine:  # one of several threads comes first
         return
-    module = sys.modules.get("sunpy_demreg._common.warnings")  # whose classes are sunpy's, which a bare node has not
+    module = sys.modules.get("sunpy_demreg._common.warnings")  # not loaded on a bare node
     warnings.warn(message, getattr(module, "EngineWarning", UserWarning), skip_file_prefixes=(_PACKAGE,))

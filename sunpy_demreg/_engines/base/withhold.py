@@ -1,4 +1,4 @@
-"""Pixels without an answer: their outputs are NaN, and their status says why."""
+"""Pixels without an answer: their outputs are NaN, and their status gives the reason."""
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -9,7 +9,7 @@ from sunpy_demreg._engines.base.status import Status
 __all__ = ["settle", "settle_status"]
 
 #: Outputs that may be zero everywhere.
-_MAY_VANISH = {"chi_squared", "emission_measure", "emission_measure_uncertainty"}
+_MAY_VANISH = {"chi_squared", "emission_measure", "emission_measure_uncertainty", "is_resolved"}
 _UNSOLVED, _FAILED = int(Status.UNSOLVED), int(Status.FAILED)
 
 
@@ -26,8 +26,8 @@ def settle(into, given, withheld, *, bad_is_nan=False):
     withheld : int
         Bits of `Status`: pixels that have one get NaN.
     bad_is_nan : bool
-        Whether bad pixels have it already. Compiled code writes it with the other outputs, for nothing; here, to
-        write it where every second pixel is bad takes a sixth of the time of solving all.
+        Whether bad pixels are NaN already. Compiled code writes it along with the other outputs, at no cost; doing it
+        here, if every second pixel is bad, takes a sixth of the time of solving all.
     """
     if into.dtype == "float32" and not given.all():
         _flag_unfit(into)
@@ -39,7 +39,7 @@ def settle(into, given, withheld, *, bad_is_nan=False):
 
 
 def settle_status(status, given, withheld):
-    """Give bad pixels their status, and drop remarks on a solution that is withheld; which ones those are."""
+    """Give bad pixels their status, and drop remarks on withheld solutions; return which pixels these are."""
     np.copyto(status, given, where=given != 0)
     unsolved = (status & withheld) != 0
     if unsolved.any():
@@ -49,10 +49,10 @@ def settle_status(status, given, withheld):
 
 def _flag_unfit(into):
     """
-    Flag pixels of which an output does not fit into single precision as ``FAILED``.
+    Flag pixels with an output that does not fit into single precision as ``FAILED``.
 
-    These are outputs with an infinite value, and those whose largest value has left the range of numbers that have
-    all their digits. (A single bin may: it is then nothing beside the peak.)
+    An output does not fit if a value is infinite, or if its largest value is outside the range of numbers with full
+    precision. (A single bin may be outside: it is then negligible next to the peak.)
     """
     status = into.status
     xp, is_unfit = array_namespace(status), status != status

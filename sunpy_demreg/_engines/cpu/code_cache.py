@@ -2,7 +2,7 @@
 A cache of machine code on disk.
 
 The code is run as it is, so it is only loaded from files that are complete and that nobody but the user can write to.
-Without a usable folder it is compiled in each process: never an error, but a warning tells, once.
+Without a usable folder, code is compiled in each process: this is never an error, but there is a warning, once.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _DIGEST = 32  # bytes, in front of the code
 
 
 def load_code(name):
-    """The code that was saved under a name; None if there is none, or it is not to be trusted."""
+    """The code that was saved under a name; None if there is none, or if it cannot be trusted."""
     folder = _folder()
     if folder is None:
         return None
@@ -38,12 +38,12 @@ def load_code(name):
 
 
 def _open_at_once(path, flags):
-    """Without waiting for the other end, should a pipe lie there."""
+    """Open without blocking, in case it is a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def save_code(name, code):
-    """Keep code under a name, if there is a place for it. The file is complete, or it is not there."""
+    """Save code under a name, if there is a usable folder. The file is complete, or it does not exist."""
     folder = _folder()
     if folder is None:
         return
@@ -71,20 +71,20 @@ def save_code(name, code):
 def _tell(reason, cure=""):
     warn_once(
         "cache",
-        f"compiled code cannot be kept ({reason}), so each new process compiles again, about a second for each set of "
-        f"options: {cure}let the environment variable SUNPY_DEMREG_CACHE name a folder that only you can write to",
+        f"compiled code cannot be cached ({reason}), so each new process compiles again, about a second for each set "
+        f"of options: {cure}set the environment variable SUNPY_DEMREG_CACHE to a folder that only you can write to",
     )
 
 
 def _folder():
-    """``SUNPY_DEMREG_CACHE``, or the folder for caches of the system; None if there is none."""
+    """``SUNPY_DEMREG_CACHE``, or the cache folder of the system; None if there is none."""
     chosen = os.environ.get("SUNPY_DEMREG_CACHE")
     if chosen:
         return _resolved(chosen)
     base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
     try:
         base = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # no home directory
         return None
     return base / "sunpy_demreg" if base.is_absolute() else None
 

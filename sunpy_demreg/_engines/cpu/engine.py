@@ -14,6 +14,7 @@ from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
 from sunpy_demreg._engines.arrays.engine import flag_failed, solve_carefully
 from sunpy_demreg._engines.base.locks import lock_over_forks
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.problem import Bins, Pixels, Problem
 from sunpy_demreg._engines.base.tables import make_tables
 from sunpy_demreg._engines.base.warn_once import warn_once
@@ -25,25 +26,25 @@ from sunpy_demreg._engines.cpu.widths import CHUNK
 
 __all__ = ["Engine", "NoProgramError"]
 
-_BLOCK = 8192  # pixels: ten milliseconds for the outputs that are standard, so that it can be stopped at once
+_BLOCK = 8192  # pixels: ten milliseconds with the standard outputs, so that it can be stopped promptly
 _OPTIMIZATION = 3
-_IS_UNROLLED = False  # bins of several turns of a loop would not fit into the registers
-_LAYOUT = 2  # of the file: the answer to the test, and the machine code
-# Per block: two registers, so that one waits while the other works.
+_IS_UNROLLED = False  # several bins at once would not fit into the registers
+_LAYOUT = 2  # version of the file: the expected answer of the test, and the machine code
+# Per block: two registers, so that one works while the other waits.
 _LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 # Threads that meet their first difficult pixels wait for the one that compiles the code for them.
 _PREPARING = lock_over_forks()
 
 
 class NoProgramError(RuntimeError):
-    """The code cannot be compiled here, or it is not right."""
+    """The code cannot be compiled here, or gives wrong answers."""
 
 
 class Engine:
     """
     Solves by compiled code, from any number of threads: see `sunpy_demreg._engines`, which has the parameters too.
 
-    To be made by one thread at a time.
+    Only one thread at a time may make one.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class Engine:
 
     def solve_into(self, block):
         pixels, into = self._pixels, self._into
-        if block != slice(0, pixels.status.size):  # which would take a twentieth of the time of a single pixel
+        if block != slice(0, pixels.status.size):  # slicing would take a twentieth of the time of a single pixel
             pixels, into = pixels.at(block), into.at(block)
         has_good = not pixels.status.all()
         if has_good:
@@ -82,7 +83,7 @@ class Engine:
         return [block]
 
     def run_program(self, block):
-        """Solve a block, but for difficult pixels and those without an answer, which others see to."""
+        """Solve a block, except for difficult pixels and those without an answer, which are left to others."""
         self._task.run(block)
 
     def _solve_carefully(self, pixels, into, lanes):
@@ -93,8 +94,8 @@ class Engine:
         if isinstance(program, str):
             warn_once(
                 "careful",
-                f"`backend` 'cpu' solves difficult pixels on plain arrays, whose answer is the same but slower ({program}):"
-                " install another version of llvmlite, or pass backend='numpy' to leave it at that",
+                "`backend` 'cpu' solves difficult pixels on plain arrays, whose answer is the same but slower "
+                f"({program}): install another version of llvmlite, or pass backend='numpy' to leave it at that",
             )
             intensity, uncertainty, _, weight = part
             return solve_carefully(intensity, uncertainty, self._tables.careful, self._plan, weight)
@@ -111,7 +112,7 @@ class _Task:
         self._n_lanes = n_lanes = program.n_lanes
         intensity, uncertainty, status, weight = pixels
         self._given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        # Fewer pixels than a block are solved beside the arrays.
+        # Fewer pixels than a block are solved in arrays of their own.
         arrays = self._given | into._asdict() if status.size >= n_lanes else {}
         self._addresses = {name: _address(array) for name, array in arrays.items()}
 
@@ -124,7 +125,7 @@ class _Task:
             self._run_beside(slice(middle, block.stop))
 
     def _run_beside(self, rest):
-        """Solve less than a block of pixels: one is filled up with bad pixels, beside the arrays."""
+        """Solve less than a block of pixels, in arrays of their own that are filled up with bad pixels."""
         arrays, n_lanes = self._given | self._into._asdict(), self._n_lanes
         offsets, size = {}, 0
         for name, array in arrays.items():
@@ -146,17 +147,19 @@ class _Task:
 
     def _run(self, addresses, stride, start, stop):
         tables, m = self._tables.compiled, self._tables.compiled["dlogt"].size
-        n_each = [1] * len(BUFFERS) + [self._plan.n_channels] * len(CHANNEL_BUFFERS)
+        n_terms = RANK if self._plan.method == "lognormal" else self._plan.n_channels
+        n_each = [1] * len(BUFFERS) + [n_terms] * len(CHANNEL_BUFFERS)
         *offsets, size = accumulate((8 * self._n_lanes * _padded(m) * n for n in n_each), initial=0)
         _memory, address = _aligned(size // 8)  # kept by its name until the call returns
         buffers = {name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)}
         addresses = addresses | self._tables.addresses | buffers
         pointers = [addresses.get(name) for name in ARGUMENTS]
-        self._program(*pointers, stride, start, stop, m, len(tables["functional"]))
+        n_neighbors = tables["mean"].shape[1] if "mean" in tables else 0
+        self._program(*pointers, stride, start, stop, m, len(tables["functional"]), n_neighbors)
 
 
 def _aligned(size):
-    """Zeros on a boundary of 64 bytes, which registers are loaded from at once, and their address."""
+    """Zeros aligned to 64 bytes, for fast loads into registers, and their address."""
     memory = np.zeros(size + 8)
     address = _address(memory)
     skipped = -address // 8 % 8
@@ -185,11 +188,13 @@ def _tabulated(options, *keys):
     *bins, K, weight, functional = (None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys)
     careful_tables = make_tables(Problem(Bins(*bins), K, options, weight, functional))
     # The compiled code reads memory, not arrays.
-    tables = {name: np.ascontiguousarray(table) for name, table in careful_tables._asdict().items()}
-    response = tables["response"]
-    response = np.pad(response, ((0, _padded(len(response)) - len(response)), (0, 0)))
-    tables["response"] = response
-    singles = response / response.max(), tables["fraction"]
+    tables = careful_tables._asdict().items()
+    tables = {name: np.ascontiguousarray(table) for name, table in tables if table is not None}
+    of_columns = "prior" if "prior" in tables else "response"
+    columns = tables[of_columns]
+    columns = np.pad(columns, ((0, _padded(len(columns)) - len(columns)), (0, 0)))
+    tables[of_columns] = columns
+    singles = columns / np.abs(columns).max(), tables["fraction"]
     tables |= {name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, singles, strict=True)}
     return _Tabulated(careful_tables, tables, {name: _address(table) for name, table in tables.items()})
 
@@ -216,7 +221,7 @@ def _tested(plan, *, is_careful=False):
         fault = test.find_fault(into, expected)
     except MemoryError:
         raise
-    except Exception as err:  # of an llvmlite that is not known yet, anything
+    except Exception as err:  # an llvmlite of the future may raise anything
         return f"the code cannot be compiled: {type(err).__name__}: {err}"
     if fault is not None:
         return f"the compiled code is wrong: {fault}"
@@ -236,7 +241,7 @@ def _divided(kept):
 
 
 def _machine_and_text(plan, test, n_lanes, is_careful):
-    """The name of the machine code on disk, and what it is made with."""
+    """The name of the machine code on disk, and the target machine and the text that it is compiled from."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     text = make_module(plan, n_lanes, is_careful=is_careful)
@@ -252,7 +257,7 @@ def _compiled(machine, text):
     """
     Machine code, as an object file.
 
-    Nothing here calls back into Python, where Ctrl-C would be lost: between two calls it is heard.
+    Nothing here calls back into Python, where Ctrl-C would be lost: it takes effect between two calls.
     """
     module = llvm.parse_assembly(text)
     tuning = llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)

@@ -5,6 +5,7 @@ from llvmlite import ir
 from sunpy_demreg._engines.algorithm.invert import invert_lanes
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
 from sunpy_demreg._engines.base.options import OUTPUTS
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import FLOAT_TABLES, INTEGER_TABLES, SCALARS, channel_pairs
 from sunpy_demreg._engines.cpu.recorder import INT, INT32, SINGLE, Recorder, constant
 from sunpy_demreg._engines.cpu.singular_values import singular_directions
@@ -12,19 +13,22 @@ from sunpy_demreg._engines.cpu.widths import widths_finder
 
 __all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "SINGLE_TABLES", "make_module"]
 
-#: Tables that are there in single precision too.
-SINGLE_TABLES = ("response_single", "fraction_single")
+#: Tables that also exist in single precision.
+SINGLE_TABLES = ("columns_single", "fraction_single")
 #: Storage of one value per bin and lane.
 BUFFERS = (
     "scratch",
     "weight",
+    "level",
+    "exponent",
+    "step",
     "largest",
     "scratch_single",
     "largest_single",
     "scratch_single_1",
     "largest_single_1",
 )
-#: Storage of one value per bin, channel and lane.
+#: Storage of one value per bin, channel (or coefficient of the prior) and lane.
 CHANNEL_BUFFERS = ("weighted_single",)
 #: The arguments of the function: pointers, then numbers.
 ARGUMENTS = (
@@ -40,10 +44,11 @@ ARGUMENTS = (
     *OUTPUTS,
     "status",
 )
-NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals")
+NUMBERS = ("stride", "start", "stop", "n_bins", "n_functionals", "n_neighbors")
 
-_ROWS_AHEAD = 4  # of an output, that are brought into the cache
-_SUMS_AT_ONCE = 6  # of two registers each: so that they, and what goes into them, fit into 16 registers
+_ROWS_AHEAD = 4  # of an output, to prefetch into the cache
+_SUMS_OF_PRIOR = 13  # with AVX-512, of 32 registers
+_SUMS_AT_ONCE = 6  # of two registers each: so that they and their operands fit into 16 registers
 
 
 def make_module(plan, n_lanes, *, is_careful=False):
@@ -51,8 +56,8 @@ def make_module(plan, n_lanes, *, is_careful=False):
     module = ir.Module("sunpy_demreg")
     arguments = [ir.PointerType()] * len(ARGUMENTS) + [INT] * len(NUMBERS)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "invert")
-    # On an aligned stack, registers that are put aside lie in one line of the cache each. llvmlite forgets this
-    # attribute where there is no other.
+    # On an aligned stack, each spilled register lies in one cache line. llvmlite drops this attribute if there is no
+    # other.
     function.attributes.add("nounwind")
     function.attributes.alignstack = 64
     for argument in function.args[: len(ARGUMENTS)]:
@@ -80,10 +85,13 @@ class _SimdMachine(Recorder):
         self.is_careful = is_careful
         self.n_channels, self._plan = plan.n_channels, plan
         self._n_pairs = len(channel_pairs(plan.n_channels))
+        # What the columns of the resolution matrix are made of.
+        self.of_columns = "prior" if plan.method == "lognormal" else "response"
+        self.n_terms = RANK if plan.method == "lognormal" else plan.n_channels
         self._integers = ir.VectorType(INT32, n_lanes)
 
     def begin(self, pixel):
-        """Start a block of lanes at a pixel. A bad one keeps its lane, as data of zero with an error of one."""
+        """Start a block of lanes at a pixel. A bad pixel keeps its lane, as data of zero with an error of one."""
         self._pixel = pixel
         status = self.load("status_in", pixel, self._integers, 4)
         self.good = self.lanes(self.builder.icmp_signed("==", status.value, constant(self._integers, 0)))
@@ -117,6 +125,41 @@ class _SimdMachine(Recorder):
         starts = range(0, self._n_pairs, _SUMS_AT_ONCE)
         return [s for start in starts for s in sums(start, min(start + _SUMS_AT_ONCE, self._n_pairs))]
 
+    def prior(self, r, j):
+        return self.broadcast("prior", self.sum(self.product(j, RANK), r))
+
+    def project_prior(self, a, j):
+        return dot([self.prior(r, j) for r in range(RANK)], a)
+
+    def prior_gram(self, name):
+        sums = self._sums_of("response_prior", self.n_channels * RANK, name)
+        return [sums[i * RANK : (i + 1) * RANK] for i in range(self.n_channels)]
+
+    def start_projection(self, name):
+        return self._sums_of("to_prior", RANK, name)
+
+    def _sums_of(self, table, n_columns, name):
+        """``sum_j table_ji get(name, j)`` for each column i, a few at a time."""
+
+        def sums(start, stop):
+            def terms(j):
+                first, value = self.product(j, n_columns), self.get(name, j)
+                return tuple(self.broadcast(table, self.sum(first, i)) * value for i in range(start, stop))
+
+            return self.over_bins(terms, ("sum",) * (stop - start))
+
+        starts = range(0, n_columns, _SUMS_OF_PRIOR)
+        return [s for start in starts for s in sums(start, min(start + _SUMS_OF_PRIOR, n_columns))]
+
+    def mean(self, name, j):
+        n_neighbors, start = self.argument["n_neighbors"], self.load_index("mean_start", j)
+
+        def term(k):
+            share = self.broadcast("mean", self.sum(self.product(j, n_neighbors), k))
+            return (share * self.get(name, self.sum(start, k)),)
+
+        return self.reduce(0, n_neighbors, term, ("sum",))[0]
+
     def shared_gram(self, p):
         return self.broadcast("shared_gram", p)
 
@@ -128,6 +171,12 @@ class _SimdMachine(Recorder):
 
     def dlogt(self, j):
         return self.broadcast("dlogt", j)
+
+    def dem_per_unknown(self, j):
+        return self.broadcast("dem_per_unknown", j)
+
+    def place(self, j):
+        return self.broadcast("place", j)
 
     def functional(self, q, j):
         return self.broadcast("functional", self.sum(self.product(q, self.argument["n_bins"]), j))
@@ -195,7 +244,7 @@ class _SimdMachine(Recorder):
         return self.reduce(0, self.argument["n_bins"], body, reductions)
 
     def each_bins(self, body):
-        """Two at a time: the columns of two share what is loaded. The last bin may come twice."""
+        """Two at a time: the columns of two bins share what is loaded. The last bin may come twice."""
         last = self.builder.sub(self.argument["n_bins"], self.index(1))
 
         def pair(j):

@@ -22,7 +22,7 @@ __all__ = ["SelfTest"]
 _TOLERANCE, _FLAT_TOLERANCE = 1e-9, 1e-4  # of the peak of each output; the minimum of "gcv" is flat: 2.5e-6 was seen
 _SINGLE_TOLERANCE = 2.0**-23
 _FAILED = int(Status.FAILED)
-_SCALE = 1e-17  # of the response: what comes out fits into single precision, and "grid" has samples that are of use
+_SCALE = 1e-17  # of the response: the outputs fit into single precision, and "grid" has useful samples
 
 
 class SelfTest:
@@ -56,6 +56,10 @@ class SelfTest:
             n_refinements=plan.n_refinements,
             is_squared=plan.is_squared,
             outputs=plan.outputs,
+            method=plan.method,
+            solve_for=plan.solve_for,
+            dem_error=plan.dem_error,
+            resolved_only=plan.resolved_only,
         )
         self.problem, self.pixels = Problem(bins, K, options, weight, functional), Pixels(*pixels, weight)
         self._shapes = self.problem.output_shapes | {"status": ()}
@@ -75,7 +79,7 @@ class SelfTest:
         intensity, sigma = np.where(good, intensity, 0.0), np.where(good, sigma, 1.0)
         solution = invert_arrays(intensity, sigma, self._tables, self._plan, weight, is_careful=self._is_careful)
         rows = [np.reshape(getattr(solution, n), (-1, self._n_pixels)) for n in self._shapes]
-        return np.concatenate(rows, dtype=float)  # also where there is the status alone
+        return np.concatenate(rows, dtype=float)  # also if the status is the only output
 
     def new_solution(self):
         """Arrays for the answer of a program."""
@@ -102,7 +106,7 @@ class SelfTest:
         good = status == 0
         starts = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes.values())])
         truths = {name: expected[a:b] for name, a, b in zip(into, starts[:-1], starts[1:], strict=True)}
-        # Of those that are left to the plain arrays, nothing is taken but that they are.
+        # Of lanes that are left to the plain arrays, only that mark is used.
         ours, truth = (np.minimum(s, DIFFICULT) for s in (into.pop("status"), truths.pop("status")[0]))
         if not np.array_equal(ours, np.where(good, truth, 0)):
             return "the status of pixels differs"
@@ -114,7 +118,7 @@ class SelfTest:
             if not np.all(np.isnan(ours[:, ~good])):
                 return f"{name} of a bad pixel is not NaN"
             difference, scale = (np.abs(a)[:, taken].max(axis=0) for a in (ours - truth, truth))
-            if name == "chi_squared":  # a difference of numbers that agree
+            if name == "chi_squared":  # a difference of nearly equal numbers
                 scale = np.maximum(scale, 1e-6 * np.sum((intensity / sigma) ** 2, axis=0)[taken])
             if not np.all(difference <= tolerance * scale):
                 return f"{name} is off by {np.max(difference / scale):.2g} of its peak"
@@ -123,9 +127,9 @@ class SelfTest:
 
 def _pixels(n, n_pixels, difficult):
     """
-    Pixels of an instrument whose channels are told apart well: ordinary, faint, unfit, difficult and bad ones.
+    Pixels of an instrument with well separated channels: ordinary, faint, ill-fitting, difficult and bad ones.
 
-    The difficult ones have an uncertainty smaller by a factor.
+    One channel of the difficult ones has an uncertainty that is smaller by a factor.
     """
     m = n + 5
     bin_, channel, pixel = np.arange(m), np.arange(n)[:, None], np.arange(n_pixels)
@@ -138,7 +142,7 @@ def _pixels(n, n_pixels, difficult):
     intensity = np.einsum("ij,jp->ip", response, dem) * 10.0 ** -(1 + pixel % 3)
     sigma = intensity * (0.03 + 0.01 * np.cos(channel + pixel))
     intensity = intensity + sigma * np.sin(7.0 * channel + 11.0 * pixel)
-    intensity[0, pixel % 5 == 1] *= 3.0  # no DEM that is positive fits
+    intensity[0, pixel % 5 == 1] *= 3.0  # no positive DEM fits
     sigma[:, pixel % 10 == 2] *= 50.0  # the signal does not stand out
     sigma[-1, pixel % 10 == 4] *= difficult
     status = np.where(pixel % 10 == 7, 1, 0).astype(np.int32)

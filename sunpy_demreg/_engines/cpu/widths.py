@@ -17,22 +17,22 @@ from sunpy_demreg._engines.cpu.recorder import DOUBLE, INT, SINGLE
 
 __all__ = ["CHUNK", "widths_finder"]
 
-CHUNK = 4  # bins, whose largest element is kept, so that the search can pass over them
+CHUNK = 4  # bins, whose largest element is kept, so that the search can skip them
 
 
 def widths_finder(M):
-    """What `sunpy_demreg._engines` says of ``half_maximum_finder``, for the weights that M holds now."""
+    """The ``half_maximum_finder`` that `sunpy_demreg._engines` describes, for the weights that M holds now."""
     single, double = _Columns(M, SINGLE), _Columns(M, DOUBLE)
-    # Relative to the largest weight and response, single precision has the range.
+    # Relative to the largest weight and response, the range of single precision suffices.
     (largest_weight,) = M.over_bins(lambda j: (M.get("weight", j),), ("maximum",))
     unit = 1.0 / largest_weight
     single.keep_weighted(lambda j: M.to_single(M.get("weight", j) * unit))
-    factor = largest_weight * M.scalar("largest_response")
+    factor = largest_weight * M.scalar(f"largest_{M.of_columns}")
     bounds = single.largest_terms()
 
     def find(*columns):
         singles = [[M.to_single(h_i * factor) for h_i in h] for h in columns]
-        tolerances = [dot(bounds, [M.abs(h_i) for h_i in h]) * roundoff(M.n_channels) for h in singles]
+        tolerances = [dot(bounds, [M.abs(h_i) for h_i in h]) * roundoff(M.n_terms) for h in singles]
         largest = single.fill(singles)
         levels = [0.5 * each - tolerance for each, tolerance in zip(largest, tolerances, strict=True)]
         certainly = [0.5 * each + tolerance for each, tolerance in zip(largest, tolerances, strict=True)]
@@ -58,9 +58,9 @@ def widths_finder(M):
 
 class _Columns:
     """
-    Columns of ``v K^T h``, one or several at a time, in one precision.
+    Columns of ``v K^T h``, one or several at a time, in one precision; M tells what K is.
 
-    The memory of the bins is a whole number of chunks, and the response and the weight of the bins too many are zero.
+    The memory of the bins is a whole number of chunks, and K and the weight of the bins too many are zero.
     """
 
     def __init__(self, M, kind):
@@ -79,7 +79,7 @@ class _Columns:
         return f"{name}{self._suffix}{f'_{column}' if column else ''}"
 
     def keep_weighted(self, weight):
-        """Keep ``v K_i`` of each bin: that they are made once pays where there are many columns."""
+        """Keep ``v K_i`` of each bin: computing them once pays if there are many columns."""
         M = self._M
 
         def keep(j):
@@ -90,26 +90,32 @@ class _Columns:
         M.loop(0, M.argument["n_bins"], keep)
 
     def _position(self, i, j):
-        return self._M.sum(self._M.product(j, self._M.n_channels), i)
+        return self._M.sum(self._M.product(j, self._M.n_terms), i)
 
     def _response(self, j):
         M = self._M
-        return [M.broadcast("response" + self._suffix, self._position(i, j), self._kind) for i in range(M.n_channels)]
+        name = "columns_single" if self._kind is SINGLE else M.of_columns
+        return [M.broadcast(name, self._position(i, j), self._kind) for i in range(M.n_terms)]
 
     def _weighted(self, j):
         M = self._M
         if self._kind is SINGLE:
-            return [self.get("weighted", self._position(i, j)) for i in range(M.n_channels)]
+            return [self.get("weighted", self._position(i, j)) for i in range(M.n_terms)]
         v = M.get("weight", j)
         return [v * k for k in self._response(j)]
 
     def largest_terms(self):
-        """Of ``v K_i``, over the bins."""
+        """The largest ``v K_i`` over the bins, by their size."""
         M = self._M
-        return M.reduce(0, M.argument["n_bins"], self._weighted, ("maximum",) * M.n_channels, self._vector)
+
+        def sizes(j):
+            terms = self._weighted(j)
+            return [M.abs(term) for term in terms] if M.of_columns == "prior" else terms
+
+        return M.reduce(0, M.argument["n_bins"], sizes, ("maximum",) * M.n_terms, self._vector)
 
     def fill(self, columns):
-        """Make columns: the largest element of each."""
+        """Compute columns; return the largest element of each."""
         M = self._M
 
         def chunk(c):
@@ -141,7 +147,7 @@ class _Columns:
         first_chunk, last_chunk = self._ends_above("largest", M.index(0), self._n_chunks, levels)
         first, _ = self._ends_above("scratch", M.product(first_chunk, CHUNK), CHUNK, levels)
         _, last = self._ends_above("scratch", M.product(last_chunk, CHUNK), CHUNK, levels)
-        # Where only a bin too many is above, it is the last bin; where none is, they are any.
+        # If only a padding bin is above, the last bin stands for it; if none is, they are arbitrary.
         first, last = (self._select("<", j, last_bin, j, last_bin) for j in (first, last))
         start_first, start_last = M.load_index("first_sample", first), M.load_index("last_sample", last)
         turn = self._int_slot(M.index(0))
@@ -173,7 +179,7 @@ class _Columns:
         ]
 
     def _sample(self, sample):
-        """Its number, the bins beside it, and where it is between them."""
+        """The number of a sample, the bins beside it, and its position between them."""
         M = self._M
         left = M.load_index("left", sample)
         fraction = M.broadcast("fraction" + self._suffix, sample, self._kind)

@@ -20,11 +20,11 @@ __all__ = ["solve_on_device", "stream"]
 
 _N_BATCHES = 3  # while one is computed, another is filled, and a third emptied
 _MOST_BYTES = 335_000_000  # of a batch on the host: 2**19 pixels of 41 bins in float32, which was the best measured
-_LEAST_PARTS, _SMALL_PART = 12, 2**16  # so many batches or more, unless they would be smaller than so many pixels
+_LEAST_PARTS, _SMALL_PART = 12, 2**16  # at least so many batches, unless they would have fewer pixels than this
 _LEAST_PIXELS = 2**10
-_ALIGNED = 64  # pixels: rows begin where the device reads a piece of memory at once
+_ALIGNED = 64  # pixels: rows begin at a boundary of the memory accesses of the device
 _SHARE_OF_MEMORY = 0.5  # of what is free
-_TASKS = 6  # that the copy of an array is divided into
+_TASKS = 6  # into which the copy of an array is divided
 _page_locked = PageLocked(_N_BATCHES * _MOST_BYTES)
 
 
@@ -41,7 +41,7 @@ def solve_on_device(launcher, pixels, into):
     Raises
     ------
     MemoryError
-        Where there is no memory for what solving a few pixels needs.
+        If there is not even memory to solve a few pixels.
     """
     what = f"to solve {pixels.status.size} pixels, beside the data and their answer"
     with no_memory_told(
@@ -62,7 +62,7 @@ def stream(launcher, pixels, into, workers=None):
 
     Batches go through page-locked memory, on a stream each. One thread fills them and starts the work; the caller's
     empties them. So copies of the host, copies of the bus in both directions, and the computation happen at the same
-    time. If a batch finds no memory, those that follow are half as large.
+    time. If there is no memory for a batch, the following ones are half as large.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def stream(launcher, pixels, into, workers=None):
     Raises
     ------
     MemoryError
-        Where even the smallest batch finds no memory on the device.
+        If there is no memory on the device even for the smallest batch.
     """
     intensity, uncertainty, status, weight = pixels
     if not status.size:
@@ -113,13 +113,13 @@ def stream(launcher, pixels, into, workers=None):
                 if size <= _LEAST_PIXELS:
                     raise MemoryError(
                         f"the GPU has no memory for a batch of {size} pixels, of {bytes_per_pixel} bytes each and what "
-                        f"solving them needs ({err}): free some, or ask for fewer `outputs`; the input is as it was"
+                        f"solving them needs ({err}): free some, or ask for fewer `outputs`; the input is unchanged"
                     ) from err
                 size = max(size // 2, _LEAST_PIXELS)
             finally:
                 while batches:
                     batches.pop().close()
-            cupy.get_default_memory_pool().free_all_blocks()  # for what is not of the pool: streams, and kernels
+            cupy.get_default_memory_pool().free_all_blocks()  # for what the pool does not serve: streams, and kernels
 
 
 def _through(batches, start, stop, size):
@@ -150,7 +150,7 @@ def _through(batches, start, stop, size):
                 try:
                     raise batch
                 finally:
-                    del batch  # or the error, which knows this frame, would keep memory of the device
+                    del batch  # or the error, which refers to this frame, would keep memory of the device alive
             block = batch.finish()
             idle.put(batch)
             yield block
@@ -221,7 +221,7 @@ class _Batch:
         return block
 
     def close(self):
-        """Wait, as nothing may be copied into memory that others have by then; give it back."""
+        """Wait until no copy is in progress, and give the memory back."""
         self.stream.synchronize()
         self._here = self._there = self._workspace = None
         _page_locked.give_back(self._piece)
@@ -232,7 +232,7 @@ class _Batch:
         return {name: memory[name][: n * n_pixels].reshape(n, n_pixels) for name, n in self._n_rows.items()}
 
     def _copy(self, pairs):
-        """Copy arrays to arrays, as a few tasks of many rows each."""
+        """Copy arrays to arrays, in a few tasks of many rows each."""
         return [
             self._pool.submit(np.copyto, to[rows[0] : rows[-1] + 1], source[rows[0] : rows[-1] + 1])
             for to, source in pairs
@@ -242,13 +242,13 @@ class _Batch:
 
 
 def _divided(rows, like):
-    """Rows of one array, as arrays with as many rows as others have."""
+    """The rows of one array, divided into arrays with the numbers of rows of some others."""
     starts = np.cumsum([0, *map(len, like)]).tolist()
     return [rows[start:stop] for start, stop in pairwise(starts)]
 
 
 def _solve_difficult(launcher, pixels, into):
-    """As `solve_difficult`, and NaN for those of them that are withheld."""
+    """As `solve_difficult`, with NaN for those that are withheld."""
     lanes = np.flatnonzero(into.status >= DIFFICULT)
     if not lanes.size:
         return

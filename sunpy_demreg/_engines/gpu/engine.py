@@ -13,7 +13,7 @@ class Engine:
     """
     Solves on the current device: see `sunpy_demreg._engines`, which has the parameters too.
 
-    Arrays of the host are divided into batches here: the executor is to pass them on whole.
+    Arrays on the host are divided into batches here: the executor should pass them on whole.
     """
 
     n_threads = 1

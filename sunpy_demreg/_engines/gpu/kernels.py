@@ -6,24 +6,27 @@ import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
 from sunpy_demreg._engines.base.precision import LARGEST, SMALLEST
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.solution import Solution
-from sunpy_demreg._engines.base.tables import INTEGER_TABLES, N_SAMPLES
+from sunpy_demreg._engines.base.tables import N_SAMPLES
 from sunpy_demreg._engines.gpu.machine import CudaMachine
 from sunpy_demreg._engines.gpu.widths import columns
 
 __all__ = ["ARITHMETIC", "BLOCK_SIZE", "Kernel", "is_wide", "make_kernels", "pack_single", "pack_tables", "samples_of"]
 
 BLOCK_SIZE = 128  # threads that share the tables
-#: Blocks that a multiprocessor is to hold at once: so many registers a thread gets. Measured, on prototypes.
+#: Blocks that a multiprocessor should hold at once, which limits the registers of a thread. Measured on prototypes.
 _BLOCKS_TO_SOLVE, _BLOCKS_OF_STATIC, _BLOCKS_OF_WIDE = 2, 3, 4
-#: Bins up to which a thread keeps a whole column in its registers. That is faster at 81 and cannot be at 400, as was
-#: measured; what is between is a guess.
+#: Bins up to which a thread keeps a whole column in its registers. Measured: it is faster at 81 bins, and impossible at
+#: 400; the value in between is a guess.
 _MOST_STATIC_BINS = 128
-_MOST_SINGLE = 3600  # bytes: of 4096 that the arguments of a kernel may take
+_MOST_SINGLE = 3600  # bytes, of the 4096 that the arguments of a kernel may take
 _WIDE_AT_ONCE = 2  # bins of a thread
-#: The tables that a block of threads keeps in its shared memory. Products of responses are multiplied where they are
-#: needed: that is cheaper than to read them.
+#: The tables that a block of threads keeps in its shared memory. Products of responses are computed where they are
+#: needed, which is cheaper than reading them.
 _PACKED = ("response", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
+_PACKED_INTEGERS = ("left", "first_sample", "last_sample")
+_PACKED_OF_PRIOR = ("prior", "to_prior", "mean")
 
 ARITHMETIC = (
     f"""\
@@ -82,7 +85,7 @@ __syncthreads();"""
 
 
 class Kernel(NamedTuple):
-    """A kernel, and what it is to be given: the names of its arguments in their order, and bytes of shared memory."""
+    """A kernel, with the names of its arguments in their order, and the bytes of shared memory that it needs."""
 
     name: str
     source: str
@@ -90,17 +93,24 @@ class Kernel(NamedTuple):
     n_shared: int
 
 
-def pack_tables(tables):
+def _packed(plan):
+    of_em = () if plan.solve_for == "dem" else ("dem_per_unknown",)
+    of_prior = _PACKED_OF_PRIOR if plan.method == "lognormal" else ()
+    return (*of_prior, *of_em, *(("place",) if plan.tells_resolved else ()), *_PACKED)
+
+
+def pack_tables(tables, plan):
     """The tables of NumPy as the kernels read them: one array of float64, the shorter numbers at its end in pairs."""
-    doubles = [np.ravel(getattr(tables, name)) for name in _PACKED]
+    doubles = [np.ravel(getattr(tables, name)) for name in _packed(plan)]
     short = [_single_response(tables).view(np.int32)]
-    short += [getattr(tables, name).astype(np.int32) for name in INTEGER_TABLES]
+    integers = (*_PACKED_INTEGERS, "mean_start") if plan.method == "lognormal" else _PACKED_INTEGERS
+    short += [getattr(tables, name).astype(np.int32) for name in integers]
     short = np.concatenate([*short, np.zeros(sum(part.size for part in short) % 2, np.int32)])
     return np.concatenate([*doubles, short.view(np.float64)])
 
 
 def pack_single(tables):
-    """What the static form of the columns gets by value: so it is in the memory of constants."""
+    """What the static form of the columns gets by value, and thus in constant memory."""
     response = _single_response(tables)
     packed = np.zeros((), [("response", np.float32, response.shape)])
     packed["response"] = response
@@ -109,39 +119,43 @@ def pack_single(tables):
 
 def samples_of(tables):
     """
-    Of each sample, the bin to its left, and how far it is from there to the next one, in single precision.
+    For each sample, the bin to its left and its position between that and the next one, in single precision.
 
-    Bins that differ by rounding have the same.
+    Bins that differ only by rounding have the same samples.
     """
     fractions = np.round(2**24 * tables.fraction) / 2**24
     return tuple(zip(tables.left.tolist(), fractions.tolist(), strict=True))
 
 
 def _single_response(tables):
-    return (tables.response / tables.response.max()).astype(np.float32).ravel()
+    response = tables.response if tables.prior is None else tables.prior
+    return (response / abs(response).max()).astype(np.float32).ravel()
 
 
-def is_wide(n_channels, n_bins):
+def is_wide(plan, n_bins):
     """Whether a block of threads shares a pixel, in ``errors``; else each thread has one."""
-    return n_bins > _MOST_STATIC_BINS or 4 * n_channels * n_bins > _MOST_SINGLE
+    n_terms = RANK if plan.method == "lognormal" else plan.n_channels
+    return n_bins > _MOST_STATIC_BINS or 4 * n_terms * n_bins > _MOST_SINGLE
 
 
-def make_kernels(plan, n_bins, n_functionals, samples):
+def make_kernels(plan, n_bins, n_functionals, samples, n_neighbors=0):
     """
-    The kernels that solve pixels, in the order in which they are to run.
+    The kernels that solve pixels, in the order in which they run.
 
     ``intensity``, ``sigma``, ``status_in``, the outputs of the plan and ``status`` are arrays (..., n_pixels), and
     ``given_weight`` too where there is one; ``tables`` is what `pack_tables` makes, ``single`` what `pack_single` does.
-    Of them the ``n_lanes`` pixels from ``first`` on are solved. ``weights`` and ``live`` (..., n_lanes) are what
-    ``solve`` leaves for ``errors``. Pixels that get a bit of ``withheld`` as their status get NaN, and so do those
-    whose ``status_in`` is not zero, with a status of zero.
+    The ``n_lanes`` pixels from ``first`` on are solved. ``weights`` and ``live`` (..., n_lanes) are passed from
+    ``solve`` to ``errors``. Pixels whose status has a bit of ``withheld`` get NaN, and so do those whose
+    ``status_in`` is not zero; their status becomes zero.
 
     Parameters
     ----------
     plan : `sunpy_demreg._engines.base.options.Plan`
     n_bins, n_functionals : int
     samples : sequence of (int, float)
-        As `samples_of` tells: the static form of the columns has them in its code.
+        From `samples_of`: the static form of the columns has them in its code.
+    n_neighbors : int
+        Of the table "mean" of the log-normal method.
 
     Returns
     -------
@@ -150,16 +164,16 @@ def make_kernels(plan, n_bins, n_functionals, samples):
     int
         Rows of ``live``.
     """
-    wide = is_wide(plan.n_channels, n_bins)
+    wide = is_wide(plan, n_bins)
     at_once = _WIDE_AT_ONCE if wide else 1
-    machine = CudaMachine(plan, n_bins, n_functionals, _PACKED, at_once)
+    machine = CudaMachine(plan, n_bins, n_functionals, n_neighbors, _packed(plan), at_once)
     invert_lanes(machine, plan)
     sizes = {
-        "N_CHANNELS": plan.n_channels,
+        "N_TERMS": machine.n_terms,
         "N_BINS": n_bins,
         "N_SAMPLES": N_SAMPLES,
         "N_PACKED": machine.n_packed,
-        "RESPONSE": machine.offset["response"],
+        "COLUMNS": machine.offset_of_columns,
         "FRACTION": machine.offset["fraction"],
         "SHORT": machine.n_doubles,
         "AT_ONCE": at_once,
@@ -184,6 +198,7 @@ def _solve(plan, machine, head):
         "weights",
         "live",
     )
+    storage = ("scratch", *(("level", "exponent", "step") if plan.method == "lognormal" else ()))
     lines = [
         _TABLES_OF_A_BLOCK,
         "const long long lane = (long long)blockIdx.x * blockDim.x + threadIdx.x, pixel = first + lane;",
@@ -191,7 +206,7 @@ def _solve(plan, machine, head):
         "int bits = 0;",
         "const bool is_bad = status_in[pixel] != 0;",
         "if (!is_bad) {",
-        "double scratch[N_BINS];",
+        *(f"double {name}[N_BINS];" for name in storage),
         "bool is_broken = false;",
         *machine.solve.lines,
         "}",
@@ -216,7 +231,7 @@ def _errors(plan, machine, head, wide, samples):
         lines += [
             "const long long lane = (long long)blockIdx.x * blockDim.x + threadIdx.x, pixel = first + lane;",
             "if (lane >= n_lanes) return;",
-            "const int my_bin = blockIdx.y, bins_apart = gridDim.y;",  # of few pixels, several threads share the bins
+            "const int my_bin = blockIdx.y, bins_apart = gridDim.y;",  # with few pixels, several threads share the bins
         ]
     lines += [
         f"if (status_in[pixel] != 0 || (status[pixel] & (withheld | {DIFFICULT}))) {{",
@@ -224,11 +239,12 @@ def _errors(plan, machine, head, wide, samples):
         "return;",
         "}",
     ]
+    largest = "largest_prior" if plan.method == "lognormal" else "largest_response"
     has_columns = "temperature_resolution" in machine.errors.outputs
     if has_columns:
         lines += [
             "const Exact exact = {weights + lane, n_lanes};",
-            f"const Columns columns(exact, {machine.scalar_text('largest_response')}, "
+            f"const Columns columns(exact, {machine.scalar_text(largest)}, "
             + ("table + N_PACKED + N_PACKED % 2);" if wide else "single);"),
         ]
     lines += [f"const double {name} = live[{i} * n_lanes + lane];" for i, name in enumerate(machine.live)]
@@ -236,8 +252,8 @@ def _errors(plan, machine, head, wide, samples):
     by_value = ("single",) if has_columns and not wide else ()
     blocks = _BLOCKS_OF_WIDE if wide else _BLOCKS_OF_STATIC
     signature, arguments = _signature("errors", plan, pointers, blocks, by_value)
-    text, more_shared = columns(plan.n_channels, machine.n_bins, samples, wide) if has_columns else ("", 0)
-    n_packed = machine.n_packed + machine.n_packed % 2  # the memory behind is read four numbers at once
+    text, more_shared = columns(machine.n_terms, machine.n_bins, samples, wide) if has_columns else ("", 0)
+    n_packed = machine.n_packed + machine.n_packed % 2  # the memory behind it is read four numbers at a time
     return Kernel("errors", head + text + _body(signature, lines), arguments, 8 * n_packed + more_shared)
 
 

@@ -23,14 +23,14 @@ _LEAST_CAPABILITY = 60  # compute capability times ten: the oldest that the kern
 _THREADS_TO_FILL = 512  # of a multiprocessor
 _LEAST_SHARE = 8  # bins: a column's weights are read once for each share
 _LEAST_BLOCK = 64  # threads, where there are few pixels
-_WORKSPACE = 2**29  # bytes, of what one kernel leaves to the other
+_WORKSPACE = 2**29  # bytes that one kernel passes to the other
 _LEAST_WORKSPACE = 2**10  # pixels
-_MOST_LANES = 2**16  # of the plain arrays at once
+_MOST_LANES = 2**16  # for the plain arrays at a time
 
 
 def check_device():
-    """Raise what tells the cure if there is no GPU that can be used."""
-    cure = "pass backend='cpu', and arrays of NumPy"
+    """Raise, with the cure, if there is no usable GPU."""
+    cure = "pass backend='cpu' and NumPy arrays"
     try:
         n_devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as err:
@@ -66,7 +66,7 @@ class Launcher:
         By their names, in the order in which they run. Empty where there are too many channels, or tables that are
         too large: then the plain arrays of CuPy solve.
     workspace_per_pixel : int
-        Bytes, of what the kernels leave to each other.
+        Bytes that the kernels pass to each other.
     """
 
     def __init__(self, problem, dtype="float64", withheld=0):
@@ -77,14 +77,17 @@ class Launcher:
         if not problem.can_be_compiled:
             return
         m = len(self.tables.dlogt)
-        described, kernels, n_live = _compiled(self.plan, m, len(self.tables.functional), samples_of(self.tables))
+        n_neighbors = 0 if self.tables.mean is None else self.tables.mean.shape[1]
+        described, kernels, n_live = _compiled(
+            self.plan, m, len(self.tables.functional), samples_of(self.tables), n_neighbors
+        )
         attributes = cupy.cuda.Device().attributes
         if any(kernel.n_shared > attributes["MaxSharedMemoryPerBlockOptin"] for kernel in described):
             return
         with no_memory_told("for the code of the kernels and their tables", "free some"):
             for kernel in described:
                 _allow_shared(kernels[kernel.name], kernel.n_shared)
-            tables = cupy.asarray(pack_tables(self.tables))
+            tables = cupy.asarray(pack_tables(self.tables, self.plan))
         self._described, self.kernels = described, kernels
         self._n_rows, self._n_multiprocessors = m + n_live, attributes["MultiProcessorCount"]
         self.workspace_per_pixel = 8 * self._n_rows
@@ -96,7 +99,7 @@ class Launcher:
 
     def workspace(self, n_pixels):
         """
-        Memory for what the kernels leave to each other, of as many of the pixels at a time as there is memory for.
+        Memory for what the kernels pass to each other, for as many of the pixels at a time as fit.
 
         None where no kernel needs it.
         """
@@ -116,7 +119,7 @@ class Launcher:
         """
         Solve pixels; the kernels are not waited for.
 
-        Bad pixels, and those that are withheld, get NaN: the kernels write it with the other outputs, for nothing.
+        Bad and withheld pixels get NaN: the kernels write it along with the other outputs, at no cost.
 
         Parameters
         ----------
@@ -146,9 +149,9 @@ class Launcher:
                 self.kernels[kernel.name](*self._grid(kernel, n_lanes), arguments, shared_mem=kernel.n_shared)
 
     def _grid(self, kernel, n_pixels):
-        """Blocks, and threads of each."""
+        """The number of blocks, and of threads in each."""
         m = len(self.tables.dlogt)
-        if kernel.name == "errors" and is_wide(self.plan.n_channels, m):
+        if kernel.name == "errors" and is_wide(self.plan, m):
             return (n_pixels, 1), (BLOCK_SIZE,)
         block = BLOCK_SIZE
         while block > _LEAST_BLOCK and -(-n_pixels // block) < self._n_multiprocessors:
@@ -157,7 +160,7 @@ class Launcher:
         return (-(-n_pixels // block), shares), (block,)
 
     def _n_shares(self, n_pixels):
-        """Into how many shares of the bins the errors of a pixel are divided, so that few pixels fill a device too."""
+        """How many threads share the bins in the errors of a pixel, so that even few pixels keep a device busy."""
         n_threads = self._n_multiprocessors * _THREADS_TO_FILL
         return min(max(n_threads // n_pixels, 1), max(len(self.tables.dlogt) // _LEAST_SHARE, 1))
 
@@ -175,14 +178,14 @@ class Launcher:
 
 
 @lru_cache(maxsize=64)
-def _compiled(plan, n_bins, n_functionals, samples):
+def _compiled(plan, n_bins, n_functionals, samples, n_neighbors):
     """The kernels of a plan, which CuPy compiles for each device once, and keeps on disk."""
-    described, n_live = make_kernels(plan, n_bins, n_functionals, samples)
+    described, n_live = make_kernels(plan, n_bins, n_functionals, samples, n_neighbors)
     return described, {k.name: cupy.RawKernel(k.source, k.name, ("--std=c++14",)) for k in described}, n_live
 
 
 def _allow_shared(kernel, n_bytes):
-    """Let a block of threads have so much shared memory. The kernel is compiled here, if it was not before."""
+    """Allow a block of threads this much shared memory. This compiles the kernel, unless it is compiled already."""
     try:
         kernel.max_dynamic_shared_size_bytes = n_bytes
     except cupy.cuda.compiler.CompileException as err:

@@ -5,8 +5,10 @@ import re
 import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.symbols import Symbol
 from sunpy_demreg._engines.base.tables import N_SAMPLES, SCALARS
+from sunpy_demreg._engines.gpu.prior import PriorOperations
 
 __all__ = ["CudaMachine", "Part"]
 
@@ -21,23 +23,23 @@ class Part:
         self.lines, self.outputs = [], []
 
     def unknown_names(self):
-        """Of the variables that are used here and come from elsewhere."""
+        """The names of variables that are used here and defined elsewhere."""
         text = "\n".join(self.lines)
         known = set(re.findall(r"\b(?:double|bool|int) ([a-z]\d+) =", text))
         return [name for name in dict.fromkeys(re.findall(r"\b[a-z]\d+\b", text)) if name not in known]
 
 
-class CudaMachine:
+class CudaMachine(PriorOperations):
     """
     What `sunpy_demreg._engines` lists. An index is a Python int, or the name of an integer variable.
 
-    It writes two parts: what is inside `each_bins` is a kernel of its own. With so many registers for the one and so
-    little memory for the other, each is faster than both in one. The weights, and the variables in ``live``, go from
-    the one to the other through the device's memory.
+    It writes two parts: what is inside `each_bins` is a kernel of its own. One needs many registers, the other little
+    memory: separately, both are faster. The weights, and the variables in ``live``, are passed from one to the other
+    through the memory of the device.
 
     Parameters
     ----------
-    plan, n_bins, n_functionals
+    plan, n_bins, n_functionals, n_neighbors
         As of `sunpy_demreg._engines.gpu.kernels.make_kernels`.
     packed : sequence of `str`
         The tables in the shared memory, in this order.
@@ -47,25 +49,40 @@ class CudaMachine:
 
     is_careful, is_split = False, True
 
-    def __init__(self, plan, n_bins, n_functionals, packed, n_at_once):
+    def __init__(self, plan, n_bins, n_functionals, n_neighbors, packed, n_at_once):
         self.solve, self.errors, self.live = Part(), Part(), []
         self._part, self._n_at_once = self.solve, n_at_once
         self._plan, self._n, self.n_bins, self.n_functionals = plan, plan.n_channels, n_bins, n_functionals
+        self.n_neighbors = n_neighbors
         n, m = self._n, self.n_bins
-        sizes = m * n, m, n * (n + 1) // 2, m, n_functionals * m, N_SAMPLES, len(SCALARS)
+        # What the columns of the resolution matrix are made of: the response, or the prior.
+        self.n_terms, columns = (RANK, "prior") if plan.method == "lognormal" else (n, "response")
+        sizes = {
+            "response": m * n,
+            "shared_gram": n * (n + 1) // 2,
+            "functional": n_functionals * m,
+            "fraction": N_SAMPLES,
+            "scalars": len(SCALARS),
+            "prior": m * RANK,
+            "to_prior": m * RANK,
+            "mean": m * n_neighbors,
+        }
+        sizes = [sizes.get(name, m) for name in packed]
         self.offset = dict(zip(packed, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self.offset_of_columns = self.offset[columns]
         self.n_doubles = sum(sizes)
-        self.n_packed = self.n_doubles + (n * m + N_SAMPLES + 2 * m + 1) // 2
+        n_short = self.n_terms * m + N_SAMPLES + (3 if columns == "prior" else 2) * m
+        self.n_packed = self.n_doubles + (n_short + 1) // 2
         self._n_names = 0
 
     @property
     def _is_fast(self):
         """
-        Whether quotients and roots may do without the cases that hardly occur, after which a pixel is difficult.
+        Whether quotients and roots may omit cases that hardly ever occur; a pixel where they do is marked as difficult.
 
         The eigenvalues of the other rules are found where a pivot is zero: there, a division by it is no accident.
         """
-        return self._part is self.solve and self._plan.parameter_choice == "discrepancy"
+        return self._part is self.solve and self._plan.parameter_choice in ("discrepancy", "prior")
 
     # --- what is given
 
@@ -79,7 +96,7 @@ class CudaMachine:
         return self._shared("scalars", SCALARS.index(name))
 
     def scalar_text(self, name):
-        """The same, for who writes statements of their own."""
+        """The same as text, for code that writes statements of its own."""
         return f"table[{self.offset['scalars'] + SCALARS.index(name)}]"
 
     def response(self, i, j):
@@ -113,6 +130,12 @@ class CudaMachine:
 
     def dlogt(self, j):
         return self._shared("dlogt", j)
+
+    def dem_per_unknown(self, j):
+        return self._shared("dem_per_unknown", j)
+
+    def place(self, j):
+        return self._shared("place", j)
 
     def functional(self, q, j):
         return self._shared("functional", f"{q} * {self.n_bins} + {j}")
@@ -152,14 +175,14 @@ class CudaMachine:
 
     def put_status(self, value):
         self._write(f"bits = (int){value.value};")
-        # Those that are solved again, elsewhere, get their answer there.
+        # Pixels that are solved again elsewhere get their answer there.
         self._write(f"if (is_broken || bits >= {DIFFICULT}) bits = {DIFFICULT};")
 
     def half_maximum_finder(self):
         def find(*columns):
             name = self._name("ends")
             rows = ", ".join("{" + ", ".join(h_i.value for h_i in h) + "}" for h in columns)
-            self._write(f"const double of_{name}[AT_ONCE][N_CHANNELS] = {{{rows}}};")
+            self._write(f"const double of_{name}[AT_ONCE][N_TERMS] = {{{rows}}};")
             self._write(f"double {name}[AT_ONCE][2];")
             self._write(f"columns.find(of_{name}, {name});")
             return [[self._symbol(f"{name}[{q}][{end}]") for end in (0, 1)] for q in range(len(columns))]
@@ -183,7 +206,7 @@ class CudaMachine:
     def each_bins(self, body):
         self._part = self.errors
         j, stride = self._name("j"), -(-self.n_bins // self._n_at_once)
-        # Bins of a thread are far from each other, so that neighbors in a warp are neighbors.
+        # The bins of a thread are far apart, so that those of neighboring threads in a warp are neighbors.
         self._write(f"#pragma unroll 1\nfor (int {j} = my_bin; {j} < {stride}; {j} += bins_apart) {{")
         others = (f"{j} + {c * stride}" for c in range(1, self._n_at_once))
         body(j, *(self._new("int", f"{k} < {self.n_bins} ? {k} : {self.n_bins - 1}").value for k in others))

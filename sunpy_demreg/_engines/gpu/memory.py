@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 __all__ = ["is_out_of_memory", "no_memory_told"]
 
-#: Of errors that are no `MemoryError`, as those of CuPy's pool and of other libraries' pools are.
+#: Parts of messages of errors that are no `MemoryError`, unlike those of memory pools.
 _SIGNS = (
     "cudaErrorMemoryAllocation",  # of the runtime: streams and events
     "CUDA_ERROR_OUT_OF_MEMORY",  # of the driver: the code of kernels, and what their threads need
@@ -13,16 +13,16 @@ _SIGNS = (
 
 
 def is_out_of_memory(err):
-    """Whether an error is that of full memory."""
+    """Whether an error means that memory is full."""
     return isinstance(err, MemoryError) or (isinstance(err, RuntimeError) and any(sign in str(err) for sign in _SIGNS))
 
 
 @contextmanager
 def no_memory_told(what, cure):
-    """Raise `MemoryError`, with what there was no memory for and the cure, where memory is full."""
+    """Raise `MemoryError` if memory is full, with what it was needed for and the cure."""
     try:
         yield
     except Exception as err:
         if not is_out_of_memory(err):
             raise
-        raise MemoryError(f"the GPU has no memory {what} ({err}): {cure}; the input is as it was") from err
+        raise MemoryError(f"the GPU has no memory {what} ({err}): {cure}; the input is unchanged") from err

@@ -1,4 +1,4 @@
-"""Page-locked memory of the host, from which a GPU copies at full speed while other work goes on."""
+"""Page-locked memory on the host, which a GPU copies at full speed in the background."""
 
 import weakref
 from contextlib import suppress
@@ -14,10 +14,10 @@ _PORTABLE = 1  # cudaHostRegisterPortable: for all devices
 
 class PageLocked:
     """
-    Pieces of page-locked memory, kept to be used again.
+    Pieces of page-locked memory, kept for reuse.
 
-    New memory is touched by several threads and registered then. To have the driver make it takes many times as long:
-    it touches all of it on one thread.
+    New memory is touched by several threads, and then registered. Allocating it by the driver would take many times as
+    long, because that touches all of it on one thread.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class PageLocked:
         self._most_kept, self._kept, self._lock = most_kept, [], Lock()
 
     def take(self, n_bytes, pool):
-        """An array of at least so many bytes; `pool` has threads that touch it."""
+        """An array of at least so many bytes; the threads of `pool` touch it."""
         with self._lock:
             fitting = [piece for piece in self._kept if piece.size >= n_bytes]
             if fitting:
@@ -39,14 +39,14 @@ class PageLocked:
         piece = np.empty(n_bytes, np.uint8)
         for _ in pool.map(lambda part: part.fill(0), np.array_split(piece, 16)):
             pass
-        # Where the system does not let so much be locked, the copies are only slower.
+        # If the system does not allow this much to be locked, copies are merely slower.
         with suppress(cupy.cuda.runtime.CUDARuntimeError):
             cupy.cuda.runtime.hostRegister(piece.ctypes.data, n_bytes, _PORTABLE)
             weakref.finalize(piece, _unregister, piece.ctypes.data)
         return piece
 
     def give_back(self, piece):
-        """Nothing may be copied from or to it any more."""
+        """Give an array back; nothing may still be copying from or to it."""
         with self._lock:
             self._kept.append(piece)
             while sum(map(len, self._kept)) > self._most_kept:
@@ -54,5 +54,5 @@ class PageLocked:
 
 
 def _unregister(pointer):
-    with suppress(cupy.cuda.runtime.CUDARuntimeError):  # at the end of the process, the driver may have gone before
+    with suppress(cupy.cuda.runtime.CUDARuntimeError):  # when the process ends, the driver may be gone already
         cupy.cuda.runtime.hostUnregister(pointer)

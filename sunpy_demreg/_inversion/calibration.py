@@ -1,0 +1,100 @@
+"""Calibration errors: what the uncertainty of the data does not hold, because it is no noise."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sunpy_demreg._channels.uncertainty import read_error_table
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import a_kind, as_number, nearest
+
+__all__ = ["as_channel_errors", "as_common_error", "with_channel_errors"]
+
+_RULE = "must be a fraction of the intensity such as 0.25, a dict of one for each channel, or 'atomic'"
+
+
+def as_channel_errors(value, channels, meta):
+    """
+    The relative error of each channel, in a dict by its label; None where there is none.
+
+    Parameters
+    ----------
+    value
+        The argument `calibration_error` of `sunpy_demreg.invert`.
+    channels : tuple of `str`
+        Labels, such as "AIA 171".
+    meta : dict
+        Of the data, which may tell that they have the errors of the atomic data already.
+    """
+    name = "calibration_error"
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value != "atomic":
+            raise wrong(ValueError, name, f"{_RULE}, but is {a_kind(value)}")
+        if meta.get("include_chianti"):
+            raise wrong(
+                ValueError,
+                name,
+                "'atomic' would count the errors of the atomic data twice, as `data` were prepared with "
+                "include_chianti=True: leave one of them out",
+            )
+        return _of_atomic_data(channels)
+    if isinstance(value, Mapping):
+        for key in value:
+            if key not in channels:
+                raise wrong(
+                    ValueError,
+                    name,
+                    f"has {a_kind(key)}, but the channels are {', '.join(map(repr, channels))}{nearest(key, channels)}",
+                )
+        return {channel: _as_fraction(f"{name}[{channel!r}]", value.get(channel, 0.0)) for channel in channels}
+    try:
+        return dict.fromkeys(channels, _as_fraction(name, value))
+    except TypeError:
+        raise wrong(TypeError, name, f"{_RULE}, but is {a_kind(value)}") from None
+
+
+def as_common_error(value, outputs):
+    """The relative error that all channels share, or None."""
+    if value is None:
+        return None
+    if "covariance" in outputs and "dem" not in outputs:
+        raise wrong(
+            ValueError,
+            "outputs",
+            "has 'covariance' but not 'dem', which `common_calibration_error` is a fraction of: add 'dem'",
+        )
+    return _as_fraction("common_calibration_error", value)
+
+
+def with_channel_errors(pixels, errors):
+    """
+    The channel data with these errors in their uncertainty.
+
+    Those of the channels are independent, so they add to the noise of each in quadrature. An intensity below zero has
+    none.
+    """
+    if errors is None:
+        return pixels
+    intensity = pixels.intensity
+    fraction = np.array([*errors.values()], dtype=float, like=intensity).reshape(-1, *(1,) * (intensity.ndim - 1))
+    return pixels._replace(uncertainty=np.hypot(pixels.uncertainty, fraction * np.fmax(intensity, 0.0)))
+
+
+def _as_fraction(name, value):
+    return as_number(name, value, least=0, most=1, of="(a fraction of the intensity)")
+
+
+def _of_atomic_data(channels):
+    """Those of the CHIANTI emissivities by the error table of AIA."""
+    table = read_error_table(None)
+    known = {f"AIA {row['WAVELNTH'].value:g}": float(row["CHIANTI"]) for row in table}
+    unknown = [channel for channel in channels if channel not in known]
+    if unknown:
+        raise wrong(
+            ValueError,
+            "calibration_error",
+            f"'atomic' is known for the channels of AIA only, not for {', '.join(unknown)}: pass a dict of fractions",
+        )
+    return {channel: known[channel] for channel in channels}

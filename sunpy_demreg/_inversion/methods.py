@@ -1,0 +1,77 @@
+"""The methods of `sunpy_demreg.invert`: their own choices, and which others they can honor."""
+
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import check_choice
+from sunpy_demreg._inversion.prior import as_prior
+
+__all__ = ["CHOICES", "resolved_choices"]
+
+#: The arguments that are left to the method where they are None.
+CHOICES = ("parameter_choice", "positivity", "solve_for", "dem_error")
+
+_TIKHONOV = {
+    "parameter_choice": ("discrepancy", "grid", "gcv"),
+    "positivity": ("relax", "constrain", "ignore"),
+    "solve_for": ("dem", "emission_measure"),
+    "dem_error": ("noise",),
+}
+#: What each method can do, its own choice first.
+_CHOICES = {
+    "demreg": _TIKHONOV,
+    "lognormal": {
+        "parameter_choice": ("prior", "discrepancy"),
+        "positivity": ("inherent",),
+        "solve_for": ("emission_measure",),
+        "dem_error": ("posterior", "noise"),
+    },
+    "l2": _TIKHONOV,
+}
+_INHERENT = "inherent"  # is no choice: it is what a result says of its positivity
+
+
+def resolved_choices(method, choices, prior):
+    """
+    The choices of a method, with its own where none was made.
+
+    Parameters
+    ----------
+    method : `str`
+    choices : dict
+        By the names in `CHOICES`; None is the method's own.
+    prior : `sunpy_demreg.LogNormalPrior` or None
+
+    Returns
+    -------
+    dict
+        Of these, as a result keeps them: the prior as a dict of its parameters, or None for a method without one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such choice, or the method cannot honor it.
+    """
+    check_choice("method", method, tuple(_CHOICES))
+    resolved = {}
+    for name, value in choices.items():
+        known = dict.fromkeys(word for of in _CHOICES.values() for word in of[name] if word != _INHERENT)
+        check_choice(name, value, (*known, None))
+        possible = _CHOICES[method][name]
+        if value is not None and value not in possible:
+            raise wrong(ValueError, name, f"{value!r} is not possible with method={method!r}, {_cure(name, possible)}")
+        resolved[name] = possible[0] if value is None else value
+    if method == "lognormal":
+        prior = as_prior(prior)
+        resolved["prior"] = {"amplitude": prior.amplitude, "correlation_length": prior.correlation_length}
+    elif prior is not None:
+        raise wrong(ValueError, "prior", f"is not used by method={method!r}: leave it out, or pass method='lognormal'")
+    else:
+        resolved["prior"] = None
+    return resolved
+
+
+def _cure(name, possible):
+    if possible == (_INHERENT,):
+        return f"whose DEM is positive by construction: leave `{name}` out"
+    if len(possible) == 1:
+        return f"which has only {possible[0]!r}: leave `{name}` out"
+    return f"which has {' and '.join(map(repr, possible))}: pass one of them, or leave `{name}` out"
