@@ -110,3 +110,30 @@ for name, options in {
 # Noise is not the only source of error: the regularization introduces a bias, which the resolution matrix describes,
 # and the response is uncertain too. Report these three separately with an emission measure; the page on validation
 # gives their sizes.
+
+# %%
+# The other error
+# ===============
+#
+# Noise is not all that is uncertain: at most temperatures the data leave room for many DEMs. ``method="lognormal"`` has a
+# prior that says which of them are likely, and its error is that of the posterior by default. The noise is the smaller
+# part of it. (A calibration error can be added to either.)
+
+lognormal = demreg.invert(
+    cube[:, 60:68, 60:68], response, edges, method="lognormal", calibration_error=0.1
+)
+errors = {
+    kind: np.sqrt(np.diag(demreg.covariance(lognormal, (4, 4), kind)).value)
+    for kind in ("posterior", "noise")
+}
+dem = lognormal["dem"].data[:, 4, 4]
+figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+for (kind, error), color in zip(errors.items(), ("0.8", "0.5"), strict=True):
+    axes.fill_between(
+        centers, np.maximum(dem - error, 1e10), dem + error, color=color, label=kind
+    )
+axes.plot(centers, dem, color="black", label="DEM")
+axes.set(xscale="log", yscale="log", ylim=(dem.max() / 1e4, dem.max() * 3))
+axes.set(xlabel="Temperature [K]", ylabel="DEM [cm$^{-5}$ K$^{-1}$]")
+axes.legend(frameon=False)
+plt.show()

@@ -35,7 +35,7 @@ lazy_cube = NDCube(
     unit=cube.unit,
     meta=cube.meta,
 )
-result = demreg.invert(lazy_cube, response, edges, positivity="constrain")
+result = demreg.invert(lazy_cube, response, edges, method="lognormal")
 result
 
 # %%

@@ -87,7 +87,9 @@ plt.show()
 
 response = demreg.TemperatureResponse.from_aia(cube)
 edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
-result = demreg.invert(cube[:, 3:-3, 3:-3], response, edges, positivity="constrain")
+result = demreg.invert(
+    cube[:, 3:-3, 3:-3], response, edges, method="lognormal", calibration_error=0.1
+)
 demreg.visualization.plot_summary(result, title="2011-02-15 01:46 UT")
 plt.show()
 

@@ -17,7 +17,8 @@ import sunpy_demreg as demreg
 cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
 response = demreg.TemperatureResponse.from_aia(cube)
 edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
-result = demreg.invert(cube, response, edges, positivity="constrain")
+options = {"method": "lognormal", "calibration_error": 0.1}
+result = demreg.invert(cube, response, edges, **options)
 print(f"median chi-squared: {np.nanmedian(result['chi_squared'].data):.2f}")
 
 # %%
@@ -70,9 +71,7 @@ for step in (0, 1):
     flare_cube = demreg.prepare(demreg.sample.flare_maps(step))
     flare_cube = flare_cube[:, 2:65, 2:65]  # the border has no value in all channels
     flare_response = demreg.TemperatureResponse.from_aia(flare_cube)
-    flare.append(
-        demreg.invert(flare_cube, flare_response, edges, positivity="constrain")
-    )
+    flare.append(demreg.invert(flare_cube, flare_response, edges, **options))
     print(
         f"{flare_cube.meta['date'][0]}: median chi-squared {np.nanmedian(flare[-1]['chi_squared'].data):.2f}"
     )

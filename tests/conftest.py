@@ -54,7 +54,7 @@ def part(cube):
 
     part = cube[:, 40:53, 90:107]
     data, mask = part.data.copy(), part.mask.copy()
-    data[2, 3, 4], data[1, 5, 5], mask[3, 7, 7] = np.nan, -1, True
+    data[2:4, 3, 4], data[1, 5, 5], mask[3, 7, 7] = np.nan, -1, True  # the last two can be solved
     return NDCube(data, part.wcs, unit=part.unit, uncertainty=part.uncertainty, mask=mask, meta=part.meta)
 
 

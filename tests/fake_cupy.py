@@ -208,6 +208,9 @@ class ndarray(NDArrayOperatorsMixin):
     def reshape(self, *shape):
         return _wrap(self._array.reshape(*shape))
 
+    def nonzero(self):
+        return tuple(_wrap(index) for index in self._there().nonzero())
+
     def __setitem__(self, item, value):
         self._there()[_unwrap(item)] = _unwrap(value)
 

@@ -75,15 +75,25 @@ def check_sweep(rows):
 
 
 def check_profile(results):
-    *stages, engine, constrained, seam = results["rows"]
+    *stages, engine, constrained, seam = results["rows"][:6]
+    *log_normal, log_normal_engine = results["rows"][6:]
     assert [row["stage"] for row in stages] == [
         "one system, DEM, chi-squared",
         "errors",
         "temperature resolution",
     ]
-    for kind, number_ in engine["operations"].items():
-        assert number_ == pytest.approx(sum(row["operations"][kind] for row in stages))
-    assert engine["ns_per_pixel"] == pytest.approx(sum(row["ns_per_pixel"] for row in stages))
+    assert [row["stage"] for row in log_normal] == [
+        "log-normal: first pass, prior mean",
+        "log-normal: prediction",
+        "log-normal: temperature resolution",
+    ]
+    for parts, whole in ((stages, engine), (log_normal, log_normal_engine)):
+        for kind, number_ in whole["operations"].items():
+            assert number_ == pytest.approx(sum(row["operations"][kind] for row in parts))
+        assert whole["ns_per_pixel"] == pytest.approx(sum(row["ns_per_pixel"] for row in parts))
+    # The Jacobian of each pass: of six channels, by the 13 coefficients of the prior.
+    passes = sum(of for kind, of in log_normal[1]["operations"].items() if "multipl" in kind)
+    assert 41 * 6 * 13 * 5 < passes < 41 * 6 * 13 * 60
     # Each column of the resolution needs a product of each of its elements with each channel.
     products = sum(of for kind, of in stages[2]["operations"].items() if "multipl" in kind)
     assert 41 * 41 * 4 < products < 41 * 41 * 20

@@ -68,16 +68,19 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
 
 def test_method(tmp_path, capsys, small_files):
     path = tmp_path / "dem.fits"
-    arguments = [*COARSE, "--n-sample", "16", "--method", "lognormal"]
+    arguments = [*COARSE, "--n-sample", "16", "--method", "lognormal", "--calibration-error", "0.1"]
     assert main(["invert", *small_files, *arguments, "--output", str(path)]) == 0
     result = read(path)
     told = [result.meta[name] for name in ("method", "parameter_choice", "positivity", "solve_for", "dem_error")]
     assert told == ["lognormal", "prior", "inherent", "emission_measure", "posterior"]
+    assert set(result.meta["calibration_error"].values()) == {0.1}
     solved = ~np.isnan(result["chi_squared"].data)
     assert np.all(result["dem"].data[:, solved] > 0)
     arguments += ["--positivity", "relax", "--output", str(tmp_path / "b.fits")]
     assert main(["invert", *small_files, *arguments]) == 1
     assert "`--positivity` 'relax' is not possible with method='lognormal'" in capsys.readouterr().err
+    assert main(["invert", *small_files, "--calibration-error", "10", "--output", str(tmp_path / "b.fits")]) == 1
+    assert "`--calibration-error` must be a finite number" in capsys.readouterr().err
 
 
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
@@ -116,14 +119,24 @@ def test_picture_has_the_mean_time_of_the_channels(tmp_path, capsys, small_files
 
 def test_masked_pixels_are_counted_by_reason(tmp_path, capsys, small_files):
     cut(sample.aia_files()[2], small_files[2], first5=16000, first3=-4)
-    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(tmp_path / "dem.fits")]) == 0
+    command = ["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(tmp_path / "dem.fits")]
+    assert main([*command, "--nonpositive", "mask", "--missing-channels", "mask"]) == 0
     printed = capsys.readouterr()
     status = read(tmp_path / "dem.fits")["status"].data
     assert np.count_nonzero(status[0, 5:10]) == 5
-    assert "masked because  3 NOT_POSITIVE\n" in printed.out
+    assert "masked because  3 MASKED\n" in printed.out
     assert "masked because  2 SATURATED\n" in printed.out
+    assert "NONPOSITIVE_INTENSITY" not in printed.out
     assert "600, of which 595 solved and 5 masked" in printed.out
     assert printed.err == ""  # the summary says it all
+    assert main([*command, "--overwrite"]) == 0
+    out = capsys.readouterr().out
+    assert "600, of which 600 solved and 0 masked" in out
+    assert "solved, but  3 NONPOSITIVE_INTENSITY\n" in out
+    assert "solved, but  2 MISSING_CHANNEL\n" in out
+    np.testing.assert_array_equal(read(tmp_path / "dem.fits")["omitted_channels"].data[0, 5:11], [0, 0, 0, 4, 4, 0])
+    assert main([*command, "--overwrite", "--max-missing-channels", "0"]) == 1
+    assert "`--max-missing-channels` must be a whole number" in capsys.readouterr().err
 
 
 def test_module_runs_and_warns_once(tmp_path, small_files):
@@ -137,7 +150,7 @@ def test_module_runs_and_warns_once(tmp_path, small_files):
     assert "pass 16; if not, " in line
     assert "`--n-sample` is assumed to be 1" in line
     assert "n_sample" not in line
-    assert "masked because  3 NOT_POSITIVE\n" in ended.stdout
+    assert "solved, but  3 NONPOSITIVE_INTENSITY\n" in ended.stdout
     assert (tmp_path / "dem.fits").exists()
 
 

@@ -18,7 +18,7 @@ from sunpy_demreg._engines.cpu import engine as cpu
 def test_answer_does_not_depend_on_the_batches(parameter_choice, monkeypatch):
     K, dlogt, logt = instrument(4, 12)
     g, sigma = pixels(K, logt, 400)
-    g[1, ::7] = -1
+    g[1, ::7] = np.nan
     g, sigma = g.reshape(4, 20, 20), sigma.reshape(4, 20, 20)
     status = execute.classify(g, sigma)
     options = Options(parameter_choice=parameter_choice)
@@ -111,7 +111,7 @@ def test_reasons_of_one_value_are_not_mixed():
         Status.NOT_FINITE,
         Status.NOT_FINITE,
         Status.BAD_UNCERTAINTY,
-        Status.NOT_POSITIVE,
+        Status.NONPOSITIVE_INTENSITY,
         Status.MASKED,
         Status.SATURATED,
     ]
@@ -124,7 +124,7 @@ def test_answer_does_not_depend_on_the_number_of_threads(backend, monkeypatch):
     monkeypatch.setattr(engine, "_MAX_BLOCK", 37)
     K, dlogt, logt = instrument(4, 12)
     g, sigma = pixels(K, logt, 500)
-    g[1, ::7] = -1
+    g[1, ::7], g[2, ::5] = np.nan, -1
     status = execute.classify(g, sigma)
     one, several = (
         run(g, sigma, status, K, dlogt, logt, Options(), backend=backend, workers=workers) for workers in (1, 5)

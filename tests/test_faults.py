@@ -20,12 +20,14 @@ from validation import faults
 NUMBERS = {"default": 14000, "grid": 3000, "gcv": 600, "l2": 1400, "em_loci": 1000, "constrain": 60}
 
 
+@pytest.mark.parametrize("most_missing", [None, 2])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_none_is_silent(name):
+def test_none_is_silent(name, most_missing):
     options, rng = faults.OPTIONS[name], np.random.default_rng(5)
     n_solved = 0
     for kind in faults.INSTRUMENTS:
-        counts, wrong = faults.inspect(options, kind, NUMBERS[name] // len(faults.INSTRUMENTS), rng)
+        number = NUMBERS[name] // (1 if most_missing is None else 2) // len(faults.INSTRUMENTS)
+        counts, wrong = faults.inspect(options, kind, number, rng, most_missing=most_missing)
         assert not wrong, f"{kind}: {wrong}"
         n_solved += min(solved for solved, _ in counts.values())
     assert n_solved > 0.1 * NUMBERS[name]

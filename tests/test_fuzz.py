@@ -13,6 +13,7 @@ from sunpy_demreg._engines.arrays import engine as arrays_engine
 from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options
 from sunpy_demreg._engines.cpu import engine as cpu_engine
 
+LOG_NORMAL = Options(method="lognormal", parameter_choice="prior", dem_error="posterior")
 #: With arrays, any number of channels and any options. What is compiled takes a second each: a few are given.
 ENGINES = [
     ("numpy", None, None),
@@ -23,6 +24,8 @@ ENGINES = [
     ("cpu", 1, Options(weighting="uniform")),
     ("cpu", 5, Options(parameter_choice="gcv")),
     ("cpu", 3, Options(positivity="constrain", weighting="em_loci", loci=(0, 1, 2))),
+    ("cpu", 6, LOG_NORMAL),
+    ("numpy", 4, LOG_NORMAL._replace(parameter_choice="discrepancy", dem_error="noise")),
 ]
 
 
@@ -95,7 +98,7 @@ def test_each_pixel_is_solved_or_told(backend, n, options):
         g, sigma, K, *_ = problem
         answer = run(backend, *problem)
         unsolved = (answer.status & UNSOLVED) != 0
-        assert np.all(unsolved[execute.classify(g, sigma) != 0])
+        assert np.all(unsolved[(execute.classify(g, sigma) & UNSOLVED) != 0])
         for name in STANDARD_OUTPUTS:
             values = getattr(answer, name)
             assert np.all(np.isnan(values[..., unsolved]))
@@ -137,7 +140,9 @@ def test_no_pixel_changes_another(backend, n, options):
     check()
 
 
-@pytest.mark.parametrize(("backend", "n", "options"), ENGINES)
+# Rounding may lead the log-normal method, which is not convex, to another minimum where a signal is 1e5 times its
+# uncertainty: for ordinary data, see its own tests.
+@pytest.mark.parametrize(("backend", "n", "options"), [e for e in ENGINES if LOG_NORMAL.method not in (e[2] or ())])
 def test_order_of_channels_changes_digits_only(backend, n, options):
     """Or leaves none, which is told."""
 

@@ -34,6 +34,7 @@ IMAGES = (
     "REGULARIZATION_PARAMETER",
     "INTENSITY",
     "INTENSITY_UNCERTAINTY",
+    "OMITTED_CHANNELS",
     "STATUS",
 )
 TABLES = ("TEMPERATURE_BIN_EDGES", "CHANNELS", "META")
@@ -683,7 +684,7 @@ def test_odd_coordinates_are_right_for_plain_astropy(cube, small, response, tmp_
     edges = 10 ** (np.arange(5.6, 7.41, step) if step else np.array([5.6, 5.8, 6.1, 6.5, 7.0])) * u.K
     channels = np.arange(1, 7) * u.one
     data = small.data.copy()
-    data[1, 2, 3] = np.nan
+    data[1:3, 2, 3], data[4, 5, 5] = np.nan, np.nan
     wcs = prepend_axis(image_wcs, channels, "channel", "custom:channel")
     odd = NDCube(data, wcs, uncertainty=small.uncertainty, unit=small.unit)
     with pytest.warns(SunpyUserWarning, match="1 of 42"):

@@ -52,7 +52,7 @@ def test_error_of_the_network_travels():
 
 def test_warnings_can_be_told_apart(small, response, edges):
     data, sigma = np.array(small.data) * small.unit, small.uncertainty.array * small.unit
-    data[0, 0, 0] = np.nan
+    data[:2, 0, 0] = np.nan
     with pytest.warns(demreg.UnsolvedWarning, match="were not solved") as caught:
         demreg.invert(data, response, edges, uncertainty=sigma)
     assert caught[0].filename == __file__  # the line of the caller's

@@ -66,6 +66,7 @@ def test_store_of_a_batch(tmp_path):
             data = (smap.data[40:43, 90:94] * (1 + 0.1 * k)).astype("float32")
             Map(data, header).save(folder / f"step{k}_{header['wavelnth']:03d}.fits")
     options = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
+    options |= {"nonpositive": "mask", "missing_channels": "mask"}
     # Its data were not corrected for the degradation, as all are by now; the same bins by another formula are no fault.
     with pytest.raises(ValueError, match="other settings: correct_degradation is false there and true now; name"):
         batch_invert(folder, path, 10 ** np.linspace(5.6, 7.4, 7) * u.K, **options)

@@ -103,7 +103,7 @@ def test_slices_and_masks_are_those_of_the_result(small, response, edges, result
     assert world[0] == pytest.approx(world[1], abs=1e-9)
 
     data = small.data.copy()
-    data[2, 3, 4] = np.nan
+    data[2:4, 3, 4] = np.nan
     bad = NDCube(data, small.wcs, unit=small.unit, uncertainty=small.uncertainty, mask=small.mask, meta=small.meta)
     with pytest.warns(SunpyUserWarning, match="1 of 42"):
         holed = invert(bad, response, edges)

@@ -496,8 +496,10 @@ def test_masks_of_arrays_are_honored(make):
     given = NDCube(data, cube.wcs, unit=RATE, uncertainty=StdDevUncertainty(sigma), meta={"channels": LABELS})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SunpyUserWarning)  # that a pixel is masked
-        status = np.asarray(invert(given, dated(), EDGES)["status"].data)
+        status = np.asarray(invert(given, dated(), EDGES, missing_channels="mask")["status"].data)
+        omitted = np.asarray(invert(given, dated(), EDGES)["omitted_channels"].data)
     assert (status & int(Status.MASKED) != 0).tolist() == [False, True]
+    assert omitted.tolist() == [0, 1 << 3]
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -506,7 +508,7 @@ def test_masks_of_quantities_are_honored(which):
     pair = [cube.data * RATE, cube.uncertainty.array * RATE]
     pair[which] = Masked(pair[which], mask=HIDDEN)
     with pytest.warns(SunpyUserWarning, match="MASKED 1"):
-        status = invert(pair[0], dated(), EDGES, uncertainty=pair[1])["status"].data
+        status = invert(pair[0], dated(), EDGES, uncertainty=pair[1], missing_channels="mask")["status"].data
     assert (status & int(Status.MASKED) != 0).tolist() == [False, True]
 
 

@@ -34,17 +34,17 @@ mpl.use("agg")
 @pytest.fixture(scope="module")
 def result(small, response, edges):
     data = small.data.copy()
-    data[1, 0, 0] = -1
+    data[:2, 0, 0] = np.nan
     bad = NDCube(data, small.wcs, unit=small.unit, uncertainty=small.uncertainty, mask=small.mask, meta=small.meta)
-    with pytest.warns(SunpyUserWarning, match="NOT_POSITIVE 1"):
+    with pytest.warns(SunpyUserWarning, match="NOT_FINITE 1"):
         return invert(bad, response, edges)
 
 
 @pytest.fixture(scope="module")
 def unsolved(small, response, edges):
     """An image without a single DEM."""
-    bare = -small.data * small.unit
-    with pytest.warns(SunpyUserWarning, match="NOT_POSITIVE"):
+    bare = 0 * small.data * small.unit
+    with pytest.warns(SunpyUserWarning, match="NO_SIGNAL"):
         return invert(bare, response, edges, uncertainty=np.ones(bare.shape) * small.unit)
 
 
@@ -383,7 +383,7 @@ def test_typical_pixels_are_on_the_disk_if_it_is_large_enough():
 
 def test_typical_pixels_are_the_best_there_are():
     brightness = np.arange(1600.0).reshape(40, 40)
-    status = np.full((40, 40), int(Status.NOT_POSITIVE))
+    status = np.full((40, 40), int(Status.SATURATED))
     assert _summary_page.typical_pixels(brightness, status, None) == []
     status[0, 5] = status[39, 7] = int(Status.OK)  # on the border
     assert set(_summary_page.typical_pixels(brightness, status, None)) <= {(0, 5), (39, 7)}
@@ -407,7 +407,7 @@ def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
 @pytest.mark.parametrize(
     ("draw", "error", "words"),
     [
-        (lambda r: visualization.plot_dem(r, (0, 0)), ValueError, "was not solved.*NOT_POSITIVE"),
+        (lambda r: visualization.plot_dem(r, (0, 0)), ValueError, "was not solved.*NOT_FINITE"),
         (lambda r: visualization.plot_dem(r, 3), ValueError, "must have 2 indices"),
         (lambda r: visualization.plot_dem(r, (100, 0)), IndexError, "outside the pixel axes"),
         (lambda r: visualization.plot_dem(r, (1.9, 0)), TypeError, "`pixel` must be whole numbers"),
@@ -570,7 +570,7 @@ def test_clicks_and_keys_explore_a_result(result):
     assert explorer.pixel == (3, 3)
     click(image, 0, 0)
     assert explorer.pixel == (0, 0)
-    assert [text.get_text() for text in dem.texts] == ["not solved: NOT_POSITIVE"]
+    assert [text.get_text() for text in dem.texts] == ["not solved: NOT_FINITE"]
     figure.canvas.draw()
     with pytest.raises(IndexError, match="`pixel`"):
         explorer.select((99, 0))

@@ -4,14 +4,13 @@ import numpy as np
 
 from validation.families import CURVES, FAMILIES, TOTALS, WIDTHS, draw, gaussian, only_in_bins, scaled
 from validation.measures import MEASURES, coverage, measures, within
-from validation.methods import LOGNORMAL, METHODS, OTHERS, is_available
+from validation.methods import LOGNORMAL, METHODS, OTHERS, PRIORS, is_available
 from validation.setting import em_in_bins, em_in_ranges, intensity_of, observe, response
 
 __all__ = ["CENTERS", "TRUTHS", "accuracy", "available", "examples", "gaussian_maps", "means", "pooled", "run"]
 
 TRUTHS = (*FAMILIES, *CURVES)
 CENTERS = np.round(np.arange(5.8, 7.101, 0.05), 2)
-OTHER_METHODS = METHODS | OTHERS
 
 
 def available(names):
@@ -40,7 +39,7 @@ def run(intensity, sigma, truth, methods, response_):
     departures : dict of dict of array
         By method and kind of error: how many errors the emission measures in ranges are off.
     """
-    answers = {name: OTHER_METHODS[name](intensity, sigma, response_) for name in methods}
+    answers = {name: (METHODS | OTHERS | PRIORS)[name](intensity, sigma, response_) for name in methods}
     common = np.all([np.isfinite(answer.em).all(axis=0) for answer in answers.values()], axis=0)
     cases, departures = {}, {}
     for name, answer in answers.items():
@@ -57,8 +56,8 @@ def run(intensity, sigma, truth, methods, response_):
     return cases, departures
 
 
-def summary(cases, departures):
-    """Medians and tails of the cases, as plain numbers."""
+def summary(cases, departures=None):
+    """Medians and tails of the cases, and the coverage of the errors, as plain numbers."""
     return {
         "cases": int(cases["E"].size),
         "compared": float(np.mean(np.isfinite(cases["E"]))),
@@ -66,9 +65,17 @@ def summary(cases, departures):
         "not_converged": int(np.sum(cases["solved"] & ~cases["converged"])),
         **{name: float(np.nanmedian(cases[name])) for name in (*MEASURES, "chi_squared")},
         **{f"{name}_90": float(np.nanpercentile(cases[name], 90)) for name in ("E", "false_hot")},
+        "E_sampling_error": _error_of_median(cases["E"]),
         "chi_squared_95": float(np.nanpercentile(cases["chi_squared"], 95)),
-        "coverage": {kind: coverage(values) for kind, values in departures.items()},
+        "coverage": {kind: coverage(values) for kind, values in (departures or {}).items()},
     }
+
+
+def _error_of_median(values, n_resampled=200):
+    """Standard deviation of the median, from resampling the cases."""
+    values = values[np.isfinite(values)]
+    chosen = np.random.default_rng(0).integers(0, values.size, (n_resampled, values.size))
+    return float(np.median(values[chosen], axis=1).std())
 
 
 def accuracy(number, methods=tuple(METHODS), truths=TRUTHS, seed=1):
@@ -128,14 +135,14 @@ def examples(number, names, methods, seed=2):
 
 
 def means(summaries, truths=tuple(FAMILIES)):
-    """Means over the families of the medians of each method, and the least converged and the largest share of them."""
-    methods = summaries[truths[0]]
-    return {
-        method: {name: float(np.mean([summaries[t][method][name] for t in truths])) for name in MEASURES}
-        | {"not_converged": sum(summaries[t][method]["not_converged"] for t in truths)}
-        | {"cases": sum(summaries[t][method]["cases"] for t in truths)}
-        for method in methods
-    }
+    """Means over the families of the medians of each method, and how many of all cases did not converge."""
+    names = (*MEASURES, "chi_squared", "false_hot_90")
+    table = {}
+    for method in summaries[truths[0]]:
+        of = [summaries[truth][method] for truth in truths]
+        table[method] = {name: float(np.mean([each[name] for each in of])) for name in names}
+        table[method] |= {name: sum(each[name] for each in of) for name in ("not_converged", "cases")}
+    return table
 
 
 def pooled(departures, truths=tuple(FAMILIES)):

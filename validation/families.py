@@ -92,7 +92,8 @@ def solar(name, shift=0.0, total=None):
     components, limits = SOLAR[name]
     shift, total = np.broadcast_arrays(shift, 10 ** np.mean(limits) if total is None else total)
     em = total * sum(share * gaussian(center + shift, width) for share, center, width in components)
-    # The brightest flares would saturate: they are as faint as it takes for the exposures not to.
+    # The brightest flares would saturate: they are as faint as it takes for the exposures not to. (Of other families
+    # some do that too: a shorter exposure is meant, with the same noise.)
     counts = (intensity_of(em).T * EXPOSURE).T
     return em * np.minimum(1.0, 0.8 * SATURATION / counts.max(axis=0))
 

@@ -88,9 +88,24 @@ def faulty_pixels(K, logt, n_pixels, rng):
     return given[0], given[1]
 
 
-def silent(g, sigma, K, options, answer):
+def hidden_values(shape, rng):
+    """Values that are masked, and those of them that are saturated: one or two in a tenth of the pixels."""
+    hidden = (rng.random(shape) < 0.6 / shape[0]) & (rng.random(shape[1]) < 0.2)
+    return hidden, hidden & (rng.random(shape) < 0.5)
+
+
+def silent(g, sigma, K, options, answer, used=True, saturated=False):
     """
     Find pixels that fail silently.
+
+    Parameters
+    ----------
+    g, sigma : array, (n, N)
+    K : array, (n, m)
+    options : `sunpy_demreg._engines.base.options.Options`
+    answer : `sunpy_demreg._engines.base.solution.Solution`
+    used, saturated : array of bool, (n, N), optional
+        The values that the answer is of, and those of the others that are lower limits.
 
     Returns
     -------
@@ -99,7 +114,10 @@ def silent(g, sigma, K, options, answer):
     """
     status = answer.status
     is_solved = (status & _UNSOLVED) == 0
-    wrong = {"bad data solved": is_solved & (execute.classify(g, sigma) != 0)}
+    used, saturated = np.broadcast_to(used, g.shape), np.broadcast_to(saturated, g.shape)
+    given = np.where(used, g, 1.0), np.where(used, sigma, 1.0)
+    wrong = {"bad data solved": is_solved & (execute.classify(*given) & _UNSOLVED != 0)}
+    wrong["missing channel not told"] = is_solved & (used.all(axis=0) == ((status & Status.MISSING_CHANNEL) != 0))
     for name in STANDARD_OUTPUTS:
         values = np.atleast_2d(getattr(answer, name))
         is_there = np.isfinite(values).all(axis=0)
@@ -113,21 +131,27 @@ def silent(g, sigma, K, options, answer):
     # What the DEM gives, with a wider range and more digits than that of the numbers that go in.
     wide, single = np.longdouble, answer.dem.dtype == np.float32
     lanes = np.flatnonzero(is_solved)
-    g, sigma, dem = (a[:, lanes].astype(wide) for a in (g, sigma, answer.dem))
+    limit = np.where(saturated, g, -np.inf)[:, lanes]
+    used, g, sigma, dem = used[:, lanes], *(a[:, lanes].astype(wide) for a in (*given, answer.dem))
+    n_used = used.sum(axis=0)
     digits = wide(2.0**-23 if single else 2.0**-52)
     predicted = np.einsum("ij,jp->ip", K.astype(wide), dem)
     terms = np.einsum("ij,jp->ip", K.astype(wide), np.abs(dem) + (1.5e-38 if single else 1e-307))
-    residual = (g - predicted) / sigma
-    chi_squared = np.mean(residual**2, axis=0)
-    rounding = (4.0 if single else 0.0) * digits * (g + terms) / sigma
-    rounding += 4 * wide(2.0**-52) * (g + K.shape[1] * terms) / sigma
-    tolerance = np.mean((2 * np.abs(residual) + rounding) * rounding, axis=0) + (4 * digits + 1e-12) * chi_squared
+    residual = np.where(used, g - predicted, 0.0) / sigma
+    chi_squared = np.sum(residual**2, axis=0) / n_used
+    rounding = (4.0 if single else 0.0) * digits * (np.abs(g) + terms) / sigma
+    rounding += 4 * wide(2.0**-52) * (np.abs(g) + K.shape[1] * terms) / sigma
+    rounding = np.where(used, rounding, 0.0)
+    tolerance = np.sum((2 * np.abs(residual) + rounding) * rounding, axis=0) / n_used
+    tolerance += (4 * digits + 1e-12) * chi_squared
     reported = answer.chi_squared[lanes].astype(wide)
     tiny = np.finfo(answer.dem.dtype).tiny
     wrong["chi_squared"] = _at(lanes, is_solved, ~(np.abs(reported - chi_squared) <= tolerance + tiny))
     ours = answer.predicted_intensity[:, lanes].astype(wide)
     off = np.abs(ours - predicted) > 4 * K.shape[1] * digits * terms + tiny
     wrong["predicted_intensity"] = _at(lanes, is_solved, off.any(axis=0))
+    contradicted = (status[lanes] & Status.SATURATION_CONTRADICTED) != 0
+    wrong["saturation"] = _at(lanes, is_solved, contradicted != (ours < limit).any(axis=0))
     if options.parameter_choice == "discrepancy":
         goal = options.chi_squared_target
         told = (status[lanes] & int(Status.RELAXED | Status.TARGET_NOT_REACHED)) != 0
@@ -142,9 +166,20 @@ def _at(lanes, like, values):
     return whole
 
 
-def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS):
+def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS, most_missing=None):
     """
     Solve faulty pixels in all ways.
+
+    Parameters
+    ----------
+    options : `sunpy_demreg._engines.base.options.Options`
+    kind : str
+        One of ``INSTRUMENTS``.
+    n_pixels : int
+    rng : `numpy.random.Generator`
+    dtypes, backends : sequence of str, optional
+    most_missing : int, optional
+        How many channels may be left out in a pixel, by default none; otherwise some are masked or saturated too.
 
     Returns
     -------
@@ -155,17 +190,26 @@ def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS):
     """
     K, dlogt, logt = instrument(kind)
     g, sigma = faulty_pixels(K, logt, n_pixels, rng)
+    problem, used, mask, saturated = Problem(Bins(dlogt, logt), K, options), True, None, None
+    if most_missing is not None:
+        mask, saturated = hidden_values(g.shape, rng)
+    with np.errstate(all="raise"):
+        status, omitted = execute.examine(g, sigma, mask, saturated, most_missing=most_missing)
+    more = {"omitted": omitted, "saturated": saturated}
+    if omitted is not None:
+        used = (omitted & (1 << np.arange(len(g)))[:, None]) == 0
     counts, wrong = {}, {}
     for dtype in dtypes:
         answers = {}
         for backend in backends:
             with np.errstate(all="raise"):
-                status, problem = execute.classify(g, sigma), Problem(Bins(dlogt, logt), K, options)
-                answer = execute.run(g, sigma, status, problem, dtype=dtype, backend=backend)
+                answer = execute.run(g, sigma, status, problem, dtype=dtype, backend=backend, **more)
             answers[backend] = answer
             n_solved = int(np.sum((answer.status & _UNSOLVED) == 0))
             counts[backend, dtype] = np.array([n_solved, n_pixels - n_solved])
-            for reason, pixels in silent(g, sigma, K, options, answer).items():
+            for reason, pixels in silent(
+                g, sigma, K, options, answer, used, False if saturated is None else saturated & ~used
+            ).items():
                 wrong[backend, dtype, reason] = (g[:, pixels].T, sigma[:, pixels].T)
         if len(answers) == 2:
             ours, theirs = answers.values()
@@ -188,13 +232,14 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="Random faults in pixels: none may fail silently.")
     parser.add_argument("--number", type=int, default=10**6, help="of faults, for each engine and type of numbers")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most-missing", type=int, help="how many channels may be left out in a pixel")
     chosen = parser.parse_args(arguments)
     start, total, n_wrong = time.perf_counter(), {}, 0
     for name, options in OPTIONS.items():
         for kind in INSTRUMENTS:
             rng = np.random.default_rng([chosen.seed, len(total), len(name), INSTRUMENTS.index(kind)])
             n_pixels = max(int(SHARES[name] * chosen.number) // len(INSTRUMENTS), 1)
-            counts, wrong = inspect(options, kind, n_pixels, rng)
+            counts, wrong = inspect(options, kind, n_pixels, rng, most_missing=chosen.most_missing)
             for way, numbers in counts.items():
                 total[way] = total.get(way, 0) + numbers
             for way, pixels in wrong.items():

@@ -7,10 +7,10 @@ import numpy as np
 
 import astropy.units as u
 
-from validation import lognormal_reference
-from validation.setting import BIN_CENTERS, BIN_EDGES, BIN_WIDTH, RANGES, em_in_ranges, inverted
+from sunpy_demreg import LogNormalPrior, Status
+from validation.setting import BIN_EDGES, BIN_WIDTH, RANGES, inverted
 
-__all__ = ["LOGNORMAL", "MAIN", "METHODS", "OTHERS", "PLOWMAN", "REFERENCE", "Answer", "is_available"]
+__all__ = ["LOGNORMAL", "MAIN", "METHODS", "OTHERS", "PLOWMAN", "PRIORS", "Answer", "is_available"]
 
 _OUTPUTS = ("dem", "dem_uncertainty", "chi_squared", "emission_measure")
 
@@ -25,45 +25,23 @@ class Answer(NamedTuple):
     converged: np.ndarray  # (N,), whether the method itself says that it got to its end
 
 
-def _ours(**options):
-    """A method of `sunpy_demreg.invert`."""
+def _ours(errors=("noise",), **options):
+    """A method of `sunpy_demreg.invert`, with its kinds of errors."""
 
     def method(intensity, sigma, response):
-        found = _inverted(intensity, sigma, response, options)
-        in_ranges = {"noise": found.result["emission_measure"].uncertainty.array}
-        return Answer(found.em, {"noise": found.sigma}, in_ranges, found.chi_squared, found.is_solved)
+        ranges = 10**RANGES * u.K
+        answers = {}
+        for kind in errors:
+            answers[kind] = inverted(
+                intensity, sigma, _OUTPUTS, response, emission_measure_ranges=ranges, dem_error=kind, **options
+            )
+        found = answers[errors[-1]]
+        in_bins = {kind: answer.sigma for kind, answer in answers.items()}
+        in_ranges = {kind: answer.result["emission_measure"].uncertainty.array for kind, answer in answers.items()}
+        converged = found.is_solved & ~found.has(Status.NOT_CONVERGED)
+        return Answer(found.em, in_bins, in_ranges, found.chi_squared, converged)
 
     return method
-
-
-def _inverted(intensity, sigma, response, options):
-    return inverted(intensity, sigma, _OUTPUTS, response, emission_measure_ranges=10**RANGES * u.K, **options)
-
-
-def _reference(largest_lam=1.0):
-    """The rules of the log-normal method in plain NumPy, which the compiled one is held to."""
-
-    def method(intensity, sigma, response):
-        K, dlogt = response.at(10**BIN_CENTERS * u.K).value, np.full(BIN_CENTERS.size, BIN_WIDTH)
-        with np.errstate(all="ignore"):
-            em, _, status = lognormal_reference.invert(intensity.T, sigma.T, K, dlogt, largest_lam=largest_lam)
-        J = (K / sigma.T[:, :, None]) * em[:, None, :]
-        functionals = (np.eye(BIN_CENTERS.size), em_in_ranges(np.eye(BIN_CENTERS.size)))
-        in_bins, in_ranges = (_reference_errors(em, J, status["F"], status["lam"], W) for W in functionals)
-        chi_squared = status["misfit"] / len(intensity)
-        return Answer(em.T, in_bins, in_ranges, chi_squared, ~status["not_converged"])
-
-    return method
-
-
-def _reference_errors(em, J, F, lam, functional):
-    """Errors of sums of `em`: of the noise alone, and of the posterior, W D F (B'B + lam)^-1 F' D W' with B = J F."""
-    B = J @ F
-    inverse = np.linalg.inv(B.transpose(0, 2, 1) @ B + lam[:, None, None] * np.eye(F.shape[1]))
-    W = (em[:, None, :] * functional) @ F  # (N, sums, coefficients)
-    noise = ((W @ inverse @ B.transpose(0, 2, 1)) ** 2).sum(axis=2)
-    posterior = ((W @ inverse) * W).sum(axis=2)
-    return {"noise": np.sqrt(noise).T, "posterior": np.sqrt(posterior).T}
 
 
 def _plowman(intensity, sigma, response):
@@ -92,7 +70,8 @@ def _plowman(intensity, sigma, response):
     return Answer(em, {}, {}, chi_squared, chi_squared >= 0)
 
 
-PLOWMAN, LOGNORMAL, REFERENCE = "Plowman & Caspi", "lognormal", "lognormal, plain NumPy"
+PLOWMAN, LOGNORMAL = "Plowman & Caspi", "lognormal"
+_BOTH = ("noise", "posterior")
 _EM_LOCI = {"weighting": "em_loci", "positivity": "constrain", "n_refinements": 1}
 
 METHODS = {
@@ -101,14 +80,14 @@ METHODS = {
     "em_loci, constrain, 1 refinement": _ours(**_EM_LOCI),
     "EM per dex, constrain": _ours(solve_for="emission_measure", positivity="constrain"),
     PLOWMAN: _plowman,
-    LOGNORMAL: _reference(),
-    "lognormal, χ² = 1": _reference(largest_lam=np.inf),
+    LOGNORMAL: _ours(_BOTH, method="lognormal"),
+    "lognormal, χ² = 1": _ours(_BOTH, method="lognormal", parameter_choice="discrepancy"),
 }
 #: Those that the figures show.
 MAIN = ("relax (default)", "constrain", "em_loci, constrain, 1 refinement", PLOWMAN, LOGNORMAL)
 #: Other options of the regularized method, in one table of means.
 OTHERS = {
-    "no positivity": _ours(positivity="ignore"),
+    "ignore": _ours(positivity="ignore"),
     "grid": _ours(parameter_choice="grid"),
     "gcv": _ours(parameter_choice="gcv"),
     "gcv, constrain": _ours(parameter_choice="gcv", positivity="constrain"),
@@ -120,6 +99,13 @@ OTHERS = {
     "constrain, target 2": _ours(positivity="constrain", chi_squared_target=2.0),
     "l2": _ours(method="l2"),
     "l2, constrain": _ours(method="l2", positivity="constrain"),
+}
+#: The log-normal method with other priors, by the amplitude of the logarithm and the correlation length in dex.
+PRIORS = {
+    f"{amplitude:g}, {length:g} dex": _ours(
+        _BOTH, method="lognormal", prior=LogNormalPrior(amplitude=amplitude, correlation_length=length)
+    )
+    for amplitude, length in ((4, 0.8), (2, 0.8), (8, 0.8), (4, 0.4), (4, 1.6))
 }
 
 

@@ -95,6 +95,7 @@ def known_truths(size, steps, results, drawings, studies=STUDIES):
     drawings["leading"] = figures.leading_figure(examples, summaries)
     for name, function in studies.items():
         results[name] = steps(name, function, size["channels_cases" if name == "channels" else "robustness_cases"])
+    results["priors"] = steps("priors", robustness.priors, size["robustness_cases"])
     drawings["robustness"] = figures.robustness_figure([results[name] for name in studies])
     maps = steps("single Gaussians", accuracy.gaussian_maps, size["gaussian_draws"], _SHOWN)
     drawings["gaussians"] = figures.gaussians_figure(maps)

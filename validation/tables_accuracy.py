@@ -22,6 +22,7 @@ def accuracy_tables(results):
         "validation_means.rst": _means(results["means"], results["coverage"]),
         "validation_coverage.rst": _coverage(results["accuracy"]),
         "validation_robustness.rst": _robustness(results),
+        "validation_priors.rst": _priors(results["priors"]),
         "validation_options.rst": _options(results["options"]),
     }
 
@@ -34,7 +35,11 @@ def _errors(summaries):
         least = min(values)
         rows.append((name, *(f"**{value}**" if value == least else value for value in values)))
     first = next(iter(next(iter(summaries.values())).values()))
-    note = f"Median E of {first['cases']} cases each; the least of each row in bold."
+    error = max(of["E_sampling_error"] / of["E"] for each in summaries.values() for of in each.values())
+    note = (
+        f"Median E of {first['cases']} cases each, whose sampling error is {percent(error)} at most; the least of each "
+        "row in bold."
+    )
     header = ("truth", *(_SHORT.get(method, method) for method in methods))
     return file_with_table(SCRIPT, header, rows, note, [2] + [1] * len(methods))
 
@@ -46,8 +51,9 @@ def _means(means, shares):
             f"{of['E']:.3f}",
             f"{of['E_ranges']:.3f}",
             f"{of['distance']:.3f}",
-            f"{of['false_hot']:.3f}",
+            f"{of['false_hot']:.3f}, {of['false_hot_90']:.2f}",
             f"{of['total']:.2f}",
+            f"{of['chi_squared']:.2f}",
             f"{signed(of['log_T_bias'], 3)}, {of['log_T_error']:.3f}",
             *(_kinds(shares[method], k) for k in (1, 2)),
         )
@@ -58,8 +64,9 @@ def _means(means, shares):
         "E",
         "E in 0.3 dex",
         "distance (dex)",
-        "false hot EM",
+        "false hot EM: median, 90 %",
         "total EM",
+        "χ²",
         "mean log T: bias, error",
         "within 1σ (noise; posterior)",
         "within 2σ",
@@ -112,6 +119,20 @@ def _robustness(results):
     return file_with_table(SCRIPT, header, rows, "Means over the families of the median E.")
 
 
+def _priors(study):
+    rows = [
+        (
+            name,
+            *(f"{of[key]:.3f}" for key in ("E", "E_ranges", "false_hot")),
+            f"{of['total']:.2f}",
+            ", ".join(percent(of["coverage"]["posterior"][f"within_{k}"]) for k in (1, 2)),
+        )
+        for name, of in study.items()
+    ]
+    header = ("amplitude, length", "E", "E in 0.3 dex", "false hot EM", "total EM", "within 1σ, 2σ")
+    return file_with_table(SCRIPT, header, rows, "Means over the families; the first row is the default.")
+
+
 def _options(means):
     rows = [
         (name, *(f"{of[key]:.3f}" for key in ("E", "E_ranges", "false_hot")), f"{of['total']:.2f}")
@@ -135,7 +156,8 @@ def accuracy_sentences(results):
     worst = sorted(summaries, key=lambda name: summaries[name][LOGNORMAL]["coverage"]["posterior"]["within_1"])[:3]
     curve = "quiet Sun (EIS)"
     hot = {m: summaries[curve][m]["false_hot"] for m in (_BASE, "constrain", LOGNORMAL)}
-    cases = means[LOGNORMAL]["cases"]
+    cases, least = means[LOGNORMAL]["cases"], min(results["noise"], key=float)
+    quiet = results["noise"][least][LOGNORMAL]
     return [
         f'``method="lognormal"`` has the least error of all methods on {len(won)} of {len(summaries)} truths, '
         f"{min(ratio):.2f} to {max(ratio):.2f} of that of ``constrain``.",
@@ -154,5 +176,6 @@ def accuracy_sentences(results):
             f"{name} {percent(summaries[name][LOGNORMAL]['coverage']['posterior']['within_1'])}" for name in worst
         )
         + " within 1σ.",
-        f"It did not converge in {means[LOGNORMAL]['not_converged']} of {cases} cases.",
+        f"It did not converge in {means[LOGNORMAL]['not_converged']} of {cases} cases; with noise of "
+        f"{percent(float(least), 1)} alone in {percent(quiet['not_converged'] / quiet['cases'], 1)}.",
     ]

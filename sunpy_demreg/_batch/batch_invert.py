@@ -54,6 +54,9 @@ _SETTINGS = (
     "target_growth",
     "max_iterations",
     "n_samples",
+    "nonpositive",
+    "missing_channels",
+    "max_missing_channels",
     "calibration_error",
     "common_calibration_error",
     "emission_measure_ranges",
@@ -202,7 +205,8 @@ def batch_invert(
         response_options=response_options,
         options=options,
     )
-    defaults = _settings({}, {}, {})
+    # Of stores that are older than an option: what was done then.
+    defaults = _settings({}, {}, {}) | {"nonpositive": "mask", "missing_channels": "mask"}
     settings = _settings(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     template = _first(make, sets, problems)

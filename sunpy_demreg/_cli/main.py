@@ -24,13 +24,17 @@ __all__ = ["main"]
 _WORDS = {
     "backend": "`--backend`",
     "bin": "`--bin`",
+    "calibration_error": "`--calibration-error`",
     "chi_squared_target": "`--chi-squared-target`",
     "dtype": "`--dtype`",
     "include_chianti": "`--include-chianti`",
     "maps": "the files",
+    "max_missing_channels": "`--max-missing-channels`",
     "method": "`--method`",
     "memory_limit": "`--memory-limit`",
+    "missing_channels": "`--missing-channels`",
     "n_sample": "`--n-sample`",
+    "nonpositive": "`--nonpositive`",
     "parameter_choice": "`--parameter-choice`",
     "path": "`--output`",
     "pointing_table": "`--pointing-table`",
@@ -140,6 +144,12 @@ def _add_choices(invert):
         "--reference", type=int, metavar="CHANNEL", help="put all channels on the grid of this one, such as 171"
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    invert.add_argument(
+        "--calibration-error",
+        type=float,
+        metavar="FRACTION",
+        help="of the intensity, such as 0.1: error of the calibration of each channel, to add to the noise",
+    )
     invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
     invert.add_argument(
         "--chi-squared-target",
@@ -173,6 +183,26 @@ def _add_choices(invert):
         choices=("relax", "constrain", "ignore"),
         help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
         "target, or accept the first solution (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--nonpositive",
+        choices=("use", "mask"),
+        default="use",
+        help="intensities of zero or below are data as any other, or mask their pixel (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--missing-channels",
+        choices=("omit", "mask"),
+        default="omit",
+        help="a pixel without a usable value in a channel, as where that is saturated, is solved with the others, or "
+        "masked (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--max-missing-channels",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many channels may be left out in a pixel (default: %(default)s)",
     )
 
 
@@ -210,7 +240,17 @@ def _choices(options):
         prepare["reference"] = f"{options.reference} Angstrom"
     if options.bin != 1:
         prepare["bin"] = options.bin
-    names = ("method", "solve_for", "chi_squared_target", "parameter_choice", "positivity")
+    names = (
+        "method",
+        "solve_for",
+        "calibration_error",
+        "chi_squared_target",
+        "parameter_choice",
+        "positivity",
+        "nonpositive",
+        "missing_channels",
+        "max_missing_channels",
+    )
     choices = {name: getattr(options, name) for name in names}
     return prepare, choices
 
@@ -347,14 +387,10 @@ def _summarize(result, date, seconds, targets):
     if n_solved:
         median, high = np.percentile(chi_squared[~unsolved], (50, 95))
         lines.append(("chi-squared", f"median {median:.2f}, 95th percentile {high:.2f}"))
-    lines += [
-        (
-            "masked because" if bit & Status.UNSOLVED else "solved, but",
-            f"{np.count_nonzero(status & bit)} {bit.name}",
-        )
-        for bit in Status
-        if np.any(status & bit)
-    ]
+    for bit in Status:
+        is_cause = bool(bit & Status.UNSOLVED)
+        if n := np.count_nonzero((status & bit)[unsolved if is_cause else ~unsolved]):
+            lines.append(("masked because" if is_cause else "solved, but", f"{n} {bit.name}"))
     lines += [("written", str(target)) for target in targets]
     for name, text in lines:
         print(f"{name:>15}  {text}")

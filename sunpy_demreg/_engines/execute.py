@@ -15,8 +15,10 @@ from sunpy_demreg._engines.base.problem import Pixels
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._engines.base.warn_once import warn_once
+from sunpy_demreg._engines.omit import solve_without
+from sunpy_demreg._engines.usable import classify, examine
 
-__all__ = ["BACKENDS", "classify", "run"]
+__all__ = ["BACKENDS", "classify", "examine", "run"]
 
 BACKENDS = ("cpu", "numpy", "cupy")
 _UNSOLVED, _UNSOLVED_ALWAYS = int(Status.UNSOLVED), int(Status.UNSOLVED & ~Status.NO_SIGNAL)
@@ -24,49 +26,6 @@ _NOT_CONVERGED = int(Status.NOT_CONVERGED)
 _LEAST_BLOCK = 1024  # pixels; smaller blocks cost more than they save
 # Threads that need the same code wait for the one that is compiling it.
 _PREPARING = lock_over_forks()
-
-
-def classify(intensity, uncertainty, mask=None, saturated=None):
-    """
-    Find the pixels that cannot be solved, and why.
-
-    Parameters
-    ----------
-    intensity, uncertainty : array, (n, ...)
-        Channels first.
-    mask, saturated : array of bool, (n, ...), optional
-        Values not to be used, and those of them that are saturated.
-
-    Returns
-    -------
-    array of int32, (...)
-        Bits of `Status`; zero where the pixel can be solved.
-    """
-    with np.errstate(invalid="ignore"):
-        good = (intensity > 0) & (intensity < np.inf) & (uncertainty > 0) & (uncertainty < np.inf)
-    if mask is not None:
-        good &= ~mask
-    bad = ~good.all(axis=0)
-    status = np.zeros(intensity.shape[1:], dtype=np.int32, like=intensity)
-    if bad.any():  # the reasons are found for these only: most are good
-        status[bad] = _causes(*(None if a is None else a[:, bad] for a in (intensity, uncertainty, mask, saturated)))
-    return status
-
-
-def _causes(intensity, uncertainty, mask, saturated):
-    with np.errstate(invalid="ignore"):
-        not_finite = ~np.isfinite(intensity)
-        causes = {
-            Status.NOT_FINITE: not_finite,
-            Status.BAD_UNCERTAINTY: ~(np.isfinite(uncertainty) & (uncertainty > 0)) & ~not_finite,
-            Status.NOT_POSITIVE: (intensity <= 0) & ~not_finite,
-        }
-    if mask is not None:
-        saturated = np.zeros_like(mask) if saturated is None else saturated & mask
-        # A value that is not finite needs no further reason.
-        causes[Status.SATURATED] = saturated & ~not_finite
-        causes[Status.MASKED] = mask & ~saturated & ~not_finite
-    return sum(int(bit) * found.any(axis=0).astype(np.int32) for bit, found in causes.items())
 
 
 def run(
@@ -81,16 +40,18 @@ def run(
     progress=False,
     memory_budget=None,
     keep_no_signal=False,
+    omitted=None,
+    saturated=None,
     out=None,
 ):
     """
-    Solve the pixels whose status is zero; the others get NaN and keep their status.
+    Solve the pixels whose status has no bit of ``UNSOLVED``; the others get NaN and keep their status.
 
     Parameters
     ----------
     intensity, uncertainty : array, (n, ...)
     status : array of int32, (...)
-        From `classify`.
+        From `examine`; its remarks are added to those of the solution.
     problem : `sunpy_demreg._engines.base.problem.Problem`
         Of NumPy, but for a weight of each pixel, (m, ...).
     dtype : {"float64", "float32"}
@@ -105,6 +66,10 @@ def run(
         Bytes that the working arrays of all threads may take, with "numpy".
     keep_no_signal : bool
         Whether pixels with ``NO_SIGNAL`` keep the answer that a rule which always has one ("grid") gave.
+    omitted : array of unsigned integers, (...), optional
+        From `examine`: the channels to leave out, as bits.
+    saturated : array of bool, (n, ...), optional
+        Where an intensity that is left out is a lower limit.
     out : Solution, optional
         An earlier answer of the same kind, whose arrays receive the new one: memory that was used before is faster.
 
@@ -126,27 +91,57 @@ def run(
     # Finished lanes are still computed along with the others; those of extreme size come back flagged.
     with np.errstate(all="ignore"), intensity.device if is_cupy_array(intensity) else nullcontext():
         # Contiguous: the compiled engines read memory, not arrays.
+        status = _contiguous(status.reshape(-1), np.int32)
+        if out is None:
+            into = _empty_solution(problem, status, dtype)
+        else:  # contiguous, so that these are views
+            into = out.map(lambda a: a.reshape(*a.shape[: a.ndim - len(pixel_shape)], n_pixels))
+        given = status & _UNSOLVED
+        if omitted is not None:
+            omitted = np.where(given == 0, omitted.reshape(-1), omitted.dtype.type(0))
+            given[omitted != 0] = int(Status.FAILED)  # until they are solved without
         pixels = Pixels(
             _contiguous(intensity.reshape(len(intensity), n_pixels), float),
             _contiguous(uncertainty.reshape(len(uncertainty), n_pixels), float),
-            _contiguous(status.reshape(-1), np.int32),
+            given,
             None if weight is None else _contiguous(weight.reshape(len(weight), n_pixels), float),
         )
-        if out is None:
-            into = _empty_solution(problem, pixels, dtype)
-        else:  # contiguous, so that these are views
-            into = out.map(lambda a: a.reshape(*a.shape[: a.ndim - len(pixel_shape)], n_pixels))
         withheld = _UNSOLVED_ALWAYS if keep_no_signal else _UNSOLVED
-        engine = _engine(backend, problem, pixels, into, withheld, workers, memory_budget)
-        blocks = list(_shared_out(n_pixels, engine.block_size, engine.n_threads))
-        with closing(_solved(engine, blocks)) as done:  # so that an error, or Ctrl-C, leaves no thread behind
+        how = backend, withheld, workers, memory_budget
+        with closing(_done(problem, pixels, into, omitted, saturated, how)) as done:
             _finish(done, n_pixels if progress else None)
-        if problem.options.method == "lognormal":
-            _solve_unconverged(pixels, into, problem, backend=backend, workers=workers, memory_budget=memory_budget)
+        _add_remarks(into.status, status)
     return into.map(lambda a: a.reshape(*a.shape[:-1], *pixel_shape))
 
 
-def _solve_unconverged(pixels, into, problem, **more):
+def _done(problem, pixels, into, omitted, saturated, how):
+    """Solve all pixels, and yield how many are done, as they are done."""
+    with closing(_solved(problem, pixels, into, how)) as blocks:
+        for block in blocks:
+            yield block.stop - block.start - (0 if omitted is None else np.count_nonzero(omitted[block]))
+    if omitted is None:
+        return
+
+    def solve(problem, pixels, dtype):
+        part = _empty_solution(problem, pixels.status, dtype)
+        with closing(_solved(problem, pixels, part, how)) as blocks:
+            for _ in blocks:
+                pass
+        return part
+
+    if saturated is not None:
+        saturated = saturated.reshape(len(saturated), -1)
+    yield from solve_without(solve, problem, pixels, into, omitted, saturated)
+
+
+def _add_remarks(status, given):
+    """Add those on the data to those on the solution; of what was not solved they may be part of the reason."""
+    remarks = given & ~np.int32(_UNSOLVED)
+    if remarks.any():
+        status |= np.where(((status & _UNSOLVED) == 0) | ((given & _UNSOLVED) != 0), remarks, np.int32(0))
+
+
+def _solve_unconverged(problem, pixels, into, how):
     """Give pixels whose iteration did not end the emission measure that is constrained to be positive."""
     lanes = (into.status & _NOT_CONVERGED).nonzero()[0]
     if not lanes.size:
@@ -159,8 +154,16 @@ def _solve_unconverged(pixels, into, problem, **more):
         weighting="self",
     )
     some = pixels.at(lanes)
+    backend, _, workers, memory_budget = how
     answer = run(
-        some.intensity, some.uncertainty, some.status, problem._replace(options=options), dtype=into.dtype, **more
+        some.intensity,
+        some.uncertainty,
+        some.status,
+        problem._replace(options=options),
+        dtype=into.dtype,
+        backend=backend,
+        workers=workers,
+        memory_budget=memory_budget,
     )
     answer.status[(answer.status & _UNSOLVED) == 0] |= _NOT_CONVERGED
     into.put(lanes, answer)
@@ -170,9 +173,9 @@ def _contiguous(array, dtype):
     return np.ascontiguousarray(array, dtype, like=array)  # CuPy's, if that is
 
 
-def _empty_solution(problem, pixels, dtype):
-    """Arrays for the answer, where those of the pixels are."""
-    n_pixels, here = pixels.status.size, pixels.status
+def _empty_solution(problem, here, dtype):
+    """Arrays for the answer of pixels, where an array of a value for each is."""
+    n_pixels = here.size
     shapes = {name: (*shape, n_pixels) for name, shape in problem.output_shapes.items()}
     try:
         outputs = {name: np.empty(shape, dtype, like=here) for name, shape in shapes.items()}
@@ -185,7 +188,7 @@ def _empty_solution(problem, pixels, dtype):
         ) from err
 
 
-def _engine(backend, problem, pixels, into, withheld, workers, memory_budget):
+def _engine(problem, pixels, into, backend, withheld, workers, memory_budget):
     """The engine of a backend: see `sunpy_demreg._engines` for what it offers."""
     if backend == "cupy":
         try:
@@ -233,7 +236,17 @@ def _shared_out(n_pixels, size, workers):
         start = stop
 
 
-def _solved(engine, blocks):
+def _solved(problem, pixels, into, how):
+    """Solve all of the pixels, and yield parts of them as they are done. To be closed, so that no thread is left."""
+    engine = _engine(problem, pixels, into, *how)
+    blocks = list(_shared_out(pixels.status.size, engine.block_size, engine.n_threads))
+    with closing(_solved_by(engine, blocks)) as done:
+        yield from done
+    if problem.options.method == "lognormal":
+        _solve_unconverged(problem, pixels, into, how)
+
+
+def _solved_by(engine, blocks):
     """Parts of the blocks as they are done; an error or Ctrl-C stops after those in progress."""
     if len(blocks) == 1:  # a thread would cost more than a pixel
         yield from engine.solve_into(blocks[0])
@@ -260,5 +273,5 @@ def _finish(done, n_pixels):
     from tqdm.auto import tqdm
 
     with tqdm(total=n_pixels, desc="DEM inversion", unit="px", unit_scale=True) as bar:
-        for block in done:
-            bar.update(block.stop - block.start)
+        for n_done in done:
+            bar.update(int(n_done))

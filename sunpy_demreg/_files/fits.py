@@ -15,7 +15,8 @@ from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, fro
 
 __all__ = ["from_file", "to_file"]
 
-_KINDS = {"status": "i", "is_resolved": "u"}  # of numbers; those of the other outputs are floats
+#: Of numbers, but for bytes that stand for bools; those of the other outputs are floats.
+_KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b"}
 
 
 def to_file(result):
@@ -88,7 +89,7 @@ def from_file(path):
         return from_contents(
             Parts(
                 arrays={name: _array(hdus[name.upper()], _KINDS.get(name, "f")) for name in names},
-                masks={name: _array(hdus[f"{name}_MASK"], "u") for name in masks},
+                masks={name: _array(hdus[f"{name}_MASK"], "b") for name in masks},
                 headers={"status": header},
                 units={
                     name: u.Unit(hdus[name.upper()].header["BUNIT"]) for name in names if name.endswith("intensity")
@@ -111,9 +112,9 @@ def _image(name, array, header, unit):
 
 
 def _array(hdu, kind):
-    if hdu.data.dtype.kind != kind:
+    if hdu.data.dtype.kind != kind.replace("b", "u"):
         raise ValueError(f"{hdu.name} has values of the type {hdu.data.dtype}")
-    return np.array(hdu.data, dtype=bool if kind == "u" else hdu.data.dtype.newbyteorder("="))
+    return np.array(hdu.data, dtype=bool if kind == "b" else hdu.data.dtype.newbyteorder("="))
 
 
 def _quantity(hdu, name):

@@ -59,6 +59,7 @@ _OF_GROUP = r"zarr\.json|zarr\.[0-9a-f]{32}\.partial|\.[0-9a-f]{12}\.part\.json"
 _OF_ARRAY = re.compile(rf"{_OF_GROUP}|c(/\d+)*(\.[0-9a-f]{{32}}\.partial)?")
 _OF_GROUP = re.compile(_OF_GROUP)
 _EPOCH = Time("1970-01-01", scale="utc")
+_FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False}  # of integers
 _LEADING = {
     "dem": ("temperature",),
     "temperature_resolution": ("temperature",),
@@ -140,9 +141,7 @@ def create(path, result, times=None, **attributes):
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
             dtype=array.dtype,
-            fill_value={"status": int(Status.MASKED), "is_resolved": False}.get(
-                name, True if array.dtype == bool else np.nan
-            ),
+            fill_value=_FILL.get(name, True if array.dtype == bool else np.nan),
             dimension_names=(*_LEADING.get(base, ()), *names),
             compressors=compressors,
             attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},

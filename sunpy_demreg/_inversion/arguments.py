@@ -18,6 +18,8 @@ from sunpy_demreg._common.validators import (
 )
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS
+from sunpy_demreg._engines.base.status import is_unsolved
+from sunpy_demreg._engines.usable import MOST_CHANNELS
 from sunpy_demreg._inversion.methods import resolved_choices
 from sunpy_demreg.response._bins import are_inside
 from sunpy_demreg.response._response import check_response
@@ -30,6 +32,7 @@ __all__ = [
     "as_outputs",
     "as_settings",
     "as_usable_weight",
+    "as_use",
     "as_weight",
     "check_engine",
     "check_matrices",
@@ -122,6 +125,24 @@ def as_outputs(outputs, ranges):
     return (*(name for name in RESULTS if name in outputs), *more)
 
 
+def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, parameter_choice):
+    """Which data are used, as `sunpy_demreg._engines.usable.examine` takes it."""
+    check_choice("nonpositive", nonpositive, ("use", "mask"))
+    check_choice("missing_channels", missing_channels, ("omit", "mask"))
+    most = as_integer("max_missing_channels", max_missing_channels, 1, MOST_CHANNELS, "of channels")
+    if missing_channels == "mask":
+        return {"nonpositive": nonpositive, "most_missing": None}
+    if n_channels > MOST_CHANNELS:
+        raise wrong(
+            ValueError,
+            "missing_channels",
+            f"'omit' tells the channels left out as bits of a number, of {MOST_CHANNELS} at most, but there are "
+            f"{n_channels}: pass missing_channels='mask'",
+        )
+    least_left = 2 if parameter_choice == "gcv" else 1
+    return {"nonpositive": nonpositive, "most_missing": min(most, n_channels - least_left)}
+
+
 def check_engine(backend, workers):
     """Raise unless there is such an engine, and the number of threads is reasonable."""
     check_choice("backend", backend, (*execute.BACKENDS, None))
@@ -179,13 +200,14 @@ def as_weight(weighting, n_bins, pixel_shape):
 
 
 def as_usable_weight(weight, status):
-    """The weight, which must be positive wherever the status is zero."""
+    """The weight, which must be positive wherever a pixel is to be solved."""
     if weight is None:
         return None
+    unsolved = is_unsolved(status)
     is_good = np.isfinite(weight) & (weight > 0)
     if weight.ndim > 1:
-        is_good |= status != 0  # these pixels are not solved
-        weight = np.where(status != 0, 1.0, weight)
+        is_good |= unsolved
+        weight = np.where(unsolved, 1.0, weight)
     if not is_good.all():
         raise wrong(
             ValueError,

@@ -14,6 +14,7 @@ from sunpy_demreg._common.hardware import available_cores, check_same_device
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.locks import lock_over_forks
 from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.usable import kind_of_bits
 from sunpy_demreg._inversion.arguments import as_usable_weight
 from sunpy_demreg._inversion.reuse import memory_of
 
@@ -24,7 +25,7 @@ _COPIES = 3  # of a Dask block: it waits to be compressed or concatenated while 
 _MAX_PIXELS = 2**16  # of a block: a third of a second of work, next to which the overhead of a task is negligible
 
 
-def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progress, out=None):
+def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, progress, out=None):
     """
     Solve all pixels.
 
@@ -33,6 +34,8 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
     pixels : `sunpy_demreg._channels.cubes.ChannelData`
     problem : `sunpy_demreg._engines.base.problem.Problem`
         The values of its weight are checked here.
+    use : dict
+        Which data to use: see `sunpy_demreg._engines.execute.examine`.
     dtype, backend, workers, progress
         As in `sunpy_demreg._engines.execute.run`.
     memory_limit : `int`
@@ -43,6 +46,8 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
     Returns
     -------
     `sunpy_demreg._engines.base.solution.Solution`
+    array of unsigned integers or None
+        The channels that were left out, as bits; None where none may be.
     """
     pixel_shape = pixels.intensity.shape[1:]
     if out is not None:
@@ -61,12 +66,11 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
         )
     if problem.has_weight_of_pixels:
         check_same_device(data=pixels.intensity, weighting=problem.weight)
-    status = execute.classify(pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated)
-    return execute.run(
-        pixels.intensity,
-        pixels.uncertainty,
-        status,
-        problem._replace(weight=as_usable_weight(problem.weight, status)),
+    return _solve(
+        *pixels[:4],
+        problem.weight,
+        problem,
+        use,
         dtype=dtype,
         backend=backend,
         workers=workers,
@@ -76,7 +80,7 @@ def solve_now(pixels, problem, *, dtype, backend, workers, memory_limit, progres
     )
 
 
-def solve_lazily(pixels, problem, *, dtype, backend, workers, memory_limit):
+def solve_lazily(pixels, problem, use, *, dtype, backend, workers, memory_limit):
     """
     Prepare to solve the pixels block by block: as `solve_now`, but the arrays of the solution are Dask's.
 
@@ -88,23 +92,34 @@ def solve_lazily(pixels, problem, *, dtype, backend, workers, memory_limit):
     n_bytes = _COPIES * _bytes_per_pixel(problem, dtype)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
     blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
-    answers = map_pixels(
+    bits = ((), np.dtype(kind_of_bits(len(problem.K)))) if use["most_missing"] is not None else None
+    *answers, omitted = map_pixels(
         _solve_block,
-        problem.output_kinds(dtype),
+        [*problem.output_kinds(dtype), bits],
         blocks,
         len(pixel_shape),
         problem=problem if of_pixels is None else problem._replace(weight=None),
+        use=use,
         workers=workers,
         more={"dtype": dtype, "backend": backend, "memory_budget": share // 4},
     )
-    return Solution(*answers)
+    return Solution(*answers), omitted
 
 
-def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, workers, more):
-    status = execute.classify(intensity, uncertainty, mask, saturated)
-    weight = as_usable_weight(problem.weight if of_pixels is None else of_pixels, status)
+def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, use, workers, more):
+    weight = problem.weight if of_pixels is None else of_pixels
     with _turn(workers) if workers else nullcontext():
-        return execute.run(intensity, uncertainty, status, problem._replace(weight=weight), workers=1, **more)
+        solution, omitted = _solve(intensity, uncertainty, mask, saturated, weight, problem, use, workers=1, **more)
+    return *solution, omitted
+
+
+def _solve(intensity, uncertainty, mask, saturated, weight, problem, use, **more):
+    status, omitted = execute.examine(intensity, uncertainty, mask, saturated, **use)
+    problem = problem._replace(weight=as_usable_weight(weight, status))
+    solution = execute.run(intensity, uncertainty, status, problem, omitted=omitted, saturated=saturated, **more)
+    if omitted is None and use["most_missing"] is not None:  # of no pixel
+        omitted = np.zeros(status.shape, kind_of_bits(len(intensity)), like=status)
+    return solution, omitted
 
 
 def _turn(workers):

@@ -102,6 +102,7 @@ def as_options(reg_tweak, max_iter, rgt_fact, nmu, loci, is_squared, is_single):
         weighting="em_loci" if loci else "self",
         loci=loci,
         is_squared=is_squared,
+        is_noise_locus=False,
     )
 
 

@@ -21,6 +21,7 @@ from sunpy_demreg._inversion.arguments import (
     as_edges_within,
     as_outputs,
     as_settings,
+    as_use,
     as_weight,
     check_engine,
     check_matrices,
@@ -72,6 +73,9 @@ def invert(
     target_growth: float = 1.5,
     max_iterations: int = 10,
     n_samples: int = 42,
+    nonpositive: Literal["use", "mask"] = "use",
+    missing_channels: Literal["omit", "mask"] = "omit",
+    max_missing_channels: int = 1,
     dem_error: Literal["noise", "posterior"] | None = None,
     calibration_error: float | Mapping[str, float] | Literal["atomic"] | None = None,
     common_calibration_error: float | None = None,
@@ -151,6 +155,20 @@ def invert(
         Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
         Number of values of λ for ``parameter_choice="grid"``, at least two. (demreg: ``nmu``)
+    nonpositive : {"use", "mask"}, optional
+        What an intensity of zero or below is. ``"use"``: data as any other, with its uncertainty, as noise about a
+        faint signal is; its pixel has the remark ``Status.NONPOSITIVE_INTENSITY``, and for ``weighting="em_loci"`` the
+        locus of the channel is that of its uncertainty. ``"mask"``: its pixel is masked, which leaves the brighter half
+        of the noise and so makes means over faint pixels too large.
+    missing_channels : {"omit", "mask"}, optional
+        What happens to a pixel in which a channel has no usable value: is masked, saturated, not finite, or has an
+        uncertainty that is not finite and positive. ``"omit"``: it is solved with the other channels, exactly as if
+        there were no more, and the missing intensity is predicted; ``result["omitted_channels"]`` tells which were left
+        out, and the remark ``Status.MISSING_CHANNEL`` that some were. A saturated channel is a lower limit: where the
+        DEM predicts less, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is masked.
+    max_missing_channels : `int`, optional
+        How many channels may be left out in a pixel: with more, it is masked. (One channel has to remain, or two for
+        ``parameter_choice="gcv"``.)
     dem_error : {"noise", "posterior"}, optional
         What the uncertainty of the DEM is, and of all that is computed from it. ``"noise"``: the noise of the data,
         propagated. ``"posterior"``, only of ``"lognormal"``, and its default: the standard deviation of the DEMs that
@@ -208,9 +226,9 @@ def invert(
             (temperature, ...), dex; full width at half maximum of the resolution kernel. (demreg: ``elogt``
             times 2 times 2.355)
         ``"chi_squared"``
-            (...); sum of squared residuals divided by the number of channels.
+            (...); sum of squared residuals divided by the number of channels that were used.
         ``"predicted_intensity"``
-            (channel, ...); what the DEM gives in each channel. (demreg: ``dn_reg``)
+            (channel, ...); what the DEM gives in each channel, also in one that was left out. (demreg: ``dn_reg``)
         ``"intensity"``
             (channel, ...); the data, with their uncertainty, to which ``calibration_error`` is added, and mask.
         ``"regularization_parameter"``
@@ -226,6 +244,9 @@ def invert(
             (temperature, temperature, ...), cm-10 K-2 and 1, if asked for, of chosen pixels: covariance of the
             errors of the DEM, of the kind that ``dem_error`` says, and the DEM recovered (first axis) from plasma in
             one bin (second axis).
+        ``"omitted_channels"``
+            (...); unsigned integers, with ``missing_channels="omit"``: bit i is set, by ``2**i``, where channel i was
+            left out. Zero is none.
         ``"status"``
             (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
@@ -257,8 +278,8 @@ def invert(
     comes out weaker than it is. A pixel in which the iteration does not end has ``Status.NOT_CONVERGED``.
 
     With ``parameter_choice="grid"`` the outputs equal those of the Python DEMREG to rounding, with these
-    deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less (there
-    zeros with a chi-squared of zero) or without significant signal are masked; a temperature resolution of
+    deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less are solved (there
+    zeros with a chi-squared of zero), and those without significant signal are masked; a temperature resolution of
     zero, from a kernel narrower than the 51 samples that measure it, is one bin's width; with fewer bins than
     channels the grid starts at the smallest singular value that is not zero.
 
@@ -311,12 +332,13 @@ def invert(
     n_channels = len(response.channels)
     if settings["parameter_choice"] == "gcv" and n_channels < 2:
         raise wrong(ValueError, "parameter_choice", "'gcv' leaves out one channel at a time: it needs at least two")
+    use = as_use(nonpositive, missing_channels, max_missing_channels, n_channels, settings["parameter_choice"])
     temperature_bins = TemperatureBins(edges)
     bins = Bins.between(temperature_bins.log_edges)
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
         check_matrices(outputs, bins.widths.size, pixel_shape)
-    solution = (blocks.solve_lazily if lazy else blocks.solve_now)(
+    solution, omitted = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
         Problem(
             bins,
@@ -325,6 +347,7 @@ def invert(
             as_weight(weighting, bins.widths.size, pixel_shape),
             temperature_bins.em_functional(emission_measure_ranges),
         ),
+        use,
         dtype=dtype,
         backend=backend,
         workers=workers,
@@ -342,6 +365,9 @@ def invert(
         "calibration_error": calibration_error,
         "common_calibration_error": common_calibration_error,
         "backend": backend,
+        "nonpositive": nonpositive,
+        "missing_channels": missing_channels,
+        "max_missing_channels": int(max_missing_channels),
         "channels": response.channels,
         "response": dict(response.meta),
         "temperature_response": {"temperature": response.temperature, "response": response.response},
@@ -363,7 +389,7 @@ def invert(
             # In one allocation: large ones are far faster, and the two live equally long.
             observed, mask = np.stack(observed), None if mask is None else mask.copy()
         observed = *observed, mask
-    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed)
+    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed, omitted)
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):

@@ -20,7 +20,12 @@ from sunpy_demreg.response._bins import TemperatureBins
 __all__ = ["KEYS", "pixel_mask", "rewrap_result", "unwrap_result", "wrap_result"]
 
 #: The keys of all cubes that an inversion can return.
-KEYS = (*(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")), "intensity", "status")
+KEYS = (
+    *(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")),
+    "intensity",
+    "omitted_channels",
+    "status",
+)
 
 
 class _Result(NDCollection):
@@ -109,7 +114,7 @@ def _collection(kind, cubes, aligned_axes, meta):
     return kind(cubes, tuple(aligned_axes.values()), meta, sanitize_inputs=False)
 
 
-def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None):
+def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None, omitted=None):
     """
     Make the cubes of a result.
 
@@ -128,6 +133,8 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
         Becomes the metadata of the collection, with the bin edges added.
     observed : tuple of array, (n, ...), optional
         The intensity that was inverted, its uncertainty, and its mask or None.
+    omitted : array of unsigned integers, (...), optional
+        The channels that were left out, as bits.
 
     Returns
     -------
@@ -178,6 +185,8 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             uncertainty=StdDevUncertainty(error, copy=False),
             mask=np.zeros_like(intensity, dtype=bool) if mask is None else mask,
         )
+    if omitted is not None:
+        cubes["omitted_channels"] = Cube(omitted, wcs, unit=one, mask=pixel_mask(unsolved, omitted.shape))
     cubes["status"] = Cube(solution.status, wcs, unit=one)
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
@@ -225,8 +234,9 @@ def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
     arrays, observed = dict(arrays), None
     if "intensity" in arrays:
         observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
+    omitted = arrays.pop("omitted_channels", None)
     solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
-    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, as_of_today(meta), observed)
+    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, as_of_today(meta), observed, omitted)
 
 
 def pixel_mask(unsolved, shape):

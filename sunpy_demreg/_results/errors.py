@@ -67,6 +67,9 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, **
     here = (slice(None), *(() if pixel is None else (slice(i, i + 1) for i in pixel)))
     cube = result["intensity"]
     arrays = result["status"].data[here[1:]], cube.data[here], cube.uncertainty.array[here]
+    if meta.get("missing_channels") == "omit":
+        check_result(result, "omitted_channels")
+        arrays = *arrays, result["omitted_channels"].data[here[1:]]
     if pixel is not None:
         arrays = computed(*arrays)
     K, log_edges = bins_of(result).response_matrix(response_of(result)), bins_of(result).log_edges
@@ -76,7 +79,7 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, **
     # A result read from a file has NumPy arrays, even if it was computed on a GPU.
     backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
     if not is_lazy(*arrays):
-        return _solve(*arrays, problem, {"backend": backend})
+        return _solve(*arrays, problem=problem, more={"backend": backend})
     [status] = as_blocks([as_lazy(arrays[0])[None]], "result", _MAX_PIXELS)
     return Solution(
         *apply_to_pixels(
@@ -90,8 +93,9 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, **
     )
 
 
-def _solve(status, intensity, uncertainty, problem, more):
-    return execute.run(intensity, uncertainty, (status & int(Status.UNSOLVED)).astype(np.int32), problem, **more)
+def _solve(status, intensity, uncertainty, omitted=None, *, problem, more):
+    status = (status & int(Status.UNSOLVED)).astype(np.int32)
+    return execute.run(intensity, uncertainty, status, problem, omitted=omitted, **more)
 
 
 def errors_of(result, functional):

@@ -51,7 +51,7 @@ def _row(key, cube):
         mask = np.broadcast_to(False if cube.mask is None else cube.mask, cube.data.shape)
         values = cube.data[np.isfinite(cube.data) & ~mask]
         if values.size and values.dtype == bool:
-            extent = f"{np.mean(values):.0%} true"
+            extent = f"{np.count_nonzero(values) / values.size:.0%} true"
         else:
             extent = f"{values.min():.3g} to {values.max():.3g}" if values.size else "none"
         masked = f"{np.count_nonzero(mask)}"

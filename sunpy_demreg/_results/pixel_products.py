@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 import astropy.units as u
 
 from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
@@ -35,7 +37,8 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     Returns
     -------
     `astropy.units.Quantity`
-        (channel, temperature bin), in cm-5: :math:`g_i / R_i(T_j)`. No plasma of one temperature lies above any
+        (channel, temperature bin), in cm-5: :math:`g_i / R_i(T_j)`; of an intensity at or below zero, that of its
+        uncertainty; NaN for a channel that was left out in this pixel. No plasma of one temperature lies above any
         of them, and one that explains all channels lies where they cross. Divided by the widths of the bins in K, the
         DEM of a bin that explains the channel alone.
 
@@ -49,10 +52,20 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
         If it lies outside.
     """
     check_result(result, "intensity", "status")
-    here = (slice(None), *as_pixel(result, pixel))
-    [intensity] = computed(result["intensity"].data[here])
+    intensity, error, is_omitted = observed_at(result, as_pixel(result, pixel))
+    locus = np.where(is_omitted, np.nan, np.where(intensity > 0, intensity, error))
     bins = bins_of(result)
-    return intensity[:, None] / bins.response_matrix(response_of(result)) * bins.emission_per_dem * EM_UNIT
+    return locus[:, None] / bins.response_matrix(response_of(result)) * bins.emission_per_dem * EM_UNIT
+
+
+def observed_at(result, pixel):
+    """Intensity and uncertainty of each channel, and whether it was left out."""
+    cube = result["intensity"]
+    here = (slice(None), *pixel)
+    omitted = result["omitted_channels"].data[pixel] if "omitted_channels" in result else 0
+    intensity, error, omitted = computed(cube.data[here], cube.uncertainty.array[here], omitted)
+    is_omitted = np.array([bool(int(omitted) >> i & 1) for i in range(len(intensity))])
+    return np.asarray(intensity), np.asarray(error), is_omitted
 
 
 def covariance(

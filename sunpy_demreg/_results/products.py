@@ -126,7 +126,8 @@ def mean_temperature(
 
     Over all bins, the hot ones that six AIA channels do not see dominate this mean: that of a synthetic active region,
     of 2.3 MK, becomes 5 MK, and that of the quiet Sun, of 1.4 MK, 6.6 MK; over those that are resolved they are
-    2.1 MK and 1.4 MK. The error is that of the bins which are resolved; noise may also change which ones they are.
+    2.1 MK and 1.4 MK. That of a flare of 12.5 MK becomes 11 MK, as the bins above log T = 7.2 are not resolved: pass a
+    range. The error is that of the bins which are resolved; noise may also change which ones they are.
     """
     resolved_only = _only_resolved(resolved_only, temperature_range)
     moments, errors, scale = _moments(result, temperature_range, resolved_only)

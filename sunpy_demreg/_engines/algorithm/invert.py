@@ -170,12 +170,14 @@ def _is_safe(problem, system, lam, goal):
 
 
 def _least_locus(problem, j):
-    """The least of the DEMs in bin j alone that each explain one channel: the EM loci."""
+    """The least of the DEMs in bin j alone that each explain one channel, or its noise: the EM loci."""
     M = problem.M
     least = problem.zero + _FAR
     for i in problem.plan.loci:
-        K = M.response(i, j)
-        locus = M.where(K > 0.0, problem.g[i] / M.where(K > 0.0, K, 1.0), _FAR)
+        K, g = M.response(i, j), problem.g[i]
+        if problem.plan.is_noise_locus:
+            g = M.where(g > 0.0, g, M.sigma(i))
+        locus = M.where(K > 0.0, g / M.where(K > 0.0, K, 1.0), _FAR)
         least = M.minimum(least, M.where(locus > 0.0, locus, _FAR))
     return M.where(least < _FAR, least, 0.0)
 

@@ -12,7 +12,7 @@ holds what the prior leaves open too. It is what errors are made of where the pl
 """
 
 from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, solve_dense, solve_dense_lower
-from sunpy_demreg._engines.algorithm.lognormal import gram_of, jacobian
+from sunpy_demreg._engines.algorithm.lognormal_pass import gram_of, jacobian
 from sunpy_demreg._engines.algorithm.outputs import width_of
 from sunpy_demreg._engines.algorithm.resolved import put_resolved
 from sunpy_demreg._engines.base.prior import RANK

@@ -70,7 +70,7 @@ class System(NamedTuple):
             strain = strain + square * x_i * x_i
         of_dem = (n * EPSILON) ** 2 * (gain + strain / M.where(size > 0.0, size, 1.0))
         # The bins differ: of what they do to the residual, most cancels.
-        return of_dem, (0.25 * EPSILON) ** 2 * self.trace * strain
+        return of_dem, (EPSILON / 128.0) ** 2 * self.trace * strain
 
     def extreme_eigenvalues(self, M):
         """The smallest one that is not zero, and the largest."""

@@ -120,7 +120,7 @@ class _ArrayMachine:
     def mean(self, name, j):
         xp, mean, start = self._xp, self._tables.mean, self._tables.mean_start
         terms = (xp.take(self._store[name], start + k, axis=0) * mean[:, k, None] for k in range(mean.shape[1]))
-        return total(list(terms))[j, :]
+        return sum(terms, next(terms))[j, :]
 
     def shared_gram(self, p):
         return self._tables.shared_gram[p]

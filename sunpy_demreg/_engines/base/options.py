@@ -45,6 +45,7 @@ class Options(NamedTuple):
     prior_amplitude: float = 4.0  # of "lognormal": standard deviation of the logarithm
     prior_correlation_length: float = 0.8  # of "lognormal": dex
     dem_error: str = "noise"  # or, of "lognormal", "posterior": what the uncertainties of DEM and functionals are
+    is_noise_locus: bool = True  # an intensity <= 0 has the locus of its uncertainty; the reference's has none
     max_width: float = MAX_WIDTH  # dex: of the kernel of a bin that is resolved
     resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
 
@@ -83,6 +84,7 @@ def make_plan(n, options, is_of_pixels=False, dtype="float64"):
         outputs,
         dtype,
         solve_for=options.solve_for,
+        is_noise_locus=options.is_noise_locus or weighting != "em_loci",
         resolved_only=options.resolved_only,
     )
 
@@ -102,6 +104,7 @@ class Plan(NamedTuple):
     method: str = "tikhonov"  # or "lognormal"
     solve_for: str = "dem"  # or "emission_measure"
     dem_error: str = "noise"  # or "posterior"
+    is_noise_locus: bool = True  # of an intensity <= 0, the locus is that of its uncertainty
     resolved_only: bool = False  # whether functionals leave out the bins that are not resolved
 
     @property

@@ -13,7 +13,16 @@ from array_api_compat import array_namespace, device
 
 from sunpy_demreg._engines.base.prior import make_prior
 
-__all__ = ["FLOAT_TABLES", "INTEGER_TABLES", "N_SAMPLES", "SCALARS", "Tables", "channel_pairs", "make_tables"]
+__all__ = [
+    "FLOAT_TABLES",
+    "INTEGER_TABLES",
+    "N_SAMPLES",
+    "SCALARS",
+    "Tables",
+    "channel_pairs",
+    "make_tables",
+    "scale_of",
+]
 
 N_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured, as in the reference
 REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
@@ -68,14 +77,12 @@ def make_tables(problem):
     kind = {"dtype": K.dtype, "device": device(K)}
     n, m = K.shape
     dem_per_unknown = xp.ones_like(dlogt)
-    is_of_em = options.solve_for == "emission_measure" or options.method == "lognormal"
-    if is_of_em:  # per dex: dEM = DEM T ln(10) dlogT
-        dem_per_unknown = 1.0 / (10.0**logt * log(10.0))
+    is_of_em = _is_of_em(options)
+    if is_of_em:
+        dem_per_unknown = _dem_per_em(logt)
         K = K * dem_per_unknown
         functional = None if functional is None else functional * dem_per_unknown
-    # The scale makes lam a pure number. It is the reference's own where its grid is to be reproduced; otherwise it
-    # follows the response, so that no unit can change the answer.
-    scale = REFERENCE_SCALE if options.parameter_choice == "grid" and not is_of_em else 1.0 / float(xp.max(K))
+    scale = _scale(K, options, is_of_em)
     K = K * scale
     pairs = xp.stack([K[i, :] * K[k, :] for i, k in channel_pairs(n)])
     # The first pass of "lognormal" is in the logarithm of T, whatever the bins: the response has dlogT in it.
@@ -118,6 +125,34 @@ def make_tables(problem):
         prior=prior,
         **dict(zip(Tables._fields[-4:], prior_tables, strict=True)),
     )
+
+
+def scale_of(problem):
+    """What the response is multiplied by; lam goes with its square."""
+    K, options = problem.K, problem.options
+    is_of_em = _is_of_em(options)
+    return _scale(K * _dem_per_em(problem.bins.centers) if is_of_em else K, options, is_of_em)
+
+
+def _is_of_em(options):
+    return options.solve_for == "emission_measure" or options.method == "lognormal"
+
+
+def _dem_per_em(logt):
+    """Per dex: dEM = DEM T ln(10) dlogT."""
+    return 1.0 / (10.0**logt * log(10.0))
+
+
+def _scale(K, options, is_of_em):
+    """
+    Make lam a pure number.
+
+    It is the reference's own where its grid is to be reproduced; otherwise it follows the response, so that no unit can
+    change the answer.
+    """
+    if options.parameter_choice == "grid" and not is_of_em:
+        return REFERENCE_SCALE
+    return 1.0 / float(array_namespace(K).max(K))
 
 
 def _prior_tables(K, dlogt, options):

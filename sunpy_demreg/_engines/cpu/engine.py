@@ -182,7 +182,7 @@ class _Tabulated(NamedTuple):
     addresses: dict
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)  # also for callers whose pixels lack one channel or another
 def _tabulated(options, *keys):
     """The tables of a problem, made once for callers that invert pixel by pixel."""
     *bins, K, weight, functional = (None if key is None else np.frombuffer(key[1]).reshape(key[0]) for key in keys)

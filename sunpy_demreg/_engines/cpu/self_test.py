@@ -55,6 +55,7 @@ class SelfTest:
             loci=plan.loci,
             n_refinements=plan.n_refinements,
             is_squared=plan.is_squared,
+            is_noise_locus=plan.is_noise_locus,
             outputs=plan.outputs,
             method=plan.method,
             solve_for=plan.solve_for,

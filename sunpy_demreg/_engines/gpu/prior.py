@@ -41,7 +41,7 @@ class PriorOperations:
         return list(self.over_bins(terms, ("sum",) * RANK))
 
     def mean(self, name, j):
-        n_neighbors, result, start, k = self.n_neighbors, *map(self._name, "xjk")
+        n_neighbors, (result, start, k) = self.n_neighbors, (self._name(prefix) for prefix in "xjk")
         offset = self.n_terms * self.n_bins + N_SAMPLES + 2 * self.n_bins
         self._write(f"double {result} = 0.0;")
         self._write(f"const int {start} = ((const int *)(table + SHORT))[{offset} + {j}];")
