@@ -87,8 +87,10 @@ class Engine:
         self._task.run(block)
 
     def _solve_carefully(self, pixels, into, lanes):
+        # In double precision, as on plain arrays: what does not fit into single precision is told by others.
+        plan = self._plan._replace(dtype="float64")
         with _PREPARING:
-            program = _tested(self._plan, is_careful=True)
+            program = _tested(plan, is_careful=True)
         # Copies, side by side.
         part = Pixels(*(None if a is None else np.take(a, lanes, axis=-1) for a in pixels))
         if isinstance(program, str):
@@ -98,10 +100,11 @@ class Engine:
                 f"({program}): install another version of llvmlite, or pass backend='numpy' to leave it at that",
             )
             intensity, uncertainty, _, weight = part
-            return solve_carefully(intensity, uncertainty, self._tables.careful, self._plan, weight)
-        answer = into.map(lambda a: np.empty((*a.shape[:-1], lanes.size), a.dtype))
-        _Task(program, self._tables, self._plan, part, answer).run(slice(0, lanes.size))
-        return flag_failed(answer, part.intensity, self._plan)
+            return solve_carefully(intensity, uncertainty, self._tables.careful, plan, weight)
+        answer = into.map(lambda a: np.empty((*a.shape[:-1], lanes.size), np.promote_types(a.dtype, np.float64)))
+        answer = answer._replace(status=np.empty(lanes.size, np.int32))
+        _Task(program, self._tables, plan, part, answer).run(slice(0, lanes.size))
+        return flag_failed(answer, part.intensity, plan)
 
 
 class _Task:
