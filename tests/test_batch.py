@@ -22,7 +22,17 @@ from aiapy.calibrate.utils import get_correction_table
 from astropy.time import Time
 from sunpy.map import Map
 
-from sunpy_demreg import LogNormalPrior, TemperatureResponse, UnsolvedWarning, batch_invert, invert, prepare, read
+from sunpy_demreg import (
+    DataWarning,
+    LogNormalPrior,
+    TemperatureResponse,
+    UnsolvedWarning,
+    batch_invert,
+    invert,
+    prepare,
+    prepare_series,
+    read,
+)
 from sunpy_demreg._batch import batch_invert as batch
 from sunpy_demreg._batch import store as batch_store
 from sunpy_demreg._cli.main import main
@@ -309,6 +319,36 @@ def test_outputs_without_a_dem(steps, store, tmp_path, outputs):
         np.testing.assert_array_equal(result[key].data, read(store)[0:1][key].data)
     with pytest.raises(ValueError, match=rf"outputs is .*{outputs[0]}.* there and dem, dem_uncertainty, .* now"):
         batch_invert(steps[0], path, BINS, **OPTIONS)
+
+
+def test_step_without_a_file_has_the_dem_of_the_other_channels(folder, tmp_path):
+    path = tmp_path / "a.zarr"
+    (folder / "step1_211.fits").unlink()
+    report = batch_invert(folder, path, BINS, **OPTIONS)
+    assert [(step.outcome, step.reason) for step in report.steps] == [
+        ("done", None),
+        ("done", "no image of 211 Å"),
+        ("done", None),
+    ]
+    assert report.left_over == []
+    result = read(path)
+    omitted = result["omitted_channels"].data.compute()
+    assert np.all(omitted[1] == 1 << 4)
+    assert not omitted[[0, 2]].any()
+    files = sorted(map(str, folder.glob("step1_*")))
+    with pytest.warns(DataWarning, match="fewer|five|channels"):
+        cube = prepare(files, n_sample=16, correct_degradation=True)
+    expected = invert(cube, TemperatureResponse.from_aia(cube), BINS, dtype="float32")
+    np.testing.assert_array_equal(result[1]["dem"].data.compute(), expected["dem"].data)
+    assert np.isnan(result[1]["intensity"].data.compute()[4]).all()
+    assert [step.outcome for step in batch_invert(folder, path, BINS, **OPTIONS).steps] == ["kept"] * 3
+    strict = batch_invert(folder, tmp_path / "b.zarr", BINS, **OPTIONS, missing_channels="mask")
+    assert [step.outcome for step in strict.steps] == ["done"] * 2
+    assert len(strict.left_over) == 5
+    series = prepare_series(folder, max_missing_channels=1, n_sample=16, correct_degradation=True)
+    assert series.shape[1] == 3
+    again = invert(series, TemperatureResponse.from_aia(series), BINS, dtype="float32")
+    np.testing.assert_array_equal(again["omitted_channels"].data.compute(), omitted)
 
 
 # ---- settings

@@ -429,6 +429,37 @@ def test_saturated_channel_that_should_be_brighter_is_told(small, response, edge
     assert not np.any(invert(masked, response, edges)["status"].data & Status.SATURATION_CONTRADICTED)
 
 
+def test_what_was_left_out_is_not_drawn_as_data(result, small, response, edges):
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    visualization = demreg.visualization
+    axes = plt.figure().add_subplot()
+    points, line = visualization.plot_intensity(result, (3, 4), axes=axes)
+    assert np.isnan(points.lines[0].get_ydata()).tolist() == [False, False, True, False, False, False]
+    np.testing.assert_array_equal(line.get_ydata(), result["predicted_intensity"].data[:, 3, 4])
+    assert [text.get_text() == "left out" for text in axes.texts] == [False, False, True, False, False, False]
+    assert f"{result['chi_squared'].data[3, 4]:.2f}" in axes.get_title()
+    visualization.plot_dem(result, (3, 4), em_loci=True, axes=(axes := plt.figure().add_subplot()))
+    drawn = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sum(label.endswith("alone") for label in drawn) == 5
+    assert "AIA 171 alone" not in drawn
+    image = visualization.plot_residual(result, "AIA 171").get_array()
+    assert np.ma.getmaskarray(np.ma.masked_invalid(image)).sum() == 2
+    loci = demreg.em_loci(result, (3, 4))
+    assert np.isnan(loci).all(axis=1).tolist() == [False, False, True, False, False, False]
+    # An intensity below zero has no place on the axis, but its residual is told.
+    data = small.data.copy()
+    data[0, 1, 1] = -1
+    faint = invert(replaced(small, data=data), response, edges)
+    axes = plt.figure().add_subplot()
+    visualization.plot_intensity(faint, (1, 1), axes=axes)
+    assert axes.texts[0].get_text().startswith("$-")
+    axes.figure.canvas.draw()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -75,6 +75,15 @@ def test_time_sets(times, expected, left):
         assert sorted(i.name for each in [*sets, left_over] for i in each) == sorted(i.name for i in given)
 
 
+def test_sets_that_lack_a_channel():
+    given = images({94: [1, 25], 171: [2, 14, 26, 38], 335: [0, 13, 27, 61], 193: [3, 15, 26]})
+    sets, left = time_sets(given, 3, 1)
+    assert sorted_times(sets) == [[1, 2, 3, 0], [14, 15, 13], [25, 26, 26, 27]]
+    assert [image.seconds for image in left] == [38, 61]
+    assert len(time_sets(given, 3)[0]) == 2
+    assert len(time_sets(given, 3, 3)[0]) == 5
+
+
 def test_left_over_files_are_told(series_folder, tmp_path):
     files = sorted(series_folder.glob("*.fits"))
     helium = Map(files[0])

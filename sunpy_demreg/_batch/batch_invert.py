@@ -19,7 +19,7 @@ from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._channels.lazy_prepare import prepare_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.read_maps import NamedMaps
-from sunpy_demreg._channels.series import series_sets, table_for
+from sunpy_demreg._channels.series import NO_IMAGE, series_sets, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
@@ -69,7 +69,11 @@ _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be writ
 
 
 class Step(NamedTuple):
-    """The outcome of one time step: ``"done"``, ``"kept"`` from an earlier run, or ``"failed"`` with a reason."""
+    """
+    The outcome of one time step: ``"done"``, ``"kept"`` from an earlier run, or ``"failed"``.
+
+    The reason is that of a failure, or the channels that a step was done without.
+    """
 
     number: int
     time: Time
@@ -156,6 +160,10 @@ def batch_invert(
     -----
     A step is marked as done after its last value was written, so however a run ends, `sunpy_demreg.read` returns the
     complete steps. A file that cannot be read, or a step that fails, does not stop the others.
+
+    With ``missing_channels="omit"``, the default, a time that lacks the file of a channel is a step too: that channel
+    is left out in all of its pixels, and the reason of the `Step` says so. (The store has the exposure time of another
+    step for it.) It counts as done: to use a file that comes later, make another store.
     """
     path = as_path("path", path)
     if path.suffix != ".zarr":
@@ -194,7 +202,9 @@ def batch_invert(
             raise wrong(RuntimeError, "workers", f"are processes, which read this script again: {_GUARD}")
         _distributed("workers")
     client = None if scheduler is None else _client(scheduler)
-    sets, left_over = series_sets(maps, tolerance)
+    most = as_integer("max_missing_channels", options.get("max_missing_channels", 1), 1, 64, "of channels")
+    sets, left_over = series_sets(maps, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
+    lacking = ["; ".join(i.name for i in each if i.name.startswith(NO_IMAGE)) or None for each in sets]
     times = Time([mean_date([image.map.date for image in each]) for each in sets])
     problems = ["; ".join(f"{i.name}: {i.problem}" for i in each if i.problem) for each in sets]
     table = prepare_options.get("correction_table")
@@ -239,7 +249,7 @@ def batch_invert(
         for number, result, seconds, error in computed:
             if error is None:
                 counts += archive.mark_done(result, times[number])
-                finish(number, "done", seconds=seconds)
+                finish(number, "done", lacking[number], seconds)
             elif isinstance(error, OSError) and error.errno in _NO_MORE:
                 raise error
             else:

@@ -19,9 +19,10 @@ from sunpy_demreg._channels.stacks import image_dates, in_time
 from sunpy_demreg._channels.time_sets import Image, time_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
-from sunpy_demreg._common.validators import as_keywords, check_quantity
+from sunpy_demreg._common.validators import as_integer, as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
 
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare_series", "series_sets", "table_for"]
 
+NO_IMAGE = "no image of"  # starts the name of what stands for one
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 
 
-def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options: Any) -> NDCube:
+def prepare_series(
+    maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, max_missing_channels: int = 0, **options: Any
+) -> NDCube:
     """
     Put AIA maps of many times, on one pixel grid, into one lazy cube of channels and times.
 
@@ -47,6 +51,9 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
         channel with the fewest images to belong to the same set. The nearest one is taken, and each only once.
+    max_missing_channels : int, optional
+        How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their
+        exposure times are those of another time.) By default none: what is incomplete is left over.
     **options
         Those of `prepare`. By default ``correct_degradation`` is True if the sensitivity of a channel changes by more
         than 1 % over the series (within weeks to months), so that one response serves all times.
@@ -75,7 +82,8 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
     """
     as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
-    sets, left_over = series_sets(maps, tolerance)
+    most = as_integer("max_missing_channels", max_missing_channels, 0, len(AIA_CHANNELS) - 1, "of channels")
+    sets, left_over = series_sets(maps, tolerance, most)
     for image in (image for each in sets for image in each):
         if image.problem:
             raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
@@ -95,14 +103,15 @@ def prepare_series(maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, **options:
     return cube
 
 
-def series_sets(maps, tolerance=_TOLERANCE):
+def series_sets(maps, tolerance=_TOLERANCE, most_missing=0):
     """
     Sort maps, or files, into sets of one time.
 
     Returns
     -------
     list of list of `Image`, list of `Image`
-        The sets in order of time, at least one, and the images left over. A file whose data are known to be bad has
+        The sets in order of time, at least one of them complete, and the images left over. Of channels that a set
+        lacks it has an image without values, whose name says so. A file whose data are known to be bad has
         a ``problem``; if its headers are good, it is in a set nevertheless.
     """
     check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
@@ -111,9 +120,11 @@ def series_sets(maps, tolerance=_TOLERANCE):
     images = [_image(name, item) for name, item in _items(maps)]
     if not images:
         raise wrong(ValueError, "maps", "is empty: give maps of each channel, their files, or a folder of these")
-    sets, left_over = time_sets([image for image in images if image.channel in AIA_CHANNELS], tolerance.to_value(u.s))
+    of_dem = [image for image in images if image.channel in AIA_CHANNELS]
+    sets, left_over = time_sets(of_dem, tolerance.to_value(u.s), most_missing)
+    whole = [each for each in sets if len(each) == len({image.channel for image in of_dem})]
     left_over += [image for image in images if image.channel not in AIA_CHANNELS]
-    if not sets:
+    if not whole:
         counts = {c: sum(image.channel == c for image in images) for c in AIA_CHANNELS}
         found = ", ".join(f"{channel} Å {count}" for channel, count in counts.items() if count) or "none"
         raise wrong(
@@ -122,7 +133,26 @@ def series_sets(maps, tolerance=_TOLERANCE):
             f"hold no image of each channel within {tolerance} of each other (found: {found}): give the missing "
             "ones, or a longer `tolerance`" + "".join(f"; {i.name}: {i.problem}" for i in images if i.problem),
         )
-    return sets, left_over
+    return [_filled(each, whole[0]) for each in sets], left_over
+
+
+def _filled(images, whole):
+    """A set with images without values for the channels that it lacks and another one has."""
+    found = {image.channel: image for image in images}
+    return [found.get(like.channel) or _nothing(like, images) for like in whole]
+
+
+def _nothing(like, images):
+    """An image as another one, but at the time of these, and without values."""
+    import dask.array as da
+
+    from sunpy.map import Map
+
+    date = mean_date([image.map.date for image in images])
+    header = {key: value for key, value in like.map.meta.items() if not key.startswith(("date", "t_obs", "t_rec"))}
+    data = da.full(like.map.data.shape, np.nan, chunks=like.map.data.chunks)
+    smap = Map(data, header | {"date-obs": date.utc.isot})
+    return Image(f"{NO_IMAGE} {like.channel} Å", like.channel, date.unix_tai, smap)
 
 
 def table_for(sets, correction_table):

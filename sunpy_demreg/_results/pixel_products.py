@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Pixel
 
-__all__ = ["covariance", "em_loci", "resolution_matrix"]
+__all__ = ["covariance", "em_loci", "observed_at", "resolution_matrix"]
 
 
 def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
