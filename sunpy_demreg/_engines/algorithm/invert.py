@@ -33,8 +33,9 @@ _FAR = 1e300
 _DOUBTFUL, _LOST = 1e-8, 1e-3
 _LOST_DEM = 1e-6  # of the DEM, what rounding may change with care
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
-# machines before others. With care, only a signal above it has no answer, and traces of far greater size.
-_EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, 1e100, 1e250
+# machines before others. With care, only a signal has no answer that is more than all digits of its noise, and traces
+# of far greater size.
+_EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, EPSILON**-2, 1e250
 _MISSED = 1.000001  # times the misfit aimed at
 _MOSTLY_FITTED = 0.9  # of the signal: of a larger misfit, what no DEM can reach may be nearly all there is
 _NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
