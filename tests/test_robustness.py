@@ -59,6 +59,7 @@ def test_channels_that_see_nearly_the_same_but_disagree(distance, tolerance):
         (1e-2, (1e-9, 1e-9, 1e-8)),  # 2e-11, 3e-11, 2e-10
         (1e-4, (1e-9, 1e-9, 1e-8)),  # 2e-11, 6e-12, 5e-11
         (1e-6, (1e-8, 1e-8, 1e-3)),  # 2e-10, 2e-10, 6e-6
+        (1e-8, (1e-8, 1e-8, 1e-3)),
         (1e3, (1e-11, 1e-11, 1e-11)),  # 3e-14, 6e-14, 5e-14
         (1e6, (1e-11, 1e-11, 1e-11)),  # 1e-14, 2e-14, 7e-14
     ],
@@ -86,7 +87,7 @@ def test_one_uncertainty_of_another_size_with_the_constraint(ratio):
 def test_uncertainty_that_leaves_no_digits_is_told():
     K, dlogt, logt = instrument(5, 16)
     g, sigma = pixels(K, logt, 3)
-    sigma[2] *= 1e-8
+    sigma[2] *= 1e-14
     _, status = losses(g, sigma, K, dlogt, logt, FREE)
     assert np.all(status & Status.FAILED)
 

@@ -208,7 +208,7 @@ def inspect(options, kind, n_pixels, rng, dtypes=DTYPES, backends=BACKENDS, most
             n_solved = int(np.sum((answer.status & _UNSOLVED) == 0))
             counts[backend, dtype] = np.array([n_solved, n_pixels - n_solved])
             for reason, pixels in silent(
-                g, sigma, K, options, answer, used, False if saturated is None else saturated & ~used
+                g, sigma, K, options, answer, used, False if saturated is None else saturated & np.logical_not(used)
             ).items():
                 wrong[backend, dtype, reason] = (g[:, pixels].T, sigma[:, pixels].T)
         if len(answers) == 2:

@@ -19,6 +19,7 @@ from sunpy_demreg._engines.algorithm.positivity import constrain, relax
 from sunpy_demreg._engines.algorithm.posterior import ABOVE_TARGET, SIGNIFICANT, put_posterior
 from sunpy_demreg._engines.algorithm.regularization_parameter import choose, discrepancy_root
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
+from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.status import Status
 
 __all__ = ["DIFFICULT", "invert_lanes"]
@@ -30,9 +31,13 @@ WEIGHT_MINIMUM = 1e-8  # of the smoothed weight
 _FAR = 1e300
 # Relative difference of two ways to the misfit beyond which the lane needs care; and, with care, has failed.
 _DOUBTFUL, _LOST = 1e-8, 1e-3
+_LOST_DEM = 1e-6  # of the DEM, what rounding may change with care
 # Traces of G and signals above it, or below its inverse, need care: their powers may overflow or underflow, on some
-# machines before others.
-_EXTREME = 1e60
+# machines before others. With care, only a signal has no answer that is more than all digits of its noise, and traces
+# of far greater size.
+_EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, EPSILON**-2, 1e250
+_MISSED = 1.000001  # times the misfit aimed at
+_MOSTLY_FITTED = 0.9  # of the signal: of a larger misfit, what no DEM can reach may be nearly all there is
 _NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
 
 
@@ -60,34 +65,53 @@ def _log_normal(problem):
 def _tikhonov(problem):
     M, plan = problem.M, problem.plan
     system, is_safe = _weighted_system(problem)
-    for size in (system.trace, problem.signal):
-        is_safe = is_safe & (size > 1.0 / _EXTREME) & (size < _EXTREME)
+    ranges = [(problem.signal, 0.0, _EXTREME_SIGNAL), (system.trace, 1.0 / _EXTREME_TRACE, _EXTREME_TRACE)]
+    if not M.is_careful:
+        ranges = [(size, 1.0 / _EXTREME, _EXTREME) for size in (problem.signal, system.trace)]
+    for size, low, high in ranges:
+        is_safe = is_safe & (size >= low) & (size <= high)
     lam, aimed_at = choose(problem, system, problem.target)
     goal = aimed_at
+    least = lam
     if plan.positivity == "relax":
         lam, goal = relax(problem, system, lam, goal)
     elif plan.positivity == "constrain":
         system, goal, is_solved = constrain(problem, system, lam, goal)
-        lam, is_safe = discrepancy_root(problem, system, goal), is_safe & is_solved
-    is_safe = is_safe & system.is_safe(M, plan)
+        least = lam = discrepancy_root(problem, system, goal)
+        is_safe = is_safe & is_solved
+    # Of relaxing, the first lam: that of the least misfit, whose signs were looked at.
+    is_safe = is_safe & _is_safe(problem, system, least, goal)
 
     answer = put_answer(problem, system, lam)
     # The misfit that lam was chosen for and that of the DEM differ where digits have been lost.
     difference = M.abs(answer.misfit - answer.expected_misfit)
+    no_signal = problem.signal <= problem.target
+    if plan.positivity == "constrain" and M.is_careful:  # where all bins are zero, squaring has left nothing
+        z = problem.dual(problem.d)
+        no_signal = no_signal | (M.over_bins(lambda j: (M.project(z, j),), ("maximum",))[0] <= 0.0)
     remarks = {
-        Status.NO_SIGNAL: problem.signal <= problem.target,
+        Status.NO_SIGNAL: no_signal,
         Status.NEGATIVE_DEM: answer.least < 0.0,
         Status.RELAXED: goal > aimed_at,
     }
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
-        if plan.parameter_choice == "grid":  # all of its samples may be too low to meet the target
-            is_right = is_right | (answer.misfit <= _NOTHING * problem.signal)
-        remarks[Status.FAILED] = ~is_right
+        # What rounding may do to the residual, so that this does not depend on how it happens to be rounded.
+        _, rounding = system.rounding(M, lam)
+        rounding = 16.0 * M.maximum(rounding, EPSILON * EPSILON * answer.size)
+        is_right = is_right & (rounding <= _LOST * _LOST * answer.expected_misfit)
+        if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
+            least = _NOTHING * problem.signal
+            is_right = is_right | ((answer.expected_misfit <= least) & (rounding <= least))
+        is_right = is_right & is_safe
+        # Only a rule that always has an answer has one that may be of use where there is no signal.
+        remarks[Status.FAILED] = ~is_right if plan.parameter_choice == "grid" else ~is_right & ~no_signal
         if plan.parameter_choice == "discrepancy":  # the samples of a grid rarely meet the target
-            remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > 1.000001 * goal
+            remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > _MISSED * goal
     else:
         is_safe = is_safe & (difference <= _DOUBTFUL * answer.expected_misfit)
+        if plan.parameter_choice == "discrepancy":
+            is_safe = is_safe & (answer.expected_misfit <= _MISSED * goal)
         remarks[DIFFICULT] = ~is_safe
     return remarks
 
@@ -120,22 +144,30 @@ def _weighted_system(problem):
         system, is_safe = problem.system("weight"), problem.signal >= 0.0
     else:
         system = problem.shared_system()
-        _put_weight(problem, _dem(problem, system, M.shared_weight))
-        is_safe = system.is_safe(M, plan)
+        dem, is_safe = _dem(problem, system, M.shared_weight)
+        _put_weight(problem, dem)
         system = problem.system("weight")
     for _ in range(plan.n_refinements):
-        _put_weight(problem, _dem(problem, system, weight))
-        is_safe = is_safe & system.is_safe(M, plan)
+        dem, is_still_safe = _dem(problem, system, weight)
+        _put_weight(problem, dem)
+        is_safe = is_safe & is_still_safe
         system = problem.system("weight")
     return system, is_safe
 
 
 def _dem(problem, system, weight):
-    """The solution at the target, as a function of the bin."""
+    """The solution at the target, as a function of the bin; whether it was reached without loss of digits."""
     M = problem.M
-    lam, _ = choose(problem, system, problem.target)
+    lam, goal = choose(problem, system, problem.target)
     z = problem.dual(system.solution_in_reach(M, lam))
-    return lambda j: weight(j) * M.project(z, j)
+    return lambda j: weight(j) * M.project(z, j), _is_safe(problem, system, lam, goal)
+
+
+def _is_safe(problem, system, lam, goal):
+    """Whether enough digits are left for a lam of a misfit."""
+    if problem.M.is_careful:
+        return system.rounding(problem.M, lam)[0] <= _LOST_DEM * _LOST_DEM
+    return system.is_safe(problem.M, problem.plan, lam, goal < _MOSTLY_FITTED * problem.signal)
 
 
 def _least_locus(problem, j):

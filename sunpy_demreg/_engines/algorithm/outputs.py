@@ -30,6 +30,7 @@ class _Answer(NamedTuple):
     """What the status is derived from."""
 
     misfit: object  # of the DEM
+    size: object  # of the terms that cancel in it; with care only
     expected_misfit: object  # the one that lam implies
     least: object  # DEM of any bin
 
@@ -48,9 +49,16 @@ def put_answer(problem, system, lam):
         # A bin that is held at zero must not become minus zero.
         unknown = M.where(v > 0.0, v * M.project(z, j), 0.0)
         M.put_output("dem", j, unknown * _dem_per_unknown(problem, j))
-        return unknown, *(M.response(i, j) * unknown for i in range(n))
+        terms = [M.response(i, j) * unknown for i in range(n)]
+        return unknown, *terms, *(M.abs(term) for term in terms if M.is_careful)
 
-    least, *predicted = M.over_bins(put_bin, ("minimum", *("sum",) * n))
+    least, *sums = M.over_bins(put_bin, ("minimum", *("sum",) * (2 * n if M.is_careful else n)))
+    predicted, size = sums[:n], None
+    if M.is_careful:
+        sizes = [
+            (M.abs(g_i) + s_i) * w_i for g_i, s_i, w_i in zip(problem.g, sums[n:], problem.inverse_sigma, strict=True)
+        ]
+        size = dot(sizes, sizes)
     residual = [(g_i - p_i) * w_i for g_i, p_i, w_i in zip(problem.g, predicted, w, strict=True)]
     misfit = dot(residual, residual)
     for i in range(n):
@@ -68,7 +76,7 @@ def put_answer(problem, system, lam):
     if operator:
         _put_errors(problem, operator)
     full = system.solution(lam)
-    return _Answer(misfit, lam * lam * dot(full, full), least)
+    return _Answer(misfit, size, lam * lam * dot(full, full), least)
 
 
 def _put_emission_measures(problem, z, operator):

@@ -14,8 +14,9 @@ from sunpy_demreg._engines.algorithm.regularization_parameter import (
 
 __all__ = ["constrain", "relax"]
 
-_MAX_STEPS = 20  # a guard only: real AIA pixels take five at most
-_MAX_TARGETS = 400  # until a DEM of zero fits too
+_MAX_STEPS, _MAX_STEPS_WITH_CARE = 20, 100  # a guard only: real AIA pixels take five at most
+_MAX_ATTEMPTS = 10  # likewise: of goals that are tried
+_MAX_TARGETS = 10_000
 _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be raised
 # Of the trace of G, on the way: the misfit of a few bins alone may not reach the target. With singular values there
 # are digits for a lam that is smaller.
@@ -71,16 +72,22 @@ def constrain(problem, system, lam, goal):
 
     in no more unknowns than there are channels. On the bins where ``A^T x > 0``, psi is that of the problem without
     a constraint, whose minimum is known: so step there, or less far while psi does not fall, until the bins no
-    longer change. Then the answer is exact, lam included. Where no ``xi >= 0`` fits, the misfit aimed at is raised
-    as in `relax`, but until one does: after ``max_iterations`` by factors of at least two.
+    longer change. Then the answer is exact, lam included.
+
+    Where no ``xi >= 0`` fits, psi has no minimum, so lam is held at a floor: from where ``floor |x|`` is more than
+    ``sqrt(goal)``, the last term of psi goes on as a parabola. What is found then is the best fit, whose misfit tells
+    which goal can be met: the misfit aimed at is raised as in `relax`, but until one can; after ``max_iterations`` by
+    factors of at least two.
 
     Sets the weight of the bins that are zero to zero. Returns the system of the others, the misfit aimed at, and the
-    lanes that were solved.
+    lanes that were solved; without care, only those where each lower goal is known to be out of reach.
     """
     M, d, signal = problem.M, problem.d, problem.signal
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
-    least = _LEAST_LAM_WITH_CARE if M.is_careful else _LEAST_LAM
-    x = system.solution(M.maximum(lam, least * system.trace))
+    least = (_LEAST_LAM_WITH_CARE if M.is_careful else _LEAST_LAM) * system.trace
+    x = system.solution(M.maximum(lam, least))
+    # It ends at the latest hardly below the misfit of no plasma at all, to which any weak DEM fits.
+    end = 0.999 * signal
 
     def project(x, j):
         return M.project(problem.dual(x), j)
@@ -92,53 +99,92 @@ def constrain(problem, system, lam, goal):
 
         M.over_bins(put, ())
 
-    def psi(x, goal):
+    def psi(x, goal, floor):
         def term(j):
             positive = M.maximum(project(x, j), 0.0)
             return (M.get("weight", j) * positive * positive,)
 
-        return 0.5 * M.over_bins(term, ("sum",))[0] - dot(d, x) + M.sqrt(goal * dot(x, x))
+        square = dot(x, x)
+        at_floor = 0.5 * (floor * square + goal / floor)
+        last = M.where(floor * floor * square > goal, at_floor, M.sqrt(goal * square))
+        return 0.5 * M.over_bins(term, ("sum",))[0] - dot(d, x) + last
 
-    def minimize(goal, running, *x):
-        def step(running, *x):
+    def minimize(goal, floor, running, *x):
+        def step(running, fits, *x):
             put_active("scratch", x)
             active = problem.system("scratch")
-            lam = discrepancy_root(problem, active, goal, least=least)
+            lam = discrepancy_root(problem, active, goal, least=floor)
             there = active.solution(lam)
 
             def differs(j):
                 before, after = (M.where(project(y, j) > 0.0, 1.0, 0.0) for y in (x, there))
                 return (M.abs(before - after),)
 
-            arrived = (M.over_bins(differs, ("maximum",))[0] < 0.5) & (lam > 2.0 * least * active.trace)
-            start = psi(x, goal)
+            arrived = M.over_bins(differs, ("maximum",))[0] < 0.5
+            start = psi(x, goal, floor)
 
             def between(fraction):
                 return [x_i + fraction * (t_i - x_i) for x_i, t_i in zip(x, there, strict=True)]
 
             def shorten(fraction):
-                too_far = running & ~arrived & (psi(between(fraction), goal) > start)
+                too_far = running & ~arrived & (psi(between(fraction), goal, floor) > start)
                 return too_far, (M.where(too_far, 0.5 * fraction, fraction),)
 
             (fraction,) = M.iterate(shorten, (0.0 * lam + 1.0,), _MAX_STEPS)
             x = [M.where(running, new, x_i) for new, x_i in zip(between(fraction), x, strict=True)]
+            fits = fits | (running & arrived & (lam > 2.0 * floor))
             running = running & ~arrived
-            return running, (running, *x)
+            return running, (running, fits, *x)
 
-        return M.iterate(step, (running, *x), _MAX_STEPS)
+        return M.iterate(step, (running, ~running, *x), _MAX_STEPS_WITH_CARE if M.is_careful else _MAX_STEPS)
 
-    def attempt(goal, count, running, *x):
-        running, *x = minimize(goal, running, *x)
-        # It ends at the latest just below the misfit of no plasma at all, which any weak DEM meets.
-        end = 0.999 * signal
-        again = running & (goal < end)
-        factor = M.where(count < most, growth, M.maximum(growth, 2.0))
-        # From a goal near zero, which cross-validation may set, it would take many steps.
-        goal = M.where(again, M.minimum(M.maximum(goal * factor, _LEAST_GOAL * signal), end), goal)
-        return again, (goal, count + 1.0, running & again, *x)
+    def least_misfit(x):
+        """
+        A bound below the misfit of any ``xi >= 0``.
 
-    state = (goal, 0.0 * goal + 1.0, signal > goal, *x)
-    goal, _, running, *x = M.iterate(attempt, state, _MAX_TARGETS, pending=state[2])
+        It is at least ``(d . r)^2 / |r|^2`` for each r with ``A^T r <= 0``; where none fits, x is nearly such an r.
+        """
+
+        def excess(j):
+            return (M.maximum(project(x, j), 0.0) / M.project(problem.inverse_sigma, j),)
+
+        (most,) = M.over_bins(excess, ("maximum",))
+        r = [x_i - most for x_i in x]
+        along = M.maximum(dot(d, r), 0.0)
+        return along * along / dot(r, r)
+
+    def attempt(goal, count, floor, bound, pending, is_sure, is_lost, *x):
+        running, fits, *x = minimize(goal, floor, pending, *x)
+        is_lost = (is_lost & ~pending) | running
+        pending = pending & ~fits
+
+        def settle(goal, count, floor, bound, is_sure):
+            bound = M.maximum(bound, least_misfit(x))
+            is_unknown = goal > bound
+            is_guessed = pending & is_unknown & (floor <= least)
+
+            def raised(goal, count, rising):
+                factor = M.where(count < most, growth, M.maximum(growth, 2.0))
+                # From a goal of nearly nothing, as cross-validation may set it, the way would be long.
+                new = M.minimum(M.maximum(goal * factor, _LEAST_GOAL * signal), end)
+                goal, count = M.where(rising, new, goal), M.where(rising, count + 1.0, count)
+                rising = rising & (goal <= bound) & (goal < end)
+                return rising, (goal, count, rising)
+
+            rising = pending & (~is_unknown | is_guessed) & (goal < end)
+            goal, count, _ = M.iterate(raised, (goal, count, rising), _MAX_TARGETS, pending=rising)
+            floor = M.where(is_unknown, M.maximum(1e-3 * floor, least), floor)
+            return pending, (goal, count, floor, bound, is_sure & ~is_guessed)
+
+        again = pending & ((goal < end) | (floor > least))
+        *state, is_sure = M.iterate(settle, (goal, count, floor, bound, is_sure), 1, pending=pending)
+        return again, (*state, again, is_sure, is_lost, *x)
+
+    pending = signal > goal
+    zero = 0.0 * goal
+    state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, pending | ~pending, pending & ~pending, *x)
+    goal, _, _, _, running, is_sure, is_lost, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
 
     put_active("weight", x)
-    return problem.system("weight"), goal, ~running
+    is_solved = ~running & ~is_lost if M.is_careful else ~running & ~is_lost & is_sure
+    return problem.system("weight"), goal, is_solved

@@ -39,9 +39,9 @@ def misfit_at(system, lam):
     return lam * lam * dot(x, x)
 
 
-def discrepancy_root(problem, system, goal, least=0.0, near=None):
+def discrepancy_root(problem, system, goal, least=None, near=None):
     """
-    Solve ``misfit(lam) = goal`` for lam, to rounding; `least`, in units of the trace of G, where it has no solution.
+    Solve ``misfit(lam) = goal`` for lam, to rounding; `least` where there is no solution that is larger.
 
     Halley's iteration for ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam``, which rises and is concave (Reinsch
     1971): it needs neither a bracket nor a logarithm. With the residual ``r = lam x`` and ``e = (T + lam)^-1 T r``,
@@ -52,8 +52,8 @@ def discrepancy_root(problem, system, goal, least=0.0, near=None):
     (lam / (s + lam))^2 |d|^2`` with the mean ``s = d . G d / |d|^2``.
     """
     M, T, y = problem.M, system.T, system.y
-    if M.is_careful:
-        least = max(least, (problem.n * EPSILON) ** 2)
+    if least is None and M.is_careful:
+        least = (problem.n * EPSILON) ** 2 * system.trace
     is_solvable = problem.signal > goal
     per_root_goal = 1.0 / M.sqrt(goal)
     if near is None:
@@ -62,7 +62,9 @@ def discrepancy_root(problem, system, goal, least=0.0, near=None):
         start = (root_ratio - 1.0) / mean
     else:
         start = 1.0 / near
-    end = 1.0 / (system.trace * least) if least else None
+    end = None if least is None else 1.0 / least
+    if end is not None:
+        start = M.minimum(start, end)
 
     def step(beta, running):
         lam = 1.0 / beta
@@ -130,8 +132,9 @@ def nearest_grid_sample(problem, system, goal, grid):
     index, lam, _, root_of_ratio = M.iterate(bisect, start, 64)
     successor = M.minimum(lam * root_of_ratio * root_of_ratio, grid.high)
     successor = M.where(index < last, successor, lam)
-    here, there = (M.abs(misfit_at(system, sample) - goal) for sample in (lam, successor))
-    return M.where(there < here, successor, lam)
+    below, above = goal - misfit_at(system, lam), misfit_at(system, successor) - goal
+    # Where even the first sample is above the goal it is the nearest, whatever rounding makes of the next one.
+    return M.where((below > 0.0) & (M.abs(above) < below), successor, lam)
 
 
 def least_cross_validation(problem, system):

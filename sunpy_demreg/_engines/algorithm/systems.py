@@ -7,6 +7,7 @@ Symbols as in `sunpy_demreg._engines.algorithm.invert`.
 from typing import NamedTuple
 
 from sunpy_demreg._engines.algorithm.linear_algebra import (
+    Basis,
     dot,
     extreme_eigenvalue,
     factor,
@@ -19,7 +20,7 @@ from sunpy_demreg._engines.base.tables import channel_pairs
 
 __all__ = ["LaneProblem", "System"]
 
-_ILL_CONDITIONED = 1e-6  # smallest pivot of T over its trace, below which squaring A costs too many digits
+_ILL_CONDITIONED = 1e-6  # smallest pivot of T + lam over the trace, below which squaring A costs too many digits
 
 
 class System(NamedTuple):
@@ -48,6 +49,29 @@ class System(NamedTuple):
         columns = [self._replace(y=self.Q.apply_transposed(e)).solution_in_reach(M, lam) for e in unit]
         return [[columns[k][i] for k in range(n)] for i in range(n)]
 
+    def rounding(self, M, lam):
+        """
+        The squares of what rounding may change, with care: of the DEM, relative to it, and of the residual.
+
+        A relative change of channel i changes the DEM by ``|A_i|`` times the row i of the inverse, and by
+        ``|A_i x_i|``: much where channels see the same but for a few digits, and lam is too small to hide it; not
+        where an uncertainty is small.
+        """
+        s2, n = self.T[0], len(self.y)
+        c = [M.where(r, y, 0.0) for r, y in zip(self.is_reached, self.y, strict=True)]
+        per = [1.0 / M.where(r, s + lam, 1.0) for r, s in zip(self.is_reached, s2, strict=True)]
+        x = self.Q.apply([c_k * p_k for c_k, p_k in zip(c, per, strict=True)])
+        size = dot(s2, [c_k * c_k * p_k * p_k for c_k, p_k in zip(c, per, strict=True)])
+        gain, strain = 0.0 * lam, 0.0 * lam
+        for row, x_i in zip(self.Q.rows, x, strict=True):
+            squares = [u * u for u in row]
+            square = dot(squares, s2)
+            gain = M.maximum(gain, square * dot(squares, [s * p * p for s, p in zip(s2, per, strict=True)]))
+            strain = strain + square * x_i * x_i
+        of_dem = (n * EPSILON) ** 2 * (gain + strain / M.where(size > 0.0, size, 1.0))
+        # The bins differ: of what they do to the residual, most cancels.
+        return of_dem, (EPSILON / 128.0) ** 2 * self.trace * strain
+
     def extreme_eigenvalues(self, M):
         """The smallest one that is not zero, and the largest."""
         if self.is_reached is not None:
@@ -58,12 +82,16 @@ class System(NamedTuple):
         largest = extreme_eigenvalue(M, self.T, self.trace * (1.0 + 1e-3), largest=True)
         return extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False), largest
 
-    def is_safe(self, M, plan):
-        """Whether squaring A has left enough digits; False also for values that are not finite."""
+    def is_safe(self, M, plan, lam, is_mostly_fitted):
+        """Whether squaring A has left enough digits for a lam; False also for values that are not finite."""
         if plan.parameter_choice == "grid":  # it starts at the smallest eigenvalue, which therefore needs its digits
             smallest = extreme_eigenvalue(M, self.T, 0.0 * self.trace, largest=False)
             return smallest > _ILL_CONDITIONED * self.trace
-        reciprocal = factor(self.T, self.trace * EPSILON).reciprocals
+        shift = self.trace * EPSILON
+        if plan.parameter_choice == "discrepancy":  # cross-validation looks at the whole spectrum
+            # Lam makes up for directions out of reach, unless most of the data is there. A tenth of it: one digit more.
+            shift = M.maximum(M.where(is_mostly_fitted, 0.1 * lam, 0.0), shift)
+        reciprocal = factor(self.T, shift).reciprocals
         largest = reciprocal[0]
         safe = reciprocal[0] > 0.0
         for r_i in reciprocal[1:]:
@@ -104,9 +132,9 @@ class LaneProblem:
             def root(i, j):  # of A L^-1
                 return self.M.response(i, j) * self.inverse_sigma[i] * self.M.sqrt(weight(j))
 
-            s2, Q, is_reached = self.M.diagonalize(self.n, root)
-            zeros = [0.0 * s for s in s2[1:]]
-            return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), is_reached)
+            s2, U = self.M.diagonalize(self.n, root)
+            Q, zeros = Basis(U), [0.0 * s for s in s2[1:]]
+            return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), [s > 0.0 for s in s2])
         n, w = self.n, self.inverse_sigma
         of = dict(zip(self._pairs, sums, strict=True))
         G = [[of[min(i, k), max(i, k)] * (w[i] * w[k]) for k in range(n)] for i in range(n)]

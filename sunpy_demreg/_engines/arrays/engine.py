@@ -18,7 +18,7 @@ from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._engines.base.tables import make_tables
 from sunpy_demreg._engines.base.withhold import settle
 
-__all__ = ["Engine", "solve", "solve_carefully"]
+__all__ = ["Engine", "flag_failed", "solve", "solve_carefully"]
 
 _CAREFUL_LANES = 256  # at once: singular values need memory
 _MEMORY_BUDGET = 36 * 2**20  # bytes of working arrays on NumPy, of all threads
@@ -122,15 +122,22 @@ def solve_carefully(g, sigma, tables, plan, weight=None):
 
 
 def _solve_carefully(g, sigma, tables, plan, weight):
-    xp = array_namespace(g, sigma)
-    solution = invert_arrays(g, sigma, tables, plan, weight, is_careful=True)
-    is_finite = xp.ones(g.shape[1:], dtype=xp.bool, device=device(g))
+    return flag_failed(invert_arrays(g, sigma, tables, plan, weight, is_careful=True), g, plan)
+
+
+def flag_failed(solution, g, plan):
+    """
+    Give what is not finite, and a DEM that has come to nothing, the status ``FAILED``: of `solve_carefully`.
+
+    But not where there is no signal, which says enough, unless there is a rule that has an answer all the same.
+    """
+    xp = array_namespace(g)
+    is_there = xp.ones(g.shape[1:], dtype=xp.bool, device=device(g))
     for output in solution[:-1]:
         if output is not None:
-            is_finite = is_finite & xp.all(xp.isfinite(xp.reshape(output, (-1, g.shape[1]))), axis=0)
-    is_there = is_finite
+            is_there = is_there & xp.all(xp.isfinite(xp.reshape(output, (-1, g.shape[1]))), axis=0)
     if solution.dem is not None:  # the signal implies a DEM: one of zeros has underflowed
         is_there = is_there & (xp.any(solution.dem != 0, axis=0) | ~xp.any(g != 0, axis=0))
-    has_failed = ~is_there & ((solution.status & int(Status.FAILED)) == 0)
-    status = solution.status + int(Status.FAILED) * xp.astype(has_failed, xp.int32)
-    return solution._replace(status=status)
+    told = int(Status.FAILED if plan.parameter_choice == "grid" else Status.FAILED | Status.NO_SIGNAL)
+    has_failed = ~is_there & ((solution.status & told) == 0)
+    return solution._replace(status=solution.status + int(Status.FAILED) * xp.astype(has_failed, xp.int32))

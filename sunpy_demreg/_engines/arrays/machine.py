@@ -6,12 +6,12 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from sunpy_demreg._engines.algorithm.invert import invert_lanes
-from sunpy_demreg._engines.algorithm.linear_algebra import Reflections, total
+from sunpy_demreg._engines.algorithm.linear_algebra import Basis, Reflections, total
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
 from sunpy_demreg._engines.arrays.operations import contract, sum_of_rows, with_lanes
+from sunpy_demreg._engines.arrays.singular_values import singular_directions
 from sunpy_demreg._engines.arrays.widths import widths_finder
 from sunpy_demreg._engines.base.options import OUTPUTS
-from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.tables import SCALARS
 
@@ -47,20 +47,6 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
 _ALL = slice(None)  # the bin j of a body that is run for all bins at once
 _LEAST_POWER, _MOST_POWER = -1022, 1023  # of two
 _FEW_BINS = 8  # at a time, where a body makes many values of each
-
-
-class _Basis:
-    """An orthogonal matrix of each lane, (N, n, n)."""
-
-    def __init__(self, U):
-        n = U.shape[1]
-        self._U = [[U[:, i, k] for k in range(n)] for i in range(n)]
-
-    def apply(self, x):
-        return [total([u * x_k for u, x_k in zip(row, x, strict=True)]) for row in self._U]
-
-    def apply_transposed(self, x):
-        return [total([u * x_i for u, x_i in zip(column, x, strict=True)]) for column in zip(*self._U, strict=True)]
 
 
 class _ArrayMachine:
@@ -248,7 +234,7 @@ class _ArrayMachine:
             names = ("_g", "_sigma", "_weight", "_store")
             vars(part).update((name, self._at(lanes, getattr(value, name))) for name in names)
             return part
-        if isinstance(value, LaneProblem | Reflections | _Basis):
+        if isinstance(value, LaneProblem | Reflections | Basis):
             part = copy(value)
             vars(part).update(self._at(lanes, vars(value)))
             return part
@@ -299,14 +285,4 @@ class _ArrayMachine:
     # --- with care
 
     def diagonalize(self, n, element):
-        """``G = U diag(s2) U^T`` from the singular values of ``element(i, j)``: s2, U, and where s2 is not zero."""
-        xp, m = self._xp, self._m
-        A = xp.permute_dims(xp.stack([element(i, _ALL) for i in range(n)]), (2, 0, 1))  # (N, n, m)
-        # A lane of extreme size must not stop the others: replaced by zero, it gives zero, and is flagged.
-        A = xp.where(xp.all(xp.isfinite(A), axis=(1, 2), keepdims=True), A, 0.0)
-        U, s, _ = xp.linalg.svd(A, full_matrices=n > m)
-        # Directions that no bin can reach: no DEM can fit the data there.
-        rounding = n * EPSILON * s[:, 0]
-        zero = xp.zeros_like(s[:, 0])
-        s = [xp.where(s[:, i] > rounding, s[:, i], 0.0) if i < min(n, m) else zero for i in range(n)]
-        return [s_i * s_i for s_i in s], _Basis(U), [s_i > 0 for s_i in s]
+        return singular_directions(self, self._xp.stack([element(i, _ALL) for i in range(n)]))

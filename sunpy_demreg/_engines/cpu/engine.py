@@ -4,16 +4,20 @@ import ctypes
 import hashlib
 from functools import lru_cache
 from itertools import accumulate
+from typing import NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
 from sunpy_demreg._common.hardware import available_cores
-from sunpy_demreg._engines.arrays.difficult import solve_difficult
+from sunpy_demreg._engines.algorithm.invert import DIFFICULT
+from sunpy_demreg._engines.arrays.engine import flag_failed, solve_carefully
+from sunpy_demreg._engines.base.locks import lock_over_forks
 from sunpy_demreg._engines.base.prior import RANK
-from sunpy_demreg._engines.base.problem import Bins, Problem
+from sunpy_demreg._engines.base.problem import Bins, Pixels, Problem
 from sunpy_demreg._engines.base.tables import make_tables
+from sunpy_demreg._engines.base.warn_once import warn_once
 from sunpy_demreg._engines.base.withhold import settle
 from sunpy_demreg._engines.cpu.code_cache import load_code, save_code
 from sunpy_demreg._engines.cpu.machine import ARGUMENTS, BUFFERS, CHANNEL_BUFFERS, NUMBERS, SINGLE_TABLES, make_module
@@ -28,6 +32,8 @@ _IS_UNROLLED = False  # several bins at once would not fit into the registers
 _LAYOUT = 2  # version of the file: the expected answer of the test, and the machine code
 # Per block: two registers, so that one works while the other waits.
 _LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+# Threads that meet their first difficult pixels wait for the one that compiles the code for them.
+_PREPARING = lock_over_forks()
 
 
 class NoProgramError(RuntimeError):
@@ -56,16 +62,12 @@ class Engine:
         self._plan = problem.plan(into.dtype)
         shared_weight = None if problem.has_weight_of_pixels else problem.weight
         arrays = *problem.bins, problem.K, shared_weight, problem.functional
-        self._careful_tables, self._tables, self._addresses = _tabulated(problem.options, *map(_key, arrays))
-        intensity, uncertainty, status, weight = pixels
-        self._given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
-        # Fewer pixels than a block are solved in arrays of their own.
-        arrays = self._given | into._asdict() if status.size >= _LANES else {}
-        self._addresses_of_pixels = {name: _address(array) for name, array in arrays.items()}
+        self._tables = _tabulated(problem.options, *map(_key, arrays))
         self.block_size, self.n_threads = _BLOCK, workers or available_cores()
-        self._invert = program or _tested(self._plan)
-        if isinstance(self._invert, str):
-            raise NoProgramError(self._invert)
+        program = program or _tested(self._plan)
+        if isinstance(program, str):
+            raise NoProgramError(program)
+        self._task = _Task(program, self._tables, self._plan, pixels, into)
 
     def solve_into(self, block):
         pixels, into = self._pixels, self._into
@@ -74,51 +76,89 @@ class Engine:
         has_good = not pixels.status.all()
         if has_good:
             self.run_program(block)
-            solve_difficult(pixels, into, self._careful_tables, self._plan)
+            difficult = np.flatnonzero(into.status >= DIFFICULT)
+            if difficult.size:
+                into.put(difficult, self._solve_carefully(pixels, into, difficult))
         settle(into, pixels.status, self._withheld, bad_is_nan=has_good)
         return [block]
 
     def run_program(self, block):
         """Solve a block, except for difficult pixels and those without an answer, which are left to others."""
-        n_full = (block.stop - block.start) // _LANES * _LANES
+        self._task.run(block)
+
+    def _solve_carefully(self, pixels, into, lanes):
+        # In double precision, as on plain arrays: what does not fit into single precision is told by others.
+        plan = self._plan._replace(dtype="float64")
+        with _PREPARING:
+            program = _tested(plan, is_careful=True)
+        # Copies, side by side.
+        part = Pixels(*(None if a is None else np.take(a, lanes, axis=-1) for a in pixels))
+        if isinstance(program, str):
+            warn_once(
+                "careful",
+                "`backend` 'cpu' solves difficult pixels on plain arrays, whose answer is the same but slower "
+                f"({program}): install another version of llvmlite, or pass backend='numpy' to leave it at that",
+            )
+            intensity, uncertainty, _, weight = part
+            return solve_carefully(intensity, uncertainty, self._tables.careful, plan, weight)
+        answer = into.map(lambda a: np.empty((*a.shape[:-1], lanes.size), np.promote_types(a.dtype, np.float64)))
+        answer = answer._replace(status=np.empty(lanes.size, np.int32))
+        _Task(program, self._tables, plan, part, answer).run(slice(0, lanes.size))
+        return flag_failed(answer, part.intensity, plan)
+
+
+class _Task:
+    """A program, and the pixels that it is to solve; the parameters are those of `Engine`."""
+
+    def __init__(self, program, tables, plan, pixels, into):
+        self._program, self._tables, self._plan, self._into = program, tables, plan, into
+        self._n_lanes = n_lanes = program.n_lanes
+        intensity, uncertainty, status, weight = pixels
+        self._given = {"intensity": intensity, "sigma": uncertainty, "given_weight": weight, "status_in": status}
+        # Fewer pixels than a block are solved in arrays of their own.
+        arrays = self._given | into._asdict() if status.size >= n_lanes else {}
+        self._addresses = {name: _address(array) for name, array in arrays.items()}
+
+    def run(self, block):
+        n_full = (block.stop - block.start) // self._n_lanes * self._n_lanes
         middle = block.start + n_full
         if n_full:
-            self._run(self._addresses_of_pixels, self._into.status.size, block.start, middle)
+            self._run(self._addresses, self._into.status.size, block.start, middle)
         if middle < block.stop:
             self._run_beside(slice(middle, block.stop))
 
     def _run_beside(self, rest):
         """Solve less than a block of pixels, in arrays of their own that are filled up with bad pixels."""
-        arrays = self._given | self._into._asdict()
+        arrays, n_lanes = self._given | self._into._asdict(), self._n_lanes
         offsets, size = {}, 0
         for name, array in arrays.items():
             if array is not None:
                 offsets[name] = size
-                size += -(-array.nbytes // array.shape[-1] * _LANES // 64) * 64
+                size += -(-array.nbytes // array.shape[-1] * n_lanes // 64) * 64
         memory, address = _aligned(size // 8)
         padded = {
-            name: np.ndarray((*arrays[name].shape[:-1], _LANES), arrays[name].dtype, memory, offset)
+            name: np.ndarray((*arrays[name].shape[:-1], n_lanes), arrays[name].dtype, memory, offset)
             for name, offset in offsets.items()
         }
         n_rest = rest.stop - rest.start
         padded["status_in"][n_rest:] = 1
         for name in self._given.keys() & padded.keys():
             padded[name][..., :n_rest] = self._given[name][..., rest]
-        self._run({name: address + offset for name, offset in offsets.items()}, _LANES, 0, _LANES)
+        self._run({name: address + offset for name, offset in offsets.items()}, n_lanes, 0, n_lanes)
         for name in padded.keys() - self._given.keys():
             arrays[name][..., rest] = padded[name][..., :n_rest]
 
     def _run(self, addresses, stride, start, stop):
-        m = self._tables["dlogt"].size
+        tables, m = self._tables.compiled, self._tables.compiled["dlogt"].size
         n_terms = RANK if self._plan.method == "lognormal" else self._plan.n_channels
         n_each = [1] * len(BUFFERS) + [n_terms] * len(CHANNEL_BUFFERS)
-        *offsets, size = accumulate((8 * _LANES * _padded(m) * n for n in n_each), initial=0)
+        *offsets, size = accumulate((8 * self._n_lanes * _padded(m) * n for n in n_each), initial=0)
         _memory, address = _aligned(size // 8)  # kept by its name until the call returns
         buffers = {name: address + offset for name, offset in zip((*BUFFERS, *CHANNEL_BUFFERS), offsets, strict=True)}
-        addresses = addresses | self._addresses | buffers
+        addresses = addresses | self._tables.addresses | buffers
         pointers = [addresses.get(name) for name in ARGUMENTS]
-        n_neighbors = self._tables["mean"].shape[1] if "mean" in self._tables else 0
-        self._invert(*pointers, stride, start, stop, m, len(self._tables["functional"]), n_neighbors)
+        n_neighbors = tables["mean"].shape[1] if "mean" in tables else 0
+        self._program(*pointers, stride, start, stop, m, len(tables["functional"]), n_neighbors)
 
 
 def _aligned(size):
@@ -137,6 +177,14 @@ def _key(array):
     return None if array is None else (array.shape, np.ascontiguousarray(array, dtype=float).tobytes())
 
 
+class _Tabulated(NamedTuple):
+    """The tables of a problem: as plain arrays take them, and as compiled code reads them."""
+
+    careful: object
+    compiled: dict
+    addresses: dict
+
+
 @lru_cache(maxsize=64)  # also for callers whose pixels lack one channel or another
 def _tabulated(options, *keys):
     """The tables of a problem, made once for callers that invert pixel by pixel."""
@@ -151,7 +199,7 @@ def _tabulated(options, *keys):
     tables[of_columns] = columns
     singles = columns / np.abs(columns).max(), tables["fraction"]
     tables |= {name: t.astype(np.float32) for name, t in zip(SINGLE_TABLES, singles, strict=True)}
-    return careful_tables, tables, {name: _address(table) for name, table in tables.items()}
+    return _Tabulated(careful_tables, tables, {name: _address(table) for name, table in tables.items()})
 
 
 def _padded(n_bins):
@@ -160,14 +208,17 @@ def _padded(n_bins):
 
 
 @lru_cache(maxsize=64)
-def _tested(plan):
+def _tested(plan, *, is_careful=False):
     """The function of a plan, or why there is none. Its machine code is kept on disk, with the answer to the test."""
     try:
-        test = SelfTest(plan, 2 * _LANES + 7)
-        name, machine, text = _machine_and_text(plan, test)
+        # Difficult pixels are few: one register of them.
+        n_lanes = _LANES // 2 if is_careful else _LANES
+        test = SelfTest(plan, 2 * n_lanes + 7, is_careful=is_careful)
+        name, machine, text = _machine_and_text(plan, test, n_lanes, is_careful)
         kept = load_code(name)
         code, expected = (_compiled(machine, text), test.expected()) if kept is None else _divided(kept)
         program = _loaded(machine, code)
+        program.n_lanes = n_lanes
         pixels, into = test.pixels, test.new_solution()
         Engine(test.problem, pixels, into, 0, program=program).run_program(slice(0, pixels.status.size))
         fault = test.find_fault(into, expected)
@@ -192,11 +243,11 @@ def _divided(kept):
     return kept[shape.nbytes + expected.nbytes :], expected
 
 
-def _machine_and_text(plan, test):
+def _machine_and_text(plan, test, n_lanes, is_careful):
     """The name of the machine code on disk, and the target machine and the text that it is compiled from."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    text = make_module(plan, _LANES)
+    text = make_module(plan, n_lanes, is_careful=is_careful)
     target = llvm.Target.from_default_triple()
     cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=_OPTIMIZATION)

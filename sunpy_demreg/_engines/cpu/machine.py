@@ -8,6 +8,7 @@ from sunpy_demreg._engines.base.options import OUTPUTS
 from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import FLOAT_TABLES, INTEGER_TABLES, SCALARS, channel_pairs
 from sunpy_demreg._engines.cpu.recorder import INT, INT32, SINGLE, Recorder, constant
+from sunpy_demreg._engines.cpu.singular_values import singular_directions
 from sunpy_demreg._engines.cpu.widths import widths_finder
 
 __all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "SINGLE_TABLES", "make_module"]
@@ -50,7 +51,7 @@ _SUMS_OF_PRIOR = 13  # with AVX-512, of 32 registers
 _SUMS_AT_ONCE = 6  # of two registers each: so that they and their operands fit into 16 registers
 
 
-def make_module(plan, n_lanes):
+def make_module(plan, n_lanes, *, is_careful=False):
     """The LLVM module, as text, of ``invert(pointers..., numbers...)`` for the pixels start to stop."""
     module = ir.Module("sunpy_demreg")
     arguments = [ir.PointerType()] * len(ARGUMENTS) + [INT] * len(NUMBERS)
@@ -62,7 +63,8 @@ def make_module(plan, n_lanes):
     for argument in function.args[: len(ARGUMENTS)]:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block())
-    machine = _SimdMachine(builder, dict(zip((*ARGUMENTS, *NUMBERS), function.args, strict=True)), plan, n_lanes)
+    argument = dict(zip((*ARGUMENTS, *NUMBERS), function.args, strict=True))
+    machine = _SimdMachine(builder, argument, plan, n_lanes, is_careful=is_careful)
 
     def block(pixel):
         machine.begin(pixel)
@@ -76,10 +78,11 @@ def make_module(plan, n_lanes):
 class _SimdMachine(Recorder):
     """What `sunpy_demreg._engines` lists."""
 
-    is_careful = is_split = False
+    is_split = False
 
-    def __init__(self, builder, argument, plan, n_lanes):
+    def __init__(self, builder, argument, plan, n_lanes, *, is_careful):
         super().__init__(builder, argument, n_lanes)
+        self.is_careful = is_careful
         self.n_channels, self._plan = plan.n_channels, plan
         self._n_pairs = len(channel_pairs(plan.n_channels))
         # What the columns of the resolution matrix are made of.
@@ -187,10 +190,10 @@ class _SimdMachine(Recorder):
     # --- storage
 
     def get(self, name, j):
-        return self.load(name, self.product(j, self.n_lanes), self.vector, 64)
+        return self.load(name, self.product(j, self.n_lanes), self.vector, min(8 * self.n_lanes, 64))
 
     def put(self, name, j, value):
-        self.store(name, self.product(j, self.n_lanes), value, 64)
+        self.store(name, self.product(j, self.n_lanes), value, min(8 * self.n_lanes, 64))
 
     def sum_of_inner_neighbors(self, name, j):
         """Of the bins j - 2 to j + 2 that are neither the first nor the last of all."""
@@ -208,6 +211,9 @@ class _SimdMachine(Recorder):
 
     def half_maximum_finder(self):
         return widths_finder(self)
+
+    def diagonalize(self, n, element):
+        return singular_directions(self, n, element)
 
     def put_output(self, name, j, value, ahead=None):
         if name in self._plan.outputs:

@@ -65,15 +65,15 @@ class _Columns:
 
     def __init__(self, M, kind):
         self._M, self._kind, self._vector = M, kind, ir.VectorType(kind, M.n_lanes)
-        self._suffix = "_single" if kind is SINGLE else ""
+        self._suffix, self._align = "_single" if kind is SINGLE else "", min(4 * M.n_lanes, 32)
         n_bins = M.argument["n_bins"]
         self._n_chunks = M.builder.sdiv(M.sum(n_bins, CHUNK - 1), M.index(CHUNK))
 
     def get(self, name, j, column=0):
-        return self._M.load(self._name(name, column), self._M.product(j, self._M.n_lanes), self._vector, 32)
+        return self._M.load(self._name(name, column), self._M.product(j, self._M.n_lanes), self._vector, self._align)
 
     def put(self, name, j, value, column=0):
-        self._M.store(self._name(name, column), self._M.product(j, self._M.n_lanes), value, 32)
+        self._M.store(self._name(name, column), self._M.product(j, self._M.n_lanes), value, self._align)
 
     def _name(self, name, column):
         return f"{name}{self._suffix}{f'_{column}' if column else ''}"
