@@ -32,7 +32,7 @@ OPTIONS = {
     "l2": Options(weighting="uniform", positivity=None),
     "em_loci": Options(weighting="em_loci", loci=(0, 1, 2, 3)),
 }
-#: How many of a million faults: searches for the constraint on plain arrays take longest.
+#: How many of a million faults: searches for the constraint take longest.
 SHARES = {"default": 0.5, "constrain": 0.01, "grid": 0.21, "gcv": 0.08, "l2": 0.1, "em_loci": 0.1}
 INSTRUMENTS = ("plain", "a channel that sees nothing", "a channel that sees hardly anything", "two that see the same")
 VALUES = (
