@@ -407,7 +407,7 @@ def test_results_without_a_dem(small, response, tmp_path, outputs, ending):
     result = invert(small, response, BINS, outputs=outputs)
     write(result, tmp_path / f"a{ending}")
     back = read(tmp_path / f"a{ending}")
-    assert set(back) == {*outputs, "status"}
+    assert set(back) == set(result) == {*outputs, "omitted_channels", "status"}
     for key, cube in result.items():
         np.testing.assert_array_equal(back[key].data, cube.data)
 

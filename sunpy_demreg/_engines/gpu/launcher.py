@@ -165,7 +165,7 @@ class Launcher:
         return min(max(n_threads // n_pixels, 1), max(len(self.tables.dlogt) // _LEAST_SHARE, 1))
 
     def _solve_plainly(self, pixels, into):
-        bins, K, _, weight, functional = self._problem
+        bins, K, _, weight, functional, _ = self._problem
         problem = self._problem._replace(
             bins=Bins(*map(cupy.asarray, bins)),
             K=cupy.asarray(K),
