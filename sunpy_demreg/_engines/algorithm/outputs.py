@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
 from sunpy_demreg._engines.algorithm.resolved import put_resolved
 
-__all__ = ["put_answer", "width_of"]
+__all__ = ["put_answer", "put_each_bin"]
 
 #: The outputs that need the inverse of ``G + lam``.
 _OF_THE_OPERATOR = {
@@ -181,16 +181,22 @@ def _put_errors(problem, operator):
                 put_column("resolution_matrix", k, lambda j: M.project(h, j))
         return h
 
+    put_each_bin(M, put_bin, find_half_maxima)
+
+
+def put_each_bin(M, put_bin, find_half_maxima):
+    """Store what ``put_bin(k)`` stores, and the widths of the columns that it returns, if there is what finds them."""
+
     def put_bins(*bins):
         columns = [put_bin(k) for k in bins]
         if find_half_maxima is not None:
             for k, (first, last) in zip(bins, find_half_maxima(*columns), strict=True):
-                M.put_output("temperature_resolution", k, width_of(M, k, first, last))
+                M.put_output("temperature_resolution", k, _width(M, k, first, last))
 
     M.each_bins(put_bins)
 
 
-def width_of(M, k, first, last):
+def _width(M, k, first, last):
     """
     The full width at half maximum, in dex, of a column of the resolution matrix.
 

@@ -13,7 +13,7 @@ holds what the prior leaves open too. It is what errors are made of where the pl
 
 from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, solve_dense, solve_dense_lower
 from sunpy_demreg._engines.algorithm.lognormal_pass import gram_of, jacobian
-from sunpy_demreg._engines.algorithm.outputs import width_of
+from sunpy_demreg._engines.algorithm.outputs import put_each_bin
 from sunpy_demreg._engines.algorithm.resolved import put_resolved
 from sunpy_demreg._engines.base.prior import RANK
 
@@ -149,13 +149,7 @@ def _put_errors(problem, coupling):
             put_column("resolution_matrix", k, lambda j: M.project_prior(h, j) / M.dem_per_unknown(k))
         return h
 
-    def put_bins(*bins):
-        columns = [put_bin(k) for k in bins]
-        if find_half_maxima is not None:
-            for k, (first, last) in zip(bins, find_half_maxima(*columns), strict=True):
-                M.put_output("temperature_resolution", k, width_of(M, k, first, last))
-
-    M.each_bins(put_bins)
+    put_each_bin(M, put_bin, find_half_maxima)
 
 
 def _row_of(problem, j):
