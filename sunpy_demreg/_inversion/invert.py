@@ -275,7 +275,9 @@ def invert(
     process. Its chi-squared is usually well below one, as that of a most likely value should be: a value of one is what
     the *true* DEM has. It shrinks what little the data say to its smooth mean: isothermal plasma and two components
     closer than 0.2 dex come out too broad, with errors that are too small, and hot plasma next to much cooler plasma
-    comes out weaker than it is. A pixel in which the iteration does not end has ``Status.NOT_CONVERGED``.
+    comes out weaker than it is. A pixel in which the iteration does not end has
+    ``Status.NOT_CONVERGED``, and the constrained emission measure of ``"demreg"`` with its λ and the errors of its
+    noise, which are zero in bins that are.
 
     With ``parameter_choice="grid"`` the outputs equal those of the Python DEMREG to rounding, with these
     deliberate departures: the centers of non-uniform bins; pixels with an intensity of zero or less are solved (there
