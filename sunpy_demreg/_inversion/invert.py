@@ -116,9 +116,10 @@ def invert(
     method : {"demreg", "lognormal", "l2"}, optional
         ``"demreg"``: the regularized inversion of Hannah & Kontar in two passes, the first of which finds the weight L
         of the second. ``"lognormal"``: the most likely DEM where its logarithm is a Gaussian process (see ``prior``);
-        it is positive everywhere, has 0.4 to 0.8 of the error of ``positivity="constrain"`` for DEMs that are smooth, and
-        errors that hold the truth about as often as they should. ``"l2"``: one pass with the same weight everywhere (Tikhonov's zeroth
-        order); cheaper and less accurate. All report the errors and chi-squared of their own solution.
+        it is positive everywhere, has 0.4 to 0.8 of the error of ``positivity="constrain"`` for DEMs that are smooth,
+        and errors that hold the truth about as often as they should. ``"l2"``: one pass with the same weight everywhere
+        (Tikhonov's zeroth order); cheaper and less accurate. All report the errors and chi-squared of their own
+        solution.
     prior : `LogNormalPrior`, optional
         That of ``"lognormal"``, by default ``LogNormalPrior()``.
     solve_for : {"dem", "emission_measure"}, optional
