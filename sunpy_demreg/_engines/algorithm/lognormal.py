@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sunpy_demreg._engines.algorithm.elementary import exp
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
 from sunpy_demreg._engines.algorithm.lognormal_pass import LOGARITHMIC, State, one_pass
+from sunpy_demreg._engines.algorithm.lognormal_target import meet_target
 from sunpy_demreg._engines.algorithm.prior_mean import put_exponent, put_prior_mean
 from sunpy_demreg._engines.base.prior import RANK
 
@@ -74,11 +75,14 @@ def find_mode(problem):
 
     values = M.iterate(turn, state.flat(), _MAX_PASSES, pending=is_running, given=(problem,))
     state = State.of(problem.n, values)
+    lam, a, is_converged = state.lam, state.a, state.is_converged
+    if problem.plan.parameter_choice == "discrepancy":
+        lam, a, is_converged = meet_target(problem, state)
     # A machine may have dropped the lanes that were done: of these, its storage is old.
-    put_exponent(problem, list(state.a))
+    put_exponent(problem, list(a))
     predicted, _, misfit = _evaluate(problem)
-    is_safe = is_safe & (misfit < float("inf")) & (state.lam > 0.0)
-    return Mode(state.lam, predicted, misfit, state.is_converged, is_safe)
+    is_safe = is_safe & (misfit < float("inf")) & (lam > 0.0)
+    return Mode(lam, predicted, misfit, is_converged, is_safe)
 
 
 def _evaluate(problem):
