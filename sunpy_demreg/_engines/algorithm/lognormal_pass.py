@@ -15,9 +15,10 @@ __all__ = [
     "LOGARITHMIC",
     "RULES",
     "State",
+    "evaluate",
     "gram_of",
     "jacobian",
-    "minimum_in_plane",
+    "least_in_plane",
     "one_pass",
     "times",
     "times_transposed",
@@ -82,6 +83,20 @@ class State(NamedTuple):
         return cls(lam, misfit, (p0, p1, p2), *more, *lists)
 
 
+def evaluate(problem):
+    """Put xi into "weight"; the intensities that it predicts, the residual and the misfit."""
+    M, n = problem.M, problem.n
+
+    def put_exponential(j):
+        xi = exp(M, M.get("exponent", j))
+        M.put("weight", j, xi)
+        return tuple(M.response(i, j) * xi for i in range(n))
+
+    sums = M.over_bins(put_exponential, ("sum",) * n)
+    residual = [d_i - w_i * s_i for d_i, w_i, s_i in zip(problem.d, problem.inverse_sigma, sums, strict=True)]
+    return sums, residual, dot(residual, residual)
+
+
 def jacobian(problem):
     """``B = J F`` (n x RANK) of the xi in "weight"."""
     return [
@@ -106,7 +121,7 @@ def times_transposed(B, y):
     return [dot(column, y) for column in zip(*B, strict=True)]
 
 
-def minimum_in_plane(M, h11, h12, h22, b1, b2):
+def least_in_plane(M, h11, h12, h22, b1, b2):
     """Of ``x H x / 2 - b x``; along the first direction alone where it is not convex."""
     det = h11 * h22 - h12 * h12
     good = (det > 1e-6 * M.abs(h11 * h22)) & (h11 > 0.0)
@@ -154,7 +169,7 @@ def one_pass(problem, state):
         h22 = dot(c_before, c_before) + lam * before_before - q22
         b1 = dot(e_scaled, B_newton) - lam * dot(a, newton)
         b2 = dot(e_scaled, B_before) - lam * a_before
-        x, y = minimum_in_plane(M, h11, h12, h22, b1, b2)
+        x, y = least_in_plane(M, h11, h12, h22, b1, b2)
         largest = M.over_bins(lambda j: (M.abs(x * M.get("scratch", j) + y * M.get("step", j)),), ("maximum",))[0]
         B_step = [x * p + y * q for p, q in zip(B_newton, B_before, strict=True)]
         # Of the misfit that the step will reach.
