@@ -15,6 +15,7 @@ from sunpy_demreg._engines.algorithm.linear_algebra import (
     total,
     tridiagonalize,
 )
+from sunpy_demreg._engines.algorithm.singular_values import singular_directions
 from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.tables import channel_pairs
 
@@ -132,7 +133,7 @@ class LaneProblem:
             def root(i, j):  # of A L^-1
                 return self.M.response(i, j) * self.inverse_sigma[i] * self.M.sqrt(weight(j))
 
-            s2, U = self.M.diagonalize(self.n, root)
+            s2, U = singular_directions(self.M, self.n, root)
             Q, zeros = Basis(U), [0.0 * s for s in s2[1:]]
             return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), [s > 0.0 for s in s2])
         n, w = self.n, self.inverse_sigma
