@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from extended import UNSOLVED, run
+from losses import UNSOLVED, run
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from synthetic import BACKENDS, instrument, pixels
