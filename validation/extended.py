@@ -133,8 +133,9 @@ def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0, goa
     One pixel, or None where lam does not exist.
 
     With the positivity "constrain", `active` tells the bins that are guessed not to be zero, and `n_raised` how many
-    times the target was raised, unless the `goal` of the misfit is given. The answer then has the largest violation of the conditions of Karush, Kuhn and
-    Tucker, relative to the largest gradient: where there is none the guess is right, because the problem is convex.
+    times the target was raised, unless the `goal` of the misfit is given. The answer then has the largest violation of
+    the conditions of Karush, Kuhn and Tucker, relative to the largest gradient: where there is none the guess is right,
+    because the problem is convex.
     """
     g, sigma, K, dlogt = exact(g), exact(sigma), exact(K), exact(dlogt)
     # As the package does, or lam could not be compared.
