@@ -66,7 +66,13 @@ def meet_target(problem, lam, a, is_converged, is_usable):
     is_running = is_usable & ~is_converged
 
     def go_on(problem, lam, is_converged, is_running, *a):
-        put_exponent(problem, list(a))
+        # Where the mean of the prior is below the target already, nothing is less, and lam is the largest.
+        M = problem.M
+        put_exponent(problem, [problem.zero] * RANK)
+        is_below = evaluate(problem)[2] < problem.target
+        lam = M.where(is_running & is_below, RULES["discrepancy"].largest_lam, lam)
+        a = [M.where(is_running & is_below, 0.0, a_r) for a_r in a]
+        put_exponent(problem, a)
         _, residual, misfit = evaluate(problem)
         start = _State(
             is_running=is_running & (misfit < float("inf")),
@@ -85,7 +91,7 @@ def meet_target(problem, lam, a, is_converged, is_usable):
             state = _one_step(problem, _State.of(problem.n, values))
             return state.is_running, state.flat()
 
-        values = problem.M.iterate(turn, start.flat(), _MAX_STEPS, pending=start.is_running, given=(problem,))
+        values = M.iterate(turn, start.flat(), _MAX_STEPS, pending=start.is_running, given=(problem,))
         end = _State.of(problem.n, values)
         return is_running, (end.lam, end.is_converged, is_running, *end.a)
 
@@ -101,12 +107,13 @@ def _one_step(problem, state):
     B = jacobian(problem)
     Ba = times(B, a)
 
-    # 1. The multiplier: ``B^T r = lam a`` in the end, now by least squares. Its least value stands where the misfit
-    # stays above the target: then there is no constraint.
+    # 1. The multiplier: ``B^T r = lam a`` in the end, now by least squares. At its least or its largest value, the
+    # misfit may stay above or below the target: then there is no constraint.
     lam = dot(r, Ba) / M.maximum(dot(a, a), _TINY)
     lam = M.where(lam > _LEAST_SHARE * state.lam, M.minimum(lam, _MOST_GROWTH * state.lam), state.lam)
-    is_free = (state.misfit > target) & (M.minimum(lam, state.lam) <= LEAST_LAM)
-    lam = M.where(is_free, LEAST_LAM, M.minimum(M.maximum(lam, LEAST_LAM), rule.largest_lam))
+    is_least = (state.misfit > target) & (M.minimum(lam, state.lam) <= LEAST_LAM)
+    is_free = is_least | ((state.misfit < target) & (lam >= rule.largest_lam))
+    lam = M.where(is_least, LEAST_LAM, M.minimum(M.maximum(lam, LEAST_LAM), rule.largest_lam))
     lam = M.where(running, lam, state.lam)
 
     # 2. The step.
