@@ -15,7 +15,7 @@ from sunpy_demreg._batch.index import Index
 from sunpy_demreg._batch.report import BatchReport, Outcomes, Step
 from sunpy_demreg._batch.settings import DEFAULTS, OF_EACH_STEP, corrected, settings_of
 from sunpy_demreg._batch.steps import Steps
-from sunpy_demreg._batch.store import FOLDER, open_archive
+from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._batch.where import check_can_start, computed, connected
 from sunpy_demreg._batch.work import Work
 from sunpy_demreg._channels.prepare import prepare
@@ -23,6 +23,7 @@ from sunpy_demreg._channels.series import check_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
+from sunpy_demreg._files.zarr import BOOKKEEPING
 from sunpy_demreg._inversion.arguments import as_bin_edges
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg._results.unsolved import warn_of_unsolved
@@ -147,7 +148,7 @@ def batch_invert(
     check_tolerance(tolerance)
     settings = settings_of(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
-    with Index(path / FOLDER) as index:
+    with Index(path / BOOKKEEPING) as index:
         index.add(maps)
         steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
         table = table_for(steps.latest(), prepare_options.get("correction_table"))

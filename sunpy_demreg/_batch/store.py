@@ -22,9 +22,8 @@ from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
-__all__ = ["FOLDER", "Archive", "Writer", "open_archive"]
+__all__ = ["Archive", "Writer", "open_archive"]
 
-FOLDER = "batch"  # in the store: what the processes that write it need to know
 _ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
 _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 _STEPS = 4096  # in a chunk of a table
@@ -88,6 +87,8 @@ def _create(path, result, settings):
         table("fits_header", (0, _HEADER_SIZE), np.uint8, ("time", "byte"), 1)
         table("step_done", (0,), bool, ("time",), 1)
         stores.seal(part)
+        # A group, so that nobody wonders what this folder is.
+        group.create_group(stores.BOOKKEEPING)
 
 
 class Archive:
@@ -105,7 +106,9 @@ class Archive:
             old["temperature_bin_edges"] = to_text(u.Quantity(edges[:], edges.attrs["units"]))[0]
         except (OSError, ValueError, KeyError) as err:
             raise wrong(
-                ValueError, "path", f"{name} exists but is not the store of a batch ({err}): name another"
+                ValueError,
+                "path",
+                f"{name} exists but is not the store of a batch ({err}): pass a path that does not exist yet",
             ) from err
         channels = settings["channels"].split(", ")
         different = [
@@ -117,8 +120,8 @@ class Archive:
             raise wrong(
                 ValueError,
                 "path",
-                f"{name} was made with other settings: {'; '.join(different)}; name another store, or repeat "
-                "the settings",
+                f"{name} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a path "
+                "that does not exist yet",
             )
         self._path = path
 
