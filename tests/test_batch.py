@@ -195,10 +195,19 @@ def test_later_steps_are_added(steps, store, two_steps, tmp_path):
     assert read(path)["dem"].data.shape[1] == 3
     same, whole = files_of(path), files_of(store)
     assert all(same[name] == whole[name] for name in whole if "/c/" in name)
-    later = tmp_path / "b.zarr"
-    batch_invert(steps[2], later, BINS, **OPTIONS)
-    with pytest.raises(ValueError, match=r"steps up to 2014-01-01T00:04.*not that at 2014-01-01T00:00.*last only"):
-        batch_invert(steps[0], later, BINS, **OPTIONS)
+
+
+def test_earlier_steps_are_added_and_read_in_order(steps, store, tmp_path):
+    path = tmp_path / "a.zarr"
+    for k in (2, 0, 1):
+        batch_invert(steps[k], path, BINS, **OPTIONS)
+    assert np.all(np.diff(zarr.open_group(path)["time"][:]) != 1)
+    result, expected = read(path), read(store)
+    for key in expected:
+        np.testing.assert_array_equal(result[key].data, expected[key].data)
+    for key in ("date", "exposure_time"):
+        assert np.all(result.meta["observation"][key] == expected.meta["observation"][key])
+    assert np.all(result["dem"].axis_world_coords("time")[0] == expected["dem"].axis_world_coords("time")[0])
 
 
 def test_bad_files_are_reported_and_skipped(folder, store, tmp_path, capsys):

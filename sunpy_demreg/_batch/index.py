@@ -61,15 +61,17 @@ class Index:
         if not self._kept.exists():
             return
         # Nobody writes to it any more, so that it needs no locks, which network file systems may lack.
-        self.db.execute("ATTACH ? AS kept", (f"{self._kept.absolute().as_uri()}?immutable=1",))
-        try:
-            self.db.execute(f"SELECT {_FILE}, {_FACTS} FROM kept.files LIMIT 1").fetchall()
-        except sqlite3.DatabaseError:  # damaged, or of another version: it is made anew
+        name = f"{self._kept.absolute().as_uri()}?immutable=1"
+        with suppress(sqlite3.DatabaseError):  # damaged, or of another version: it is made anew
+            self.db.execute("ATTACH ? AS kept", (name,))
+            is_sound = False
+            with suppress(sqlite3.DatabaseError):
+                self.db.execute(f"SELECT {_FILE}, {_FACTS} FROM kept.files LIMIT 1").fetchall()
+                is_sound = True
             self.db.execute("DETACH kept")
-        else:
-            self.db.execute("DETACH old")
-            self.db.execute("DETACH kept")
-            self.db.execute("ATTACH ? AS old", (f"{self._kept.absolute().as_uri()}?immutable=1",))
+            if is_sound:
+                self.db.execute("DETACH old")
+                self.db.execute("ATTACH ? AS old", (name,))
 
     def __enter__(self):
         return self
@@ -152,7 +154,9 @@ class Index:
 
     def images(self, start, stop):
         """These from a time to before another, as `Image`, with their ids for maps."""
-        query = f"SELECT name, channel, seconds, id, problem FROM images WHERE {_OF_DEM} AND seconds >= ? AND seconds < ?"
+        query = (
+            f"SELECT name, channel, seconds, id, problem FROM images WHERE {_OF_DEM} AND seconds >= ? AND seconds < ?"
+        )
         return [Image(*row) for row in self.db.execute(f"{query} ORDER BY seconds, name", (start, stop))]
 
     def problems(self):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -98,12 +99,15 @@ class Steps:
                 json.dumps(ids[i].tolist()),
                 dates[i].tobytes(),
                 digests[i].tobytes(),
-                "; ".join(f"{NO_IMAGE} {c} Å" for c, there in zip(self.channels, has_image[i], strict=True) if not there)
-                or None,
+                self._lacking(has_image[i]),
                 "; ".join(f"{image.name}: {image.problem}" for image in sets[i] if image.problem) or None,
             )
             for i in np.argsort(times, kind="stable")
         ]
+
+    def _lacking(self, has_image):
+        names = [f"{NO_IMAGE} {c} Å" for c, there in zip(self.channels, has_image, strict=True) if not there]
+        return "; ".join(names) or None
 
     def find_slots(self, known):
         """
@@ -188,7 +192,7 @@ class Steps:
 
     def _item(self, i):
         name, path = self._db.execute("SELECT name, path FROM images WHERE id = ?", (i,)).fetchone()
-        return name, path or self._index.maps[i]
+        return name, self._index.maps[i] if path is None else Path(path)
 
     def latest(self):
         """The date of the latest image in any step."""
@@ -205,7 +209,7 @@ class Steps:
 
 
 def key_of(dates, digests):
-    """A number that tells a step from others, and from itself with other files: by the dates and files of its images."""
+    """A number that tells a step from others, and from one of the same time with other files."""
     content = np.asarray(dates, dtype="<i8").tobytes() + np.asarray(digests, dtype="<i8").tobytes()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
 
