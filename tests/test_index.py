@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 import astropy.units as u
 from astropy.io import fits
@@ -17,6 +18,7 @@ from sunpy_demreg._batch.steps import Steps, _windows
 from sunpy_demreg._channels import facts
 from sunpy_demreg._channels.series import image_of, items, series_sets
 from sunpy_demreg._channels.time_sets import time_sets
+from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files.zarr import from_microseconds
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
@@ -233,6 +235,22 @@ def test_repaired_file_makes_its_step_anew(folder, tmp_path):
     result, expected = read(path), read(tmp_path / "b.zarr")
     for key in expected:
         np.testing.assert_array_equal(result[key].data, expected[key].data)
+
+
+def test_store_that_knows_no_files_is_added_to(folder, tmp_path):
+    """As older versions made them: steps are told by their times."""
+    path, files = tmp_path / "a.zarr", [sorted(folder.glob(f"step{k}_*")) for k in range(3)]
+    options = OPTIONS | {"outputs": ("chi_squared",)}
+    batch_invert([*files[1], *files[2]], path, BINS, **options)
+    shutil.rmtree(path / "image_digest")
+    shutil.rmtree(path / "batch")
+    stores.seal(path)
+    assert read(path)["chi_squared"].data.shape[0] == 2
+    for outcomes in (["done", "kept", "kept"], ["kept"] * 3):
+        assert [step.outcome for step in batch_invert(folder, path, BINS, **options).steps] == outcomes
+    batch_invert(folder, tmp_path / "b.zarr", BINS, **options)
+    np.testing.assert_array_equal(read(path)["chi_squared"].data, read(tmp_path / "b.zarr")["chi_squared"].data)
+    assert np.all(zarr.open_group(path)["image_digest"][:] != 0)
 
 
 # ---- the report

@@ -62,8 +62,8 @@ def batch_invert(
     maps, tolerance
         As for `prepare_series`.
     path : path-like
-        Ends in ``.zarr``. If the store exists, it must have been made with the same settings: steps that are done are
-        kept, all others are done (again), and later ones are added.
+        Ends in ``.zarr``. If the store exists, it must have been made with the same settings: steps that are done with
+        the same files are kept, all others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     prepare_options : `dict`, optional
@@ -108,7 +108,10 @@ def batch_invert(
 
     With ``missing_channels="omit"``, the default, a time that lacks the file of a channel is a step too: that channel
     is left out in all of its pixels, and the reason of the `Step` says so. (The store has the exposure time of another
-    step for it.) It counts as done: to use a file that comes later, make another store.
+    step for it.) If the file comes later, or a file is repaired, so that its size or its header changes, the step is
+    done again, at another place of the store, and `sunpy_demreg.read` then returns this one.
+
+    Files are sorted a day at a time: the channel with the fewest images is that of each day.
     """
     path = as_path("path", path)
     if path.suffix != ".zarr":
