@@ -195,7 +195,9 @@ class Archive:
             old["temperature_bin_edges"] = to_text(u.Quantity(edges[:], edges.attrs["units"]))[0]
         except (OSError, ValueError, KeyError) as err:
             raise wrong(
-                ValueError, "path", f"{name} exists but is not the store of a batch ({err}): name another"
+                ValueError,
+                "path",
+                f"{name} exists but is not the store of a batch ({err}): pass a path that does not exist yet",
             ) from err
         channels = settings["channels"].split(", ")
         different = [
@@ -207,8 +209,8 @@ class Archive:
             raise wrong(
                 ValueError,
                 "path",
-                f"{name} was made with other settings: {'; '.join(different)}; name another store, or repeat "
-                "the settings",
+                f"{name} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a path "
+                "that does not exist yet",
             )
         self._path, self._wcs = path, WCS(stores.header_of(self._group))
         self._steps = {}
@@ -224,7 +226,7 @@ class Archive:
                 ValueError,
                 "path",
                 f": the store has steps up to {stores.from_microseconds(old[-1]).isot}, but not that at {first.isot}: "
-                "steps can be added after the last only; name another store for these files",
+                "steps can be added after the last only; pass a path that does not exist yet for these files",
             )
         every = np.concatenate([old, added])
         if added.size:

@@ -19,12 +19,13 @@ from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
 from sunpy_demreg import __version__
 from sunpy_demreg._common.atomic import replaced
-from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
@@ -113,6 +114,9 @@ def create(path, result, times=None, **attributes):
     chunks = [min(_CHUNK, n) for n in blocks]
     if times is not None:
         chunks = [1, *chunks[len(chunks) - len(pixel_shape) + 1 :]]
+        shards = shard_shape((1, *pixel_shape[1:]), chunks)  # one step can be written without the others
+    else:
+        shards = shard_shape(pixel_shape, chunks)
     of_channels = next((result[key] for key in OF_CHANNELS if key in result), None)
     coordinate = channel_coordinate(of_channels) if of_channels else np.arange(1, len(meta["channels"]) + 1) * u.one
     text, as_text = to_text(meta)
@@ -140,6 +144,7 @@ def create(path, result, times=None, **attributes):
             name,
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
+            shards=None if shards is None else (*leading, *shards),
             dtype=array.dtype,
             fill_value=_FILL.get(name, True if array.dtype == bool else np.nan),
             dimension_names=(*_LEADING.get(base, ()), *names),
@@ -184,28 +189,24 @@ def store(group, result, step=None):
 
     Returns
     -------
-    tuple
-        To be computed together, so that each block is computed once for all outputs and written to its own chunks.
+    list of `dask.delayed.Delayed`
+        To be computed together, so that each block is computed once for all outputs.
     """
     import dask.array as da
 
     arrays, masks = unwrap_result(result)
     arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
     n_axes = arrays["status"].ndim
-    sources, targets, regions = [], [], []
-    for name, array in arrays.items():
-        pixels = (slice(None),) * n_axes
-        leading = (slice(None),) * (array.ndim - n_axes)
+    targets, sources, starts = [group[name] for name in arrays], [], []
+    for target, array in zip(targets, arrays.values(), strict=True):
+        array, start = as_lazy(array), array.ndim * (0,)
         if step is not None:
-            array = array[(*leading, None, *pixels)]
-            pixels = (slice(step, step + 1), *pixels)
-        target = writable(group[name])
-        # Blocks are written by many threads and processes: no two of them may share a chunk.
-        sources.append(da.asarray(array).rechunk(target.chunks))
-        targets.append(target)
-        regions.append((*leading, *pixels))
-    stored = da.store(sources, targets, regions=regions, lock=False, compute=False)
-    return stored if isinstance(stored, tuple) else (stored,)
+            remove_unfinished(target, step)
+            axis = array.ndim - n_axes
+            array, start = da.expand_dims(array, axis), (*start[:axis], step, *start[axis:])
+        sources.append(array)
+        starts.append(start)
+    return stored_in(targets, sources, starts)
 
 
 def write_store(result, path):
