@@ -25,7 +25,7 @@ from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
-from sunpy_demreg._files.shards import shard_shape, stored_in
+from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
@@ -193,7 +193,7 @@ def store(group, result, step=None):
 
     Returns
     -------
-    tuple
+    list of `dask.delayed.Delayed`
         To be computed together, so that each block is computed once for all outputs.
     """
     import dask.array as da
@@ -201,14 +201,16 @@ def store(group, result, step=None):
     arrays, masks = unwrap_result(result)
     arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
     n_axes = arrays["status"].ndim
-    stored = []
-    for name, array in arrays.items():
-        target, array, first = group[name], as_lazy(array), array.ndim * (0,)
+    targets, sources, starts = [group[name] for name in arrays], [], []
+    for target, array in zip(targets, arrays.values(), strict=True):
+        array, start = as_lazy(array), array.ndim * (0,)
         if step is not None:
+            remove_unfinished(target, step)
             axis = array.ndim - n_axes
-            array, first = da.expand_dims(array, axis), (*first[:axis], step, *first[axis:])
-        stored.append(stored_in(target, array, first))
-    return tuple(stored)
+            array, start = da.expand_dims(array, axis), (*start[:axis], step, *start[axis:])
+        sources.append(array)
+        starts.append(start)
+    return stored_in(targets, sources, starts)
 
 
 def write_store(result, path):
