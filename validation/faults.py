@@ -31,9 +31,14 @@ OPTIONS = {
     "gcv": Options(parameter_choice="gcv", positivity=None),
     "l2": Options(weighting="uniform", positivity=None),
     "em_loci": Options(weighting="em_loci", loci=(0, 1, 2, 3)),
+    "lognormal": Options(method="lognormal", parameter_choice="prior", dem_error="posterior"),
+    "lognormal, discrepancy": Options(method="lognormal", dem_error="posterior"),
 }
 #: How many of a million faults: searches for the constraint take longest.
-SHARES = {"default": 0.5, "constrain": 0.01, "grid": 0.21, "gcv": 0.08, "l2": 0.1, "em_loci": 0.1}
+SHARES = {
+    **{"default": 0.4, "constrain": 0.01, "grid": 0.19, "gcv": 0.08, "l2": 0.06, "em_loci": 0.06},
+    **{"lognormal": 0.1, "lognormal, discrepancy": 0.1},
+}
 INSTRUMENTS = ("plain", "a channel that sees nothing", "a channel that sees hardly anything", "two that see the same")
 VALUES = (
     0.0,
@@ -127,6 +132,9 @@ def silent(g, sigma, K, options, answer, used=True, saturated=False):
     wrong["no lambda"] = is_solved & ~(answer.regularization_parameter > 0)
     is_negative = (status & Status.NEGATIVE_DEM) != 0
     wrong["negative"] = is_solved & (np.any(answer.dem < 0, axis=0) != is_negative)
+    has_fallen_back = (status & Status.NOT_CONVERGED) != 0
+    if options.method == "lognormal":
+        wrong["not positive"] = is_solved & ~has_fallen_back & ~np.all(answer.dem > 0, axis=0)
 
     # What the DEM gives, with a wider range and more digits than that of the numbers that go in.
     wide, single = np.longdouble, answer.dem.dtype == np.float32
@@ -152,11 +160,15 @@ def silent(g, sigma, K, options, answer, used=True, saturated=False):
     wrong["predicted_intensity"] = _at(lanes, is_solved, off.any(axis=0))
     contradicted = (status[lanes] & Status.SATURATION_CONTRADICTED) != 0
     wrong["saturation"] = _at(lanes, is_solved, contradicted != (ours < limit).any(axis=0))
+    goal = options.chi_squared_target
+    told = (status[lanes] & int(Status.RELAXED | Status.TARGET_NOT_REACHED)) != 0
     if options.parameter_choice == "discrepancy":
-        goal = options.chi_squared_target
-        told = (status[lanes] & int(Status.RELAXED | Status.TARGET_NOT_REACHED)) != 0
         off = ~(np.abs(chi_squared - goal) <= tolerance + 1e-2 * goal)
+        if options.method == "lognormal":  # where the mean of the prior is below the target, nothing is nearer to it
+            off = off & ~((chi_squared < goal) & (answer.regularization_parameter[lanes] >= 1e6))
         wrong["target"] = _at(lanes, is_solved, off & ~told)
+    elif options.method == "lognormal":
+        wrong["target"] = _at(lanes, is_solved, ~(chi_squared <= tolerance + 1.02 * goal) & ~told)
     return {reason: pixels for reason, pixels in wrong.items() if pixels.any()}
 
 

@@ -21,6 +21,7 @@ from sunpy_demreg._engines.algorithm.lognormal_pass import (
     RULES,
     evaluate,
     gram_of,
+    is_met,
     jacobian,
     least_in_plane,
     times,
@@ -150,8 +151,7 @@ def _one_step(problem, state):
         return ()
 
     M.over_bins(accept, ())
-    is_met = is_free | (M.abs(new_misfit - target) < rule.off * target)
-    at_end = running & small & (state.length > 0.99) & is_met
+    at_end = running & small & (state.length > 0.99) & (is_free | is_met(problem, new_misfit))
 
     def taken(new, old):
         return tuple(M.where(take, x, y) for x, y in zip(new, old, strict=True))
