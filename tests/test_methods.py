@@ -229,6 +229,24 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
     )
 
 
+@pytest.mark.parametrize("key", ["AIA 94", 94, 94.0, 94 * u.AA, 9.4 * u.nm], ids=str)
+def test_channels_and_fractions_may_be_spelled_as_elsewhere(tiny, response, bins, key):
+    result = invert(tiny, response, bins, calibration_error={key: 0.5, 193 * u.AA: 20 * u.percent})
+    assert [*result.meta["calibration_error"].values()] == [0.5, 0.0, 0.0, 0.2, 0.0, 0.0]
+    result = invert(tiny, response, bins, calibration_error=10 * u.percent, common_calibration_error=0.2 * u.one)
+    assert set(result.meta["calibration_error"].values()) == {0.1}
+    assert result.meta["common_calibration_error"] == 0.2
+
+
+def test_intensities_below_zero_have_no_calibration_error(tiny, response, bins):
+    data = tiny.data.copy()
+    data[0] = -np.abs(data[0])
+    cube = type(tiny)(data, tiny.wcs, unit=tiny.unit, uncertainty=tiny.uncertainty, mask=tiny.mask, meta=tiny.meta)
+    error = invert(cube, response, bins, calibration_error=0.5)["intensity"].uncertainty.array
+    np.testing.assert_array_equal(error[0], tiny.uncertainty.array[0])
+    np.testing.assert_allclose(error[1:], np.hypot(tiny.uncertainty.array[1:], 0.5 * data[1:]), rtol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -238,6 +256,10 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
         ({"calibration_error": [0.1] * 6}, "`calibration_error` must be a fraction .* of type list"),
         ({"calibration_error": {"AIA 95": 0.1}}, "`calibration_error` has 'AIA 95', but .*did you mean 'AIA 94'"),
         ({"calibration_error": {"AIA 94": "x"}}, r"`calibration_error\['AIA 94'\]` must be a finite number"),
+        ({"calibration_error": {"AIA 94": 0.1, 94: 0.2}}, "`calibration_error` has two values for AIA 94"),
+        ({"calibration_error": {1 * u.m: 0.1}}, "`calibration_error` has 1.0 m, but the channels are"),
+        ({"calibration_error": 150 * u.percent}, "`calibration_error` .* at most 1, but is 150.0 %"),
+        ({"calibration_error": 0.1 * u.DN}, "`calibration_error` must be a fraction .* but is 0.1 DN"),
         ({"common_calibration_error": 20}, "`common_calibration_error` .* at most 1, but is 20"),
         (
             {"common_calibration_error": 0.2, "outputs": ("covariance",)},

@@ -66,10 +66,11 @@ def _examined(intensity, uncertainty, mask, saturated, nonpositive, most_missing
             usable &= ~mask
         is_nonpositive = (usable & (intensity <= 0)).any(axis=0)
         has_nothing = ~(usable & (intensity != 0)).any(axis=0)
+    # Of a value that is not finite, nothing else needs to be said; of one that is saturated, not its uncertainty.
     causes = {Status.NOT_FINITE: not_finite, Status.BAD_UNCERTAINTY: bad_uncertainty & ~not_finite}
     if mask is not None:
         saturated = np.zeros_like(mask) if saturated is None else saturated & mask
-        # Of a value that is not finite, nothing else needs to be said.
+        causes[Status.BAD_UNCERTAINTY] &= ~saturated
         causes[Status.SATURATED] = saturated & ~not_finite
         causes[Status.MASKED] = mask & ~saturated & ~not_finite
     status = sum(_bits(bit, found.any(axis=0)) for bit, found in causes.items())

@@ -176,10 +176,11 @@ def invert(
         prior and data leave possible, which holds the noise and what the data do not determine.
     calibration_error : `float`, `dict`, or "atomic", optional
         Relative error of the response of each channel, independent between the channels: a fraction such as 0.25 for
-        all, one for each in a dict such as ``{"AIA 94": 0.5}``, where others have none, or ``"atomic"``, that of
-        the atomic data by the error table of AIA: 50 % for 94 and 131 Å, 25 % for the others. It adds to the
-        uncertainty of the intensity in quadrature, so that the DEM need not fit a channel better than that. (The same
-        as ``include_chianti`` of `prepare`, but for all instruments.)
+        all, one for each in a dict such as ``{"AIA 94": 0.5}`` or ``{94 * u.AA: 50 * u.percent}``, where others have
+        none, or ``"atomic"``, that of the atomic data by the error table of AIA: 50 % for 94 and 131 Å, 25 % for the
+        others. It adds to the uncertainty of the intensity in quadrature, so that the DEM need not fit a channel better
+        than that; to an intensity below zero, which is noise, it adds nothing. (The same as ``include_chianti`` of
+        `prepare`, but for all instruments.)
     common_calibration_error : `float`, optional
         Relative error that all channels share, such as 0.2, of the calibration or the abundances. It scales the whole
         DEM and changes nothing else, so it is no matter of the fit: that fraction of each value adds to its error in
@@ -325,6 +326,7 @@ def invert(
     check_pair(response.channels, pixels.meta, response)
     calibration_error = as_channel_errors(calibration_error, response.channels, pixels.meta)
     pixels = with_channel_errors(pixels, calibration_error)
+    observation = {key: value for key, value in pixels.meta.items() if key != "calibration_error"}
     backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
     lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
     if pixels.mask is not None and not lazy and pixels.mask.all():
@@ -374,7 +376,7 @@ def invert(
         "channels": response.channels,
         "response": dict(response.meta),
         "temperature_response": {"temperature": response.temperature, "response": response.response},
-        "observation": pixels.meta,
+        "observation": observation,
     }
     if settings["weighting"] == "given" and np.ndim(weighting) == 1:
         meta["weight"] = np.array(getattr(weighting, "value", weighting), dtype=float)
