@@ -65,7 +65,7 @@ REFUSED = {
         "`dem_error` 'posterior' .* only 'noise': leave `dem_error` out",
     ),
     "prior of demreg": ({"prior": LogNormalPrior()}, "`prior` is not used by method='demreg': .*'lognormal'"),
-    "rule of demreg": ({"parameter_choice": "prior"}, "`parameter_choice` 'prior' .* 'discrepancy' and 'grid'"),
+    "rule of demreg": ({"parameter_choice": "prior"}, "`parameter_choice` 'prior' .* 'discrepancy', 'grid' and 'gcv'"),
     "prior of l2": ({"method": "l2", "prior": LogNormalPrior()}, "`prior` is not used by method='l2'"),
     "grid": ({"method": "lognormal", "parameter_choice": "grid"}, "'grid' .* has 'prior' and 'discrepancy'"),
     "gcv": ({"method": "lognormal", "parameter_choice": "gcv"}, "'gcv' .* has 'prior' and 'discrepancy'"),
@@ -227,6 +227,29 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
     np.testing.assert_array_equal(
         emission_measure(later, RANGE).uncertainty.array.compute(), emission_measure(now, RANGE).uncertainty.array
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"n_samples": 20},
+            "`n_samples` is not used by parameter_choice='discrepancy': .*choice='grid'",
+        ),
+        (
+            {"n_samples": 20, "method": "lognormal"},
+            "`n_samples` is not used by method='lognormal': leave .* out$",
+        ),
+        ({"target_growth": 2, "method": "lognormal"}, "`target_growth` is not used by method='lognormal': leave"),
+        ({"max_iterations": 2, "method": "lognormal"}, "`max_iterations` is not used by method='lognormal': leave"),
+        ({"target_growth": 2, "positivity": "ignore"}, "`target_growth` is not used by positivity='ignore': .*'relax'"),
+        ({"max_iterations": 2, "positivity": "ignore", "method": "l2"}, "`max_iterations` is not used by positivity"),
+        ({"parameter_choice": "prior"}, "'prior' is not possible .* 'discrepancy', 'grid' and 'gcv': pass one of them"),
+    ],
+)
+def test_options_without_effect_are_refused(tiny, response, bins, options, message):
+    with pytest.raises(ValueError, match=message):
+        invert(tiny, response, bins, **options)
 
 
 @pytest.mark.parametrize("key", ["AIA 94", 94, 94.0, 94 * u.AA, 9.4 * u.nm], ids=str)

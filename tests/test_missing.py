@@ -590,6 +590,15 @@ def test_what_was_left_out_is_not_drawn_as_data(result, small, response, edges):
         ({"nonpositive": None}, "`nonpositive` must be"),
         ({"max_missing_channels": 0}, "`max_missing_channels` must be"),
         ({"max_missing_channels": 1.5}, "`max_missing_channels` must be"),
+        ({"max_missing_channels": 6}, "`max_missing_channels` is 6, but there are 6 .* one have to remain: pass 5 at"),
+        (
+            {"max_missing_channels": 5, "parameter_choice": "gcv"},
+            "`max_missing_channels` is 5, .* of which two, .* have to remain: pass 4 at most",
+        ),
+        (
+            {"max_missing_channels": 2, "missing_channels": "mask"},
+            "`max_missing_channels` is not used by missing_channels='mask': leave it out",
+        ),
     ],
 )
 def test_wrong_choices_are_told(small, response, edges, options, words):
@@ -612,6 +621,35 @@ def test_some_channels_have_to_be_left(small, response, edges, choice, most):
             uncertainty=sigma,
             parameter_choice=choice,
             positivity=None,
-            max_missing_channels=5,
         )
     assert np.count_nonzero(result["omitted_channels"].data) == most
+
+
+@pytest.mark.filterwarnings("ignore::sunpy_demreg.UnsolvedWarning")
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_more_channels_than_bits_are_inverted_where_none_is_missing(is_lazy):
+    import dask.array as da
+
+    K, _, logt = instrument(65, 12, 5.6, 7.0)
+    response = demreg.TemperatureResponse.from_arrays(
+        [f"X {i}" for i in range(65)], 10**logt * u.K, K / K.max() * 1e-24 * u.Unit("DN cm5 / (pix s)")
+    )
+    g, sigma = pixels(response.response.value * 1e5, logt, 3)
+    bins, unit = 10 ** np.linspace(5.7, 6.9, 10) * u.K, u.DN / u.pix / u.s
+
+    def solved(g, **options):
+        if not is_lazy:
+            return invert(g * unit, response, bins, uncertainty=sigma * unit, **options)
+        wcs = demreg._common.wcs.prepend_axis(
+            demreg._common.wcs.pixel_wcs((3,)), np.arange(1, 66) * u.one, "channel", "custom:channel"
+        )
+        g, error = da.from_array(g, chunks=(65, 2)), da.from_array(sigma, chunks=(65, 2))
+        return invert(NDCube(g, wcs, unit=unit, uncertainty=StdDevUncertainty(error)), response, bins, **options)
+
+    plain, strict = solved(g), solved(g, missing_channels="mask")
+    np.testing.assert_array_equal(np.asarray(plain["dem"].data), np.asarray(strict["dem"].data))
+    assert not np.asarray(plain["omitted_channels"].data).any()
+    g[64, 1] = np.nan
+    with pytest.raises(ValueError, match=r"`missing_channels` 'omit' .* 65, and 1 pixels .*pass"):
+        np.asarray(solved(g)["dem"].data)
+    assert np.asarray(solved(g, missing_channels="mask")["status"].data)[1] == Status.NOT_FINITE

@@ -32,6 +32,7 @@ __all__ = [
     "check_list",
     "check_no_mask",
     "check_quantity",
+    "in_words",
     "nearest",
 ]
 
@@ -162,6 +163,12 @@ def nearest(word, words):
     """The closest valid word, as a hint at the end of a message."""
     near = get_close_matches(str(word), [each for each in words if isinstance(each, str)], n=1)
     return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
+
+
+def in_words(items):
+    """The items as in a sentence: "a, b and c"."""
+    *others, last = items
+    return f"{', '.join(others)} and {last}" if others else str(last)
 
 
 def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):

@@ -151,7 +151,7 @@ def invert(
     chi_squared_target : `float`, optional
         Sum of squared residuals per channel to aim at. (demreg: ``reg_tweak``)
     target_growth : `float`, optional
-        Factor, above one, by which the target is raised. (demreg: ``rgt_fact``)
+        Factor, above one, by which the target is raised for positivity. (demreg: ``rgt_fact``)
     max_iterations : `int`, optional
         Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
@@ -168,8 +168,9 @@ def invert(
         out, and the remark ``Status.MISSING_CHANNEL`` that some were. A saturated channel is a lower limit: where the
         DEM predicts less, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is masked.
     max_missing_channels : `int`, optional
-        How many channels may be left out in a pixel: with more, it is masked. (One channel has to remain, or two for
-        ``parameter_choice="gcv"``.)
+        How many channels may be left out in a pixel: with more, it is masked. One channel has to remain, or two for
+        ``parameter_choice="gcv"``. (With more than 64 channels none can be left out, as the bits of a number cannot
+        tell which: a pixel that lacks one is an error then, unless ``missing_channels="mask"``.)
     dem_error : {"noise", "posterior"}, optional
         What the uncertainty of the DEM is, and of all that is computed from it. ``"noise"``: the noise of the data,
         propagated. ``"posterior"``, only of ``"lognormal"``, and its default: the standard deviation of the DEMs that
@@ -212,7 +213,7 @@ def invert(
         available. With Dask arrays it bounds the memory of the blocks in progress in a process: larger blocks are
         divided.
     progress : `bool`, optional
-        Show a progress bar.
+        Show a progress bar. Not for Dask arrays, whose scheduler has its own.
     out : `ndcube.NDCollection`, optional
         A result of an earlier call with the same outputs, bins, pixels and ``dtype``, whose memory is reused: its
         values are overwritten. Allocating new memory can cost more than the inversion. Not for Dask arrays.
@@ -334,6 +335,13 @@ def invert(
 
     if out is not None and lazy:
         raise wrong(ValueError, "out", "is only for plain arrays, but those of `data` are Dask arrays: leave `out` out")
+    if progress and lazy:
+        raise wrong(
+            ValueError,
+            "progress",
+            "is only for plain arrays, but those of `data` are Dask arrays, of which nothing is computed yet: leave it "
+            "out, and show that of the scheduler, such as `dask.diagnostics.ProgressBar`",
+        )
     n_channels = len(response.channels)
     if settings["parameter_choice"] == "gcv" and n_channels < 2:
         raise wrong(ValueError, "parameter_choice", "'gcv' leaves out one channel at a time: it needs at least two")
