@@ -14,7 +14,7 @@ import sunpy_demreg
 from sunpy_demreg import read, write
 from sunpy_demreg._common.metadata import to_text
 
-ENDINGS = (".fits", ".streamed.fits", ".fits.gz", ".asdf", ".zarr")
+ENDINGS = (".fits", ".streamed.fits", ".fits.gz", ".asdf", ".zarr", ".shards.zarr")
 
 
 class Faults:
@@ -32,7 +32,7 @@ class Faults:
 
     def __init__(self, folder, eager, lazy, rng):
         self.folder, self.rng = folder, rng
-        self.results = {ending: lazy if "streamed" in ending else eager for ending in ENDINGS}
+        self.results = {ending: lazy if ending in (".streamed.fits", ".shards.zarr") else eager for ending in ENDINGS}
         self.good, self.content = {}, {}
         for ending, result in self.results.items():
             self.good[ending] = folder / f"good{ending}"
@@ -43,7 +43,7 @@ class Faults:
         """Have one fault; its kind, the file, and what became of it. What should not be is an `AssertionError`."""
         ending = ENDINGS[self.rng.integers(len(ENDINGS))]
         kinds = [self.flipped_bit, self.flipped_bit, self.cut_file, self.full_disk, self.foreign_folder]
-        if ending == ".zarr":
+        if ending.endswith(".zarr"):
             kinds += 4 * [self.lost_file]
         kind = kinds[self.rng.integers(len(kinds))]
         path = self.folder / f"bad{ending}"
@@ -108,7 +108,7 @@ class Faults:
 
     def foreign_folder(self, ending, path):
         """What is at the place is a folder, with files of others, or a store with others in it."""
-        if ending != ".zarr" or self.rng.integers(2):
+        if not ending.endswith(".zarr") or self.rng.integers(2):
             _remove(path)
             path.mkdir()
         (path / "notes.txt").write_text("precious")

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from extended import UNSOLVED, run
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from losses import UNSOLVED, run
 from synthetic import BACKENDS, instrument, pixels
 
 from sunpy_demreg import Status

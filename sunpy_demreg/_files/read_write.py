@@ -78,12 +78,12 @@ def write(result: NDCollection, path: FilePath, *, overwrite: bool = False) -> N
     pixels, 36 bins and 6 channels; about half of that with ``dtype="float32"``. The name ``.fits.gz`` compresses it,
     without loss.
 
-    **Zarr.** A store is a folder of compressed chunks, 256 x 256 pixels each, with all temperatures. It is the only
-    format for a series in time, and is written and read block by block, so neither needs memory for the whole of a
-    result that holds Dask arrays. Each output is an array named as above, in lower case, with its axes by name and its
-    ``units``; "temperature", "temperature_edge", "channel" and "time" are coordinates; the coordinates of the image are
-    a FITS header in the attribute ``wcs``, one card per line. So xarray opens it too, ``xarray.open_zarr(path,
-    consolidated=False)``.
+    **Zarr.** A store holds compressed chunks, 256 x 256 pixels each, with all temperatures; up to 256 of them, a
+    full disk, are a shard: one file, from which each can be read alone. It is the only format for a series in time,
+    and is written and read block by block, so neither needs memory for the whole of a result that holds Dask arrays.
+    Each output is an array named as above, in lower case, with its axes by name and its ``units``; "temperature",
+    "temperature_edge", "channel" and "time" are coordinates; the coordinates of the image are a FITS header in the
+    attribute ``wcs``, one card per line. So xarray opens it too, ``xarray.open_zarr(path, consolidated=False)``.
     """
     if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
         raise wrong(

@@ -19,16 +19,18 @@ from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
 from sunpy_demreg import __version__
 from sunpy_demreg._common.atomic import replaced
-from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = [
+    "BOOKKEEPING",
     "JSON",
     "PLAIN",
     "create",
@@ -48,7 +50,9 @@ __all__ = [
 _FORMAT = "sunpy_demreg zarr"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
-_OF_BATCH = ("image_date", "exposure_time", "fits_header", "step_done")
+_OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
+#: Folder of a batch: what the processes that write the store need to know.
+BOOKKEEPING = "batch"
 #: Codecs of small tables: not compressed, but with a checksum, like all arrays.
 PLAIN = ({"name": "crc32c"},)
 # Chunks of only the fill value are written too, so that a missing chunk is a lost one.
@@ -58,6 +62,7 @@ _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, bef
 _OF_GROUP = r"zarr\.json|zarr\.[0-9a-f]{32}\.partial|\.[0-9a-f]{12}\.part\.json"
 _OF_ARRAY = re.compile(rf"{_OF_GROUP}|c(/\d+)*(\.[0-9a-f]{{32}}\.partial)?")
 _OF_GROUP = re.compile(_OF_GROUP)
+_OF_BOOKKEEPING = re.compile(r"zarr\.json|index\.sqlite|\.[0-9a-f]{12}\.part\.(sqlite|json)|claims(/[\w.-]+)?")
 _EPOCH = Time("1970-01-01", scale="utc")
 _FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False}  # of integers
 _LEADING = {
@@ -113,6 +118,9 @@ def create(path, result, times=None, **attributes):
     chunks = [min(_CHUNK, n) for n in blocks]
     if times is not None:
         chunks = [1, *chunks[len(chunks) - len(pixel_shape) + 1 :]]
+        shards = shard_shape((1, *pixel_shape[1:]), chunks)  # one step can be written without the others
+    else:
+        shards = shard_shape(pixel_shape, chunks)
     of_channels = next((result[key] for key in OF_CHANNELS if key in result), None)
     coordinate = channel_coordinate(of_channels) if of_channels else np.arange(1, len(meta["channels"]) + 1) * u.one
     text, as_text = to_text(meta)
@@ -140,6 +148,7 @@ def create(path, result, times=None, **attributes):
             name,
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
+            shards=None if shards is None else (*leading, *shards),
             dtype=array.dtype,
             fill_value=_FILL.get(name, True if array.dtype == bool else np.nan),
             dimension_names=(*_LEADING.get(base, ()), *names),
@@ -184,28 +193,24 @@ def store(group, result, step=None):
 
     Returns
     -------
-    tuple
-        To be computed together, so that each block is computed once for all outputs and written to its own chunks.
+    list of `dask.delayed.Delayed`
+        To be computed together, so that each block is computed once for all outputs.
     """
     import dask.array as da
 
     arrays, masks = unwrap_result(result)
     arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
     n_axes = arrays["status"].ndim
-    sources, targets, regions = [], [], []
-    for name, array in arrays.items():
-        pixels = (slice(None),) * n_axes
-        leading = (slice(None),) * (array.ndim - n_axes)
+    targets, sources, starts = [group[name] for name in arrays], [], []
+    for target, array in zip(targets, arrays.values(), strict=True):
+        array, start = as_lazy(array), array.ndim * (0,)
         if step is not None:
-            array = array[(*leading, None, *pixels)]
-            pixels = (slice(step, step + 1), *pixels)
-        target = writable(group[name])
-        # Blocks are written by many threads and processes: no two of them may share a chunk.
-        sources.append(da.asarray(array).rechunk(target.chunks))
-        targets.append(target)
-        regions.append((*leading, *pixels))
-    stored = da.store(sources, targets, regions=regions, lock=False, compute=False)
-    return stored if isinstance(stored, tuple) else (stored,)
+            remove_unfinished(target, step)
+            axis = array.ndim - n_axes
+            array, start = da.expand_dims(array, axis), (*start[:axis], step, *start[axis:])
+        sources.append(array)
+        starts.append(start)
+    return stored_in(targets, sources, starts)
 
 
 def write_store(result, path):
@@ -248,6 +253,8 @@ def foreign(path):
         array, _, rest = name.partition("/")
         if array in own:
             return bool(rest) and not _OF_ARRAY.fullmatch(rest)
+        if array == BOOKKEEPING:
+            return bool(rest) and not _OF_BOOKKEEPING.fullmatch(rest)
         return not _OF_GROUP.fullmatch(name)
 
     others = sorted(filter(is_foreign, (each.relative_to(path).as_posix() for each in path.rglob("*"))))
@@ -256,7 +263,7 @@ def foreign(path):
 
 def seal(path):
     """Give each file ``zarr.json`` of a store its checksum."""
-    names = sorted(each.name for each in path.iterdir() if each.is_dir())
+    names = sorted(each.name for each in path.iterdir() if each.is_dir() and each.name != BOOKKEEPING)
     for name in ("", *names):
         document = _document(path, name)
         if not name:
@@ -338,6 +345,23 @@ def header_of(group):
     return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
 
 
+def _done_in_order(group):
+    """Where the finished steps of a batch are, ascending in time."""
+    done = np.flatnonzero(_sound(group, "step_done")[:])
+    done = done[np.argsort(_sound(group, "time")[:][done], kind="stable")]
+    if "image_digest" in group:
+        # With a file that was repaired, or came late, a step has another place: the last one counts.
+        dates = _sound(group, "image_date")[:][:, done]
+        has_image = _sound(group, "image_digest")[:][:, done] != 0
+        latest = np.ones(done.size, dtype=bool)
+        for dates_of_channel, there in zip(dates, has_image, strict=True):
+            some = np.flatnonzero(there)
+            some = some[np.lexsort((done[some], dates_of_channel[some]))]
+            latest[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
+        done = done[latest]
+    return done
+
+
 def read_store(path):
     """
     Read a store.
@@ -355,7 +379,7 @@ def read_store(path):
     wcs = WCS(header_of(group))
     if dropped := attributes["dropped_axes"]:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
-    done = np.flatnonzero(_sound(group, "step_done")[:]) if "step_done" in group else None
+    done = _done_in_order(group) if "step_done" in group else None
     if done is not None and not done.size:
         raise ValueError("none of its steps is done yet")
     n_axes = group["status"].ndim
@@ -365,8 +389,8 @@ def read_store(path):
         array = da.from_array(
             _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
         )
-        # No selection if all steps are done: it would only add tasks.
-        if done is None or done.size == array.shape[array.ndim - n_axes]:
+        # No selection if all steps are done, and in order: it would only add tasks.
+        if done is None or np.array_equal(done, np.arange(array.shape[array.ndim - n_axes])):
             return array
         return da.take(array, done, axis=array.ndim - n_axes)
 

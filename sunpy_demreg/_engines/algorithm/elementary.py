@@ -33,6 +33,7 @@ _LOG = (
     0.15331710618210773,
     0.14616585424888623,
 )
+_SMALLEST, _LARGEST = 2.0**-1022, 2.0**1023
 _ROOT_OF_2 = 1.4142135623730951
 
 
@@ -44,7 +45,9 @@ def exp(M, x):
 
 
 def log(M, x):
-    """Of a normal, positive number."""
+    """Of a normal, positive number; with care of the nearest one that is finite."""
+    if M.is_careful:
+        x = M.minimum(M.maximum(x, _SMALLEST), _LARGEST)
     mantissa, exponent = M.split(x)  # from one to two
     is_large = mantissa > _ROOT_OF_2
     mantissa = M.where(is_large, 0.5 * mantissa, mantissa)

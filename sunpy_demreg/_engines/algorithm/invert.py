@@ -36,6 +36,8 @@ _LOST_DEM = 1e-6  # of the DEM, what rounding may change with care
 # machines before others. With care, only a signal has no answer that is more than all digits of its noise, and traces
 # of far greater size.
 _EXTREME, _EXTREME_SIGNAL, _EXTREME_TRACE = 1e60, EPSILON**-2, 1e250
+# What may turn out with care to have lost its digits, with a wide margin: so fit so many of them, or so strong signals.
+_FEW_DIGITS, _HIGH_SIGNAL = 1e-18, 1e-6 * _EXTREME_SIGNAL
 _MISSED = 1.000001  # times the misfit aimed at
 _MOSTLY_FITTED = 0.9  # of the signal: of a larger misfit, what no DEM can reach may be nearly all there is
 _NOTHING = 1e-20  # of the signal: a smaller misfit is rounding; the DEM explains all that was seen, to ten digits
@@ -67,7 +69,7 @@ def _tikhonov(problem):
     system, is_safe = _weighted_system(problem)
     ranges = [(problem.signal, 0.0, _EXTREME_SIGNAL), (system.trace, 1.0 / _EXTREME_TRACE, _EXTREME_TRACE)]
     if not M.is_careful:
-        ranges = [(size, 1.0 / _EXTREME, _EXTREME) for size in (problem.signal, system.trace)]
+        ranges = [(problem.signal, 1.0 / _EXTREME, _HIGH_SIGNAL), (system.trace, 1.0 / _EXTREME, _EXTREME)]
     for size, low, high in ranges:
         is_safe = is_safe & (size >= low) & (size <= high)
     lam, aimed_at = choose(problem, system, problem.target)
@@ -96,9 +98,8 @@ def _tikhonov(problem):
     }
     if M.is_careful:
         is_right = difference <= _LOST * answer.expected_misfit
-        # What rounding may do to the residual, so that this does not depend on how it happens to be rounded.
-        _, rounding = system.rounding(M, lam)
-        rounding = 16.0 * M.maximum(rounding, EPSILON * EPSILON * answer.size)
+        # No DEM, in double precision, fits with more digits.
+        rounding = 16.0 * EPSILON * EPSILON * answer.size
         is_right = is_right & (rounding <= _LOST * _LOST * answer.expected_misfit)
         if plan.parameter_choice == "grid":  # all of whose samples may be too low, so that none meets the target
             least = _NOTHING * problem.signal
@@ -110,6 +111,7 @@ def _tikhonov(problem):
             remarks[Status.TARGET_NOT_REACHED] = answer.expected_misfit > _MISSED * goal
     else:
         is_safe = is_safe & (difference <= _DOUBTFUL * answer.expected_misfit)
+        is_safe = is_safe & (answer.expected_misfit >= _FEW_DIGITS * problem.signal)
         if plan.parameter_choice == "discrepancy":
             is_safe = is_safe & (answer.expected_misfit <= _MISSED * goal)
         remarks[DIFFICULT] = ~is_safe
@@ -166,7 +168,7 @@ def _dem(problem, system, weight):
 def _is_safe(problem, system, lam, goal):
     """Whether enough digits are left for a lam of a misfit."""
     if problem.M.is_careful:
-        return system.rounding(problem.M, lam)[0] <= _LOST_DEM * _LOST_DEM
+        return system.lost_of_dem(problem.M, lam) <= _LOST_DEM * _LOST_DEM
     return system.is_safe(problem.M, problem.plan, lam, goal < _MOSTLY_FITTED * problem.signal)
 
 

@@ -15,6 +15,7 @@ from sunpy_demreg._engines.algorithm.linear_algebra import (
     total,
     tridiagonalize,
 )
+from sunpy_demreg._engines.algorithm.singular_values import singular_directions
 from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.tables import channel_pairs
 
@@ -49,9 +50,9 @@ class System(NamedTuple):
         columns = [self._replace(y=self.Q.apply_transposed(e)).solution_in_reach(M, lam) for e in unit]
         return [[columns[k][i] for k in range(n)] for i in range(n)]
 
-    def rounding(self, M, lam):
+    def lost_of_dem(self, M, lam):
         """
-        The squares of what rounding may change, with care: of the DEM, relative to it, and of the residual.
+        The square of what rounding may change in the DEM, relative to it; with care.
 
         A relative change of channel i changes the DEM by ``|A_i|`` times the row i of the inverse, and by
         ``|A_i x_i|``: much where channels see the same but for a few digits, and lam is too small to hide it; not
@@ -68,9 +69,7 @@ class System(NamedTuple):
             square = dot(squares, s2)
             gain = M.maximum(gain, square * dot(squares, [s * p * p for s, p in zip(s2, per, strict=True)]))
             strain = strain + square * x_i * x_i
-        of_dem = (n * EPSILON) ** 2 * (gain + strain / M.where(size > 0.0, size, 1.0))
-        # The bins differ: of what they do to the residual, most cancels.
-        return of_dem, (EPSILON / 128.0) ** 2 * self.trace * strain
+        return (n * EPSILON) ** 2 * (gain + strain / M.where(size > 0.0, size, 1.0))
 
     def extreme_eigenvalues(self, M):
         """The smallest one that is not zero, and the largest."""
@@ -132,7 +131,7 @@ class LaneProblem:
             def root(i, j):  # of A L^-1
                 return self.M.response(i, j) * self.inverse_sigma[i] * self.M.sqrt(weight(j))
 
-            s2, U = self.M.diagonalize(self.n, root)
+            s2, U = singular_directions(self.M, self.n, root)
             Q, zeros = Basis(U), [0.0 * s for s in s2[1:]]
             return System((s2, zeros), Q.apply_transposed(self.d), Q, total(s2), [s > 0.0 for s in s2])
         n, w = self.n, self.inverse_sigma

@@ -1,6 +1,7 @@
 """A machine whose lane values are arrays (N,), of any library that keeps to the array API: NumPy, CuPy."""
 
 from copy import copy
+from functools import reduce
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -8,8 +9,8 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from sunpy_demreg._engines.algorithm.invert import invert_lanes
 from sunpy_demreg._engines.algorithm.linear_algebra import Basis, Reflections, total
 from sunpy_demreg._engines.algorithm.systems import LaneProblem
-from sunpy_demreg._engines.arrays.operations import contract, sum_of_rows, with_lanes
-from sunpy_demreg._engines.arrays.singular_values import singular_directions
+from sunpy_demreg._engines.arrays.operations import contract, contract_in_order, sum_in_order, sum_of_rows, with_lanes
+from sunpy_demreg._engines.arrays.singular_values import orthogonalize
 from sunpy_demreg._engines.arrays.widths import widths_finder
 from sunpy_demreg._engines.base.options import OUTPUTS
 from sunpy_demreg._engines.base.solution import Solution
@@ -62,6 +63,8 @@ class _ArrayMachine:
     def __init__(self, g, sigma, tables, plan, weight, *, is_careful):
         self._xp = xp = array_namespace(g, sigma)
         self.is_careful, self._weight = is_careful, weight
+        # With care, to the last bit what compiled code does.
+        self._contract, self._sum = (contract_in_order, sum_in_order) if is_careful else (contract, sum_of_rows)
         self._g, self._sigma, self._tables = g, sigma, tables
         self._m, self._q = tables.response.shape[0], tables.functional.shape[0]
         self._kind = {"dtype": g.dtype, "device": device(g)}
@@ -91,13 +94,13 @@ class _ArrayMachine:
 
     def _product(self, table, z, j):
         if isinstance(j, slice):
-            return contract(self._xp.permute_dims(table[j, :], (1, 0)), self._xp.stack(z))
+            return self._contract(self._xp.permute_dims(table[j, :], (1, 0)), self._xp.stack(z))
         if id(z) not in self._stacks:  # the same few lists for each bin
             self._stacks[id(z)] = z, self._xp.stack(z)
-        return contract(table[j, :, None], self._stacks[id(z)][1])[0, :]
+        return self._contract(table[j, :, None], self._stacks[id(z)][1])[0, :]
 
     def gram(self, name):
-        sums = contract(self._tables.response_pair, self._store[name])
+        sums = self._contract(self._tables.response_pair, self._store[name])
         return [sums[p, :] for p in range(sums.shape[0])]
 
     def project_prior(self, a, j):
@@ -108,13 +111,13 @@ class _ArrayMachine:
         return self._column(self._tables.prior[:, r], j)
 
     def prior_gram(self, name):
-        sums = contract(self._tables.response_prior, self._store[name])
+        sums = self._contract(self._tables.response_prior, self._store[name])
         n = self._g.shape[0]
         rank = sums.shape[0] // n
         return [[sums[i * rank + r, :] for r in range(rank)] for i in range(n)]
 
     def start_projection(self, name):
-        sums = contract(self._tables.to_prior, self._store[name])
+        sums = self._contract(self._tables.to_prior, self._store[name])
         return [sums[r, :] for r in range(sums.shape[0])]
 
     def mean(self, name, j):
@@ -182,21 +185,31 @@ class _ArrayMachine:
     # --- loops
 
     def over_bins(self, body, reductions):
-        reduce = {"sum": sum_of_rows, "minimum": self._least, "maximum": self._largest}
+        combine = {"sum": self._sum, "minimum": self._least, "maximum": self._largest}
         # Of a body of many values, a few bins at a time stay in the cache.
         step = self._m if len(reductions) < 2 else _FEW_BINS
+        if self.is_careful:  # the sums of parts would be in another order
+            step = self._m
         slices = [slice(j, min(j + step, self._m)) for j in range(0, self._m, step)]
-        parts = [[reduce[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
+        parts = [[combine[how](value) for how, value in zip(reductions, body(j), strict=True)] for j in slices]
         return [
-            reduce[how](self._xp.stack(part)) if len(part) > 1 else part[0]
+            combine[how](self._xp.stack(part)) if len(part) > 1 else part[0]
             for how, part in zip(reductions, zip(*parts, strict=True), strict=True)
         ]
 
     def _least(self, value):
-        return self._xp.min(value, axis=0)
+        return self._xp.min(value, axis=0) if not self.is_careful else reduce(self.minimum, self._rows(value))
 
     def _largest(self, value):
-        return self._xp.max(value, axis=0)
+        return self._xp.max(value, axis=0) if not self.is_careful else reduce(self.maximum, self._rows(value))
+
+    def _rows(self, value):
+        return [value[j, :] for j in range(value.shape[0])]
+
+    def carry_over_bins(self, body, state):
+        for j in range(self._m):
+            state = body(j, *state)
+        return state
 
     def each_bins(self, body):
         self._stacks = {}
@@ -248,10 +261,11 @@ class _ArrayMachine:
         return self._xp.where(condition, a, b)
 
     def maximum(self, a, b):
-        return self._xp.maximum(a, b)
+        # That of a library differs from the comparison of compiled code in what is not a number.
+        return self.where(a > b, a, b) if self.is_careful else self._xp.maximum(a, b)
 
     def minimum(self, a, b):
-        return self._xp.minimum(a, b)
+        return self.where(a < b, a, b) if self.is_careful else self._xp.minimum(a, b)
 
     def abs(self, x):
         return self._xp.abs(x)
@@ -284,5 +298,5 @@ class _ArrayMachine:
 
     # --- with care
 
-    def diagonalize(self, n, element):
-        return singular_directions(self, self._xp.stack([element(i, _ALL) for i in range(n)]))
+    def orthogonalize(self, columns):
+        return orthogonalize(self, columns)

@@ -5,7 +5,7 @@ from array_api_compat import array_namespace, is_numpy_namespace
 
 from sunpy_demreg._engines.algorithm.linear_algebra import total
 
-__all__ = ["contract", "sum_of_rows", "with_lanes"]
+__all__ = ["contract", "contract_in_order", "sum_in_order", "sum_of_rows", "with_lanes"]
 
 
 def with_lanes(xp, array, chosen, values):
@@ -30,6 +30,11 @@ def sum_of_rows(a):
     return total([a[0, :], *odd])
 
 
+def sum_in_order(a):
+    """Over the first axis, one row after the other: as compiled code does."""
+    return total([a[i, ...] for i in range(a.shape[0])])
+
+
 def contract(a, b):
     """``a.T @ b``, its sums in an order that does not depend on the lanes: (K, I), (K, N) -> (I, N)."""
     if is_numpy_namespace(array_namespace(b)):
@@ -37,6 +42,11 @@ def contract(a, b):
         lone = b.shape[1] == 1
         product = np.einsum("ki,kn->in", a, np.repeat(b, 2, axis=1) if lone else b)
         return product[:, :1] if lone else product
+    return contract_in_order(a, b)
+
+
+def contract_in_order(a, b):
+    """The same, one term after the other and each of them rounded: as compiled code does with care."""
     result = a[0, :, None] * b[0, None, :]
     for k in range(1, a.shape[0]):
         result = result + a[k, :, None] * b[k, None, :]

@@ -8,7 +8,7 @@ from sunpy_demreg._engines.base.options import OUTPUTS
 from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import FLOAT_TABLES, INTEGER_TABLES, SCALARS, channel_pairs
 from sunpy_demreg._engines.cpu.recorder import INT, INT32, SINGLE, Recorder, constant
-from sunpy_demreg._engines.cpu.singular_values import singular_directions
+from sunpy_demreg._engines.cpu.singular_values import orthogonalize
 from sunpy_demreg._engines.cpu.widths import widths_finder
 
 __all__ = ["ARGUMENTS", "BUFFERS", "CHANNEL_BUFFERS", "NUMBERS", "SINGLE_TABLES", "make_module"]
@@ -81,7 +81,8 @@ class _SimdMachine(Recorder):
     is_split = False
 
     def __init__(self, builder, argument, plan, n_lanes, *, is_careful):
-        super().__init__(builder, argument, n_lanes)
+        # Fused operations round once less than those of plain arrays, which are to give the same bits with care.
+        super().__init__(builder, argument, n_lanes, is_fused=not is_careful)
         self.is_careful = is_careful
         self.n_channels, self._plan = plan.n_channels, plan
         self._n_pairs = len(channel_pairs(plan.n_channels))
@@ -212,8 +213,8 @@ class _SimdMachine(Recorder):
     def half_maximum_finder(self):
         return widths_finder(self)
 
-    def diagonalize(self, n, element):
-        return singular_directions(self, n, element)
+    def orthogonalize(self, columns):
+        return orthogonalize(self, columns)
 
     def put_output(self, name, j, value, ahead=None):
         if name in self._plan.outputs:
@@ -242,6 +243,9 @@ class _SimdMachine(Recorder):
 
     def over_bins(self, body, reductions):
         return self.reduce(0, self.argument["n_bins"], body, reductions)
+
+    def carry_over_bins(self, body, state):
+        return self.carry(0, self.argument["n_bins"], body, state)
 
     def each_bins(self, body):
         """Two at a time: the columns of two bins share what is loaded. The last bin may come twice."""

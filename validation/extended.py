@@ -1,5 +1,5 @@
 """
-The method of the theory page in extended precision, one pixel at a time, and how far both engines are from it.
+The method of the theory page in extended precision, one pixel at a time.
 
 All numbers that go in are taken to be exact. Arrays hold mpmath's numbers; the answer is rounded to float64. No line
 is shared with the package.
@@ -9,20 +9,10 @@ from types import SimpleNamespace
 
 import mpmath
 import numpy as np
-import synthetic
-
-from sunpy_demreg import Status
-from sunpy_demreg._engines import execute
 
 DIGITS = 60
 mp = mpmath.MPContext()
 mp.dps = DIGITS
-UNSOLVED, TOLD = int(Status.UNSOLVED), int(Status.NO_SIGNAL | Status.FAILED | Status.TARGET_NOT_REACHED)
-KINDS = (
-    ("dem", "dem_uncertainty", "emission_measure", "emission_measure_uncertainty", "covariance", "resolution_matrix"),
-    ("regularization_parameter",),
-    ("chi_squared", "predicted_intensity"),
-)
 _exact = np.frompyfunc(lambda value: mp.mpf(float(value)), 1, 1)
 _square_root = np.frompyfunc(mp.sqrt, 1, 1)
 
@@ -138,13 +128,14 @@ def choose(system, options, goal):
     return system.least_cross_validation() if options.parameter_choice == "gcv" else system.root(goal)
 
 
-def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0):
+def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0, goal=None):
     """
     One pixel, or None where lam does not exist.
 
     With the positivity "constrain", `active` tells the bins that are guessed not to be zero, and `n_raised` how many
-    times the target was raised. The answer then has the largest violation of the conditions of Karush, Kuhn and
-    Tucker, relative to the largest gradient: where there is none the guess is right, because the problem is convex.
+    times the target was raised, unless the `goal` of the misfit is given. The answer then has the largest violation of
+    the conditions of Karush, Kuhn and Tucker, relative to the largest gradient: where there is none the guess is right,
+    because the problem is convex.
     """
     g, sigma, K, dlogt = exact(g), exact(sigma), exact(K), exact(dlogt)
     # As the package does, or lam could not be compared.
@@ -152,8 +143,9 @@ def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0):
     system = weighted_system(g, sigma, K / scale, dlogt, options, weight)
     if system is None:
         return None
-    growth = mp.mpf(options.target_growth)
-    goal, violation = len(g) * mp.mpf(options.chi_squared_target) * growth**n_raised, 0.0
+    growth, violation = mp.mpf(options.target_growth), 0.0
+    if goal is None:
+        goal = len(g) * mp.mpf(options.chi_squared_target) * growth**n_raised
     if active is not None:
         system = System(system.A, np.where(active, system.v, mp.zero), system.d)
     lam = choose(system, options, goal)
@@ -185,54 +177,3 @@ def solve(g, sigma, K, dlogt, options, weight=None, active=None, n_raised=0):
         violation=violation,
         system=system,
     )
-
-
-def run(backend, g, sigma, K, dlogt, logt, options, **more):
-    return synthetic.run(g, sigma, execute.classify(g, sigma), K, dlogt, logt, options, backend=backend, **more)
-
-
-def losses(g, sigma, K, dlogt, logt, options, weight=None, functional=None):
-    """The largest differences of both engines from the truth, for each of the kinds; and the status (engine, pixel)."""
-    worst, known, status = np.zeros(len(KINDS)), {}, []
-    for backend in ("cpu", "numpy"):
-        answer = run(backend, g, sigma, K, dlogt, logt, options, weight=weight, functional=functional)
-        status.append(answer.status)
-        for p in range(g.shape[1]):
-            pixel = {name: a[..., p] for name, a in answer._asdict().items() if a is not None}
-            bits = int(pixel.pop("status"))
-            if bits & UNSOLVED:
-                assert all(np.all(np.isnan(value)) for value in pixel.values())
-                continue
-            assert all(np.all(np.isfinite(value)) for value in pixel.values())
-            guess = {}
-            if options.positivity == "constrain":
-                growth = np.log(pixel["chi_squared"] / options.chi_squared_target) / np.log(options.target_growth)
-                guess = {"active": pixel["dem"] > 0, "n_raised": round(growth) if bits & Status.RELAXED else 0}
-            key = p, str(guess)
-            if key not in known:
-                given = weight if weight is None or weight.ndim == 1 else weight[:, p]
-                known[key] = solve(g[:, p], sigma[:, p], K, dlogt, options, given, **guess)
-            truth = known[key]
-            if truth is None:
-                assert bits & TOLD
-                continue
-            assert truth.violation < 1e-8
-            assert bool(bits & Status.RELAXED) == (truth.n_raised > 0)
-            worst = np.maximum(worst, differences(pixel, truth, functional))
-    return worst, np.array(status)
-
-
-def differences(pixel, truth, functional):
-    expected = dict(vars(truth))
-    if functional is not None:
-        expected["emission_measure"] = functional @ truth.dem
-        variance = np.sum((functional @ truth.covariance) * functional, axis=1)
-        expected["emission_measure_uncertainty"] = np.sqrt(variance)
-    return [
-        max(
-            np.max(np.abs(pixel[name] - expected[name])) / np.max(np.abs(expected[name]))
-            for name in kind
-            if name in pixel
-        )
-        for kind in KINDS
-    ]
