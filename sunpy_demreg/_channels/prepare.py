@@ -13,6 +13,7 @@ from sunpy_demreg._channels.calibrate import calibrate
 from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.shifts import residual_shifts
 from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_axis
 
@@ -205,7 +206,7 @@ def prepare(
 def prepared(preparation):
     """The cube of maps that have been planned."""
     plan, maps = preparation.plan, preparation.maps
-    intensity, uncertainty, mask = calibrate(((smap.data, smap.mask) for smap in maps), plan)
+    intensity, uncertainty, mask = calibrate([(smap.data, smap.mask) for smap in maps], plan, available_cores())
     measured = {}
     if plan.is_resampled:
         shifts = residual_shifts(intensity, mask) * plan.grid.bin
