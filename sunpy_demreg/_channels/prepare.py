@@ -109,7 +109,8 @@ def prepare(
     include_chianti : bool, optional
         Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
     relative_floor : float or dict, optional
-        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``.
+        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``. A
+        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``.
     correct_degradation : bool, optional
         Divide by the sensitivity that is left at the date, of which the response must then know nothing. By default
         the response takes care of it.
