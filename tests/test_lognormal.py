@@ -287,6 +287,27 @@ def test_signals_that_hardly_stand_out_are_flagged(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("options", [OPTIONS, Options(positivity="constrain")], ids=["lognormal", "constrain"])
+def test_noise_below_zero_is_no_signal(options, backend):
+    """However far: where plasma of any temperature would fit worse than none, a DEM that is not negative has none."""
+    _, sigma, _, K, *bins = case(n_pixels=8)
+    d = -np.full((6, 8), 5.0)
+    d[:, 1], d[0, 2], d[2, 3], d[:, 4], d[1, 5], d[3, 6], d[:, 7] = -1.1, 0.1, 4.0, 0.0, 40.0, -500.0, -1e-3
+    ours = run(
+        d * sigma, sigma, np.zeros(8, np.int32), K, *bins, options._replace(outputs=OUTPUTS[:6]), backend=backend
+    )
+    size = np.sum(d**2, axis=0)
+    has_none = (size <= 6) | np.all(K.T @ (d / sigma) <= 0, axis=0)
+    assert has_none.tolist() == [True, True, True, False, True, False, True, True]
+    np.testing.assert_array_equal((ours.status & int(Status.NO_SIGNAL)) != 0, has_none)
+    np.testing.assert_array_equal(np.isnan(ours.dem).all(axis=0), has_none)
+    if options.method == "lognormal":  # one channel of four sigma among others below zero is hardly a detection
+        assert ours.status[3] & Status.UPPER_LIMIT
+        assert not ours.status[5] & Status.UPPER_LIMIT
+        assert np.all(ours.status[[3, 5]] & int(Status.TARGET_NOT_REACHED))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_pixels_that_do_not_converge_are_solved_with_a_constraint(backend, monkeypatch, tmp_path):
     """Of the emission measure, and flagged."""
     monkeypatch.setattr(lognormal, "_MAX_PASSES", 6)
