@@ -287,7 +287,11 @@ def test_signals_that_hardly_stand_out_are_flagged(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("options", [OPTIONS, Options(positivity="constrain")], ids=["lognormal", "constrain"])
+@pytest.mark.parametrize(
+    "options",
+    [OPTIONS, OPTIONS._replace(parameter_choice="discrepancy"), Options(positivity="constrain")],
+    ids=["prior", "discrepancy", "constrain"],
+)
 def test_noise_below_zero_is_no_signal(options, backend):
     """However far: where plasma of any temperature would fit worse than none, a DEM that is not negative has none."""
     _, sigma, _, K, *bins = case(n_pixels=8)

@@ -75,7 +75,7 @@ def find_mode(problem, has_signal):
     state = State.of(problem.n, values)
     lam, a, is_converged = state.lam, state.a, state.is_converged
     if problem.plan.parameter_choice == "discrepancy":
-        lam, a, is_converged = meet_target(problem, lam, a, is_converged, is_usable)
+        lam, a, is_converged = meet_target(problem, lam, a, is_converged, has_signal)
     # A machine may have dropped the lanes that were done: of these, its storage is old.
     put_exponent(problem, list(a))
     predicted, _, misfit = evaluate(problem)
