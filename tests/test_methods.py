@@ -62,14 +62,14 @@ def test_negative_bins_are_accepted_where_asked_for(tiny, response, bins):
 REFUSED = {
     "posterior of demreg": (
         {"dem_error": "posterior"},
-        "`dem_error` 'posterior' .* only 'noise': leave `dem_error` out",
+        "`dem_error` 'posterior' .* only 'noise': leave it out",
     ),
-    "prior of demreg": ({"prior": LogNormalPrior()}, "`prior` is not used by method='demreg': .*'lognormal'"),
+    "prior of demreg": ({"prior": LogNormalPrior()}, "`prior` is not used by the method 'demreg': .*'lognormal'"),
     "rule of demreg": ({"parameter_choice": "prior"}, "`parameter_choice` 'prior' .* 'discrepancy', 'grid' and 'gcv'"),
-    "prior of l2": ({"method": "l2", "prior": LogNormalPrior()}, "`prior` is not used by method='l2'"),
+    "prior of l2": ({"method": "l2", "prior": LogNormalPrior()}, "`prior` is not used by the method 'l2'"),
     "grid": ({"method": "lognormal", "parameter_choice": "grid"}, "'grid' .* has 'prior' and 'discrepancy'"),
     "gcv": ({"method": "lognormal", "parameter_choice": "gcv"}, "'gcv' .* has 'prior' and 'discrepancy'"),
-    "positivity": ({"method": "lognormal", "positivity": "relax"}, "positive by construction: leave `positivity` out"),
+    "positivity": ({"method": "lognormal", "positivity": "relax"}, "positive by construction: leave it out"),
     "no positivity": ({"method": "lognormal", "positivity": "ignore"}, "positive by construction: leave"),
     "per kelvin": ({"method": "lognormal", "solve_for": "dem"}, "`solve_for` 'dem' .* only 'emission_measure'"),
     "weighting": ({"method": "lognormal", "weighting": "em_loci"}, "`method` 'lognormal' has one weight"),
@@ -244,7 +244,10 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
         ({"max_iterations": 2, "method": "lognormal"}, "`max_iterations` is not used by method='lognormal': leave"),
         ({"target_growth": 2, "positivity": "ignore"}, "`target_growth` is not used by positivity='ignore': .*'relax'"),
         ({"max_iterations": 2, "positivity": "ignore", "method": "l2"}, "`max_iterations` is not used by positivity"),
-        ({"parameter_choice": "prior"}, "'prior' is not possible .* 'discrepancy', 'grid' and 'gcv': pass one of them"),
+        (
+            {"parameter_choice": "prior"},
+            "'prior' is not possible .* 'discrepancy', 'grid' and 'gcv': choose one of them",
+        ),
     ],
 )
 def test_options_without_effect_are_refused(tiny, response, bins, options, message):

@@ -597,7 +597,7 @@ def test_what_was_left_out_is_not_drawn_as_data(result, small, response, edges):
         ),
         (
             {"max_missing_channels": 2, "missing_channels": "mask"},
-            "`max_missing_channels` is not used by missing_channels='mask': leave it out",
+            "`max_missing_channels` is not used where missing channels are masked",
         ),
     ],
 )
