@@ -255,6 +255,24 @@ def test_options_without_effect_are_refused(tiny, response, bins, options, messa
         invert(tiny, response, bins, **options)
 
 
+def test_covariance_says_where_there_is_no_posterior(tiny, response, bins, monkeypatch):
+    from sunpy_demreg._engines.algorithm import lognormal
+
+    monkeypatch.setattr(lognormal, "_MAX_PASSES", 4)
+    result = invert(tiny, response, bins, method="lognormal", backend="numpy")
+    stuck = tuple(np.argwhere(result["status"].data & demreg.Status.NOT_CONVERGED)[0])
+    with pytest.warns(demreg.UnsolvedWarning, match="`pixel` is NOT_CONVERGED, so that its DEM has no posterior"):
+        covariance = demreg.covariance(result, stuck)
+    with pytest.warns(demreg.UnsolvedWarning, match="as with dem_error='noise'"):
+        demreg.covariance(result, stuck, "posterior")
+    of_noise = demreg.covariance(result, stuck, "noise")  # without a warning
+    np.testing.assert_array_equal(covariance, of_noise)
+    monkeypatch.undo()
+    done = invert(tiny, response, bins, method="lognormal", backend="numpy")
+    assert not np.any(done["status"].data & demreg.Status.NOT_CONVERGED)
+    demreg.covariance(done, stuck)
+
+
 @pytest.mark.parametrize("key", ["AIA 94", 94, 94.0, 94 * u.AA, 9.4 * u.nm], ids=str)
 def test_channels_and_fractions_may_be_spelled_as_elsewhere(tiny, response, bins, key):
     result = invert(tiny, response, bins, calibration_error={key: 0.5, 193 * u.AA: 20 * u.percent})

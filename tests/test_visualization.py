@@ -463,6 +463,38 @@ def test_em_loci_are_drawn_under_the_dem(result, edges):
     assert len(axes.get_legend().get_texts()) == 8
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_em_loci_are_not_cut_off(result, factor):
+    """Whatever the DEM: the lowest point of each locus, which is its limit, stays inside, with later curves too."""
+    from astropy.nddata import StdDevUncertainty
+
+    cube = result["intensity"]
+    data, error = cube.data.copy(), cube.uncertainty.array.copy()
+    data[0, 2, 3], error[0, 2, 3] = factor * data[0, 2, 3], factor * error[0, 2, 3]
+    changed = result[..., :, :]
+    error = StdDevUncertainty(error)
+    changed["intensity"] = NDCube(data, cube.wcs, unit=cube.unit, uncertainty=error, mask=cube.mask, meta=cube.meta)
+    axes = visualization.plot_dem(changed, (2, 3), em_loci=True).lines[0].axes
+    visualization.plot_dem(changed, (5, 6), axes=axes)
+    lines = [line for line in axes.lines if line.get_label().endswith("alone")]
+    assert len(lines) == 6
+    for line in lines:
+        assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
+
+
+def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
+    def caption(n):
+        data = small.data.copy()
+        data[1, 2, :n] = np.nan
+        cube = NDCube(data, small.wcs, unit=small.unit, uncertainty=small.uncertainty, mask=small.mask, meta=small.meta)
+        figure = visualization.plot_summary(invert(cube, response, edges))
+        return next(text.get_text() for text in figure.texts if text.get_text().startswith("maps:"))
+
+    assert ";  2 pixels lack a channel\n" in caption(2)
+    assert ";  1 pixel lacks a channel\n" in caption(1)
+    assert "lack" not in caption(0)
+
+
 def test_fit_shows_what_was_seen_and_what_is_predicted(result):
     points, line = visualization.plot_intensity(result, (2, 3))
     np.testing.assert_array_equal(points.lines[0].get_ydata(), result["intensity"].data[:, 2, 3])

@@ -119,8 +119,8 @@ def as_outputs(outputs, ranges):
         raise wrong(
             ValueError,
             "outputs",
-            "must contain 'emission_measure' if, and only if, `emission_measure_ranges` are given, but they are "
-            f"{outputs!r} and {ranges!r}",
+            "must contain 'emission_measure' if, and only if, `emission_measure_ranges` are given, but is "
+            f"{tuple(outputs)!r} {'without' if ranges is None else 'with'} such ranges",
         )
     more = ("emission_measure_uncertainty",) if "emission_measure" in outputs else ()
     return (*(name for name in RESULTS if name in outputs), *more)
