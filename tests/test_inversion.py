@@ -375,7 +375,7 @@ BAD_CALLS = {
     "iterations that are a truth value": (lambda d, s: {"max_iterations": True}, "`max_iterations` must be"),
     "constraint on the grid": (
         lambda d, s: {"positivity": "constrain", "parameter_choice": "grid"},
-        "`positivity` 'constrain' .*pass parameter_choice='discrepancy'",
+        "`positivity` 'constrain' .*leave one of them out",
     ),
     "unknown backend": (
         lambda d, s: {"backend": "cuda"},
