@@ -29,7 +29,15 @@ __all__ = [
 ]
 
 #: Metadata of each image, beside "channels".
-PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
+PER_IMAGE = (
+    "exposure_time",
+    "date",
+    "common_error",
+    "common_relative_error",
+    "residual_shift_x",
+    "residual_shift_y",
+    "source_wcs",
+)
 #: What a response is checked against: kept also where only some of the channels have it, with None for the others.
 _OF_PROVENANCE = ("date", "instrument", "degradation_corrected", "exposure_normalized")
 
