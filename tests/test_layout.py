@@ -30,7 +30,7 @@ ROOMS = {
     "_inversion": ("_channels", "_results", "_engines", "_engines/base", "response", "_common"),
     "_files": ("_inversion", "_results", "_engines/base", "response", "_common"),
     "_analysis": ("_inversion", "_channels", "_results", "_engines/base", "response", "_common"),
-    "visualization": ("_results", "_channels", "_engines/base", "response", "_common"),
+    "visualization": ("_analysis", "_results", "_channels", "_engines/base", "response", "_common"),
     "_batch": ("_files", "_inversion", "_channels", "_results", "response", "_common"),
     "sample": ("_common",),
     "_cli": ("_common",),  # and the public names

@@ -2,6 +2,7 @@
 
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
@@ -14,7 +15,18 @@ from ndcube import NDCube
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import DataWarning, combine, invert, prepare, prepare_series, region_spectrum, sample
+from sunpy_demreg import (
+    DataWarning,
+    combine,
+    covariance,
+    em_loci,
+    invert,
+    prepare,
+    prepare_series,
+    region_spectrum,
+    sample,
+    visualization,
+)
 from sunpy_demreg._channels.resample import squared_weights
 from sunpy_demreg._common.wcs import sky_wcs, wcs_from_text, wcs_text
 
@@ -312,3 +324,74 @@ def test_cubes_that_are_none(cube):
         region_spectrum(cube[:, 5], mask)
     with pytest.raises(ValueError, match="`statistic` must be one of 'mean', 'sum'"):
         region_spectrum(cube, mask, "median")
+
+
+@pytest.fixture(scope="module")
+def result(cube, response, edges):
+    return invert(cube[:, 80:110, 40:70], response, edges, method="lognormal", calibration_error=0.1)
+
+
+def curve(artist):
+    return artist.lines[0].get_ydata()
+
+
+def test_dem_of_coordinates_and_several_pixels(result, frame):
+    wcs = result["status"].wcs
+    points = SkyCoord([wcs.pixel_to_world(x, y) for x, y in ((4.2, 5.1), (20, 12.4))])
+    expected = [result["dem"].data[:, 5, 4], result["dem"].data[:, 12, 20]]
+    one = visualization.plot_dem(result, points[0])
+    np.testing.assert_array_equal(curve(one), expected[0])
+    assert "pixel (5, 4)" in one.get_label()
+    for pixels in (points, list(points), [(5, 4), (12, 20)], np.array([(5, 4), (12, 20)]), [(5, 4), points[1]]):
+        artists = visualization.plot_dem(result, pixels, axes=plt.figure().add_subplot())
+        assert len(artists) == 2
+        for artist, values in zip(artists, expected, strict=True):
+            np.testing.assert_array_equal(curve(artist), values)
+    legend = plt.gca().get_legend()
+    assert [text.get_text().partition(",  ")[0][:10] for text in legend.get_texts()][:2] == ["pixel (5, ", "pixel (12,"]
+    np.testing.assert_array_equal(em_loci(result, points[1]), em_loci(result, (12, 20)))
+    np.testing.assert_array_equal(covariance(result, points[1]), covariance(result, (12, 20)))
+    explorer = visualization.explore(result)
+    explorer.select(points[1])
+    assert explorer.pixel == (12, 20)
+    with pytest.raises(IndexError, match=r"`pixel` lies outside the image"):
+        visualization.plot_dem(result, at(frame, (0, 0))[0])
+    with pytest.raises(ValueError, match=r"`em_loci` are drawn of one pixel, but there are 2"):
+        visualization.plot_dem(result, points, em_loci=True)
+    with pytest.raises(ValueError, match=r"`pixel` must be given, as `result` has 900 of them"):
+        visualization.plot_dem(result)
+    with pytest.raises(TypeError, match=r"`pixel\[1\]` must be whole numbers, one per pixel axis, or a SkyCoord"):
+        visualization.plot_dem(result, [(5, 4), (0.5, 3)])
+    with pytest.raises(ValueError, match=r"`pixel` is a coordinate, but `result` has 1 pixel axes"):
+        visualization.plot_dem(result[..., 5, :], points[0])
+
+
+def test_dem_of_regions_of_a_result(cube, result, response, edges, frame):
+    """As if the region had been averaged and inverted."""
+    regions = {"core": (at(frame, CENTER)[0], 15 * u.arcsec), "mask": square((30, 30), 1, 1, 8)}
+    artists = visualization.plot_dem(result, region=regions)
+    spectrum = region_spectrum(cube[:, 80:110, 40:70], regions)
+    expected = invert(spectrum, response, edges, method="lognormal", calibration_error=0.1)
+    for k, artist in enumerate(artists):
+        np.testing.assert_allclose(curve(artist), expected["dem"].data[:, k], rtol=1e-10)
+    again = visualization.plot_dem(expected, axes=plt.figure().add_subplot())
+    assert [each.get_label().partition(",")[0] for each in again] == ["core", "mask"]
+    with_loci = visualization.plot_dem(expected, 0, em_loci=True, axes=plt.figure().add_subplot())
+    np.testing.assert_array_equal(curve(with_loci), curve(again[0]))
+    assert "AIA 171 alone" in [text.get_text() for text in plt.gca().get_legend().get_texts()]
+    with pytest.raises(ValueError, match=r"`pixel` cannot be given with a `region`"):
+        visualization.plot_dem(result, (1, 2), region=regions)
+    bare = invert(
+        spectrum, response, edges, outputs=("dem", "dem_uncertainty", "temperature_resolution", "chi_squared")
+    )
+    with pytest.raises(ValueError, match=r"`result` lacks 'intensity'"):
+        visualization.plot_dem(bare, region=regions)
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "l2"}, {"weighting": np.linspace(1, 2, 36)}], ids=str)
+def test_regions_are_inverted_as_the_result(cube, response, edges, options):
+    result = invert(cube[:, 80:90, 40:50], response, edges, **options)
+    found = visualization.plot_dem(result, region=square((10, 10), 0, 0, 10))
+    spectrum = region_spectrum(cube[:, 80:90, 40:50], square((10, 10), 0, 0, 10))
+    expected = invert(spectrum, response, edges, **options)["dem"].data[:, 0]
+    np.testing.assert_allclose(curve(found), np.where(expected > 0, expected, np.nan), rtol=1e-8)

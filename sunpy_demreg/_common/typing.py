@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     import astropy.units as u
+    from astropy.coordinates import SkyCoord
     from astropy.table import Table
     from astropy.time import Time
     from sunpy.map import GenericMap, MapSequence
@@ -21,7 +22,7 @@ type TableOrFile = Table | FilePath
 type OneMap = GenericMap | FilePath
 type Maps = OneMap | MapSequence | Sequence[OneMap] | Mapping[Any, OneMap]
 type Date = Time | datetime | date | np.datetime64 | str
-type Pixel = Sequence[int]  # array index, in the order of the axes
+type Pixel = Sequence[int] | SkyCoord  # array index, in the order of the axes, or the pixel there
 type Regions = Any  # coordinates, masks, levels, and lists and dicts of them: see `region_spectrum`
 type Backend = Literal["cpu", "numpy", "cupy"]
 # (temperature, wavelength, spectrum), or the package that has them.
