@@ -1,7 +1,6 @@
 """Inversions repeated on other data: means over regions of a result."""
 
 from sunpy_demreg._analysis.spectrum import region_spectrum
-from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.errors import ArgumentError, wrong
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg._inversion.prior import LogNormalPrior
@@ -33,6 +32,8 @@ _SETTINGS = (
 def invert_again(result, data):
     """Invert other data of the same channels with the response, the bins and the settings of a result."""
     settings = {name: result.meta[name] for name in _SETTINGS if name in result.meta}
+    if "calibration_error" in data.meta:  # in their uncertainty
+        del settings["calibration_error"]
     # What a result says of itself, and is no choice.
     settings = {name: value for name, value in settings.items() if value not in ("inherent", "uniform")}
     if settings.get("weighting") == "given":
@@ -47,17 +48,7 @@ def invert_again(result, data):
 def invert_regions(result, region):
     """The result of the mean intensities of regions of the image of a result."""
     check_result(result, "intensity", "status")
-    observation, cube = dict(result.meta["observation"]), result["intensity"]
-    meta = observation | {"channels": list(result.meta["channels"])}
-    data = Cube(
-        cube.data,
-        cube.wcs,
-        unit=cube.unit,
-        uncertainty=cube.uncertainty,
-        mask=cube.mask,
-        meta=Meta(meta, axes={"channels": 0}, data_shape=cube.data.shape),
-    )
     try:
-        return invert_again(result, region_spectrum(data, region))
+        return invert_again(result, region_spectrum(result["intensity"], region))
     except ArgumentError as err:
         raise err.renamed("result") if err.argument == "cube" else err from None

@@ -113,10 +113,12 @@ def common_uncertainty(cube, intensity=None):
             "which `sunpy_demreg.prepare` gives; if pixels have nothing in common, set both to zeros, one per channel",
         )
     intensity = cube.data if intensity is None else intensity
-    parts = u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]]
+    parts = [u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]]]
+    if np.ndim(cube.meta.get("calibration_error")):  # of the cube of a result, in its uncertainty
+        parts.append([error or 0.0 for error in cube.meta["calibration_error"]])
     parts = (np.asarray(part, dtype=float) for part in parts)
-    constant, fraction = (part.reshape(part.shape + (1,) * (np.ndim(intensity) - part.ndim)) for part in parts)
-    return np.sqrt(constant**2 + (fraction * np.maximum(intensity, 0)) ** 2)
+    constant, *fractions = (part.reshape(part.shape + (1,) * (np.ndim(intensity) - part.ndim)) for part in parts)
+    return np.sqrt(constant**2 + sum(fraction**2 for fraction in fractions) * np.maximum(intensity, 0) ** 2)
 
 
 def uncertainty_of_means(cube, means, squares, n_averaged, noise):
