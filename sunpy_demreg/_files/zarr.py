@@ -30,6 +30,7 @@ from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = [
+    "BOOKKEEPING",
     "JSON",
     "PLAIN",
     "create",
@@ -49,7 +50,9 @@ __all__ = [
 _FORMAT = "sunpy_demreg zarr"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
-_OF_BATCH = ("image_date", "exposure_time", "fits_header", "step_done")
+_OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
+#: Folder of a batch: what the processes that write the store need to know.
+BOOKKEEPING = "batch"
 #: Codecs of small tables: not compressed, but with a checksum, like all arrays.
 PLAIN = ({"name": "crc32c"},)
 # Chunks of only the fill value are written too, so that a missing chunk is a lost one.
@@ -59,6 +62,7 @@ _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, bef
 _OF_GROUP = r"zarr\.json|zarr\.[0-9a-f]{32}\.partial|\.[0-9a-f]{12}\.part\.json"
 _OF_ARRAY = re.compile(rf"{_OF_GROUP}|c(/\d+)*(\.[0-9a-f]{{32}}\.partial)?")
 _OF_GROUP = re.compile(_OF_GROUP)
+_OF_BOOKKEEPING = re.compile(r"zarr\.json|index\.sqlite|\.[0-9a-f]{12}\.part\.(sqlite|json)|claims(/[\w.-]+)?")
 _EPOCH = Time("1970-01-01", scale="utc")
 _FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False}  # of integers
 _LEADING = {
@@ -249,6 +253,8 @@ def foreign(path):
         array, _, rest = name.partition("/")
         if array in own:
             return bool(rest) and not _OF_ARRAY.fullmatch(rest)
+        if array == BOOKKEEPING:
+            return bool(rest) and not _OF_BOOKKEEPING.fullmatch(rest)
         return not _OF_GROUP.fullmatch(name)
 
     others = sorted(filter(is_foreign, (each.relative_to(path).as_posix() for each in path.rglob("*"))))
@@ -257,7 +263,7 @@ def foreign(path):
 
 def seal(path):
     """Give each file ``zarr.json`` of a store its checksum."""
-    names = sorted(each.name for each in path.iterdir() if each.is_dir())
+    names = sorted(each.name for each in path.iterdir() if each.is_dir() and each.name != BOOKKEEPING)
     for name in ("", *names):
         document = _document(path, name)
         if not name:
@@ -339,6 +345,23 @@ def header_of(group):
     return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
 
 
+def _done_in_order(group):
+    """Where the finished steps of a batch are, ascending in time."""
+    done = np.flatnonzero(_sound(group, "step_done")[:])
+    done = done[np.argsort(_sound(group, "time")[:][done], kind="stable")]
+    if "image_digest" in group:
+        # With a file that was repaired, or came late, a step has another place: the last one counts.
+        dates = _sound(group, "image_date")[:][:, done]
+        has_image = _sound(group, "image_digest")[:][:, done] != 0
+        latest = np.ones(done.size, dtype=bool)
+        for dates_of_channel, there in zip(dates, has_image, strict=True):
+            some = np.flatnonzero(there)
+            some = some[np.lexsort((done[some], dates_of_channel[some]))]
+            latest[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
+        done = done[latest]
+    return done
+
+
 def read_store(path):
     """
     Read a store.
@@ -356,7 +379,7 @@ def read_store(path):
     wcs = WCS(header_of(group))
     if dropped := attributes["dropped_axes"]:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
-    done = np.flatnonzero(_sound(group, "step_done")[:]) if "step_done" in group else None
+    done = _done_in_order(group) if "step_done" in group else None
     if done is not None and not done.size:
         raise ValueError("none of its steps is done yet")
     n_axes = group["status"].ndim
@@ -366,8 +389,8 @@ def read_store(path):
         array = da.from_array(
             _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
         )
-        # No selection if all steps are done: it would only add tasks.
-        if done is None or done.size == array.shape[array.ndim - n_axes]:
+        # No selection if all steps are done, and in order: it would only add tasks.
+        if done is None or np.array_equal(done, np.arange(array.shape[array.ndim - n_axes])):
             return array
         return da.take(array, done, axis=array.ndim - n_axes)
 
