@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 import astropy.units as u
 from astropy.io import fits
@@ -164,6 +165,15 @@ def test_batch_is_as_the_series(flare, series, store):
     expected = invert(corrected, TemperatureResponse.from_aia(corrected), BINS)
     assert grid_difference(result["status"][0].wcs, (67, 67), series[0, 0].wcs, (67, 67), most=1e-6) is None
     np.testing.assert_array_equal(result["dem"].data.compute(), expected["dem"].data.compute())
+
+
+def test_each_step_has_its_own_date_and_observer(store, cutouts):
+    headers = zarr.open_group(store, mode="r")["fits_header"][:]
+    for header, files in zip(headers, cutouts, strict=True):
+        found = fits.Header.fromstring(header.tobytes().decode("ascii"))
+        first = Map(files[0])
+        assert found["DATE-OBS"] == first.date.isot
+        assert found["DSUN_OBS"] == pytest.approx(first.dsun.to_value(u.m), rel=1e-12)
 
 
 def test_all_ten_times_of_the_flare(folder, tmp_path):

@@ -11,7 +11,7 @@ from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.validators import as_path
 
-__all__ = ["cropped", "own_grid", "reference_grid", "share_covered"]
+__all__ = ["cropped", "own_grid", "reference_grid", "seen_as", "share_covered"]
 
 _SCALE = 0.6 * u.arcsec  # of level 1.5
 
@@ -139,6 +139,19 @@ def _field(grid, submap):
     if field.data.size == 0:
         raise wrong(ValueError, "submap", "must lie in the images, but has no pixel in common with them")
     return field
+
+
+def seen_as(grid, smap):
+    """The same pixels, with the date and the observer of a map."""
+    if grid.wcs.has_distortion:
+        return grid
+    wcs, pixels = smap.wcs.deepcopy(), grid.wcs.wcs
+    for name in ("ctype", "cunit", "crval", "crpix", "lonpole", "latpole"):
+        setattr(wcs.wcs, name, getattr(pixels, name))
+    wcs.wcs.cdelt, wcs.wcs.pc = pixels.get_cdelt(), pixels.get_pc()
+    wcs.array_shape = grid.shape
+    wcs.wcs.set()
+    return grid._replace(wcs=wcs)
 
 
 def share_covered(grid, images):

@@ -10,7 +10,7 @@ from astropy.table import Table
 from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
-from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
+from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid, seen_as
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
@@ -114,9 +114,11 @@ def planned(
         check_one_grid(images)
         own, corner = cropped(own_grid(images[0].map), submap, bin)
         is_resampled = align and grid is not None and not _is_same(own, grid)
-        grid = grid if is_resampled else own
+        grid = seen_as(grid, images[0].map) if is_resampled else own
     elif grid is None:
         grid, _ = cropped(reference_grid(images, reference), submap, bin)
+    else:
+        grid = seen_as(grid, images[0].map)
     steps += ["align"] * is_resampled
     steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
     steps += ["exposure"] + ["degradation"] * correct_degradation
