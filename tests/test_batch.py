@@ -33,8 +33,7 @@ from sunpy_demreg import (
     prepare_series,
     read,
 )
-from sunpy_demreg._batch import batch_invert as batch
-from sunpy_demreg._batch import store as batch_store
+from sunpy_demreg._batch import same, settings, where
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg.response._emissivity import load_emissivity
@@ -74,8 +73,9 @@ def two_steps(steps, tmp_path_factory):
 
 
 def files_of(path):
-    """Of a store, with their contents."""
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    """Of a store, with their contents, but for those about where its input was."""
+    files = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
+    return {name: p.read_bytes() for name, p in files.items() if not name.startswith("batch/")}
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_interrupted_batch_goes_on(steps, two_steps, tmp_path, monkeypatch):
     report = batch_invert(files, path, BINS, **OPTIONS)
     assert sorted(step.outcome for step in report.steps) == ["done", "kept"]
     assert files_of(path) == files_of(two_steps)
-    monkeypatch.setattr(batch, "_submitter", None)  # nothing to compute, nothing to start
+    monkeypatch.setattr(where, "_submitter", None)  # nothing to compute, nothing to start
     report = batch_invert(files, path, BINS, **OPTIONS)
     assert [step.outcome for step in report.steps] == ["kept"] * 2
 
@@ -195,10 +195,19 @@ def test_later_steps_are_added(steps, store, two_steps, tmp_path):
     assert read(path)["dem"].data.shape[1] == 3
     same, whole = files_of(path), files_of(store)
     assert all(same[name] == whole[name] for name in whole if "/c/" in name)
-    later = tmp_path / "b.zarr"
-    batch_invert(steps[2], later, BINS, **OPTIONS)
-    with pytest.raises(ValueError, match=r"steps up to 2014-01-01T00:04.*not that at 2014-01-01T00:00.*last only"):
-        batch_invert(steps[0], later, BINS, **OPTIONS)
+
+
+def test_earlier_steps_are_added_and_read_in_order(steps, store, tmp_path):
+    path = tmp_path / "a.zarr"
+    for k in (2, 0, 1):
+        batch_invert(steps[k], path, BINS, **OPTIONS)
+    assert np.all(np.diff(zarr.open_group(path)["time"][:]) != 1)
+    result, expected = read(path), read(store)
+    for key in expected:
+        np.testing.assert_array_equal(result[key].data, expected[key].data)
+    for key in ("date", "exposure_time"):
+        assert np.all(result.meta["observation"][key] == expected.meta["observation"][key])
+    assert np.all(result["dem"].axis_world_coords("time")[0] == expected["dem"].axis_world_coords("time")[0])
 
 
 def test_bad_files_are_reported_and_skipped(folder, store, tmp_path, capsys):
@@ -279,7 +288,7 @@ def test_what_is_lost_of_a_done_step_is_missed_and_can_be_done_again(series_fold
     report = batch_invert(series_folder, path, BINS, **OPTIONS)
     assert [step.outcome for step in report.steps] == ["kept", "done", "kept"]
     assert files_of(path) == files_of(store)
-    chunk = path / "image_date" / "c" / "0" / "2"
+    chunk = path / "image_date" / "c" / "0" / "0"
     chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
     with pytest.raises(ValueError, match="checksum"):
         read(path)
@@ -435,7 +444,7 @@ def test_every_option_either_changes_values_or_does_not():
     """A new option of these functions has to be put on one side."""
     options = set(inspect.signature(invert).parameters)
     no_settings = {"data", "response", "temperature_bin_edges", "backend", "workers", "memory_limit", "progress", "out"}
-    assert options == set(batch._SETTINGS) | no_settings | {"channels", "outputs"}  # which the result tells
+    assert options == set(settings.SETTINGS) | no_settings | {"channels", "outputs"}  # which the result tells
 
 
 @pytest.mark.parametrize(
@@ -464,9 +473,9 @@ def test_every_option_either_changes_values_or_does_not():
     ],
 )
 def test_what_is_the_same(one, other, is_same):
-    one, other = (batch_store._setting("a", value) for value in (one, other))
-    assert batch_store._is_same(one, other) == is_same
-    assert batch_store._is_same(batch_store._shown(one), one)
+    one, other = (same.as_setting("a", value) for value in (one, other))
+    assert same.is_same(one, other) == is_same
+    assert same.is_same(same.shown(one), one)
 
 
 # ---- clusters
@@ -519,8 +528,8 @@ def test_killed_worker_changes_nothing(series_folder, store, tmp_path, cluster, 
 
 
 def test_scheduler_that_is_not_there(series_folder, tmp_path, monkeypatch):
-    assert batch._CONNECT < 10
-    monkeypatch.setattr(batch, "_CONNECT", 0.5)
+    assert where._CONNECT < 10
+    monkeypatch.setattr(where, "_CONNECT", 0.5)
     with pytest.raises(ConnectionError, match=r"`scheduler` 'tcp://127\.0\.0\.1:9': no scheduler answers"):
         batch_invert(series_folder, tmp_path / "a.zarr", BINS, scheduler="tcp://127.0.0.1:9")
     assert not (tmp_path / "a.zarr").exists()

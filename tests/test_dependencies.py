@@ -35,7 +35,7 @@ PRIVATE = {
     # The type of the blocks of a Dask array: under this name in its documentation of other kinds of arrays.
     ("_common/dask_arrays.py", "_meta"),
     # Whether a process is still reading the script that started it: multiprocessing itself looks there.
-    ("_batch/batch_invert.py", "_inheriting"),
+    ("_batch/where.py", "_inheriting"),
     # The keys of the channels in the order of sunkit-dem's arrays, for a subclass of its model.
     ("sunkit.py", "_keys"),
 }

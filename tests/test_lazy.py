@@ -115,7 +115,8 @@ def test_nothing_is_computed_before_it_is_asked_for(part, response, edges, monke
         result["dem"].data.compute()
 
 
-def test_a_block_is_solved_once_for_all_outputs_on_one_thread(part, response, edges, monkeypatch):
+@pytest.mark.parametrize("ending", [None, ".zarr", ".fits"])
+def test_a_block_is_solved_once_for_all_outputs_on_one_thread(part, response, edges, tmp_path, monkeypatch, ending):
     calls = []
     run = execute.run
 
@@ -126,7 +127,10 @@ def test_a_block_is_solved_once_for_all_outputs_on_one_thread(part, response, ed
     monkeypatch.setattr(execute, "run", counted)
     result = invert(lazily(part, (6, 5, 9)), response, edges)
     assert not calls
-    dask.compute(*(array for _, array in parts_of(result)))
+    if ending is None:
+        dask.compute(*(array for _, array in parts_of(result)))
+    else:
+        write(result, tmp_path / f"a{ending}")
     assert calls == [1] * 6
 
 

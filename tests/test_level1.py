@@ -4,6 +4,7 @@ import pickle
 import socket
 import threading
 import warnings
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -27,11 +28,11 @@ from sunpy_demreg import (
     prepare_series,
     sample,
 )
-from sunpy_demreg._channels import level1, shifts, uncertainty
-from sunpy_demreg._channels.resample import Grid, resample
+from sunpy_demreg._channels import level1, resample, shifts, uncertainty
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
 
+prepare_module = import_module("sunpy_demreg._channels.prepare")
 CHANNELS = (94, 131, 171, 193, 211, 335)
 STILL_SHIFTED = "ignore:`maps` are still shifted"
 pytestmark = pytest.mark.filterwarnings(STILL_SHIFTED)
@@ -137,6 +138,23 @@ def test_input_is_left_alone(flare):
     for smap, (data, meta) in zip(flare, before, strict=True):
         np.testing.assert_array_equal(smap.data, data)
         assert dict(smap.meta) == meta
+
+
+@pytest.mark.parametrize("n_cores", [1, 2, 6])
+def test_threads_change_nothing(flare, prepared, monkeypatch, n_cores):
+    monkeypatch.setattr(prepare_module, "available_cores", lambda: n_cores)
+    monkeypatch.setattr(resample, "_SIDE", 20)  # nor do the parts that images are worked on in
+    cube = prepare(flare)
+    np.testing.assert_array_equal(cube.data, prepared.data)
+    np.testing.assert_array_equal(cube.uncertainty.array, prepared.uncertainty.array)
+    np.testing.assert_array_equal(cube.mask, prepared.mask)
+
+
+def test_the_wrong_map_is_named_whatever_thread_it_is_on(monkeypatch):
+    maps = [Map(m.data, {**m.meta, "cdelt1": 2.4, "cdelt2": 2.4}) for m in sample.flare_maps(0)]
+    maps[3].data[:] = 60000
+    with pytest.raises(ValueError, match=r"^`maps\[3\]` holds sums of pixels"):
+        prepare(maps, n_sample=16)
 
 
 def test_series_of_level_1(flare, prepared):
@@ -490,7 +508,7 @@ def test_common_part_of_the_uncertainty_travels_with_the_cube(prepared, flare):
 
 
 def test_relative_floor(flare, prepared):
-    floored = prepare(flare, relative_floor={171: 0.2, 335 * u.AA: 0.1})
+    floored = prepare(flare, relative_floor={"AIA 171": 20 * u.percent, 335 * u.AA: 0.1})
     for i, floor in ((0, 0), (2, 0.2), (5, 0.1)):
         expected = np.fmax(prepared.uncertainty.array[i], floor * np.abs(prepared.data[i]))
         np.testing.assert_array_equal(floored.uncertainty.array[i], expected)
@@ -610,20 +628,3 @@ def test_what_is_fetched_in_time_is_returned():
     forever = threading.Event()
     assert issubclass(CalibrationDataError, RuntimeError)
     forever.set()
-
-
-def test_resample_covers_and_weighs():
-    wcs = sample.flare_maps(0)[0].wcs
-    half = wcs.deepcopy()
-    half.wcs.crpix = half.wcs.crpix - 0.5
-    planes = np.random.default_rng(0).normal(size=(2, 67, 67))
-    images, squares = resample(planes, wcs, Grid(half, (66, 66), 1))
-    expected = 0.25 * (planes[:, :-1, :-1] + planes[:, 1:, :-1] + planes[:, :-1, 1:] + planes[:, 1:, 1:])
-    np.testing.assert_allclose(images, expected, atol=1e-6)
-    np.testing.assert_allclose(squares, 0.25, rtol=1e-5)
-    images, squares = resample(planes, wcs, Grid(half, (66, 66), 33))
-    np.testing.assert_allclose(images[0, 0, 0], expected[0, :33, :33].mean(), rtol=1e-6)
-    images, _ = resample(planes, wcs, Grid(half, (67, 67), 1))
-    assert np.isnan(images[:, -1]).all()
-    assert np.isnan(images[:, :, -1]).all()
-    assert np.isfinite(images[:, :-1, :-1]).all()

@@ -282,9 +282,6 @@ ALLOWED = {
     # Sums of arrays in Python's own order, elementwise.
     ("_channels/resample.py", "block_mean", "sum"),
     ("_inversion/dn2dem_pos.py", "_rescale", "sum"),
-    # SciPy's sparse product, which takes the few terms of a row in their order, for each column alone.
-    ("_channels/resample.py", "resample", "@"),
-    ("_channels/resample.py", "resample", "sum"),
     # Of the steps of a table of the caller's, the same for all pixels.
     ("response/_spectra.py", "_as_emissivity", "mean"),
     # How many pixels in a hundred, for the caption: a mean of zeros and ones is exact.

@@ -1,50 +1,43 @@
-"""The Zarr store of a batch: which steps it has, which of them are done, and with which settings it was made."""
+"""
+The Zarr store of a batch: which steps it has, which of them are done, and with which settings it was made.
 
-import hashlib
-import warnings
-from io import StringIO
+A step has a place of its own on the axis of time, in the order in which steps became known: `sunpy_demreg.read` sorts
+them. What is written there follows from the settings of the store and from the files of the step, whose digests are
+kept: files that were repaired, or came late, make another step at another place, and no place ever gets other values.
+"""
 
 import numpy as np
-from erfa import ErfaWarning
 
 import astropy.units as u
-from astropy.table import Table
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from sunpy_demreg._channels.plan import as_saturation
-from sunpy_demreg._channels.uncertainty import as_floors
+from sunpy_demreg._batch.same import as_setting, is_same, meaning_of, shown
+from sunpy_demreg._batch.steps import key_of
 from sunpy_demreg._common.atomic import replaced
-from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
-from sunpy_demreg._common.metadata import from_text, to_text
+from sunpy_demreg._common.metadata import to_text
 from sunpy_demreg._files import zarr as stores
-from sunpy_demreg._inversion.calibration import as_channel_errors
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
-__all__ = ["open_archive"]
+__all__ = ["Archive", "Writer", "open_archive"]
 
-_SAME = 1e-12  # relative difference of numbers that were computed by two formulas
-_LONG = 50_000  # characters of a setting, beyond which a digest stands for them
-_SHOWN = 200  # characters of a setting in a message, beyond which it is abbreviated
-_START = 60  # characters that are kept in front of the digest
 _ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
 _HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
+_STEPS = 4096  # in a chunk of a table
 
 
-def open_archive(path, result, times, settings, defaults):
+def open_archive(path, result, settings, defaults):
     """
-    Open the store of a batch, or create it.
+    Open the store of a batch, or create it, without steps.
 
     Parameters
     ----------
     path : `~pathlib.Path`
     result : `ndcube.NDCollection`
         Of one step, lazy.
-    times : `~astropy.time.Time`
-        Of all steps, ascending.
     settings : `dict`
         All that the values of a step depend on, apart from its files.
     defaults : `dict`
@@ -57,131 +50,49 @@ def open_archive(path, result, times, settings, defaults):
     Raises
     ------
     ValueError
-        If the store is of another kind, was made with other settings, or the new times do not come after the old.
+        If the store is of another kind, or was made with other settings.
     """
-    settings = {key: _setting(key, value) for key, value in settings.items()}
+    settings = {key: as_setting(key, value) for key, value in settings.items()}
     settings["channels"] = ", ".join(result.meta["channels"])
     settings["shape of the images"] = str(result["status"].data.shape)
     if not path.exists():
-        _create(path, result, times, settings)
+        _create(path, result, settings)
     # An attribute of every store, and not one of its settings.
     settings["outputs"] = ", ".join(unwrap_result(result)[0])
-    archive = Archive(path, settings, {key: _setting(key, value) for key, value in defaults.items()})
-    archive.extend(times)
-    return archive
+    return Archive(path, settings, {key: as_setting(key, value) for key, value in defaults.items()})
 
 
-def _setting(name, value):
-    """An identifier of a value: its text, or a digest of it if that is very long."""
-    if isinstance(value, Table):  # whose text is truncated to the terminal
-        buffer = StringIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ErfaWarning)  # about dates far in the future, as at the end of such tables
-            value.write(buffer, format="ascii.ecsv")
-        return f"table of {len(value)} rows (sha256 {_digest(buffer.getvalue())})"
-    if is_lazy(value):  # its text does not show the values
-        raise wrong(
-            ValueError, name, "is a Dask array, but the store of a batch saves all settings: pass a NumPy array"
-        )
-    text = to_text(value)[0]
-    return text if len(text) <= _LONG else _shown(text)
-
-
-def _shown(text):
-    """A setting in a message: its text if that is short; otherwise its ends or its start, and a digest of the whole."""
-    value = _value(text)
-    if isinstance(value, np.ndarray) and value.size > 1 and value.dtype.kind in "iuf":
-        ends = " to ".join(f"{end:.6g}" for end in (value.min(), value.max()))
-        return f"{value.size} values from {ends} (sha256 {_digest(text)})"
-    return text if len(text) <= _SHOWN else f"{text[:_START]}... (sha256 {_digest(text)})"
-
-
-def _value(text):
-    try:
-        return from_text(text)
-    except ValueError:  # of a digest, for instance
-        return text
-
-
-def _is_same(old, new, of=lambda value: value):
-    """Whether two texts stand for the same setting; `of` interprets a text."""
-    # Stores of the first version hold the printed form of arrays.
-    return old in (new, _shown(new)) or _equal(of(_value(old)), of(_value(new)))
-
-
-def _meaning(name, channels):
-    """A function that interprets an option as `prepare` does, since it may be written in several ways."""
-
-    def meaning(value):
-        try:
-            return {
-                "saturation": as_saturation,
-                "calibration_error": lambda value: as_channel_errors(value, channels, {}),
-                # The older stores hold None, which then accepted negative bins.
-                "positivity": lambda value: "ignore" if value is None else value,
-                "relative_floor": lambda value: as_floors(value, [int(c.rpartition(" ")[2]) for c in channels]),
-            }[name](value)
-        except (KeyError, TypeError, ValueError):  # it can only be compared as it is
-            return value
-
-    return meaning
-
-
-def _equal(one, other):
-    """Whether two settings are the same up to rounding."""
-    match one, other:
-        case (list() | tuple(), list() | tuple()):
-            return len(one) == len(other) and all(map(_equal, one, other))
-        case (dict(), dict()):
-            return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-        case (u.Quantity(), u.Quantity()) if one.unit.is_equivalent(other.unit):
-            return _equal(one.value, other.to_value(one.unit))
-        case (u.Quantity(), _) | (_, u.Quantity()):
-            return False
-        case (bool() | str() | None, _) | (_, bool() | str() | None):
-            return one is other or (type(one) is type(other) and one == other)
-        case (int() | float() | np.ndarray() | np.number(), int() | float() | np.ndarray() | np.number()):
-            one, other = np.asarray(one), np.asarray(other)
-            if one.shape != other.shape or not all(each.dtype.kind in "iuf" for each in (one, other)):
-                return bool(np.array_equal(one, other))
-            return bool(np.allclose(one, other, rtol=_SAME, atol=0, equal_nan=True))
-    return bool(np.all(one == other))
-
-
-def _digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _create(path, result, times, settings):
+def _create(path, result, settings):
     with replaced(path, foreign=stores.foreign, parents=True) as part:
-        group = stores.create(part, result, times, settings=settings)
-        n_channels, n_times = len(result.meta["channels"]), len(times)
+        group = stores.create(part, result, Time([], format="jd", scale="utc"), settings=settings)
+        n_channels = len(result.meta["channels"])
 
-        def table(name, shape, dtype, names, units=None):
-            chunks = (*shape[:-1], 1) if names[-1] == "time" else (1, shape[1])
-            attributes = {} if units is None else {"units": units}
+        def table(name, shape, dtype, names, chunk, units=None):
             group.create_array(
                 name,
                 shape=shape,
-                chunks=chunks,
+                chunks=tuple(chunk if name == "time" else n for n, name in zip(shape, names, strict=True)),
                 dtype=dtype,
                 fill_value=0,
                 dimension_names=names,
-                attributes=attributes,
+                attributes={} if units is None else {"units": units},
                 compressors=stores.PLAIN if dtype is not np.uint8 else (_ZSTD, *stores.PLAIN),
             )
 
-        of_images = (n_channels, n_times), ("channel", "time")
-        table("image_date", of_images[0], np.int64, of_images[1], "microseconds since 1970-01-01T00:00:00")
-        table("exposure_time", of_images[0], float, of_images[1], "s")
-        table("fits_header", (n_times, _HEADER_SIZE), np.uint8, ("time", "byte"))
-        table("step_done", (n_times,), bool, ("time",))
-        stores.writable(group["step_done"])[:] = False  # a step is known not to be done, rather than missing
+        of_images = (n_channels, 0), ("channel", "time")
+        table("image_date", of_images[0], np.int64, of_images[1], _STEPS, "microseconds since 1970-01-01T00:00:00")
+        table("image_digest", of_images[0], np.int64, of_images[1], _STEPS)
+        # What is known when a step is done has chunks of single steps: many processes may write it.
+        table("exposure_time", of_images[0], float, of_images[1], 1, "s")
+        table("fits_header", (0, _HEADER_SIZE), np.uint8, ("time", "byte"), 1)
+        table("step_done", (0,), bool, ("time",), 1)
         stores.seal(part)
+        # A group, so that nobody wonders what this folder is.
+        group.create_group(stores.BOOKKEEPING)
 
 
 class Archive:
-    """A store of steps, identified by their times."""
+    """A store of steps."""
 
     def __init__(self, path, settings, defaults):
         import zarr
@@ -201,9 +112,9 @@ class Archive:
             ) from err
         channels = settings["channels"].split(", ")
         different = [
-            f"{key} is {_shown(old[key])} there and {_shown(new)} now"
+            f"{key} is {shown(old[key])} there and {shown(new)} now"
             for key, new in settings.items()
-            if not _is_same(old.setdefault(key, defaults.get(key, "not set")), new, _meaning(key, channels))
+            if not is_same(old.setdefault(key, defaults.get(key, "not set")), new, meaning_of(key, channels))
         ]
         if different:
             raise wrong(
@@ -212,33 +123,62 @@ class Archive:
                 f"{name} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a path "
                 "that does not exist yet",
             )
-        self._path, self._wcs = path, WCS(stores.header_of(self._group))
-        self._steps = {}
+        self._path = path
 
-    def extend(self, times):
-        """Add steps for new times."""
-        group = self._group
-        old, new = group["time"][: group["step_done"].shape[0]], stores.to_microseconds(times)
-        added = np.setdiff1d(new, old)
-        if added.size and added[0] <= old[-1]:
-            first = stores.from_microseconds(added[0])
-            raise wrong(
-                ValueError,
-                "path",
-                f": the store has steps up to {stores.from_microseconds(old[-1]).isot}, but not that at {first.isot}: "
-                "steps can be added after the last only; pass a path that does not exist yet for these files",
-            )
-        every = np.concatenate([old, added])
-        if added.size:
-            names = [name for name, array in group.arrays() if "time" in array.metadata.dimension_names]
-            # The list of finished steps is extended last: what it does not list does not count.
-            for name in sorted(names, key=lambda name: name == "step_done"):
-                if name == "step_done":
-                    self._add_not_done(old.size, every.size)
-                stores.set_length(self._path, name, every.size)
-                if name == "time":
-                    stores.writable(group[name])[:] = every
-        self._steps = {value: step for step, value in enumerate(every.tolist())}
+    def allocate(self, steps):
+        """Give each step of a run its place in the store: the one that it has, or a new one."""
+        old = self._group["step_done"].shape[0]
+        is_told = steps.find_slots(self._known(old))
+        new = steps.add_slots(old)
+        if (is_told or new > old) and "image_digest" not in self._group:
+            self._add_digests(old)
+        if is_told:
+            self._write_tables(steps.places(0, old, _STEPS))
+        if new > old:
+            self._extend(steps, old, new)
+
+    def _add_digests(self, n_steps):
+        """Add to the store of an older version what it lacks."""
+        n_channels = self._group["image_date"].shape[0]
+        self._group.create_array(
+            "image_digest",
+            shape=(n_channels, n_steps),
+            chunks=(n_channels, _STEPS),
+            dtype=np.int64,
+            fill_value=0,
+            dimension_names=("channel", "time"),
+            compressors=stores.PLAIN,
+        )
+        stores.seal(self._path)
+
+    def _known(self, n_steps):
+        """Place, time and key of each step in the store; the key is None in stores of older versions."""
+        for start in range(0, n_steps, _STEPS):
+            some = slice(start, min(start + _STEPS, n_steps))
+            times, dates = self._group["time"][some].tolist(), self._group["image_date"][:, some].T
+            digests = self._group["image_digest"][:, some].T if "image_digest" in self._group else np.zeros_like(dates)
+            keys = [key_of(*each) if each[1].any() else None for each in zip(dates, digests, strict=True)]
+            yield from zip(range(start, some.stop), times, keys, strict=True)
+
+    def _extend(self, steps, old, new):
+        names = [name for name, array in self._group.arrays() if "time" in array.metadata.dimension_names]
+        for name in names:
+            if name != "step_done":
+                stores.set_length(self._path, name, new)
+        self._write_tables(steps.places(old, new, _STEPS))
+        self._add_not_done(old, new)
+        # The list of finished steps is extended last: what it does not list does not count.
+        stores.set_length(self._path, "step_done", new)
+
+    def _write_tables(self, places):
+        """Write what the index knows of steps: (slot, microseconds, dates, digests), ascending in the slot."""
+        arrays = [stores.writable(self._group[name]) for name in ("time", "image_date", "image_digest")]
+        for slots, *columns in places:
+            some = slice(slots[0], slots[-1] + 1)
+            for array, values in zip(arrays, columns, strict=True):
+                block = array[..., some]
+                block[..., np.array(slots) - some.start] = values.T
+                array[..., some] = block
 
     def _add_not_done(self, start, stop):
         """Write chunks that mark new steps as not done, before the list of finished steps is extended."""
@@ -248,24 +188,37 @@ class Archive:
             return  # the first version did not write such chunks
         chunks = {}
         scratch = zarr.create_array(
-            zarr.storage.MemoryStore(chunks), shape=(stop,), chunks=(1,), dtype=bool, compressors=stores.PLAIN
+            zarr.storage.MemoryStore(chunks), shape=(1,), chunks=(1,), dtype=bool, compressors=stores.PLAIN
         )
-        stores.writable(scratch)[start:] = False
-        for name, chunk in chunks.items():
-            if name != stores.JSON:
-                (self._path / "step_done" / name).write_bytes(chunk.to_bytes())
+        stores.writable(scratch)[:] = False
+        content = chunks["c/0"].to_bytes()
+        folder = self._path / "step_done" / "c"
+        folder.mkdir(exist_ok=True)
+        for slot in range(start, stop):
+            (folder / str(slot)).write_bytes(content)
 
-    def _step(self, time):
-        return self._steps[int(stores.to_microseconds(time))]
-
-    def is_done(self, time):
+    def is_done(self, slot):
         """Whether a step is complete."""
         try:
-            return bool(self._group["step_done"][self._step(time)])
+            return bool(self._group["step_done"][slot])
         except ValueError:  # damaged: the step is computed again
             return False
 
-    def store(self, result, time):
+    def mark_done(self, slot):
+        """Mark a step as done, when all of it is written."""
+        stores.writable(self._group["step_done"])[slot] = True
+
+
+class Writer:
+    """Writes the values of steps to their places, from any process."""
+
+    def __init__(self, path):
+        import zarr
+
+        self._group = zarr.open_group(path, mode="r+")
+        self._wcs = WCS(stores.header_of(self._group))
+
+    def store(self, result, slot):
         """As `sunpy_demreg._files.zarr.store`."""
         status = result["status"]
         check_same_grid(
@@ -274,19 +227,14 @@ class Archive:
             ("this step", status.wcs, status.shape),
             "reproject the maps to one grid",
         )
-        return stores.store(self._group, result, self._step(time))
+        return stores.store(self._group, result, slot)
 
-    def mark_done(self, result, time):
-        """Write the metadata of the images, then mark the step as done; return the counts of its statuses."""
+    def write_facts(self, result, slot):
+        """Write the metadata of the images of a step that is written; return the counts of its statuses."""
         from sunpy_demreg._files.parts import pixel_header
 
-        step, observation = self._step(time), result.meta["observation"]
-        self._set("image_date", np.s_[:, step], stores.to_microseconds(Time(observation["date"])))
-        self._set("exposure_time", np.s_[:, step], u.Quantity(observation["exposure_time"]).to_value(u.s))
+        exposure_time = result.meta["observation"]["exposure_time"]
+        stores.writable(self._group["exposure_time"])[:, slot] = u.Quantity(exposure_time).to_value(u.s)
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
-        self._set("fits_header", step, np.frombuffer(header.ljust(_HEADER_SIZE), dtype=np.uint8))
-        self._set("step_done", step, True)
-        return counts_of(self._group["status"][step])
-
-    def _set(self, name, item, value):
-        stores.writable(self._group[name])[item] = value
+        stores.writable(self._group["fits_header"])[slot] = np.frombuffer(header.ljust(_HEADER_SIZE), dtype=np.uint8)
+        return counts_of(self._group["status"][slot])

@@ -19,6 +19,8 @@ __all__ = ["MAX_SPAN", "Image", "as_images", "check_one_grid", "common_dates"]
 
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
 MAX_SPAN = 60 * u.s  # in which the plasma is taken to be the same
+# Starts of the keywords of the coordinates of pixels.
+_GEOMETRY = ("crpix", "crval", "crota", "ctype", "cunit", "cd", "pc", "pv", "ps", "lonpole", "latpole", "wcs")
 _SEVERAL = "for several times use `prepare_series` and `batch_invert`, or `sunpy-demreg batch`"
 _NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
@@ -174,6 +176,13 @@ def common_dates(images):
 
 def check_one_grid(images):
     """Raise unless the images have the pixels of the first."""
-    first, *others = ((f"{each.name} (AIA {each.channel} Å)", each.map.wcs, each.map.data.shape) for each in images)
+    first, *others = images
     for other in others:
-        check_same_grid("maps", first, other, "put them on one grid with `reference`, such as 171 * u.AA")
+        if _geometry(other.map) != _geometry(first.map):  # sunpy's coordinates take long to make
+            named = ((f"{i.name} (AIA {i.channel} Å)", i.map.wcs, i.map.data.shape) for i in (first, other))
+            check_same_grid("maps", *named, "put them on one grid with `reference`, such as 171 * u.AA")
+
+
+def _geometry(smap):
+    """All that the coordinates of its pixels follow from, regardless of the observer."""
+    return smap.data.shape, {key: value for key, value in smap.meta.items() if key.startswith(_GEOMETRY)}

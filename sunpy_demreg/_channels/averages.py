@@ -85,15 +85,17 @@ def stated_counts(image, n_sample):
     )
 
 
-def doubt(stated, counts):
+def doubt(stated, data, to_counts):
     """
     Refuse counts that cannot be averages of pixels; report those that merely look like sums, or like rates.
 
     Parameters
     ----------
     stated : StatedCounts
-    counts : `numpy.ndarray`
-        Those of the image or of a part of it, in DN, before division by the exposure time.
+    data : `numpy.ndarray`
+        Values of the image or of a part of it; those that are not finite count as zero.
+    to_counts : float
+        Values times this are in DN, before division by the exposure time.
 
     Returns
     -------
@@ -101,7 +103,9 @@ def doubt(stated, counts):
         Why the image seems to hold sums, and why it seems to be divided by its exposure time; empty if it does not.
     """
     n_pixels = np.prod(stated.shape)
-    n_above = np.count_nonzero(counts > _MAX_COUNTS) if stated.room >= _AVERAGED else 0
+    may_be_sums = stated.room >= _AVERAGED
+    counts = np.where(np.isfinite(data), data, 0) * to_counts if may_be_sums else None
+    n_above = np.count_nonzero(counts > _MAX_COUNTS) if may_be_sums else 0
     if n_above > _MANY * n_pixels:
         raise wrong_map(
             ValueError,
@@ -109,15 +113,18 @@ def doubt(stated, counts):
             f"holds sums of pixels, not averages, or other values than counts: {n_above / n_pixels:.0%} of its pixels "
             f"are above the {_MAX_COUNTS:.0f} DN that the detector can give. {_NO_SUMS}. {_CORRECTED}",
         )
-    if counts.shape != stated.shape or counts.size < _FEW:
+    if data.shape != stated.shape or data.size < _FEW:
         return "", ""  # parts of an image are not examined further: each would repeat the warning
-    ratio = counts.mean() / stated.mean if stated.mean > 0.5 else np.nan
-    words = f"its mean, {counts.mean():.3g} DN, is {ratio:.2g} times the {stated.mean:.3g} DN of its header"
+    mean = ratio = np.nan
+    if stated.mean > 0.5:
+        mean = np.sum(data, dtype=float, where=np.isfinite(data)) / data.size * to_counts
+        ratio = mean / stated.mean
+    words = f"its mean, {mean:.3g} DN, is {ratio:.2g} times the {stated.mean:.3g} DN of its header"
     with np.errstate(invalid="ignore", divide="ignore"):
         is_divided = abs(np.log(stated.exposure)) > 0.2 and abs(np.log(ratio * stated.exposure)) < 0.05
     if is_divided and not stated.is_rate:
         return "", f"{stated.name} ({words}, and its exposure time is {stated.exposure:.3g} s)"
-    if stated.room < _AVERAGED:
+    if not may_be_sums:
         return "", ""
     noise = _noise(counts) * stated.n_sample / _DN_PER_PHOTON if stated.channel == _NOISY_CHANNEL else np.nan
     why = ""

@@ -1,12 +1,13 @@
 """From the counts of a detector to intensities, on plain arrays: the same for whole images and for parts of them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from sunpy_demreg._channels.averages import StatedCounts, doubt, warn_of_doubts
 from sunpy_demreg._channels.level1 import deconvolved
-from sunpy_demreg._channels.resample import Grid, block_mean, resample
+from sunpy_demreg._channels.resample import Grid, parts, sampler, whole_pixels
 from sunpy_demreg._channels.uncertainty import ErrorModel
 from sunpy_demreg._common.dask_arrays import unmasked
 
@@ -44,7 +45,7 @@ class Plan:
     is_resampled: bool = False
 
 
-def calibrate(planes, plan):
+def calibrate(planes, plan, workers=1):
     """
     Calibrate images of one time.
 
@@ -53,6 +54,8 @@ def calibrate(planes, plan):
     planes : iterable of (array, array or None)
         Values and mask of the image of each channel, in the order of the plan.
     plan : Plan
+    workers : int, optional
+        Threads to calibrate channels on, all at the same time if there are as many.
 
     Returns
     -------
@@ -62,42 +65,55 @@ def calibrate(planes, plan):
     """
     shape = (len(plan.channels), *plan.grid.binned_shape)
     intensity, uncertainty, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    doubts = []
-    for i, ((data, hidden), channel) in enumerate(zip(planes, plan.channels, strict=True)):
-        images = _images(data, hidden, channel, plan.saturation)
-        doubts.append(doubt(channel.stated, images[1]))
-        (value, counts, is_saturated, is_masked, is_bad), squares = _on_grid(images, channel, plan)
-        bad = ~(is_bad == 0)  # also NaN, where it is not covered
-        saturated = ~bad & (is_saturated > 0)
-        with np.errstate(divide="ignore"):  # not covered
-            n_effective = plan.n_sample / squares
-        error = plan.errors.of_counts(np.where(bad, 0, counts), channel.channel, n_effective)
-        # So that the reason for the mask survives whatever is done to the cube: slicing, factors, other units.
-        error[saturated], error[bad] = np.inf, np.nan
-        intensity[i] = np.where(bad, np.nan, value) / channel.to_intensity
-        uncertainty[i] = np.fmax(error / channel.counts_per_intensity, channel.floor * np.abs(intensity[i]))
-        mask[i] = saturated | bad | (is_masked > 0)
+
+    def one(image, channel, *into):
+        return _calibrate_channel(*image, channel, plan, *into)
+
+    given = (planes, plan.channels, intensity, uncertainty, mask)
+    if workers == 1:
+        doubts = list(map(one, *given))
+    else:
+        with ThreadPoolExecutor(min(workers, len(plan.channels))) as pool:
+            doubts = list(pool.map(one, *given))
     warn_of_doubts(doubts)
     return intensity, uncertainty, mask
 
 
-def _images(data, mask, channel, saturation):
-    """The planes of a map, all finite: value, counts, and three flags (saturated, masked, not finite), (5, y, x)."""
-    data, hidden = unmasked(data)
-    data = np.asarray(data, dtype=float)
-    finite = np.isfinite(data)
-    data = np.where(finite, data, 0)
-    value = data if channel.psf is None else deconvolved(data, channel.channel, channel.psf)
-    counts = data * channel.to_counts
-    mask = np.zeros(data.shape, bool) if mask is None else np.asarray(mask, dtype=bool)
-    if hidden is not None:  # a masked array of Dask; any other is already in the mask of the map
-        mask = mask | np.asarray(hidden)
-    return np.stack([value, counts, counts > saturation, mask, ~finite])
-
-
-def _on_grid(images, channel, plan):
-    """Images on the grid of the cube, and the sums of the squared weights of their pixels."""
+def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_masked):
+    """Calibrate one image into arrays for it, a part after the other; return what `doubt` does."""
+    data, own_mask = unmasked(data)
+    data = np.asarray(data)
+    # Only Dask's masked arrays have a mask of their own: any other is already in the mask of the map.
+    masks = [np.asarray(each, dtype=bool) for each in (mask, own_mask) if each is not None]
+    doubts = doubt(channel.stated, data, channel.to_counts)
+    sharp = None if channel.psf is None else deconvolved(_finite(data)[0], channel.channel, channel.psf)
     if plan.is_resampled:
-        return resample(images, channel.wcs, plan.grid)
-    (y, x), (height, width), size = plan.corner, plan.grid.shape, plan.grid.bin
-    return block_mean(images[:, y : y + height, x : x + width], size), size**-2
+        samples_of = sampler(plan.grid, channel.wcs, data.shape)
+    else:
+        samples_of = whole_pixels(plan.grid, plan.corner)
+    for part in parts(plan.grid):
+        samples = samples_of(part)
+        raw, is_bad = _finite(data[samples.box])
+        counts = raw * channel.to_counts if channel.to_counts != 1 else raw
+        bad = samples.touched(is_bad) | ~samples.is_covered
+        saturated = samples.touched(counts > plan.saturation) & ~bad
+        is_masked[part] = saturated | bad
+        for each in masks:
+            is_masked[part] |= samples.touched(each[samples.box])
+        value = samples.averaged(raw if sharp is None else sharp[samples.box])
+        counts = value if sharp is None and counts is raw else samples.averaged(counts)
+        error = plan.errors.of_counts(np.where(bad, 0, counts), channel.channel, plan.n_sample / samples.squares)
+        # So that the reason for the mask survives whatever is done to the cube: slicing, factors, other units.
+        error[saturated], error[bad] = np.inf, np.nan
+        np.divide(np.where(bad, np.nan, value), channel.to_intensity, out=intensity[part])
+        least = channel.floor * np.abs(intensity[part])
+        np.fmax(error / channel.counts_per_intensity, least, out=uncertainty[part])
+    return doubts
+
+
+def _finite(data):
+    """Values as float64, zero where they are not finite, and where that is."""
+    data = np.array(data, dtype=float)
+    is_bad = ~np.isfinite(data)
+    data[is_bad] = 0
+    return data, is_bad

@@ -13,7 +13,7 @@ from ndcube import NDCube
 from sunpy.time import parse_time
 
 from sunpy_demreg._channels.aia_maps import MAX_SPAN
-from sunpy_demreg._channels.resample import Grid, resample
+from sunpy_demreg._channels.resample import Grid, parts, sampler
 from sunpy_demreg._channels.stacks import channel_planes, stacked, standard_deviation
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.errors import wrong
@@ -142,15 +142,16 @@ def _on_grid(plane, first):
     bad = ~(np.isfinite(data) & np.isfinite(sigma))
     if plane.mask is not None:
         bad |= np.asarray(plane.mask)
-    values = np.where(bad, 0, [data, np.square(sigma)])
+    data, variance = (np.where(bad, 0, each) for each in (data, np.square(sigma)))
     grid = Grid(first.wcs.low_level_wcs, shape, 1)
-    (value, variance, is_bad), squares = resample(np.stack([*values, bad]), plane.wcs.low_level_wcs, grid)
-    mask = ~(is_bad == 0)  # also NaN, where it is not covered
+    samples_of = sampler(grid, plane.wcs.low_level_wcs, plane.shape)
+    value, error, mask = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
+    for part in parts(grid):
+        samples = samples_of(part)
+        mask[part] = samples.touched(bad[samples.box]) | ~samples.is_covered
+        value[part] = samples.averaged(data[samples.box])
+        error[part] = np.sqrt(samples.averaged(variance[samples.box]) * samples.squares)
+    value[mask] = error[mask] = np.nan
     return Cube(
-        np.where(mask, np.nan, value),
-        first.wcs,
-        uncertainty=StdDevUncertainty(np.where(mask, np.nan, np.sqrt(variance * squares))),
-        mask=mask,
-        unit=unit,
-        meta=plane.meta,
+        value, first.wcs, uncertainty=StdDevUncertainty(error, copy=False), mask=mask, unit=unit, meta=plane.meta
     )

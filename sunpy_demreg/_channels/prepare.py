@@ -13,6 +13,7 @@ from sunpy_demreg._channels.calibrate import calibrate
 from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.shifts import residual_shifts
 from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_axis
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ndcube import NDCube
     from sunpy.map import GenericMap
 
-    from sunpy_demreg._common.typing import Maps, TableOrFile
+    from sunpy_demreg._common.typing import FilePath, Maps, TableOrFile
 
 __all__ = ["prepare", "prepared", "wrapped"]
 
@@ -38,7 +39,7 @@ def prepare(
     psf: Mapping[int, npt.ArrayLike] | Literal["aiapy"] | None = None,
     pointing_table: TableOrFile | None = None,
     align: bool = True,
-    reference: u.Quantity | GenericMap | None = None,
+    reference: u.Quantity | GenericMap | FilePath | None = None,
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
@@ -77,8 +78,8 @@ def prepare(
         that of the headers.
     align : bool, optional
         Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
-        that of the `reference`. Interpolation is bilinear.
-    reference : `~astropy.units.Quantity` or map, optional
+        that of the ``reference``. Interpolation is bilinear.
+    reference : `~astropy.units.Quantity`, map or file name, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
         a tenth of a pixel.
@@ -108,7 +109,8 @@ def prepare(
     include_chianti : bool, optional
         Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
     relative_floor : float or dict, optional
-        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``.
+        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``. A
+        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``.
     correct_degradation : bool, optional
         Divide by the sensitivity that is left at the date, of which the response must then know nothing. By default
         the response takes care of it.
@@ -129,8 +131,8 @@ def prepare(
         and where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
         coordinates of the reference, or of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`,
         holds per channel "channels", "exposure_time", "date", "relative_floor", "common_error",
-        "common_relative_error" and, of interpolated maps, "residual_shift_x" and "residual_shift_y", sliced with the
-        cube, and what was done.
+        "common_relative_error", "dn_per_photon", "compression_ratio" and, of interpolated maps, "residual_shift_x",
+        "residual_shift_y" and "source_wcs", sliced with the cube, and what was done.
 
     Raises
     ------
@@ -147,9 +149,9 @@ def prepare(
     Warns
     -----
     DataWarning
-        If there are fewer than six channels, the maps are more than a minute apart, they look averaged
-        and `n_sample` was not given, or like sums, or divided by their exposure time already, headers have minor flags
-        (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
+        If there are fewer than six channels, the maps are more than a minute apart, they look averaged and
+        ``n_sample`` was not given, or like sums, or divided by their exposure time already, headers have minor
+        flags (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
 
     Notes
     -----
@@ -158,7 +160,7 @@ def prepare(
 
     Sums of pixels are told from averages by what they hold: more counts than the detector gives, in many pixels; a mean
     far above that in the header, which is that of the whole image; noise in the channel 94 Å that is larger than that
-    of averages of `n_sample` pixels; or whole numbers only. Of small parts of images, below some 48 pixels on a side,
+    of averages of ``n_sample`` pixels; or whole numbers only. Of small parts of images, below some 48 pixels on a side,
     they cannot be told, and bright structure may look like them: the warning is a `DataWarning`, which a filter can
     silence. Maps that were divided by their exposure time, but have no unit that says so, can be told only by their
     mean, which cropped maps do not have in their headers.
@@ -172,7 +174,8 @@ def prepare(
 
     Of the variance, ``common_error² + (common_relative_error · intensity)²`` is common to all pixels: the part of the
     dark level, and that of the calibration and of the atomic data as far as they are included. Averaging over pixels
-    does not reduce it, but the rest.
+    does not reduce it, but the rest: `region_spectrum` does so, for which the cube also tells what its noise depends on
+    ("dn_per_photon", "compression_ratio") and the coordinates of the maps it was interpolated from ("source_wcs").
 
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
@@ -205,7 +208,7 @@ def prepare(
 def prepared(preparation):
     """The cube of maps that have been planned."""
     plan, maps = preparation.plan, preparation.maps
-    intensity, uncertainty, mask = calibrate(((smap.data, smap.mask) for smap in maps), plan)
+    intensity, uncertainty, mask = calibrate([(smap.data, smap.mask) for smap in maps], plan, available_cores())
     measured = {}
     if plan.is_resampled:
         shifts = residual_shifts(intensity, mask) * plan.grid.bin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import astropy.units as u
 from astropy.time import Time
 
 from sunpy_demreg._channels.fits_maps import lazy_map
+from sunpy_demreg._channels.grid import share_covered
 from sunpy_demreg._channels.headers import has_date
-from sunpy_demreg._channels.lazy_prepare import prepare_lazily
+from sunpy_demreg._channels.lazy_prepare import plan_of, prepared_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
 from sunpy_demreg._channels.stacks import image_dates, in_time
@@ -31,17 +33,29 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Maps
 
-__all__ = ["prepare_series", "series_sets", "table_for"]
+__all__ = [
+    "NO_IMAGE",
+    "check_tolerance",
+    "filled",
+    "image_of",
+    "items",
+    "no_channel",
+    "no_sets",
+    "prepare_series",
+    "series_sets",
+    "table_for",
+]
 
 NO_IMAGE = "no image of"  # starts the name of what stands for one
 _TOLERANCE = 12 * u.s  # the cadence of AIA
+_LEAST_SHARE = 0.5  # of the grid of a series that a time should cover
 
 
 def prepare_series(
     maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, max_missing_channels: int = 0, **options: Any
 ) -> NDCube:
     """
-    Put AIA maps of many times, on one pixel grid, into one lazy cube of channels and times.
+    Put AIA maps of many times into one lazy cube of channels and times, on one pixel grid.
 
     Parameters
     ----------
@@ -55,8 +69,10 @@ def prepare_series(
         How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their
         exposure times are those of another time.) By default none: what is incomplete is left over.
     **options
-        Those of `prepare`. By default ``correct_degradation`` is True if the sensitivity of a channel changes by more
-        than 1 % over the series (within weeks to months), so that one response serves all times.
+        Those of `prepare`. All times are put on the grid of the first, or on that of the ``reference``, a wavelength
+        being that of a map of the first time; level 1.5 only where pixels are shifted by a tenth or more, and nothing
+        with ``align=False``. By default ``correct_degradation`` is True if the sensitivity of a channel changes by
+        more than 1 % over the series (within weeks to months), so that one response serves all times.
 
     Returns
     -------
@@ -71,14 +87,15 @@ def prepare_series(
     ------
     ValueError
         If there is no complete set, a file cannot be read or is flagged by its header, or two times differ in their
-        channels or pixel grids.
+        channels, or with ``align=False`` in their pixel grids.
     TypeError, FileNotFoundError
         As `prepare`.
 
     Warns
     -----
     DataWarning
-        If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set.
+        If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
+        some times cover less than half of the grid.
     """
     as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
@@ -97,10 +114,35 @@ def prepare_series(
         change = sensitivity_change(labels, dates, options.get("correction_table"))
         options["correct_degradation"] = not change <= HARMLESS
     if options.get("correct_degradation") or options.get("degradation_corrected"):
-        options["correction_table"] = table_for(sets, options.get("correction_table"))
-    cube = in_time([prepare_lazily(NamedMaps((image.name, image.map) for image in each), options) for each in sets])
+        latest = max(image.map.date for each in sets for image in each)
+        options["correction_table"] = table_for(latest, options.get("correction_table"))
+    cubes = _on_one_grid(sets, options)
+    cube = in_time(cubes)
+    cube.meta["steps"] = max((each.meta["steps"] for each in cubes), key=len)  # not all may have been interpolated
     cube.meta["left_over"] = tuple(image.name for image in left_over)
     return cube
+
+
+def _on_one_grid(sets, options):
+    """Cubes of all times, on the grid of the first."""
+    plans, grid = [], None
+    for each in sets:
+        plans.append(plan_of(NamedMaps((image.name, image.map) for image in each), options, grid))
+        grid = plans[0].plan.grid
+    few = []
+    for each in plans:
+        images = zip((channel.wcs for channel in each.plan.channels), (m.data.shape for m in each.maps), strict=True)
+        if each.plan.is_resampled and (share := share_covered(grid, images)) < _LEAST_SHARE:
+            few.append(f"{each.maps[0].date.isot[:19]} {share:.0%}")
+    if few:
+        warn(
+            DataWarning,
+            f": {len(few)} of {len(plans)} times cover less than half of the grid of all, as cutouts do that follow "
+            f"the rotation for long ({', '.join(few[:3])}{', ...' * (len(few) > 3)}): pass fewer times, or another "
+            "`reference`",
+            "maps",
+        )
+    return [prepared_lazily(plan) for plan in plans]
 
 
 def series_sets(maps, tolerance=_TOLERANCE, most_missing=0):
@@ -114,58 +156,75 @@ def series_sets(maps, tolerance=_TOLERANCE, most_missing=0):
         lacks it has an image without values, whose name says so. A file whose data are known to be bad has
         a ``problem``; if its headers are good, it is in a set nevertheless.
     """
-    check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
-    if not 0 <= tolerance < np.inf:
-        raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
-    images = [_image(name, item) for name, item in _items(maps)]
-    if not images:
-        raise wrong(ValueError, "maps", "is empty: give maps of each channel, their files, or a folder of these")
+    check_tolerance(tolerance)
+    images = [image_of(name, item) for name, item in items(maps)]
     of_dem = [image for image in images if image.channel in AIA_CHANNELS]
     sets, left_over = time_sets(of_dem, tolerance.to_value(u.s), most_missing)
     whole = [each for each in sets if len(each) == len({image.channel for image in of_dem})]
     left_over += [image for image in images if image.channel not in AIA_CHANNELS]
     if not whole:
-        counts = {c: sum(image.channel == c for image in images) for c in AIA_CHANNELS}
-        found = ", ".join(f"{channel} Å {count}" for channel, count in counts.items() if count) or "none"
-        raise wrong(
-            ValueError,
-            "maps",
-            f"hold no image of each channel within {tolerance} of each other (found: {found}): give the missing "
-            "ones, or a longer `tolerance`" + "".join(f"; {i.name}: {i.problem}" for i in images if i.problem),
-        )
-    return [_filled(each, whole[0]) for each in sets], left_over
+        counts = Counter(image.channel for image in images)
+        raise no_sets(counts, tolerance, ((i.name, i.problem) for i in images if i.problem))
+    return [filled(each, whole[0]) for each in sets], left_over
 
 
-def _filled(images, whole):
+def no_sets(counts, tolerance, problems):
+    """The error that no set is whole; `counts` are those of the images of each channel."""
+    found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
+    return wrong(
+        ValueError,
+        "maps",
+        f"hold no image of each channel within {tolerance} of each other (found: {found}): give the missing "
+        "ones, or a longer `tolerance`" + "".join(f"; {name}: {problem}" for name, problem in problems),
+    )
+
+
+def check_tolerance(tolerance):
+    check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
+    if not 0 <= tolerance < np.inf:
+        raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
+
+
+def filled(images, whole):
     """A set with images without values for the channels that it lacks and another one has."""
     found = {image.channel: image for image in images}
     return [found.get(like.channel) or _nothing(like, images) for like in whole]
 
 
 def _nothing(like, images):
-    """An image as another one, but at the time of these, and without values."""
+    """An image of the channel and the exposure of another one, at the time and on the grid of these, without values."""
     import dask.array as da
 
     from sunpy.map import Map
 
-    date = mean_date([image.map.date for image in images])
-    header = {key: value for key, value in like.map.meta.items() if not key.startswith(("date", "t_obs", "t_rec"))}
-    data = da.full(like.map.data.shape, np.nan, chunks=like.map.data.chunks)
+    date, own = mean_date([image.map.date for image in images]), images[0].map
+    header = {key: value for key, value in own.meta.items() if not key.startswith(("date", "t_obs", "t_rec"))}
+    header |= {key: like.map.meta[key] for key in ("wavelnth", "waveunit", "exptime") if key in like.map.meta}
+    data = da.full(own.data.shape, np.nan, chunks=own.data.chunks)
     smap = Map(data, header | {"date-obs": date.utc.isot})
     return Image(f"{NO_IMAGE} {like.channel} Å", like.channel, date.unix_tai, smap)
 
 
-def table_for(sets, correction_table):
-    """Read the table of the degradation, once for all steps; warns, once, if a step is later than its end."""
+def table_for(latest, correction_table):
+    """Read the table of the degradation, once for all steps; warns, once, if the latest is later than its end."""
     from sunpy_demreg.response._aia import read_correction_table
 
-    return read_correction_table(correction_table, max(image.map.date for each in sets for image in each))
+    return read_correction_table(correction_table, latest)
 
 
-def _items(maps):
-    """Maps and paths with their names for messages; a folder stands for the FITS files in it."""
+def items(maps):
+    """
+    Maps and paths with their names for messages, one after the other; a folder stands for the FITS files in it.
+
+    Raises
+    ------
+    ValueError
+        At the end, if there were none.
+    """
+    n_items = 0
     for name, item in maps_or_names(maps):
         if not isinstance(item, str | Path):
+            n_items += 1
             yield name, item
             continue
         paths = matching_paths(item)
@@ -173,10 +232,17 @@ def _items(maps):
             raise wrong(FileNotFoundError, "maps", f": there is no file {item}")
         for path in paths:
             inside = sorted(path.glob("*.f*ts*")) if path.is_dir() else [path]
+            n_items += len(inside)
             yield from ((str(each), each) for each in inside)
+    if not n_items:
+        raise wrong(ValueError, "maps", "is empty: give maps of each channel, their files, or a folder of these")
 
 
-def _image(name, item):
+def no_channel(instrument, wavelength):
+    return f"{instrument or 'unknown instrument'} {wavelength} is no channel for a DEM"
+
+
+def image_of(name, item):
     """The entry to sort for a map or a file, with a lazy map in either case."""
     from sunpy.map import Map
     from sunpy.map.sources import AIAMap
@@ -193,7 +259,7 @@ def _image(name, item):
         item = Map(da.from_array(item.data), item.meta, mask=item.mask)
     channel = round(item.wavelength.to_value(u.AA)) if isinstance(item, AIAMap) else 0
     if channel not in AIA_CHANNELS:
-        problem = problem or f"{item.instrument or 'unknown instrument'} {item.wavelength} is no channel for a DEM"
+        problem = problem or no_channel(item.instrument, item.wavelength)
     if not has_date(item):
         return Image(name, 0, 0.0, None, "has no date, keyword DATE-OBS")
     return Image(name, channel, item.date.unix_tai, item, problem)

@@ -25,11 +25,14 @@ from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
-from sunpy_demreg._files.shards import shard_shape, stored_in
+from sunpy_demreg._files.encodings import CODE_OF_NAN, decoded, described, encoded, encodings_for, unit_of
+from sunpy_demreg._files.inputs import computed_again
+from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = [
+    "BOOKKEEPING",
     "JSON",
     "PLAIN",
     "create",
@@ -49,7 +52,9 @@ __all__ = [
 _FORMAT = "sunpy_demreg zarr"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
-_OF_BATCH = ("image_date", "exposure_time", "fits_header", "step_done")
+_OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
+#: Folder of a batch: what the processes that write the store need to know.
+BOOKKEEPING = "batch"
 #: Codecs of small tables: not compressed, but with a checksum, like all arrays.
 PLAIN = ({"name": "crc32c"},)
 # Chunks of only the fill value are written too, so that a missing chunk is a lost one.
@@ -59,8 +64,12 @@ _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, bef
 _OF_GROUP = r"zarr\.json|zarr\.[0-9a-f]{32}\.partial|\.[0-9a-f]{12}\.part\.json"
 _OF_ARRAY = re.compile(rf"{_OF_GROUP}|c(/\d+)*(\.[0-9a-f]{{32}}\.partial)?")
 _OF_GROUP = re.compile(_OF_GROUP)
+_OF_BOOKKEEPING = re.compile(r"zarr\.json|index\.sqlite|\.[0-9a-f]{12}\.part\.(sqlite|json)|claims(/[\w.-]+)?")
 _EPOCH = Time("1970-01-01", scale="utc")
 _FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False}  # of integers
+_FILL_OF = {"b": True, "f": np.nan, "i": CODE_OF_NAN}  # of the others, by the kind of their type
+#: Values with noise in all of their bits.
+_CONTINUOUS = ("dem", "predicted_intensity", "intensity", "emission_measure", "covariance", "resolution_matrix")
 _LEADING = {
     "dem": ("temperature",),
     "temperature_resolution": ("temperature",),
@@ -73,7 +82,7 @@ _LEADING = {
 }
 
 
-def create(path, result, times=None, **attributes):
+def create(path, result, times=None, encoding=None, **attributes):
     """
     Create a store without values.
 
@@ -84,6 +93,8 @@ def create(path, result, times=None, **attributes):
         A result like those to be stored; its values are not used.
     times : `~astropy.time.Time`, optional
         Of the steps of a series of results like this one.
+    encoding : str, optional
+        As of `sunpy_demreg.write`.
     **attributes
         More attributes of the group, of JSON types.
 
@@ -98,6 +109,9 @@ def create(path, result, times=None, **attributes):
     from sunpy_demreg._files.parts import OF_CHANNELS, VERSION, channel_coordinate, pixel_header
 
     (arrays, masks), meta = unwrap_result(result), dict(result.meta)
+    encodings = encodings_for(arrays, encoding)
+    if encoding is not None:
+        meta["encoding"] = encoding
     status = arrays["status"]
     edges, wcs, pixel_shape = meta.pop("temperature_bin_edges"), result["status"].wcs, status.shape
     if times is not None:
@@ -136,20 +150,22 @@ def create(path, result, times=None, **attributes):
         },
     )
     arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
-    compressors = [zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
     for name, array in arrays.items():
         base = name.removesuffix("_uncertainty").removesuffix("_mask")
         leading = array.shape[: array.ndim - status.ndim]
+        how, unit = encodings.get(name), unit_name(result[base].unit if array.dtype != bool else u.one)
+        dtype, about = (array.dtype, {"units": unit}) if how is None else described(how, unit)
+        is_noise = base in _CONTINUOUS and dtype.kind == "f" and (how is None or how["name"] == "float32")
         group.create_array(
             name,
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
             shards=None if shards is None else (*leading, *shards),
-            dtype=array.dtype,
-            fill_value=_FILL.get(name, True if array.dtype == bool else np.nan),
+            dtype=dtype,
+            fill_value=_FILL[name] if name in _FILL else _FILL_OF[dtype.kind],
             dimension_names=(*_LEADING.get(base, ()), *names),
-            compressors=compressors,
-            attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},
+            compressors=_compressors(is_noise),
+            attributes=about,
         )
     tables = {"temperature": TemperatureBins(edges).centers, "temperature_edge": edges, "channel": coordinate}
     for name, values in tables.items():
@@ -168,6 +184,14 @@ def create(path, result, times=None, **attributes):
         )
         table.attrs.update(units="microseconds since 1970-01-01T00:00:00", calendar="standard")
     return group
+
+
+def _compressors(is_noise):
+    """Codecs of values: of those that hardly shrink the fast one, with a few percent more bytes."""
+    import zarr
+
+    name, level = ("lz4", 5) if is_noise else ("zstd", 3)
+    return [zarr.codecs.BloscCodec(cname=name, clevel=level, shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
 
 
 def to_microseconds(times):
@@ -189,7 +213,7 @@ def store(group, result, step=None):
 
     Returns
     -------
-    tuple
+    list of `dask.delayed.Delayed`
         To be computed together, so that each block is computed once for all outputs.
     """
     import dask.array as da
@@ -197,24 +221,27 @@ def store(group, result, step=None):
     arrays, masks = unwrap_result(result)
     arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
     n_axes = arrays["status"].ndim
-    stored = []
-    for name, array in arrays.items():
-        target, array, first = group[name], as_lazy(array), array.ndim * (0,)
+    targets, sources, starts = [group[name] for name in arrays], [], []
+    for target, array in zip(targets, arrays.values(), strict=True):
+        array, start = as_lazy(array), array.ndim * (0,)
         if step is not None:
+            remove_unfinished(target, step)
             axis = array.ndim - n_axes
-            array, first = da.expand_dims(array, axis), (*first[:axis], step, *first[axis:])
-        stored.append(stored_in(target, array, first))
-    return tuple(stored)
+            array, start = da.expand_dims(array, axis), (*start[:axis], step, *start[axis:])
+        how = target.attrs.get("encoding")
+        sources.append(array if how is None else encoded(array, how))
+        starts.append(start)
+    return stored_in(targets, sources, starts)
 
 
-def write_store(result, path):
+def write_store(result, path, encoding=None):
     """Write a result to a store in an empty folder; return the array of its statuses."""
     import dask
 
     from sunpy_demreg._files.parts import check_is_whole
 
     check_is_whole(result)
-    group = create(path, result)
+    group = create(path, result, encoding=encoding)
     stored = store(group, result)
     # After an error, threads of Dask's own pool would keep writing into the removed folder.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
@@ -247,6 +274,8 @@ def foreign(path):
         array, _, rest = name.partition("/")
         if array in own:
             return bool(rest) and not _OF_ARRAY.fullmatch(rest)
+        if array == BOOKKEEPING:
+            return bool(rest) and not _OF_BOOKKEEPING.fullmatch(rest)
         return not _OF_GROUP.fullmatch(name)
 
     others = sorted(filter(is_foreign, (each.relative_to(path).as_posix() for each in path.rglob("*"))))
@@ -255,7 +284,7 @@ def foreign(path):
 
 def seal(path):
     """Give each file ``zarr.json`` of a store its checksum."""
-    names = sorted(each.name for each in path.iterdir() if each.is_dir())
+    names = sorted(each.name for each in path.iterdir() if each.is_dir() and each.name != BOOKKEEPING)
     for name in ("", *names):
         document = _document(path, name)
         if not name:
@@ -337,6 +366,23 @@ def header_of(group):
     return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
 
 
+def _done_in_order(group):
+    """Where the finished steps of a batch are, ascending in time."""
+    done = np.flatnonzero(_sound(group, "step_done")[:])
+    done = done[np.argsort(_sound(group, "time")[:][done], kind="stable")]
+    if "image_digest" in group:
+        # With a file that was repaired, or came late, a step has another place: the last one counts.
+        dates = _sound(group, "image_date")[:][:, done]
+        has_image = _sound(group, "image_digest")[:][:, done] != 0
+        latest = np.ones(done.size, dtype=bool)
+        for dates_of_channel, there in zip(dates, has_image, strict=True):
+            some = np.flatnonzero(there)
+            some = some[np.lexsort((done[some], dates_of_channel[some]))]
+            latest[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
+        done = done[latest]
+    return done
+
+
 def read_store(path):
     """
     Read a store.
@@ -354,18 +400,20 @@ def read_store(path):
     wcs = WCS(header_of(group))
     if dropped := attributes["dropped_axes"]:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
-    done = np.flatnonzero(_sound(group, "step_done")[:]) if "step_done" in group else None
+    done = _done_in_order(group) if "step_done" in group else None
     if done is not None and not done.size:
         raise ValueError("none of its steps is done yet")
     n_axes = group["status"].ndim
 
     def lazily(name):
         array = _sound(group, name)
+        how = array.attrs.get("encoding")
         array = da.from_array(
             _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
         )
-        # No selection if all steps are done: it would only add tasks.
-        if done is None or done.size == array.shape[array.ndim - n_axes]:
+        array = array if how is None else decoded(array, how)
+        # No selection if all steps are done, and in order: it would only add tasks.
+        if done is None or np.array_equal(done, np.arange(array.shape[array.ndim - n_axes])):
             return array
         return da.take(array, done, axis=array.ndim - n_axes)
 
@@ -382,9 +430,9 @@ def read_store(path):
     )
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
     unit = next(
-        (u.Unit(group[name].attrs["units"]) for name in ("predicted_intensity", "intensity") if name in group), None
+        (u.Unit(unit_of(group[name].attrs)) for name in ("predicted_intensity", "intensity") if name in group), None
     )
     result = rewrap_result(arrays, edges, unit, wcs, prepend_axis(wcs, coordinate, *kind), meta)
     for key in attributes["masks"]:
         result[key].mask = lazily(f"{key}_mask")
-    return result
+    return computed_again(result, path) if "computed_again" in meta else result

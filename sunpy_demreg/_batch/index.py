@@ -1,0 +1,173 @@
+"""The index of a batch: a table of the facts of its files, kept with the store, so that none is looked into twice."""
+
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import batched
+from pathlib import Path
+
+from sunpy_demreg._channels.facts import facts_of_files, facts_of_map
+from sunpy_demreg._channels.series import image_of, items
+from sunpy_demreg._channels.time_sets import Image
+from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.constants import AIA_CHANNELS
+
+__all__ = ["Index"]
+
+_NAME = "index.sqlite"
+_AT_ONCE = 512  # files
+_THREADS = 16  # which mostly wait for the file system
+_PAUSE = 60  # s between two writings of the kept table while files are read, at least
+_FILE = "path, size, mtime"
+_FACTS = "channel, seconds, jd1, jd2, digest, problem"
+_TYPES = "size INTEGER, mtime INTEGER, channel INTEGER, seconds REAL, jd1 REAL, jd2 REAL, digest INTEGER, problem TEXT"
+_OF_DEM = f"channel IN ({', '.join(map(str, AIA_CHANNELS))})"
+
+
+class Index:
+    """
+    The images of a run.
+
+    They are in a private database, which SQLite puts on the disk as far as it is large: memory does not depend on their
+    number. What was read of files is also kept in the folder of the store, in a table that is replaced as a whole.
+
+    Parameters
+    ----------
+    folder : `~pathlib.Path`
+        Where the kept table is, or will be.
+
+    Attributes
+    ----------
+    db : `sqlite3.Connection`
+        With a table ``images``, and those of who uses it.
+    maps : dict
+        Maps that are not in files, by the ids of their images.
+    n_read : `int`
+        How many files were read, because they are new or have changed.
+    """
+
+    def __init__(self, folder):
+        self.maps, self.n_read, self._kept = {}, 0, Path(folder) / _NAME
+        self.db = sqlite3.connect("file:", uri=True, isolation_level=None)
+        self.db.execute("PRAGMA synchronous = OFF")
+        self.db.execute(f"CREATE TABLE images (id INTEGER PRIMARY KEY, name TEXT, path TEXT UNIQUE, {_TYPES})")
+        self.db.execute("CREATE INDEX in_time ON images (seconds, name)")
+        self.db.execute("ATTACH ':memory:' AS old")
+        self.db.execute(f"CREATE TABLE old.files (path TEXT PRIMARY KEY, {_TYPES}) WITHOUT ROWID")
+        self._open_kept()
+
+    def _open_kept(self):
+        if not self._kept.exists():
+            return
+        # Nobody writes to it any more, so that it needs no locks, which network file systems may lack.
+        name = f"{self._kept.absolute().as_uri()}?immutable=1"
+        with suppress(sqlite3.DatabaseError):  # damaged, or of another version: it is made anew
+            self.db.execute("ATTACH ? AS kept", (name,))
+            is_sound = False
+            with suppress(sqlite3.DatabaseError):
+                self.db.execute(f"SELECT {_FILE}, {_FACTS} FROM kept.files LIMIT 1").fetchall()
+                is_sound = True
+            self.db.execute("DETACH kept")
+            if is_sound:
+                self.db.execute("DETACH old")
+                self.db.execute("ATTACH ? AS old", (name,))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.db.close()
+
+    def add(self, maps):
+        """Add maps, files, and the files in folders; those that are known and have not changed are not read again."""
+        last = time.monotonic()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for some in batched(items(maps), _AT_ONCE):
+                self._add_maps([(name, item) for name, item in some if not isinstance(item, Path)])
+                self._add_files([(name, item.absolute()) for name, item in some if isinstance(item, Path)], pool)
+                if time.monotonic() - last > _PAUSE:
+                    self.keep()
+                    last = time.monotonic()
+
+    def _add_maps(self, pairs):
+        for name, item in pairs:
+            image = image_of(name, item)
+            row = self._insert([(name, None, None, None, *facts_of_map(image, item.data.shape))])
+            self.maps[row] = image.map
+
+    def _add_files(self, pairs, pool):
+        stats = list(pool.map(_stat, [path for _, path in pairs]))
+        rows, unknown = [], []
+        for (name, path), (size, mtime) in zip(pairs, stats, strict=True):
+            known = self.db.execute(
+                f"SELECT {_FACTS} FROM old.files WHERE path = ? AND size = ? AND mtime = ?", (str(path), size, mtime)
+            ).fetchone()
+            if known:
+                rows.append((name, str(path), size, mtime, *known))
+            else:
+                unknown.append((name, path, size, mtime))
+        facts = facts_of_files([each[:3] for each in unknown], pool.map)
+        rows += [(name, str(path), *file, *each) for (name, path, *file), each in zip(unknown, facts, strict=True)]
+        self.n_read += len(unknown)
+        self._insert(rows)
+
+    def _insert(self, rows):
+        self.db.execute("BEGIN")
+        marks = ", ".join("?" * (4 + len(_FACTS.split(","))))
+        # A file that is named twice is one image.
+        self.db.executemany(f"INSERT OR IGNORE INTO images (name, {_FILE}, {_FACTS}) VALUES ({marks})", rows)
+        self.db.execute("COMMIT")
+        return self.db.execute("SELECT max(id) FROM images").fetchone()[0]
+
+    def keep(self):
+        """Write what is known of all files, if it is more than before and the folder is there."""
+        if not self.n_read or not self._kept.parent.is_dir():
+            return
+        with replaced(self._kept, overwrite=True) as part:
+            self.db.execute("ATTACH ? AS new", (part.absolute().as_uri(),))
+            try:
+                self.db.execute("PRAGMA new.synchronous = OFF")  # `replaced` takes care of it
+                self.db.execute("BEGIN")
+                self.db.execute(f"CREATE TABLE new.files (path TEXT PRIMARY KEY, {_TYPES}) WITHOUT ROWID")
+                columns = f"{_FILE}, {_FACTS}"
+                for source in ("images WHERE path IS NOT NULL", "old.files"):
+                    self.db.execute(f"INSERT OR IGNORE INTO new.files ({columns}) SELECT {columns} FROM {source}")
+                self.db.execute("COMMIT")
+            finally:
+                with suppress(sqlite3.Error):
+                    self.db.execute("ROLLBACK")
+                self.db.execute("DETACH new")
+
+    def counts(self):
+        """How many images there are of each channel that a DEM can use."""
+        return dict(self.db.execute(f"SELECT channel, count(*) FROM images WHERE {_OF_DEM} GROUP BY channel"))
+
+    def span(self):
+        """The first and the last time of these."""
+        return self.db.execute(f"SELECT min(seconds), max(seconds) FROM images WHERE {_OF_DEM}").fetchone()
+
+    def next_time(self, start):
+        """The first time of these from `start` on; None if there is none."""
+        query = f"SELECT min(seconds) FROM images WHERE {_OF_DEM} AND seconds >= ?"
+        return self.db.execute(query, (start,)).fetchone()[0]
+
+    def images(self, start, stop):
+        """These from a time to before another, as `Image`, with their ids for maps."""
+        query = (
+            f"SELECT name, channel, seconds, id, problem FROM images WHERE {_OF_DEM} AND seconds >= ? AND seconds < ?"
+        )
+        return [Image(*row) for row in self.db.execute(f"{query} ORDER BY seconds, name", (start, stop))]
+
+    def problems(self):
+        """Names and problems of the images that have one."""
+        return self.db.execute("SELECT name, problem FROM images WHERE problem IS NOT NULL ORDER BY id")
+
+    def of_no_dem(self):
+        """Names and problems of those that no DEM can use."""
+        return self.db.execute(f"SELECT name, problem FROM images WHERE NOT {_OF_DEM} ORDER BY id")
+
+
+def _stat(path):
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns

@@ -1,0 +1,87 @@
+"""What a batch returns: the outcome of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from sunpy_demreg._files.zarr import from_microseconds
+
+if TYPE_CHECKING:
+    from astropy.time import Time
+
+__all__ = ["BatchReport", "Outcomes", "Step"]
+
+_OUTCOMES = (None, "done", "kept", "failed")
+
+
+class Step(NamedTuple):
+    """
+    The outcome of one time step: ``"done"``, ``"kept"`` from an earlier run, or ``"failed"``.
+
+    The reason is that of a failure, or the channels that a step was done without.
+    """
+
+    number: int
+    time: Time
+    outcome: Literal["done", "kept", "failed"]
+    reason: str | None = None
+    seconds: float = 0.0
+
+
+class BatchReport(NamedTuple):
+    """The outcome of a batch."""
+
+    steps: Sequence[Step]
+    left_over: list[tuple[str, str]]  # the files that are in no time step, and why
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no step failed and every file could be read."""
+        return all(step.outcome != "failed" for step in self.steps) and not any(
+            reason.startswith("cannot be read") for _, reason in self.left_over
+        )
+
+
+class Outcomes(Sequence):
+    """
+    The steps of a report, in few bytes each.
+
+    Parameters
+    ----------
+    start, stop : `int`
+        Numbers of the steps.
+    """
+
+    def __init__(self, start, stop):
+        self._start, n = start, stop - start
+        self._times, self._outcomes = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.uint8)
+        self._seconds, self._reasons = np.zeros(n, dtype=np.float32), {}
+
+    def set(self, number, microseconds, outcome, reason=None, seconds=0.0):
+        """Note the outcome of a step, and return the `Step`."""
+        i = number - self._start
+        self._times[i], self._outcomes[i], self._seconds[i] = microseconds, _OUTCOMES.index(outcome), seconds
+        if reason is not None:
+            self._reasons[i] = reason
+        return self[i]
+
+    def __len__(self):
+        return len(self._times)
+
+    def __getitem__(self, item):
+        if isinstance(item, slice):
+            return [self[i] for i in range(*item.indices(len(self)))]
+        i = range(len(self))[item]
+        return Step(
+            self._start + i,
+            from_microseconds(self._times[i]),
+            _OUTCOMES[self._outcomes[i]],
+            self._reasons.get(i),
+            float(self._seconds[i]),
+        )
+
+    def __repr__(self):
+        return repr(list(self))

@@ -1,0 +1,238 @@
+"""The time steps of a batch, from its index: which images each one is made of."""
+
+import hashlib
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from astropy.time import Time
+
+from sunpy_demreg._channels.series import NO_IMAGE, no_sets
+from sunpy_demreg._channels.time_sets import time_sets
+from sunpy_demreg._files.zarr import to_microseconds
+
+__all__ = ["Steps", "Task", "key_of"]
+
+_DAY = 86400  # s: as much as is sorted at once
+_MARGIN = 8  # tolerances: so far beyond a day its sets are looked for
+
+
+class Task(NamedTuple):
+    """A time step to be computed."""
+
+    number: int
+    slot: int  # its place in the store
+    images: tuple  # for each channel its name, and its path, its map, or None where it has none
+
+
+class Steps:
+    """
+    The steps of a run, in a table of the index: ascending in time, and numbered from zero.
+
+    Parameters
+    ----------
+    index : Index
+    tolerance : `~astropy.units.Quantity`
+    most_missing : `int`
+        How many channels a step may lack.
+
+    Raises
+    ------
+    ValueError
+        If there is no complete step.
+    """
+
+    def __init__(self, index, tolerance, most_missing):
+        self._db, self._index = index.db, index
+        self.channels = sorted(index.counts())
+        self._db.execute(
+            "CREATE TABLE steps (number INTEGER PRIMARY KEY, microseconds INTEGER, key INTEGER, slot INTEGER, "
+            "images TEXT, dates BLOB, digests BLOB, lacking TEXT, problem TEXT)"
+        )
+        self._db.execute("CREATE TABLE left_over (id INTEGER PRIMARY KEY)")
+        for sets, left in _windows(index, tolerance.to_value("s"), most_missing, len(self.channels)):
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT INTO left_over VALUES (?)", [(image.map,) for image in left])
+            self._db.executemany(
+                "INSERT INTO steps (microseconds, key, images, dates, digests, lacking, problem) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                self._rows(sets),
+            )
+            self._db.execute("COMMIT")
+        # From zero.
+        self._db.execute("UPDATE steps SET number = number - 1")
+        whole = self._db.execute("SELECT images FROM steps WHERE lacking IS NULL ORDER BY number LIMIT 1").fetchone()
+        if whole is None:
+            raise no_sets(index.counts(), tolerance, index.problems())
+        self._whole = json.loads(whole[0])
+        self._db.execute("CREATE INDEX by_key ON steps (key)")
+
+    def __len__(self):
+        return self._count("TRUE")
+
+    def _rows(self, sets):
+        """What the table says of sets of images."""
+        if not sets:
+            return []
+        ids = np.zeros((len(sets), len(self.channels)), dtype=int)
+        digests, facts = ids.copy(), np.full((*ids.shape, 2), np.nan)
+        for i, images in enumerate(sets):
+            for image in images:
+                k = self.channels.index(image.channel)
+                query = "SELECT id, digest, jd1, jd2 FROM images WHERE id = ?"
+                ids[i, k], digests[i, k], *facts[i, k] = self._db.execute(query, (image.map,)).fetchone()
+        times, dates = np.zeros(len(sets), dtype=int), np.zeros_like(ids)
+        has_image = ids > 0
+        for pattern in np.unique(has_image, axis=0):
+            which = np.flatnonzero((has_image == pattern).all(axis=1))
+            some = Time(*np.moveaxis(facts[which][:, pattern], -1, 0), format="jd", scale="utc")
+            # The mean as in `mean_date`, of many sets at once.
+            times[which] = to_microseconds(some.tai.mean(axis=1).utc)
+            dates[np.ix_(which, pattern)] = to_microseconds(some)
+        return [
+            (
+                int(times[i]),
+                key_of(dates[i], digests[i]),
+                json.dumps(ids[i].tolist()),
+                dates[i].tobytes(),
+                digests[i].tobytes(),
+                self._lacking(has_image[i]),
+                "; ".join(f"{image.name}: {image.problem}" for image in sets[i] if image.problem) or None,
+            )
+            for i in np.argsort(times, kind="stable")
+        ]
+
+    def _lacking(self, has_image):
+        names = [f"{NO_IMAGE} {c} Å" for c, there in zip(self.channels, has_image, strict=True) if not there]
+        return "; ".join(names) or None
+
+    def find_slots(self, known):
+        """
+        Find the places that steps have.
+
+        Parameters
+        ----------
+        known : iterable of (slot, microseconds, key or None)
+            Of a store.
+
+        Returns
+        -------
+        `bool`
+            Whether it is to be told what is known of them now.
+        """
+        self._db.execute("CREATE TABLE slots (slot INTEGER PRIMARY KEY, microseconds INTEGER, key INTEGER)")
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT INTO slots VALUES (?, ?, ?)", known)
+        self._db.execute("COMMIT")
+        self._db.execute("CREATE INDEX slots_by_key ON slots (key)")
+        self._db.execute("UPDATE steps SET slot = (SELECT max(slot) FROM slots WHERE slots.key = steps.key)")
+        n_found = self._count("slot IS NOT NULL")
+        # Of older versions only the time is known.
+        self._db.execute("CREATE INDEX slots_by_time ON slots (microseconds)")
+        self._db.execute(
+            "UPDATE steps SET slot = (SELECT max(slot) FROM slots WHERE slots.microseconds = steps.microseconds "
+            "AND slots.key IS NULL) WHERE slot IS NULL"
+        )
+        self._db.execute("DROP TABLE slots")
+        return self._count("slot IS NOT NULL") > n_found
+
+    def add_slots(self, first):
+        """Give steps without a place one from `first` on; return the number of places that there are then."""
+        n_new = self._count("slot IS NULL")
+        self._db.execute(
+            "UPDATE steps SET slot = new.slot FROM (SELECT number, ? - 1 + row_number() OVER (ORDER BY number) AS slot "
+            "FROM steps WHERE slot IS NULL) AS new WHERE steps.number = new.number",
+            (first,),
+        )
+        self._db.execute("CREATE INDEX by_slot ON steps (slot)")
+        return first + n_new
+
+    def places(self, start, stop, n_together):
+        """
+        What a store is told of the steps that have places in a range.
+
+        Yields
+        ------
+        slots, microseconds, dates, digests : `numpy.ndarray`
+            (n,), (n,), (n, channel), (n, channel): of the places in one chunk of `n_together`, ascending.
+        """
+        query = "SELECT slot, microseconds, dates, digests FROM steps WHERE slot >= ? AND slot < ? ORDER BY slot"
+        rows = self._db.execute(query, (start, stop))
+        for _, some in groupby(rows, lambda row: row[0] // n_together):
+            slots, times, *of_images = zip(*some, strict=True)
+            arrays = (np.array([np.frombuffer(each, dtype=np.int64) for each in column]) for column in of_images)
+            yield np.array(slots), np.array(times), *arrays
+
+    def set_problem(self, number, problem):
+        """Note why a step cannot be done."""
+        self._db.execute("UPDATE steps SET problem = ? WHERE number = ?", (problem, number))
+
+    def _count(self, condition):
+        return self._db.execute(f"SELECT count(*) FROM steps WHERE {condition}").fetchone()[0]
+
+    def facts(self, start, stop):
+        """Number, slot, time in microseconds, lacking channels and problem of the steps in a range of numbers."""
+        query = "SELECT number, slot, microseconds, lacking, problem FROM steps WHERE number >= ? AND number < ?"
+        return self._db.execute(f"{query} ORDER BY number", (start, stop))
+
+    def task(self, number):
+        """What has to be known to compute a step."""
+        slot, images = self._db.execute("SELECT slot, images FROM steps WHERE number = ?", (number,)).fetchone()
+        return Task(number, slot, self._items(json.loads(images)))
+
+    def like(self):
+        """The images of the first step that lacks none, by which others stand for what they lack."""
+        return self._items(self._whole)
+
+    def _items(self, ids):
+        return tuple(None if i == 0 else self._item(i) for i in ids)
+
+    def _item(self, i):
+        name, path = self._db.execute("SELECT name, path FROM images WHERE id = ?", (i,)).fetchone()
+        return name, self._index.maps[i] if path is None else Path(path)
+
+    def latest(self):
+        """The date of the latest image in any step."""
+        [last] = self._db.execute(
+            "SELECT max(seconds) FROM images WHERE id NOT IN left_over AND channel IN "
+            f"({', '.join(map(str, self.channels))})"
+        ).fetchone()
+        return Time(last, format="unix_tai").utc
+
+    def left_over(self):
+        """Names of the files that are in no step, and why."""
+        rows = self._db.execute("SELECT name, problem FROM images NATURAL JOIN left_over ORDER BY id").fetchall()
+        return [(name, problem or "in no set of all channels") for name, problem in [*rows, *self._index.of_no_dem()]]
+
+
+def key_of(dates, digests):
+    """A number that tells a step from others, and from one of the same time with other files."""
+    content = np.asarray(dates, dtype="<i8").tobytes() + np.asarray(digests, dtype="<i8").tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
+
+
+def _windows(index, tolerance, most_missing, n_channels):
+    """
+    Sets and images left over, a day at a time, so that memory does not depend on their number.
+
+    The sets around the end of a day are looked for among images of both days; those before the end are taken, and
+    what they leave belongs to the next day.
+    """
+    margin = _MARGIN * max(tolerance, 1.0)
+    loaded, _ = index.span()  # up to here, and from here on
+    waiting, end = [], None
+    while loaded is not None:
+        end = end + _DAY if waiting else (loaded // _DAY + 1) * _DAY
+        images = waiting + index.images(loaded, end + margin)
+        loaded = index.next_time(max(loaded, end + margin))
+        sets, left = time_sets(images, tolerance, most_missing, n_channels)
+        if loaded is not None:
+            sets = [each for each in sets if sum(image.seconds for image in each) / len(each) < end]
+            used = {image.map for each in sets for image in each}
+            rest = [image for image in images if image.map not in used]
+            waiting = [image for image in rest if image.seconds >= end - margin]
+            left = [image for image in rest if image.seconds < end - margin]
+        yield sets, left
