@@ -141,7 +141,10 @@ def _add_choices(invert):
         "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
     )
     invert.add_argument(
-        "--reference", type=int, metavar="CHANNEL", help="put all channels on the grid of this one, such as 171"
+        "--reference",
+        metavar="CHANNEL|FILE",
+        help="put all images on the grid of this channel, such as 171 (of a batch, in its first step), or of the image "
+        "in a file",
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
     invert.add_argument(
@@ -237,7 +240,8 @@ def _choices(options):
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
-        prepare["reference"] = f"{options.reference} Angstrom"
+        is_channel = options.reference.isdecimal()
+        prepare["reference"] = f"{options.reference} Angstrom" if is_channel else options.reference
     if options.bin != 1:
         prepare["bin"] = options.bin
     names = (
