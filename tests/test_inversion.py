@@ -10,6 +10,9 @@ from ndcube import NDCollection, NDCube, NDCubeSequence
 from sunpy.util.exceptions import SunpyUserWarning
 
 from sunpy_demreg import Status, TemperatureResponse, invert, sample
+from sunpy_demreg._engines.base.status import status_counts
+from sunpy_demreg._results import unsolved as unsolved_pixels
+from sunpy_demreg._results.unsolved import counts_of
 
 CUBE_UNITS = {
     "dem": u.cm**-5 / u.K,
@@ -301,6 +304,15 @@ def test_every_pixel_is_solved_or_masked_with_a_reason(small, response, options)
             assert np.all(np.isfinite(result[key].data[..., ~unsolved])), key
             assert np.all(np.isnan(result[key].data[..., unsolved])), key
             np.testing.assert_array_equal(result[key].mask, np.broadcast_to(unsolved, result[key].data.shape))
+
+
+def test_counts_do_not_depend_on_how_much_is_loaded(monkeypatch):
+    status = np.random.default_rng(0).choice([0, 1, 16, 128, 384, 2048], (7, 5)).astype(np.int32)
+    whole = counts_of(status)
+    assert whole == status_counts(status) | {"unsolved": np.isin(status, (1, 16)).sum()}
+    monkeypatch.setattr(unsolved_pixels, "_MOST_PIXELS", 10)
+    assert counts_of(status) == whole
+    assert counts_of(status.ravel()) == whole
 
 
 def test_image_without_any_signal_is_all_masked(small, response, edges):

@@ -14,7 +14,6 @@ from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
 from sunpy_demreg._engines.base.problem import Bins, Problem
-from sunpy_demreg._engines.base.status import status_counts
 from sunpy_demreg._inversion import blocks
 from sunpy_demreg._inversion.arguments import (
     as_dtype,
@@ -372,8 +371,9 @@ def invert(
     if solution.is_resolved is not None:
         solution = solution._replace(is_resolved=solution.is_resolved > 0.5)
     solution = with_common_error(solution, common_calibration_error)
+    counts = None if lazy else counts_of(solution.status)
     if not lazy:
-        warn_of_unsolved(counts_of(solution.status))
+        warn_of_unsolved(counts)
     meta = {
         **settings,
         "calibration_error": calibration_error,
@@ -393,7 +393,7 @@ def invert(
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
     observed = None
     if not lazy:
-        meta["status_counts"] = status_counts(solution.status)
+        meta["status_counts"] = {name: count for name, count in counts.items() if name != "unsolved"}
     if "intensity" in outputs:  # copies: the caller may overwrite the input
         observed, mask = (pixels.intensity, pixels.uncertainty), pixels.mask
         if lazy:
