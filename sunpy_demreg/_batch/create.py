@@ -12,7 +12,7 @@ from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._files import zarr as stores
 
-__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begin", "create", "forget", "no_store"]
+__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begin", "create", "forget", "is_begun", "no_store"]
 
 CLAIMS = "claims"  # folder
 HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
@@ -40,7 +40,7 @@ def begin(path):
         except OSError:
             if not folder.exists():  # made by another process in the meantime
                 raise
-    if not (path / stores.JSON).exists() and not _is_begun(path):
+    if not (path / stores.JSON).exists() and not is_begun(path):
         raise no_store(path, "it holds other things" if any(path.iterdir()) else "it is empty")
     if not folder.exists():  # in a store of an older version
         _check_is_store(path)
@@ -49,8 +49,8 @@ def begin(path):
     return folder
 
 
-def _is_begun(path):
-    """Whether a folder holds what `begin` made, and what `create` may have added to it."""
+def is_begun(path):
+    """Whether a folder holds what `begin` made, and what `create` may have added to it, but no store yet."""
     return (path / stores.BOOKKEEPING / stores.JSON).exists() and all(each.is_dir() for each in path.iterdir())
 
 

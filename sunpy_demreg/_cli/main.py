@@ -36,6 +36,7 @@ _WORDS = {
     "n_sample": "`--n-sample`",
     "nonpositive": "`--nonpositive`",
     "parameter_choice": "`--parameter-choice`",
+    "part": "`--part`",
     "path": "`--output`",
     "pointing_table": "`--pointing-table`",
     "positivity": "`--positivity`",
@@ -70,6 +71,7 @@ def main(arguments=None):
         options, unknown = _parser().parse_known_args(arguments)
         if unknown:
             _refuse(unknown, options.command)
+        options.arguments = sys.argv[1:] if arguments is None else list(arguments)
         with _warnings_as_lines():
             return options.run(options) or 0
     except KeyboardInterrupt:
