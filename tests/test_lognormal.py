@@ -154,6 +154,38 @@ def test_discrepancy_meets_the_target(backend):
         assert np.nanmax(ours.regularization_parameter) > 1.5
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_discrepancy_where_the_mode_jumps_over_the_target(backend):
+    """Faint pixels that no lam has a minimum for: a stationary point at the target, or the mean of the prior below."""
+    options = OPTIONS._replace(
+        parameter_choice="discrepancy", outputs=("dem", "chi_squared", "regularization_parameter")
+    )
+    curvatures, n_below = [], 0
+    for seed, which in ((0, [1507, 3806]), (2, [708, 1453]), (4, [3452]), (5, [1679, 3792])):
+        g, sigma, status, K, dlogt, logt = case(n_pixels=4000, seed=seed)
+        g, sigma, status = g[:, which], sigma[:, which], status[which]
+        ours = run(g, sigma, status, K, dlogt, logt, options, backend=backend)
+        assert not np.any(ours.status & int(Status.NOT_CONVERGED | Status.UNSOLVED))
+        A, d, F = (K / per_dex(logt).T) / sigma.T[:, :, None], (g / sigma).T, truth.prior_factor(dlogt)
+        _, s0 = truth.prior_mean(A, d, np.full(len(which), 6.0), dlogt)
+        for p, lam in enumerate(ours.regularization_parameter):
+            xi = ours.dem[:, p] * per_dex(logt)[:, 0]
+            a = np.linalg.lstsq(F, np.log(xi) - s0[p])[0]
+            if lam >= 1e6:
+                assert ours.chi_squared[p] < 1
+                assert np.abs(F @ a).max() < 1e-4
+                n_below += 1
+                continue
+            assert ours.chi_squared[p] == pytest.approx(1, abs=1e-6)
+            v = (A[p] * xi).T @ (d[p] - A[p] @ xi)
+            assert np.linalg.norm(F.T @ v - lam * a) < 2e-3 * np.linalg.norm(lam * a)
+            B = A[p] * xi @ F
+            curvatures.append(np.linalg.eigvalsh(B.T @ B - F.T @ (v[:, None] * F) + lam * np.eye(RANK))[0] / lam)
+    assert n_below == 2
+    assert len(curvatures) == 5
+    assert min(curvatures) < -0.01
+
+
 def test_noise_is_what_the_data_change_the_dem_by():
     """To some ten percent: how the Jacobian and the prior mean move with the data is left out."""
     g, sigma, *problem = case(n_pixels=300)

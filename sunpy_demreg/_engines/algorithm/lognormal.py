@@ -15,9 +15,9 @@ Storage of bins: "level" has s0; "exponent" and "weight" have s and xi; "step" h
 
 from typing import NamedTuple
 
-from sunpy_demreg._engines.algorithm.elementary import exp
 from sunpy_demreg._engines.algorithm.linear_algebra import dot
-from sunpy_demreg._engines.algorithm.lognormal_pass import LOGARITHMIC, State, one_pass
+from sunpy_demreg._engines.algorithm.lognormal_pass import LOGARITHMIC, State, evaluate, one_pass
+from sunpy_demreg._engines.algorithm.lognormal_target import meet_target
 from sunpy_demreg._engines.algorithm.prior_mean import put_exponent, put_prior_mean
 from sunpy_demreg._engines.base.prior import RANK
 
@@ -41,7 +41,7 @@ def find_mode(problem):
     M, zero = problem.M, problem.zero
     a, is_safe = put_prior_mean(problem)
     is_usable = problem.signal > problem.target
-    _, residual, misfit = _evaluate(problem)
+    _, residual, misfit = evaluate(problem)
     lam = zero + 1.0
     objective = misfit + lam * dot(a, a)
 
@@ -74,22 +74,11 @@ def find_mode(problem):
 
     values = M.iterate(turn, state.flat(), _MAX_PASSES, pending=is_running, given=(problem,))
     state = State.of(problem.n, values)
+    lam, a, is_converged = state.lam, state.a, state.is_converged
+    if problem.plan.parameter_choice == "discrepancy":
+        lam, a, is_converged = meet_target(problem, lam, a, is_converged, is_usable)
     # A machine may have dropped the lanes that were done: of these, its storage is old.
-    put_exponent(problem, list(state.a))
-    predicted, _, misfit = _evaluate(problem)
-    is_safe = is_safe & (misfit < float("inf")) & (state.lam > 0.0)
-    return Mode(state.lam, predicted, misfit, state.is_converged, is_safe)
-
-
-def _evaluate(problem):
-    """Put xi into "weight"; the intensities that it predicts, the residual and the misfit."""
-    M, n = problem.M, problem.n
-
-    def put_exponential(j):
-        xi = exp(M, M.get("exponent", j))
-        M.put("weight", j, xi)
-        return tuple(M.response(i, j) * xi for i in range(n))
-
-    sums = M.over_bins(put_exponential, ("sum",) * n)
-    residual = [d_i - w_i * s_i for d_i, w_i, s_i in zip(problem.d, problem.inverse_sigma, sums, strict=True)]
-    return sums, residual, dot(residual, residual)
+    put_exponent(problem, list(a))
+    predicted, _, misfit = evaluate(problem)
+    is_safe = is_safe & (misfit < float("inf")) & (lam > 0.0)
+    return Mode(lam, predicted, misfit, is_converged, is_safe)

@@ -10,9 +10,21 @@ from sunpy_demreg._engines.algorithm.elementary import exp, log
 from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, solve_dense
 from sunpy_demreg._engines.base.prior import RANK
 
-__all__ = ["LOGARITHMIC", "State", "gram_of", "jacobian", "one_pass"]
+__all__ = [
+    "LEAST_LAM",
+    "LOGARITHMIC",
+    "RULES",
+    "State",
+    "evaluate",
+    "gram_of",
+    "jacobian",
+    "least_in_plane",
+    "one_pass",
+    "times",
+    "times_transposed",
+]
 
-_LEAST_LAM = 0.1
+LEAST_LAM = 0.1
 LOGARITHMIC = 6.0  # passes at first, whose rows are logarithmic
 _FAR = 10.0  # ... where the misfit is so many targets
 _MOST_FAR, _MOST = 3.0, 2.0  # that a step may change s by
@@ -36,7 +48,7 @@ class _Rule(NamedTuple):
     off: float  # relative difference of misfit and target, where lam is between its limits
 
 
-_RULES = {
+RULES = {
     "prior": _Rule(1.0, 5e-3, 16.0, 24.0, 3e-3, 0.03, False, float("inf")),
     "discrepancy": _Rule(1e6, 1e-7, 99.0, 99.0, 1e-4, 1e-3, True, 1e-6),
 }
@@ -71,6 +83,20 @@ class State(NamedTuple):
         return cls(lam, misfit, (p0, p1, p2), *more, *lists)
 
 
+def evaluate(problem):
+    """Put xi into "weight"; the intensities that it predicts, the residual and the misfit."""
+    M, n = problem.M, problem.n
+
+    def put_exponential(j):
+        xi = exp(M, M.get("exponent", j))
+        M.put("weight", j, xi)
+        return tuple(M.response(i, j) * xi for i in range(n))
+
+    sums = M.over_bins(put_exponential, ("sum",) * n)
+    residual = [d_i - w_i * s_i for d_i, w_i, s_i in zip(problem.d, problem.inverse_sigma, sums, strict=True)]
+    return sums, residual, dot(residual, residual)
+
+
 def jacobian(problem):
     """``B = J F`` (n x RANK) of the xi in "weight"."""
     return [
@@ -87,19 +113,29 @@ def _scaled(c, x):
     return [c_i * x_i for c_i, x_i in zip(c, x, strict=True)]
 
 
-def _times(B, x):
+def times(B, x):
     return [dot(row, x) for row in B]
 
 
-def _times_transposed(B, y):
+def times_transposed(B, y):
     return [dot(column, y) for column in zip(*B, strict=True)]
+
+
+def least_in_plane(M, h11, h12, h22, b1, b2):
+    """Of ``x H x / 2 - b x``; along the first direction alone where it is not convex."""
+    det = h11 * h22 - h12 * h12
+    good = (det > 1e-6 * M.abs(h11 * h22)) & (h11 > 0.0)
+    per_det = 1.0 / M.where(good, det, 1.0)
+    alone = M.where(h11 > 0.0, M.minimum(M.maximum(b1 / M.where(h11 > 0.0, h11, 1.0), 0.3), 2.0), 1.0)
+    x = M.where(good, (b1 * h22 - b2 * h12) * per_det, alone)
+    return x, M.where(good, (b2 * h11 - b1 * h12) * per_det, 0.0)
 
 
 def one_pass(problem, state):
     """The next state."""
     M, n, d, target = problem.M, problem.n, problem.d, problem.target
     running, residual, a, before = state.is_running, list(state.residual), list(state.a), list(state.step)
-    rule = _RULES[problem.plan.parameter_choice]
+    rule = RULES[problem.plan.parameter_choice]
 
     # 1. The system of the step.
     B = jacobian(problem)
@@ -107,7 +143,7 @@ def one_pass(problem, state):
     n_logarithmic = M.where(far, state.n_logarithmic, 0.0)
     c, e = _logarithmic_rows(M, far, d, residual)
     G = [[c[i] * c[k] * g for k, g in enumerate(row)] for i, row in enumerate(gram_of(B))]
-    Ba, B_before = _scaled(c, _times(B, a)), _times(B, before)
+    Ba, B_before = _scaled(c, times(B, a)), times(B, before)
     right = [e_i + b_i for e_i, b_i in zip(e, Ba, strict=True)]
     e_scaled, c_before = _scaled(c, e), _scaled(c, B_before)
     z = problem.dual([M.where(far, 0.0, r_i) for r_i in residual])
@@ -116,8 +152,8 @@ def one_pass(problem, state):
     def plane(lam):
         """Gauss-Newton's step, and how much of it and of the step before to take."""
         u = solve_dense(factor_dense(G, lam), right)
-        newton = [t - a_r for t, a_r in zip(_times_transposed(B, _scaled(c, u)), a, strict=True)]
-        B_newton = _times(B, newton)
+        newton = [t - a_r for t, a_r in zip(times_transposed(B, _scaled(c, u)), a, strict=True)]
+        B_newton = times(B, newton)
         c_newton = _scaled(c, B_newton)
 
         def curve(j):
@@ -133,12 +169,7 @@ def one_pass(problem, state):
         h22 = dot(c_before, c_before) + lam * before_before - q22
         b1 = dot(e_scaled, B_newton) - lam * dot(a, newton)
         b2 = dot(e_scaled, B_before) - lam * a_before
-        det = h11 * h22 - h12 * h12
-        good = (det > 1e-6 * M.abs(h11 * h22)) & (h11 > 0.0)
-        per_det = 1.0 / M.where(good, det, 1.0)
-        alone = M.where(h11 > 0.0, M.minimum(M.maximum(b1 / M.where(h11 > 0.0, h11, 1.0), 0.3), 2.0), 1.0)
-        x = M.where(good, (b1 * h22 - b2 * h12) * per_det, alone)
-        y = M.where(good, (b2 * h11 - b1 * h12) * per_det, 0.0)
+        x, y = least_in_plane(M, h11, h12, h22, b1, b2)
         largest = M.over_bins(lambda j: (M.abs(x * M.get("scratch", j) + y * M.get("step", j)),), ("maximum",))[0]
         B_step = [x * p + y * q for p, q in zip(B_newton, B_before, strict=True)]
         # Of the misfit that the step will reach.
@@ -161,7 +192,7 @@ def one_pass(problem, state):
             change = share * change
         else:
             share = old_share
-        new = M.minimum(M.maximum(lam * exp(M, change), _LEAST_LAM), rule.largest_lam)
+        new = M.minimum(M.maximum(lam * exp(M, change), LEAST_LAM), rule.largest_lam)
         new = M.where(state.n_passes > rule.only_down + 0.5, M.minimum(new, lam), new)
         shift = M.abs(log(M, new / lam))
         moved = running & near & seeking & (first > 0.5) & (shift > rule.moved) & (state.n_passes < rule.held + 0.5)
@@ -210,7 +241,7 @@ def one_pass(problem, state):
     next_length = M.where(take, 1.0, 0.3 * state.length)
     at_end = running & small & (next_length > 0.99) & ((off < rule.at_rest) | ~seeking)
     if rule.off < float("inf"):
-        is_limited = (lam < _LEAST_LAM * 1.001) | (lam > rule.largest_lam * 0.999)
+        is_limited = (lam < LEAST_LAM * 1.001) | (lam > rule.largest_lam * 0.999)
         at_end = at_end & (is_limited | (M.abs(new_misfit - target) < rule.off * target))
     past = [M.where(take, new, old) for new, old in zip((past[1], past[2], new_objective), past, strict=True)]
     return State(
