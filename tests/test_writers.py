@@ -276,6 +276,25 @@ def test_store_is_read_while_it_is_written(series_folder, store, tmp_path):
     assert seen == [1, 2, 3]
 
 
+def test_store_is_read_at_every_moment_while_steps_are_added(series_folder, store, tmp_path, monkeypatch):
+    """Also where the tables of the new steps are in chunks of their own."""
+    path, expected, seen = tmp_path / "a.zarr", read(store)["dem"].data.compute(), []
+    monkeypatch.setattr("sunpy_demreg._batch.create.N_STEPS", 1)
+    batch_invert(sorted(series_folder.glob("step1_*")), path, BINS, **OPTIONS)
+    set_length = stores.set_length
+
+    def look(*arguments):
+        np.testing.assert_array_equal(read(path)["dem"].data.compute(), expected[:, 1:2])
+        seen.append((batch_status(path).n_steps, batch_status(path).n_done))
+        set_length(*arguments)
+
+    monkeypatch.setattr(stores, "set_length", look)
+    batch_invert(series_folder, path, BINS, **OPTIONS)
+    assert set(seen) == {(1, 1)}
+    assert len(seen) > 6
+    np.testing.assert_array_equal(read(path)["dem"].data.compute(), expected)
+
+
 # ---- status
 
 

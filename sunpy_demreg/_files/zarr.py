@@ -356,8 +356,10 @@ def latest_steps(group, steps):
     """
     if "image_digest" not in group:  # of an older version
         return steps
-    dates = _sound(group, "image_date")[:][:, steps]
-    has_image = _sound(group, "image_digest")[:][:, steps] != 0
+    # Not beyond: there another process may be about to add steps.
+    some = slice(steps.max(initial=-1) + 1)
+    dates = _sound(group, "image_date")[:, some][:, steps]
+    has_image = _sound(group, "image_digest")[:, some][:, steps] != 0
     counts = np.ones(steps.size, dtype=bool)
     for dates_of_channel, there in zip(dates, has_image, strict=True):
         some = np.flatnonzero(there)
@@ -369,7 +371,8 @@ def latest_steps(group, steps):
 def done_steps(group):
     """The places of the finished steps of a batch, ascending in time."""
     done = latest_steps(group, np.flatnonzero(_sound(group, "step_done")[:]))
-    return done[np.argsort(_sound(group, "time")[:][done], kind="stable")]
+    times = _sound(group, "time")[: done.max(initial=-1) + 1]
+    return done[np.argsort(times[done], kind="stable")]
 
 
 def read_store(path):
@@ -406,8 +409,8 @@ def read_store(path):
 
     arrays = {name: lazily(name) for name in attributes["outputs"]}
     if "time" in group:
-        times = _sound(group, "time")[:]
-        wcs = prepend_times(wcs, from_microseconds(times if done is None else times[done]))
+        times = _sound(group, "time")
+        wcs = prepend_times(wcs, from_microseconds(times[:] if done is None else times.oindex[done]))
     if done is not None:
         # Steps that are not done have no values yet.
         meta["observation"]["date"] = from_microseconds(_sound(group, "image_date").oindex[:, done])
