@@ -13,22 +13,23 @@ version = release = __version__
 extensions = [
     "myst_parser",
     "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
-    "sphinx_automodapi.automodapi",
-    "sphinx_automodapi.smart_resolver",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_tables", "gallery/GALLERY_HEADER.rst"]
 default_role = "obj"
 
-automodapi_toctreedirnm = "api"
-automodapi_inheritance_diagram = False
-# automodapi makes a page of every name, and lists the members of a class itself.
+templates_path = ["_templates"]
+# The pages list the members of a class themselves.
 numpydoc_show_class_members = False
 # The types are in the text, in words; those of the signatures are for editors and type checkers.
 autodoc_typehints = "none"
+# Of a field without a default it would be the inside of `dataclasses`.
+autodoc_default_options = {"no-value": True}
 
 # Links into other projects need their inventories from the network, which a build must be able to do without.
 online = bool(os.environ.get("SUNPY_DEMREG_DOCS_ONLINE"))
@@ -42,8 +43,23 @@ intersphinx_mapping = {
     "python": ("https://docs.python.org/3/", None),
     "sunpy": ("https://docs.sunpy.org/en/stable/", None),
 }
+# Every other name in the text must lead somewhere.
+nitpicky = True
+nitpick_ignore = [
+    ("py:class", "optional"),  # how numpydoc says that an argument may be left out
+    ("py:obj", "BatchReport"),  # what batch_invert describes itself
+    ("py:obj", "Step"),
+]
 if not online:
     intersphinx_mapping = {}
+    # What is documented elsewhere.
+    nitpick_ignore_regex = [
+        (
+            r"py:.*",
+            r"(aiapy|astropy|dask|enum|fiasco|matplotlib|ndcube|numpy|pathlib|sunkit_image|sunpy|xarray)(\..*)?",
+        ),
+        (r"py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|[A-Z][A-Za-z]*(Error|Warning))"),
+    ]
 
 # The order of the gallery: what comes first, first.
 _EXAMPLES = (

@@ -508,7 +508,7 @@ def test_common_part_of_the_uncertainty_travels_with_the_cube(prepared, flare):
 
 
 def test_relative_floor(flare, prepared):
-    floored = prepare(flare, relative_floor={171: 0.2, 335 * u.AA: 0.1})
+    floored = prepare(flare, relative_floor={"AIA 171": 20 * u.percent, 335 * u.AA: 0.1})
     for i, floor in ((0, 0), (2, 0.2), (5, 0.1)):
         expected = np.fmax(prepared.uncertainty.array[i], floor * np.abs(prepared.data[i]))
         np.testing.assert_array_equal(floored.uncertainty.array[i], expected)

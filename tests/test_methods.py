@@ -65,7 +65,7 @@ REFUSED = {
         "`dem_error` 'posterior' .* only 'noise': leave `dem_error` out",
     ),
     "prior of demreg": ({"prior": LogNormalPrior()}, "`prior` is not used by method='demreg': .*'lognormal'"),
-    "rule of demreg": ({"parameter_choice": "prior"}, "`parameter_choice` 'prior' .* 'discrepancy' and 'grid'"),
+    "rule of demreg": ({"parameter_choice": "prior"}, "`parameter_choice` 'prior' .* 'discrepancy', 'grid' and 'gcv'"),
     "prior of l2": ({"method": "l2", "prior": LogNormalPrior()}, "`prior` is not used by method='l2'"),
     "grid": ({"method": "lognormal", "parameter_choice": "grid"}, "'grid' .* has 'prior' and 'discrepancy'"),
     "gcv": ({"method": "lognormal", "parameter_choice": "gcv"}, "'gcv' .* has 'prior' and 'discrepancy'"),
@@ -230,6 +230,47 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"n_samples": 20},
+            "`n_samples` is not used by parameter_choice='discrepancy': .*choice='grid'",
+        ),
+        (
+            {"n_samples": 20, "method": "lognormal"},
+            "`n_samples` is not used by method='lognormal': leave .* out$",
+        ),
+        ({"target_growth": 2, "method": "lognormal"}, "`target_growth` is not used by method='lognormal': leave"),
+        ({"max_iterations": 2, "method": "lognormal"}, "`max_iterations` is not used by method='lognormal': leave"),
+        ({"target_growth": 2, "positivity": "ignore"}, "`target_growth` is not used by positivity='ignore': .*'relax'"),
+        ({"max_iterations": 2, "positivity": "ignore", "method": "l2"}, "`max_iterations` is not used by positivity"),
+        ({"parameter_choice": "prior"}, "'prior' is not possible .* 'discrepancy', 'grid' and 'gcv': pass one of them"),
+    ],
+)
+def test_options_without_effect_are_refused(tiny, response, bins, options, message):
+    with pytest.raises(ValueError, match=message):
+        invert(tiny, response, bins, **options)
+
+
+@pytest.mark.parametrize("key", ["AIA 94", 94, 94.0, 94 * u.AA, 9.4 * u.nm], ids=str)
+def test_channels_and_fractions_may_be_spelled_as_elsewhere(tiny, response, bins, key):
+    result = invert(tiny, response, bins, calibration_error={key: 0.5, 193 * u.AA: 20 * u.percent})
+    assert [*result.meta["calibration_error"].values()] == [0.5, 0.0, 0.0, 0.2, 0.0, 0.0]
+    result = invert(tiny, response, bins, calibration_error=10 * u.percent, common_calibration_error=0.2 * u.one)
+    assert set(result.meta["calibration_error"].values()) == {0.1}
+    assert result.meta["common_calibration_error"] == 0.2
+
+
+def test_intensities_below_zero_have_no_calibration_error(tiny, response, bins):
+    data = tiny.data.copy()
+    data[0] = -np.abs(data[0])
+    cube = type(tiny)(data, tiny.wcs, unit=tiny.unit, uncertainty=tiny.uncertainty, mask=tiny.mask, meta=tiny.meta)
+    error = invert(cube, response, bins, calibration_error=0.5)["intensity"].uncertainty.array
+    np.testing.assert_array_equal(error[0], tiny.uncertainty.array[0])
+    np.testing.assert_allclose(error[1:], np.hypot(tiny.uncertainty.array[1:], 0.5 * data[1:]), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"calibration_error": 25}, "`calibration_error` .* at most 1, but is 25"),
@@ -238,6 +279,10 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
         ({"calibration_error": [0.1] * 6}, "`calibration_error` must be a fraction .* of type list"),
         ({"calibration_error": {"AIA 95": 0.1}}, "`calibration_error` has 'AIA 95', but .*did you mean 'AIA 94'"),
         ({"calibration_error": {"AIA 94": "x"}}, r"`calibration_error\['AIA 94'\]` must be a finite number"),
+        ({"calibration_error": {"AIA 94": 0.1, 94: 0.2}}, "`calibration_error` has two values for AIA 94"),
+        ({"calibration_error": {1 * u.m: 0.1}}, "`calibration_error` has 1.0 m, but the channels are"),
+        ({"calibration_error": 150 * u.percent}, "`calibration_error` .* at most 1, but is 150.0 %"),
+        ({"calibration_error": 0.1 * u.DN}, "`calibration_error` must be a fraction .* but is 0.1 DN"),
         ({"common_calibration_error": 20}, "`common_calibration_error` .* at most 1, but is 20"),
         (
             {"common_calibration_error": 0.2, "outputs": ("covariance",)},

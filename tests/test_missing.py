@@ -381,6 +381,100 @@ def test_intensity_of_a_result_gives_it_again(result, response, edges):
         np.testing.assert_array_equal(again[key].data, result[key].data, err_msg=key)
 
 
+@pytest.fixture(scope="module")
+def difficult(small):
+    """Of real data: saturated, masked, NaN, bad, negative, faint and doubly missing values."""
+    data, sigma, mask = small.data.copy(), small.uncertainty.array.copy(), small.mask.copy()
+    for channel, pixel, value in ((2, (0, 0), 1e-3), (2, (0, 1), 1e6), (3, (0, 2), 5.0), (0, (0, 3), -1.0)):
+        data[channel, *pixel] = value
+        if channel != 0:  # as `prepare` marks what is saturated
+            sigma[channel, *pixel], mask[channel, *pixel] = np.inf, True
+    data[2, 0, 3], mask[2, 0, 3], sigma[2, 0, 3] = 3.0, True, np.inf  # saturated, where another is negative
+    data[1, 1, 0] = sigma[1, 1, 0] = np.nan
+    sigma[4, 1, 1] = np.inf  # but neither masked nor saturated
+    mask[5, 1, 2] = True
+    data[1, 1, 3], mask[4, 1, 3], sigma[4, 1, 3] = np.nan, True, np.inf
+    data[:, 1, 4] = 0.1 * sigma[:, 1, 4]
+    data[:, 1, 5], mask[3, 1, 5] = 0.1 * sigma[:, 1, 5], True
+    return replaced(small, data=data, uncertainty=StdDevUncertainty(sigma), mask=mask)
+
+
+@pytest.mark.filterwarnings("ignore::sunpy_demreg.UnsolvedWarning")
+@pytest.mark.parametrize("ending", ["", ".fits", ".asdf", ".zarr"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"missing_channels": "mask"},
+        {"nonpositive": "mask", "max_missing_channels": 2},
+        {"missing_channels": "mask", "nonpositive": "mask"},
+        {"method": "lognormal", "calibration_error": {94: 0.2, "AIA 171": 20 * u.percent}},
+    ],
+    ids=str,
+)
+def test_result_is_inverted_again_as_the_data_were(tmp_path, difficult, response, edges, options, ending):
+    """With the same status: what is saturated stays a lower limit, in files too."""
+    result = first = invert(difficult, response, edges, **options)
+    if ending:
+        demreg.write(result, tmp_path / f"dem{ending}")
+        result = demreg.read(tmp_path / f"dem{ending}")
+    error = np.asarray(result["intensity"].uncertainty.array)
+    np.testing.assert_array_equal(np.isinf(error), np.isinf(difficult.uncertainty.array))
+    assert np.isinf(error[2, 0, :2]).all()
+    same = {key: value for key, value in options.items() if key != "calibration_error"}
+    again = invert(result["intensity"], response, edges, **same)
+    for key in first:
+        np.testing.assert_array_equal(np.asarray(again[key].data), first[key].data, err_msg=key)
+    assert again.meta["calibration_error"] == first.meta["calibration_error"]
+    if "calibration_error" in options:
+        with pytest.raises(ValueError, match=r"`calibration_error` is in the uncertainty of `data` already, .*twice"):
+            invert(result["intensity"], response, edges, **options)
+    status = first["status"].data
+    if options.get("missing_channels") == "mask":
+        assert status[0, :3].tolist() == [Status.SATURATED] * 3
+        assert status[1, 3] == Status.NOT_FINITE | Status.SATURATED
+    else:
+        assert status[0, 1] & (Status.SATURATION_CONTRADICTED | Status.MISSING_CHANNEL) == 4096 + 2048
+    # One channel of it is one, with its own metadata.
+    plane = result["intensity"][2:3]
+    assert plane.meta["channels"].tolist() == ["AIA 171"]
+    assert plane.meta["exposure_time"].shape == (1,)
+
+
+def test_response_can_be_made_of_the_intensity_of_a_result(small, response, edges):
+    result = invert(small, response, edges)
+    again = demreg.TemperatureResponse.from_aia(result["intensity"])
+    assert again.channels == response.channels
+    np.testing.assert_array_equal(again.response.value, response.response.value)
+    part = demreg.TemperatureResponse.from_aia(result["intensity"][1:3, :2, :2])
+    same = demreg.TemperatureResponse.from_aia(small[1:3, :2, :2])  # of the mean date of the two
+    np.testing.assert_array_equal(part.response.value, same.response.value)
+    assert demreg.to_map(result["intensity"])[0].date == small.meta["date"][0]
+    bare = invert(
+        small.data * small.unit, response, edges, uncertainty=small.uncertainty.array * small.unit, mask=small.mask
+    )
+    with pytest.raises(ValueError, match=r"`cube_or_channels` has no `meta\['date'\]`: pass `obstime`"):
+        demreg.TemperatureResponse.from_aia(bare["intensity"])
+
+
+@pytest.mark.filterwarnings("ignore::sunpy_demreg.UnsolvedWarning")
+@pytest.mark.parametrize("method", ["demreg", "lognormal"])
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_channels_are_left_out_only_where_there_is_a_solution(difficult, response, edges, method, is_lazy):
+    """So that ``omitted_channels`` and the remark say the same: not where too little is left, as in NO_SIGNAL."""
+    import dask.array as da
+
+    cube = difficult
+    if is_lazy:
+        data, sigma = (da.from_array(a, chunks=(6, 3, 4)) for a in (cube.data, cube.uncertainty.array))
+        cube = replaced(cube, data=data, uncertainty=StdDevUncertainty(sigma), mask=da.from_array(cube.mask))
+    result = invert(cube, response, edges, method=method, max_missing_channels=2)
+    status, omitted = np.asarray(result["status"].data), np.asarray(result["omitted_channels"].data)
+    assert status[1, 4:6].tolist() == [Status.NO_SIGNAL] * 2
+    assert omitted[1, 3:6].tolist() == [2 + 16, 0, 0]
+    np.testing.assert_array_equal(omitted != 0, (status & Status.MISSING_CHANNEL) != 0)
+
+
 def test_lazy_pixels_lack_the_same(lacking, result, response, edges):
     import dask.array as da
 
@@ -496,6 +590,15 @@ def test_what_was_left_out_is_not_drawn_as_data(result, small, response, edges):
         ({"nonpositive": None}, "`nonpositive` must be"),
         ({"max_missing_channels": 0}, "`max_missing_channels` must be"),
         ({"max_missing_channels": 1.5}, "`max_missing_channels` must be"),
+        ({"max_missing_channels": 6}, "`max_missing_channels` is 6, but there are 6 .* one have to remain: pass 5 at"),
+        (
+            {"max_missing_channels": 5, "parameter_choice": "gcv"},
+            "`max_missing_channels` is 5, .* of which two, .* have to remain: pass 4 at most",
+        ),
+        (
+            {"max_missing_channels": 2, "missing_channels": "mask"},
+            "`max_missing_channels` is not used by missing_channels='mask': leave it out",
+        ),
     ],
 )
 def test_wrong_choices_are_told(small, response, edges, options, words):
@@ -518,6 +621,35 @@ def test_some_channels_have_to_be_left(small, response, edges, choice, most):
             uncertainty=sigma,
             parameter_choice=choice,
             positivity=None,
-            max_missing_channels=5,
         )
     assert np.count_nonzero(result["omitted_channels"].data) == most
+
+
+@pytest.mark.filterwarnings("ignore::sunpy_demreg.UnsolvedWarning")
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_more_channels_than_bits_are_inverted_where_none_is_missing(is_lazy):
+    import dask.array as da
+
+    K, _, logt = instrument(65, 12, 5.6, 7.0)
+    response = demreg.TemperatureResponse.from_arrays(
+        [f"X {i}" for i in range(65)], 10**logt * u.K, K / K.max() * 1e-24 * u.Unit("DN cm5 / (pix s)")
+    )
+    g, sigma = pixels(response.response.value * 1e5, logt, 3)
+    bins, unit = 10 ** np.linspace(5.7, 6.9, 10) * u.K, u.DN / u.pix / u.s
+
+    def solved(g, **options):
+        if not is_lazy:
+            return invert(g * unit, response, bins, uncertainty=sigma * unit, **options)
+        wcs = demreg._common.wcs.prepend_axis(
+            demreg._common.wcs.pixel_wcs((3,)), np.arange(1, 66) * u.one, "channel", "custom:channel"
+        )
+        g, error = da.from_array(g, chunks=(65, 2)), da.from_array(sigma, chunks=(65, 2))
+        return invert(NDCube(g, wcs, unit=unit, uncertainty=StdDevUncertainty(error)), response, bins, **options)
+
+    plain, strict = solved(g), solved(g, missing_channels="mask")
+    np.testing.assert_array_equal(np.asarray(plain["dem"].data), np.asarray(strict["dem"].data))
+    assert not np.asarray(plain["omitted_channels"].data).any()
+    g[64, 1] = np.nan
+    with pytest.raises(ValueError, match=r"`missing_channels` 'omit' .* 65, and 1 pixels .*pass"):
+        np.asarray(solved(g)["dem"].data)
+    assert np.asarray(solved(g, missing_channels="mask")["status"].data)[1] == Status.NOT_FINITE

@@ -46,31 +46,31 @@ def scenes():
 
 
 def measure():
-    """The head of the table, and its rows."""
-    head = ["scene, error of calibration", "method", "χ² > 2", "EM (10²⁷ cm⁻⁵)", "above log T 6.8", "mean T (MK)"]
+    """The head of the table, its rows, and what it shows."""
+    head = ["scene, error of calibration", "χ² > 2 (%)", "EM (10²⁷ cm⁻⁵)", "above log T 6.8 (%)", "mean T (MK)"]
     rows = []
     for scene, cube in scenes().items():
         response = demreg.TemperatureResponse.from_aia(cube)
         for calibration in CALIBRATION:
             more = {} if calibration is None else {"calibration_error": calibration}
-            for name, options in SETTINGS.items():
-                result = demreg.invert(cube, response, EDGES, **options, **more)
-                every = demreg.emission_measure(result, EDGES[[0, -1]]).data
-                # The edge of the bins that is next to it.
-                hot = demreg.emission_measure(result, u.Quantity([10**6.825 * u.K, EDGES[-1]])).data
-                resolved = demreg.emission_measure(result).data
-                temperature = demreg.mean_temperature(result).to(u.MK).data
-                rows.append(
-                    [
-                        f"{scene}, {'none' if calibration is None else percent(calibration)}",
-                        name,
-                        percent(np.nanmean(result["chi_squared"].data > 2), 1),
-                        number(np.nanmean(resolved) / 1e27),
-                        percent(np.nansum(hot) / np.nansum(every), 1),
-                        number(np.nanmedian(temperature)),
-                    ]
-                )
-    return head, rows
+            found = [_of(demreg.invert(cube, response, EDGES, **options, **more)) for options in SETTINGS.values()]
+            name = f"{scene}, {'none' if calibration is None else percent(calibration)}"
+            rows.append([name, *(" / ".join(cells) for cells in zip(*found, strict=True))])
+    note = f"In each cell: {' / '.join(SETTINGS)}."
+    return head, rows, note
+
+
+def _of(result):
+    """The cells of one result."""
+    every = demreg.emission_measure(result, EDGES[[0, -1]]).data
+    # The edge of the bins that is next to it.
+    hot = demreg.emission_measure(result, u.Quantity([10**6.825 * u.K, EDGES[-1]])).data
+    return (
+        f"{100 * np.nanmean(result['chi_squared'].data > 2):.1f}",
+        number(np.nanmean(demreg.emission_measure(result).data) / 1e27),
+        f"{100 * np.nansum(hot) / np.nansum(every):.0f}",
+        f"{np.nanmedian(demreg.mean_temperature(result).to(u.MK).data):.1f}",
+    )
 
 
 def main(arguments=None):

@@ -23,7 +23,7 @@ class ChannelData(NamedTuple):
     """Intensities without units, channels first, with all that is needed to wrap the answer in cubes."""
 
     intensity: np.ndarray  # (n, ...), float64, in the requested unit; all arrays may be Dask's or CuPy's
-    uncertainty: np.ndarray  # (n, ...), the same unit; one where saturated
+    uncertainty: np.ndarray  # (n, ...), the same unit; infinite where saturated
     mask: np.ndarray | None  # (n, ...), True where invalid
     saturated: np.ndarray | None  # (n, ...), True where masked because of saturation
     labels: tuple | None  # of str, where the data name their channels
@@ -123,7 +123,7 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
     if "saturation" in meta and plain.mask is not None:
         # This is how `prepare` marks saturated values: their mask is not due to a bad uncertainty.
         saturated = plain.mask & np.isinf(plain.uncertainty) & np.isfinite(plain.intensity)
-        plain = plain._replace(saturated=saturated, uncertainty=np.where(saturated, 1.0, plain.uncertainty))
+        plain = plain._replace(saturated=saturated)
     if cube.data.ndim == 1:
         wavelengths = _spectral_axis(cube)
         return plain._replace(channel_wcs=prepend_channels(plain.wcs, plain.intensity.shape[0], wavelengths))

@@ -37,6 +37,8 @@ def reference_grid(images, reference):
     if reference is not None:
         by_channel = {image.channel: image.map for image in images}
         try:
+            if isinstance(reference, str) and reference.startswith("AIA "):  # as the channels are named
+                reference = f"{reference.removeprefix('AIA ')} Angstrom"
             channel = float(u.Quantity(reference).to_value(u.AA))
         except (TypeError, ValueError, u.UnitsError) as err:
             raise wrong(

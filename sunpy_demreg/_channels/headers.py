@@ -9,6 +9,7 @@ from sunpy.time import is_time
 
 from sunpy_demreg._channels.read_maps import wrong_map
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import by_wavelength
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
@@ -63,11 +64,9 @@ def as_exposure_times(exposure_times):
     name, rule = "exposure_times", "must be a dict of a time for each channel, such as {94: 2.9 * u.s}"
     if not isinstance(exposure_times, Mapping):
         raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}")
+    exposure_times = by_wavelength(name, exposure_times, rule)
     try:
-        times = {
-            round(u.Quantity(key, u.AA).value): float(u.Quantity(value, u.s).value)
-            for key, value in exposure_times.items()
-        }
+        times = {key: float(u.Quantity(value, u.s).value) for key, value in exposure_times.items()}
     except (TypeError, ValueError) as err:
         raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}") from err
     if not all(0 < time < np.inf for time in times.values()):

@@ -12,6 +12,7 @@ from astropy.table import QTable, Table
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
+from sunpy_demreg._common.validators import by_wavelength
 
 __all__ = ["deconvolved", "point_spreads", "repointed"]
 
@@ -34,14 +35,13 @@ def point_spreads(images, psf):
     list of `numpy.ndarray` or of "aiapy"
         For each image.
     """
+    rule = "must be 'aiapy', or a dict of an array for each channel"
     if psf == "aiapy":
         functions = {}
     elif isinstance(psf, Mapping):
-        functions = {round(u.Quantity(key, u.AA).value): np.asarray(value, float) for key, value in psf.items()}
+        functions = {key: np.asarray(value, float) for key, value in by_wavelength("psf", psf, rule).items()}
     else:
-        raise wrong(
-            TypeError, "psf", f"must be 'aiapy', or a dict of an array for each channel, got a {type(psf).__name__}"
-        )
+        raise wrong(TypeError, "psf", f"{rule}, got a {type(psf).__name__}")
     return [_as_function(image, functions) for image in images]
 
 

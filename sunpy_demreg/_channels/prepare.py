@@ -78,7 +78,7 @@ def prepare(
         that of the headers.
     align : bool, optional
         Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
-        that of the `reference`. Interpolation is bilinear.
+        that of the ``reference``. Interpolation is bilinear.
     reference : `~astropy.units.Quantity` or map, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
@@ -109,7 +109,8 @@ def prepare(
     include_chianti : bool, optional
         Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
     relative_floor : float or dict, optional
-        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``.
+        The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``. A
+        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``.
     correct_degradation : bool, optional
         Divide by the sensitivity that is left at the date, of which the response must then know nothing. By default
         the response takes care of it.
@@ -148,9 +149,9 @@ def prepare(
     Warns
     -----
     DataWarning
-        If there are fewer than six channels, the maps are more than a minute apart, they look averaged
-        and `n_sample` was not given, or like sums, or divided by their exposure time already, headers have minor flags
-        (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
+        If there are fewer than six channels, the maps are more than a minute apart, they look averaged and
+        ``n_sample`` was not given, or like sums, or divided by their exposure time already, headers have minor
+        flags (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
 
     Notes
     -----
@@ -159,7 +160,7 @@ def prepare(
 
     Sums of pixels are told from averages by what they hold: more counts than the detector gives, in many pixels; a mean
     far above that in the header, which is that of the whole image; noise in the channel 94 Å that is larger than that
-    of averages of `n_sample` pixels; or whole numbers only. Of small parts of images, below some 48 pixels on a side,
+    of averages of ``n_sample`` pixels; or whole numbers only. Of small parts of images, below some 48 pixels on a side,
     they cannot be told, and bright structure may look like them: the warning is a `DataWarning`, which a filter can
     silence. Maps that were divided by their exposure time, but have no unit that says so, can be told only by their
     mean, which cropped maps do not have in their headers.

@@ -9,7 +9,7 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 from astropy.time import Time
 from ndcube import NDMeta
 
-from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._common.cube import OF_SOME, PER_IMAGE, Cube, Meta, as_column
 from sunpy_demreg._common.dask_arrays import as_array, is_lazy
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import wrong
@@ -28,11 +28,6 @@ __all__ = [
     "wavelength_of",
 ]
 
-#: Metadata of each image, beside "channels".
-PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
-#: What a response is checked against: kept also where only some of the channels have it, with None for the others.
-_OF_PROVENANCE = ("date", "instrument", "degradation_corrected", "exposure_normalized")
-
 
 def prepend_channels(wcs, n_channels, wavelengths=None):
     """WCS with the channels in front: by wavelength if these are known and ascend, otherwise numbered from one."""
@@ -42,7 +37,7 @@ def prepend_channels(wcs, n_channels, wavelengths=None):
 
 
 def meta_of(cube):
-    """Metadata of a cube as a dict of plain values; arrays of objects, which `_column` makes, become lists."""
+    """Metadata of a cube as a dict of plain values; arrays of objects, which `as_column` makes, become lists."""
     meta = cube.meta if isinstance(cube.meta, Mapping) else {}
     return {k: v.tolist() if isinstance(v, np.ndarray) and v.dtype.hasobject else v for k, v in meta.items()}
 
@@ -165,27 +160,16 @@ def _gathered(metas, shape, labels):
     """Metadata of the planes merged: what all have (or any, of provenance), one value per plane where they differ."""
     gathered, axes = {}, {}
     for key in dict.fromkeys(key for meta in metas for key in meta):
-        if key in _OF_PROVENANCE or all(key in meta for meta in metas):
+        if key in OF_SOME or all(key in meta for meta in metas):
             values = [meta.get(key) for meta in metas]
             per_channel = key in PER_IMAGE or not all(np.array_equal(v, values[0]) for v in values)
-            gathered[key] = _column(values) if per_channel else values[0]
+            gathered[key] = as_column(values) if per_channel else values[0]
             length = np.shape(gathered[key])
             if per_channel and length == shape[: len(length)]:
                 axes[key] = tuple(range(len(length)))
     if labels is not None:
         gathered["channels"], axes["channels"] = np.array(labels), 0
     return Meta(gathered, axes=axes, data_shape=shape)
-
-
-def _column(values):
-    """One array with the value of each channel, of whatever kind."""
-    for kind in (u.Quantity, Time):
-        if all(isinstance(value, kind) for value in values):
-            return kind(values)
-    column = np.empty(len(values), dtype=object)  # an array, so that it is sliced with the cube
-    for i, value in enumerate(values):
-        column[i] = value
-    return column
 
 
 def in_time(cubes):

@@ -1,7 +1,6 @@
 """The uncertainty of AIA counts: the model of aiapy, with a local table."""
 
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from astropy.table import Table
 
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind
+from sunpy_demreg._common.validators import a_kind, as_number, by_wavelength
 
 __all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table"]
 
@@ -116,28 +115,18 @@ def common_uncertainty(cube, intensity=None):
 
 
 def as_floors(relative_floor, channels):
-    """Least relative error of each channel, from one number for all or a dict by wavelength."""
+    """Least relative error of each channel, from one number for all or a dict by channel."""
+    name, rule = "relative_floor", "must be one number, or a dict of one for each channel, such as {171: 0.1}"
     if not isinstance(relative_floor, Mapping):
         relative_floor = dict.fromkeys(channels, relative_floor)
     else:
-        try:
-            relative_floor = {round(u.Quantity(key, u.AA).value): value for key, value in relative_floor.items()}
-        except (TypeError, u.UnitsError) as err:
-            raise wrong(
-                TypeError,
-                "relative_floor",
-                f"must be one number, or a dict of one for each channel, such as {{171: 0.1}}, got {relative_floor!r}",
-            ) from err
+        relative_floor = by_wavelength(name, relative_floor, rule)
         unknown = [str(key) for key in relative_floor if key not in channels]
         if unknown:
-            raise wrong(ValueError, "relative_floor", f"names {', '.join(unknown)} Å, but there is no such map")
-    for value in relative_floor.values():
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise wrong(
-                TypeError, "relative_floor", f"must be one number, or a dict of numbers by channel, got {value!r}"
-            )
-        if not 0 <= value < 1:
-            raise wrong(
-                ValueError, "relative_floor", f"must be a fraction of the intensity, 0 to less than 1, got {value}"
-            )
-    return [float(relative_floor.get(channel, 0)) for channel in channels]
+            raise wrong(ValueError, name, f"names {', '.join(unknown)} Å, but there is no such map")
+    try:
+        of = "(a fraction of the intensity)"
+        floors = {key: as_number(name, value, least=0, below=1, of=of) for key, value in relative_floor.items()}
+    except TypeError as err:
+        raise wrong(TypeError, name, f"{rule} (fractions of the intensity), but is not ({err})") from None
+    return [floors.get(channel, 0.0) for channel in channels]

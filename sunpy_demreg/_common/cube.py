@@ -1,13 +1,21 @@
-"""NDCube and NDMeta that slice like arrays, can be pickled, and can be reprojected."""
+"""NDCube and NDMeta that slice like arrays, can be pickled, and can be reprojected; metadata of channel cubes."""
 
 from copy import copy
 from operator import index
 
 import numpy as np
 
+import astropy.units as u
+from astropy.time import Time
 from ndcube import NDCube, NDCubeSequence, NDMeta
 
-__all__ = ["Cube", "Meta", "as_index"]
+__all__ = ["OF_SOME", "PER_IMAGE", "Cube", "Meta", "as_column", "as_index", "meta_by_channel"]
+
+#: Metadata of each image of a channel cube, beside "channels".
+PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
+#: Metadata that are kept where only some channels have them, with None for the others: what a response is checked
+#: against, and the calibration error that their uncertainty holds.
+OF_SOME = ("date", "instrument", "degradation_corrected", "exposure_normalized", "calibration_error")
 
 
 class Cube(NDCube):
@@ -75,6 +83,43 @@ class Meta(NDMeta):
                     f"now is of shape {tuple(map(int, shape))}: reproject along the other axes only"
                 )
         self._data_shape = shape
+
+
+def meta_by_channel(channels, meta, shape):
+    """
+    The metadata of a cube of channels: what each channel or image has is sliced with the cube.
+
+    Parameters
+    ----------
+    channels : sequence of `str`
+    meta : mapping
+        Of plain values, as `sunpy_demreg._channels.stacks.meta_of` returns.
+    shape : tuple of `int`
+        Of the cube, channels first.
+
+    Returns
+    -------
+    Meta
+    """
+    values, axes = {"channels": np.array(channels)} | dict(meta), {"channels": (0,)}
+    for key in {*PER_IMAGE, *OF_SOME, "relative_floor"}.intersection(meta):
+        if isinstance(meta[key], list | tuple):  # where the channels have different kinds of values
+            values[key] = as_column(meta[key])
+        length = np.shape(values[key])
+        if length and length == tuple(shape[: len(length)]):
+            axes[key] = tuple(range(len(length)))
+    return Meta(values, axes=axes, data_shape=shape)
+
+
+def as_column(values):
+    """One array with the value of each channel, of whatever kind."""
+    for kind in (u.Quantity, Time):
+        if all(isinstance(value, kind) for value in values):
+            return kind(values)
+    column = np.empty(len(values), dtype=object)  # an array, so that it is sliced with the cube
+    for i, value in enumerate(values):
+        column[i] = value
+    return column
 
 
 def _restored(kind, values, attributes):

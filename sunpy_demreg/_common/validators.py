@@ -24,12 +24,15 @@ __all__ = [
     "as_keywords",
     "as_number",
     "as_path",
+    "as_wavelength",
+    "by_wavelength",
     "check_axes",
     "check_choice",
     "check_edges",
     "check_list",
     "check_no_mask",
     "check_quantity",
+    "in_words",
     "nearest",
 ]
 
@@ -53,7 +56,8 @@ def as_number(name, value, *, above=None, least=None, below=None, most=None, of=
     ----------
     name : `str`
     value
-        A real number, but not a bool; an array without axes is accepted.
+        A real number, but not a bool; an array without axes, and a Quantity without dimension, such as 10 percent, are
+        accepted.
     above, least, below, most : number, optional
         Bounds: above or at least, and below or at most.
     of : `str`, optional
@@ -62,7 +66,7 @@ def as_number(name, value, *, above=None, least=None, below=None, most=None, of=
     bounds = {"above": above, "at least": least, "below": below, "at most": most}
     bounds = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
     rule = " ".join(part for part in ("must be a finite number", of, bounds) if part)
-    number = _as_float(value)
+    number = _as_float(_without_unit(value))
     if number is None:
         raise wrong(TypeError, name, f"{rule}, but is {a_kind(value)}")
     is_good = math.isfinite(number)
@@ -81,6 +85,16 @@ def as_integer(name, value, least, most, of=""):
     if not (least <= number <= most and number == int(number)):
         raise wrong(ValueError, name, f"{rule}, but is {a_kind(value)}")
     return int(number)
+
+
+def _without_unit(value):
+    """The number of a Quantity of one without dimension; any other value as it is."""
+    if getattr(value, "unit", None) is None or getattr(value, "shape", None) != ():
+        return value
+    import astropy.units as u
+
+    is_number = isinstance(value, u.Quantity) and value.unit.is_equivalent(u.one)
+    return value.to_value(u.one) if is_number else value
 
 
 def _as_float(value):
@@ -149,6 +163,12 @@ def nearest(word, words):
     """The closest valid word, as a hint at the end of a message."""
     near = get_close_matches(str(word), [each for each in words if isinstance(each, str)], n=1)
     return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
+
+
+def in_words(items):
+    """The items as in a sentence: "a, b and c"."""
+    *others, last = items
+    return f"{', '.join(others)} and {last}" if others else str(last)
 
 
 def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):
@@ -227,6 +247,34 @@ def as_date(name, value):
     if not date.isscalar:
         raise wrong(ValueError, name, f"must be one date, but has {date.size}")
     return date
+
+
+def as_wavelength(channel):
+    """
+    The wavelength of a channel of AIA in whole Å: of its name, such as "AIA 171", a number, or a Quantity.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+    """
+    import astropy.units as u
+
+    return round(u.Quantity(channel.removeprefix("AIA ") if isinstance(channel, str) else channel, u.AA).value)
+
+
+def by_wavelength(name, given, rule):
+    """A dict by channel of AIA, in any of the spellings of `as_wavelength`, as one by wavelength."""
+    found = {}
+    for key, value in given.items():
+        try:
+            channel = as_wavelength(key)
+        except (TypeError, ValueError) as err:
+            raise wrong(TypeError, name, f"{rule}, but has {a_kind(key)}") from err
+        if channel in found:
+            raise wrong(ValueError, name, f"has two values for AIA {channel}: leave one out")
+        found[channel] = value
+    return found
 
 
 def check_axes(name, value, kind="Axes"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._engines.base.status import Status
 
 __all__ = ["MOST_CHANNELS", "classify", "examine", "kind_of_bits"]
@@ -42,6 +43,11 @@ def examine(intensity, uncertainty, mask=None, saturated=None, *, nonpositive="u
         Bits of `Status`: of ``UNSOLVED`` where the pixel cannot be solved, and remarks.
     omitted : array of unsigned integers, (...), or None
         Bit i is set where channel i is to be left out. None if there is no such pixel.
+
+    Raises
+    ------
+    ValueError
+        If there is such a pixel, but more channels than bits.
     """
     with np.errstate(invalid="ignore"):
         plain = (intensity > 0) & (intensity < np.inf) & (uncertainty > 0) & (uncertainty < np.inf)
@@ -66,10 +72,11 @@ def _examined(intensity, uncertainty, mask, saturated, nonpositive, most_missing
             usable &= ~mask
         is_nonpositive = (usable & (intensity <= 0)).any(axis=0)
         has_nothing = ~(usable & (intensity != 0)).any(axis=0)
+    # Of a value that is not finite, nothing else needs to be said; of one that is saturated, not its uncertainty.
     causes = {Status.NOT_FINITE: not_finite, Status.BAD_UNCERTAINTY: bad_uncertainty & ~not_finite}
     if mask is not None:
         saturated = np.zeros_like(mask) if saturated is None else saturated & mask
-        # Of a value that is not finite, nothing else needs to be said.
+        causes[Status.BAD_UNCERTAINTY] &= ~saturated
         causes[Status.SATURATED] = saturated & ~not_finite
         causes[Status.MASKED] = mask & ~saturated & ~not_finite
     status = sum(_bits(bit, found.any(axis=0)) for bit, found in causes.items())
@@ -84,6 +91,13 @@ def _examined(intensity, uncertainty, mask, saturated, nonpositive, most_missing
     remarks |= _bits(Status.MISSING_CHANNEL, is_omitted)
     status = np.where(status == 0, remarks, status)
     n = len(usable)
+    if n > MOST_CHANNELS and is_omitted.any():
+        raise wrong(
+            ValueError,
+            "missing_channels",
+            f"'omit' tells the channels left out as bits of a number, of {MOST_CHANNELS} at most, but there are {n}, "
+            f"and {np.count_nonzero(is_omitted)} pixels lack some: pass missing_channels='mask'",
+        )
     kind = kind_of_bits(n)
     omitted = np.zeros(status.shape, dtype=kind, like=status)
     for i in range(n if most_missing > 0 else 0):

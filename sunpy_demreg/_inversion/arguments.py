@@ -20,7 +20,7 @@ from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS
 from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._engines.usable import MOST_CHANNELS
-from sunpy_demreg._inversion.methods import resolved_choices
+from sunpy_demreg._inversion.methods import check_are_used, resolved_choices
 from sunpy_demreg.response._bins import are_inside
 from sunpy_demreg.response._response import check_response
 
@@ -88,7 +88,7 @@ def as_settings(
             "n_refinements",
             "applies only to the weight that `weighting` 'self' or 'em_loci' finds, not to an array: pass 0",
         )
-    return {
+    settings = {
         "method": method,
         **choices,
         "weighting": "uniform" if method != "demreg" else "given" if is_array else weighting,
@@ -98,6 +98,8 @@ def as_settings(
         "max_iterations": as_integer("max_iterations", max_iterations, 1, 1000),
         "n_samples": as_integer("n_samples", n_samples, 2, 10000),
     }
+    check_are_used(settings)
+    return settings
 
 
 def as_outputs(outputs, ranges):
@@ -129,17 +131,25 @@ def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, para
     """Which data are used, as `sunpy_demreg._engines.usable.examine` takes it."""
     check_choice("nonpositive", nonpositive, ("use", "mask"))
     check_choice("missing_channels", missing_channels, ("omit", "mask"))
-    most = as_integer("max_missing_channels", max_missing_channels, 1, MOST_CHANNELS, "of channels")
+    name = "max_missing_channels"
+    most = as_integer(name, max_missing_channels, 1, MOST_CHANNELS, "of channels")
     if missing_channels == "mask":
+        if most > 1:
+            raise wrong(
+                ValueError,
+                name,
+                "is not used by missing_channels='mask': leave it out, or pass 'omit' for that",
+            )
         return {"nonpositive": nonpositive, "most_missing": None}
-    if n_channels > MOST_CHANNELS:
+    least_left = 2 if parameter_choice == "gcv" else 1
+    if most > max(n_channels - least_left, 1):
+        one = "one" if least_left == 1 else "two, for parameter_choice='gcv',"
         raise wrong(
             ValueError,
-            "missing_channels",
-            f"'omit' tells the channels left out as bits of a number, of {MOST_CHANNELS} at most, but there are "
-            f"{n_channels}: pass missing_channels='mask'",
+            name,
+            f"is {most}, but there are {n_channels} channels, of which {one} have to remain: pass "
+            f"{max(n_channels - least_left, 1)} at most",
         )
-    least_left = 2 if parameter_choice == "gcv" else 1
     return {"nonpositive": nonpositive, "most_missing": min(most, n_channels - least_left)}
 
 

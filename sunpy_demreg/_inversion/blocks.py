@@ -14,6 +14,7 @@ from sunpy_demreg._common.hardware import available_cores, check_same_device
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.locks import lock_over_forks
 from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._engines.usable import kind_of_bits
 from sunpy_demreg._inversion.arguments import as_usable_weight
 from sunpy_demreg._inversion.reuse import memory_of
@@ -119,6 +120,8 @@ def _solve(intensity, uncertainty, mask, saturated, weight, problem, use, **more
     solution = execute.run(intensity, uncertainty, status, problem, omitted=omitted, saturated=saturated, **more)
     if omitted is None and use["most_missing"] is not None:  # of no pixel
         omitted = np.zeros(status.shape, kind_of_bits(len(intensity)), like=status)
+    elif omitted is not None:
+        omitted[is_unsolved(solution.status)] = 0
     return solution, omitted
 
 

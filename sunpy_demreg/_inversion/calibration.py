@@ -6,7 +6,7 @@ import numpy as np
 
 from sunpy_demreg._channels.uncertainty import read_error_table
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind, as_number, nearest
+from sunpy_demreg._common.validators import a_kind, as_number, as_wavelength, nearest
 
 __all__ = ["as_channel_errors", "as_common_error", "with_channel_errors"]
 
@@ -24,11 +24,18 @@ def as_channel_errors(value, channels, meta):
     channels : tuple of `str`
         Labels, such as "AIA 171".
     meta : dict
-        Of the data, which may tell that they have the errors of the atomic data already.
+        Of the data, which may tell that they have such errors, or those of the atomic data, already.
     """
-    name = "calibration_error"
+    name, known = "calibration_error", errors_in(meta, channels)
     if value is None:
-        return None
+        return known
+    if known is not None:
+        raise wrong(
+            ValueError,
+            name,
+            f"is in the uncertainty of `data` already, as their `meta` says ({_told(known)}), and would count twice: "
+            "leave it out, or pass the original data",
+        )
     if isinstance(value, str):
         if value != "atomic":
             raise wrong(ValueError, name, f"{_RULE}, but is {a_kind(value)}")
@@ -41,18 +48,31 @@ def as_channel_errors(value, channels, meta):
             )
         return _of_atomic_data(channels)
     if isinstance(value, Mapping):
-        for key in value:
-            if key not in channels:
+        fractions = {}
+        for key, fraction in value.items():
+            channel = _as_label(key, channels)
+            if channel is None:
                 raise wrong(
                     ValueError,
                     name,
                     f"has {a_kind(key)}, but the channels are {', '.join(map(repr, channels))}{nearest(key, channels)}",
                 )
-        return {channel: _as_fraction(f"{name}[{channel!r}]", value.get(channel, 0.0)) for channel in channels}
+            if channel in fractions:
+                raise wrong(ValueError, name, f"has two values for {channel}: leave one out")
+            fractions[channel] = _as_fraction(f"{name}[{channel!r}]", fraction)
+        return {channel: fractions.get(channel, 0.0) for channel in channels}
     try:
         return dict.fromkeys(channels, _as_fraction(name, value))
     except TypeError:
         raise wrong(TypeError, name, f"{_RULE}, but is {a_kind(value)}") from None
+
+
+def errors_in(meta, channels):
+    """The relative errors that the uncertainty of the data holds already, by channel; None if it holds none."""
+    known = meta.get("calibration_error")
+    if np.shape(known) != (len(channels),):
+        return None
+    return {channel: float(error or 0.0) for channel, error in zip(channels, known, strict=True)}
 
 
 def as_common_error(value, outputs):
@@ -70,16 +90,31 @@ def as_common_error(value, outputs):
 
 def with_channel_errors(pixels, errors):
     """
-    The channel data with these errors in their uncertainty.
+    The channel data with these errors in their uncertainty, unless they have them.
 
-    Those of the channels are independent, so they add to the noise of each in quadrature. An intensity below zero has
-    none.
+    Those of the channels are independent, so they add to the noise of each in quadrature. An intensity below zero is
+    noise, which has none.
     """
-    if errors is None:
+    if errors is None or errors_in(pixels.meta, tuple(errors)) is not None:
         return pixels
     intensity = pixels.intensity
     fraction = np.array([*errors.values()], dtype=float, like=intensity).reshape(-1, *(1,) * (intensity.ndim - 1))
     return pixels._replace(uncertainty=np.hypot(pixels.uncertainty, fraction * np.fmax(intensity, 0.0)))
+
+
+def _told(errors):
+    return ", ".join(f"{channel}: {fraction:g}" for channel, fraction in errors.items())
+
+
+def _as_label(key, channels):
+    """The channel of a name, or of AIA, a wavelength; None if it is none of them."""
+    if isinstance(key, str) and key in channels:
+        return key
+    try:
+        label = f"AIA {as_wavelength(key)}"
+    except (TypeError, ValueError):
+        return None
+    return label if label in channels else None
 
 
 def _as_fraction(name, value):

@@ -151,7 +151,7 @@ def invert(
     chi_squared_target : `float`, optional
         Sum of squared residuals per channel to aim at. (demreg: ``reg_tweak``)
     target_growth : `float`, optional
-        Factor, above one, by which the target is raised. (demreg: ``rgt_fact``)
+        Factor, above one, by which the target is raised for positivity. (demreg: ``rgt_fact``)
     max_iterations : `int`, optional
         Targets tried for positivity, at least one. (demreg: ``max_iter``)
     n_samples : `int`, optional
@@ -168,18 +168,20 @@ def invert(
         out, and the remark ``Status.MISSING_CHANNEL`` that some were. A saturated channel is a lower limit: where the
         DEM predicts less, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is masked.
     max_missing_channels : `int`, optional
-        How many channels may be left out in a pixel: with more, it is masked. (One channel has to remain, or two for
-        ``parameter_choice="gcv"``.)
+        How many channels may be left out in a pixel: with more, it is masked. One channel has to remain, or two for
+        ``parameter_choice="gcv"``. (With more than 64 channels none can be left out, as the bits of a number cannot
+        tell which: a pixel that lacks one is an error then, unless ``missing_channels="mask"``.)
     dem_error : {"noise", "posterior"}, optional
         What the uncertainty of the DEM is, and of all that is computed from it. ``"noise"``: the noise of the data,
         propagated. ``"posterior"``, only of ``"lognormal"``, and its default: the standard deviation of the DEMs that
         prior and data leave possible, which holds the noise and what the data do not determine.
     calibration_error : `float`, `dict`, or "atomic", optional
         Relative error of the response of each channel, independent between the channels: a fraction such as 0.25 for
-        all, one for each in a dict such as ``{"AIA 94": 0.5}``, where others have none, or ``"atomic"``, that of
-        the atomic data by the error table of AIA: 50 % for 94 and 131 Å, 25 % for the others. It adds to the
-        uncertainty of the intensity in quadrature, so that the DEM need not fit a channel better than that. (The same
-        as ``include_chianti`` of `prepare`, but for all instruments.)
+        all, one for each in a dict such as ``{"AIA 94": 0.5}`` or ``{94 * u.AA: 50 * u.percent}``, where others have
+        none, or ``"atomic"``, that of the atomic data by the error table of AIA: 50 % for 94 and 131 Å, 25 % for the
+        others. It adds to the uncertainty of the intensity in quadrature, so that the DEM need not fit a channel better
+        than that; to an intensity below zero, which is noise, it adds nothing. (The same as ``include_chianti`` of
+        `prepare`, but for all instruments.)
     common_calibration_error : `float`, optional
         Relative error that all channels share, such as 0.2, of the calibration or the abundances. It scales the whole
         DEM and changes nothing else, so it is no matter of the fit: that fraction of each value adds to its error in
@@ -211,7 +213,7 @@ def invert(
         available. With Dask arrays it bounds the memory of the blocks in progress in a process: larger blocks are
         divided.
     progress : `bool`, optional
-        Show a progress bar.
+        Show a progress bar. Not for Dask arrays, whose scheduler has its own.
     out : `ndcube.NDCollection`, optional
         A result of an earlier call with the same outputs, bins, pixels and ``dtype``, whose memory is reused: its
         values are overwritten. Allocating new memory can cost more than the inversion. Not for Dask arrays.
@@ -325,6 +327,7 @@ def invert(
     check_pair(response.channels, pixels.meta, response)
     calibration_error = as_channel_errors(calibration_error, response.channels, pixels.meta)
     pixels = with_channel_errors(pixels, calibration_error)
+    observation = {key: value for key, value in pixels.meta.items() if key != "calibration_error"}
     backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
     lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
     if pixels.mask is not None and not lazy and pixels.mask.all():
@@ -332,6 +335,13 @@ def invert(
 
     if out is not None and lazy:
         raise wrong(ValueError, "out", "is only for plain arrays, but those of `data` are Dask arrays: leave `out` out")
+    if progress and lazy:
+        raise wrong(
+            ValueError,
+            "progress",
+            "is only for plain arrays, but those of `data` are Dask arrays, of which nothing is computed yet: leave it "
+            "out, and show that of the scheduler, such as `dask.diagnostics.ProgressBar`",
+        )
     n_channels = len(response.channels)
     if settings["parameter_choice"] == "gcv" and n_channels < 2:
         raise wrong(ValueError, "parameter_choice", "'gcv' leaves out one channel at a time: it needs at least two")
@@ -374,7 +384,7 @@ def invert(
         "channels": response.channels,
         "response": dict(response.meta),
         "temperature_response": {"temperature": response.temperature, "response": response.response},
-        "observation": pixels.meta,
+        "observation": observation,
     }
     if settings["weighting"] == "given" and np.ndim(weighting) == 1:
         meta["weight"] = np.array(getattr(weighting, "value", weighting), dtype=float)

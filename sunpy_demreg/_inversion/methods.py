@@ -1,10 +1,11 @@
 """The methods of `sunpy_demreg.invert`: their own choices, and which others they can honor."""
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import check_choice
+from sunpy_demreg._common.validators import check_choice, in_words
+from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._inversion.prior import as_prior
 
-__all__ = ["CHOICES", "resolved_choices"]
+__all__ = ["CHOICES", "check_are_used", "resolved_choices"]
 
 #: The arguments that are left to the method where they are None.
 CHOICES = ("parameter_choice", "positivity", "solve_for", "dem_error")
@@ -69,9 +70,26 @@ def resolved_choices(method, choices, prior):
     return resolved
 
 
+def check_are_used(settings):
+    """Raise if an option that the choices leave without effect has another value than its default."""
+    uses = {
+        "n_samples": ("parameter_choice", ("grid",)),
+        "target_growth": ("positivity", ("relax", "constrain")),
+        "max_iterations": ("positivity", ("relax", "constrain")),
+    }
+    for name, (choice, users) in uses.items():
+        if settings[choice] in users or settings[name] == getattr(Options(), name):
+            continue
+        possible = [user for user in users if user in _CHOICES[settings["method"]][choice]]
+        told, cure = f"method={settings['method']!r}", f"leave `{name}` out"
+        if possible:
+            told, cure = f"{choice}={settings[choice]!r}", f"{cure}, or pass {choice}={possible[0]!r}"
+        raise wrong(ValueError, name, f"is not used by {told}: {cure}")
+
+
 def _cure(name, possible):
     if possible == (_INHERENT,):
         return f"whose DEM is positive by construction: leave `{name}` out"
     if len(possible) == 1:
         return f"which has only {possible[0]!r}: leave `{name}` out"
-    return f"which has {' and '.join(map(repr, possible))}: pass one of them, or leave `{name}` out"
+    return f"which has {in_words(map(repr, possible))}: pass one of them, or leave `{name}` out"

@@ -9,7 +9,7 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
 from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
-from sunpy_demreg._common.cube import Cube, as_index
+from sunpy_demreg._common.cube import Cube, as_index, meta_by_channel
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
@@ -184,6 +184,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             unit=intensity_unit,
             uncertainty=StdDevUncertainty(error, copy=False),
             mask=np.zeros_like(intensity, dtype=bool) if mask is None else mask,
+            meta=_meta_of_data(meta, intensity.shape),
         )
     if omitted is not None:
         cubes["omitted_channels"] = Cube(omitted, wcs, unit=one, mask=pixel_mask(unsolved, omitted.shape))
@@ -191,6 +192,16 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
     return _Result(list(cubes.items()), aligned_axes=aligned, meta={"temperature_bin_edges": edges, **meta})
+
+
+def _meta_of_data(meta, shape):
+    """What the data said of themselves, so that they can be inverted again in the same way."""
+    if "channels" not in meta:
+        return None
+    own = dict(meta.get("observation") or {})
+    if meta.get("calibration_error") is not None:  # which is in their uncertainty
+        own["calibration_error"] = np.array([meta["calibration_error"][label] for label in meta["channels"]])
+    return meta_by_channel(meta["channels"], own, shape)
 
 
 def unwrap_result(result):
