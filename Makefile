@@ -41,7 +41,7 @@ test-gpu: .venv/.installed-tests
 
 # dask-jobqueue is no dependency; its workers are tested too.
 test-cluster: .venv/.installed-tests
-	@$(PIP) install 'dask-jobqueue>=0.9'
+	@$(PIP) install 'dask-jobqueue>=0.9' || echo 'dask-jobqueue could not be installed: it is not tested'
 	.venv/bin/python -m pytest -m cluster -rs $(PYTEST_ARGS)
 
 # The environment is described in setup.cfg.

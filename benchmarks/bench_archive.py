@@ -49,6 +49,9 @@ _DATE = "2014-01-01T00:00:00.00"
 def main():
     parser = argparse.ArgumentParser(description="Measure what an archive costs beside the inversion.")
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument(
+        "--parts", nargs="+", choices=("index", "driver", "writers"), default=("index", "driver", "writers")
+    )
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)  # a process of its own: what, folder, steps
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -56,20 +59,24 @@ def main():
         what, folder, n_steps = options.run
         print(json.dumps(RUNS[what](Path(folder), int(n_steps))))
         return
-    report = {"environment": environment(), "steps": options.steps}
+    results, numbers = ROOT / "benchmarks" / "results" / "archive.json", (options.steps // 8, options.steps)
+    report = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder, options.steps)
-        for n_steps in (options.steps // 8, options.steps):
-            report[f"index {n_steps}"] = fresh("index", folder, n_steps)
-        report["resumed"] = fresh("resumed", folder, options.steps)
-        report["writers"] = writers(folder)
-        for n_steps in (options.steps // 8, options.steps):
-            report[f"driver {n_steps}"] = fresh("driver", folder, n_steps)
-    (ROOT / "benchmarks" / "results" / "archive.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    text = table(report)
-    print(text)
-    (ROOT / "docs" / "_tables" / "archive.rst").write_text(text, encoding="utf-8")
+        for part in options.parts:
+            report[part] = {"environment": environment(), "steps": options.steps}
+            if part == "writers":
+                report[part] |= writers(folder)
+            else:
+                report[part] |= {("few", "all")[i]: fresh(part, folder, n) for i, n in enumerate(numbers)}
+            if part == "index":
+                report[part]["again"] = fresh(part, folder, options.steps)
+    results.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if {"index", "driver", "writers"} <= report.keys():
+        text = table(report)
+        print(text)
+        (ROOT / "docs" / "_tables" / "archive.rst").write_text(text, encoding="utf-8")
 
 
 def make_files(folder, n_steps):
@@ -142,7 +149,7 @@ def driver(folder, n_steps):
             "workers_per_step": (workers.ru_utime + workers.ru_stime) / n_steps}  # fmt: skip
 
 
-RUNS = {"index": index, "resumed": index, "driver": driver}
+RUNS = {"index": index, "driver": driver}
 
 
 def writers(folder):
@@ -172,12 +179,14 @@ def start_one(files, path):
 
 
 def kills(files, path, whole):
-    """Two processes at a time, each killed after a random time, twenty of them in all; then one that ends."""
+    """Two processes at a time, each killed a random time after a step was done, twenty in all; then one that ends."""
     chance, start, n_done = random.Random(0), time.perf_counter(), []
     processes = [start_one(files, path) for _ in range(2)]
     for k in range(N_KILLS):
-        time.sleep(chance.uniform(0.5, 6))
         victim = processes.pop(0)
+        if k % 2:  # every other one while it starts, the others while they work
+            victim.stderr.readline()
+        time.sleep(chance.uniform(0, 1))
         if victim.poll() is None:
             victim.send_signal(signal.SIGKILL)
         victim.communicate()
@@ -203,41 +212,39 @@ def check_same(one, other):
 
 
 def table(report):
-    n, env = report["steps"], report["environment"]
-    few = n // 8
-    made, again, small = report[f"index {n}"], report["resumed"], report[f"index {few}"]
-    all_steps, some = report[f"driver {n}"], report[f"driver {few}"]
-    kept = report["writers"]["20 kills"]
-
-    def per_file(what):
-        return f"{1e3 * what['clock'] / (6 * n):.2f} ms", f"{1e3 * what['processor'] / (6 * n):.2f} ms", what
-
+    index, drive, many = (report[part] for part in ("index", "driver", "writers"))
+    whole, few, again, kept = index["all"], index["few"], index["again"], many["20 kills"]
+    n_files, n_steps = whole["files"], drive["steps"]
     rows = [
-        ("index: a file, read", *per_file(made["read"])),
-        ("index: a file that is known", *per_file(again["read"])),
-        ("index: a file, sorted into a step", *per_file(made["steps"])),
-        ("driver: a step", *(f"{1e3 * all_steps['per_step'][key]:.1f} ms" for key in ("clock", "processor")), None),
-        ("worker: a step of 64 × 64 pixels", "", f"{1e3 * all_steps['workers_per_step']:.0f} ms", None),
+        ("a file, read and kept", {key: value / n_files for key, value in whole["read"].items()}, 6),
+        ("a file that is known", {key: value / n_files for key, value in again["read"].items()}, 6),
+        ("a step, sorted from its files", {key: value / whole["n_steps"] for key, value in whole["steps"].items()}, 1),
+        ("a step, in the driver", drive["all"]["per_step"], 1),
+        ("a step of 64 × 64 pixels, in a worker", {"processor": drive["all"]["workers_per_step"]}, 1),
     ]
-    cells = []
-    for name, clock, processor, what in rows:
-        per_year = (6 * YEAR * what["processor"] / (6 * n) if what else YEAR * float(processor.split()[0]) / 1e3) / 3600
-        cells.append((name, clock, processor, f"{per_year:.1f} h"))
-    head = ("", "on the clock", "of the processor", "a year of it")
-    machine = f"Python {env['python']}, {env['processor']}, {env['cores']} cores, load average {env['load']:.1f} before"
-    mb = 1e6
+    cells = [
+        (
+            name,
+            f"{1e3 * seconds['clock']:.2f}" if "clock" in seconds else "",
+            f"{1e3 * seconds['processor']:.2f}",
+            f"{n * YEAR * seconds['processor'] / 3600:.1f} h",
+        )
+        for name, seconds, n in rows
+    ]
+    env, size, mb = index["environment"], whole["bytes"] / n_files, 1e6
     return (
         written_by("benchmarks/bench_archive.py", env["date"])
-        + f"{n} steps of 64 × 64 pixels in {6 * n} files ({machine}); a year has {YEAR / 1e6:.2f} million steps:\n\n"
-        + "\n".join([*list_table(head, cells), ""])
-        + f"\nThe index took {made['peak'] / mb:.0f} MB at the peak for {made['files']} files and "
-        f"{small['peak'] / mb:.0f} MB for {small['files']}, and takes {made['bytes'] / made['files']:.0f} bytes per "
-        f"file on the disk ({6 * YEAR * made['bytes'] / made['files'] / 1e9:.1f} GB for a year); the driver "
-        f"{all_steps['peak'] / mb:.0f} MB for {n} steps and {some['peak'] / mb:.0f} MB for {few}.\n\n"
-        f"Two processes wrote {N_SMALL} steps into one store in {report['writers']['2 writers']:.0f} s, eight in "
-        f"{report['writers']['8 writers']:.0f} s, and with {N_KILLS} processes killed at random times "
-        f"({kept['done_at_each'][-1]} steps done at the last kill) it took {kept['seconds']:.0f} s: each store equals "
-        "that of one process bit for bit.\n"
+        + f"{n_steps} steps of 64 × 64 pixels in {n_files} files (Python {env['python']}, {env['processor']}, "
+        f"{env['cores']} cores, load average {env['load']:.1f} before); a year has {YEAR / 1e6:.2f} million steps:\n\n"
+        + "\n".join([*list_table(("", "ms on the clock", "ms of the processor", "a year of it"), cells), ""])
+        + f"\nThe process of the index took {whole['peak'] / mb:.0f} MB at the peak for {n_files} files, and "
+        f"{few['peak'] / mb:.0f} MB for {few['files']}; that of the driver {drive['all']['peak'] / mb:.0f} MB for "
+        f"{n_steps} steps and {drive['few']['peak'] / mb:.0f} MB for {n_steps // 8}. The index takes {size:.0f} bytes "
+        f"per file on the disk, {6 * YEAR * size / 1e9:.1f} GB for a year.\n\n"
+        f"Two processes wrote {N_SMALL} steps into one store in {many['2 writers']:.0f} s, eight in "
+        f"{many['8 writers']:.0f} s; where {N_KILLS} processes were killed at random times, the last when "
+        f"{kept['done_at_each'][-1]} steps were done, it took {kept['seconds']:.0f} s. Each store equals that of one "
+        "process bit for bit.\n"
     )
 
 
