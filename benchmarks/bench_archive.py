@@ -80,7 +80,7 @@ def main():
 
 
 def make_files(folder, n_steps):
-    """Files in folders of 250 steps; those of a channel differ in their dates only."""
+    """Files in folders of 50 steps; those of a channel differ in their dates only."""
     for smap in demreg.sample.aia_maps():
         keep = {key.upper(): v for key, v in smap.meta.items() if key not in ("keycomments", "comment", "t_obs")}
         header = fits.Header({key: value for key, value in keep.items() if len(key) <= 8})
@@ -93,7 +93,7 @@ def make_files(folder, n_steps):
         content = path.read_bytes()
         assert content.count(_DATE.encode()) == 1
         for k in range(n_steps):
-            place = folder / f"files{k // 250}"
+            place = folder / f"files{k // 50}"
             place.mkdir(exist_ok=True)
             date = Time("2014-01-01") + 120 * k * u.s + header["WAVELNTH"] % 100 / 100 * u.s
             changed = content.replace(_DATE.encode(), date.isot[:22].encode())
@@ -101,7 +101,7 @@ def make_files(folder, n_steps):
 
 
 def files_of(folder, n_steps):
-    return [folder / f"files{i}" for i in range(-(-n_steps // 250))]
+    return [folder / f"files{i}" for i in range(-(-n_steps // 50))]
 
 
 def fresh(what, folder, n_steps):
