@@ -19,10 +19,10 @@ __all__ = ["from_file", "to_file"]
 _FIRST_BLOCK = b"\xd3BLK"  # marks the start of the binary blocks
 
 
-def to_file(result):
+def to_file(result, encoding=None):
     """Return a function that writes the result to a path, and returns the statuses in it."""
     asdf = _asdf()
-    parts = to_contents(result)
+    parts = to_contents(result, encoding)
     arrays = {name: np.asarray(array) for name, array in parts.arrays.items()}
     text, as_text = to_text(parts.meta)
     warn_of_text(as_text)

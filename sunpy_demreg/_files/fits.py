@@ -19,9 +19,9 @@ __all__ = ["from_file", "to_file"]
 _KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b"}
 
 
-def to_file(result):
+def to_file(result, encoding=None):
     """Return a function that writes the result to a path, and returns the statuses in it."""
-    parts = to_contents(result)
+    parts = to_contents(result, encoding)
     hdus = fits.HDUList([fits.PrimaryHDU()])
     primary = hdus[0].header
     primary["FORMAT"] = (f"sunpy_demreg {VERSION}", "read with sunpy_demreg.read")

@@ -13,6 +13,7 @@ from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
+from sunpy_demreg._files.encodings import encoded, encodings_for
 from sunpy_demreg._results.checks import check_result
 from sunpy_demreg._results.cubes import KEYS, rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
@@ -70,9 +71,9 @@ class Parts(NamedTuple):
     meta: dict
 
 
-def to_contents(result):
+def to_contents(result, encoding=None):
     """
-    The contents of the file of a result.
+    The contents of the file of a result, with its values encoded.
 
     Raises
     ------
@@ -99,6 +100,9 @@ def to_contents(result):
     for key, bare in rewrap_result(flat, edges, unit, wcs, channel_wcs, {}).items():
         if units[key] != bare.unit:
             raise wrong(ValueError, f"result[{key!r}]", f"is in {units[key]}: convert it back to {bare.unit}")
+    if encoding is not None:
+        flat |= {name: encoded(flat[name], how) for name, how in encodings_for(flat, encoding).items()}
+        meta["encoding"] = encoding
     arrays = {name: expanded(array) for name, array in flat.items()}
     headers = {name: _header(header, name, array.ndim, is_dropped.size, edges) for name, array in arrays.items()}
     masks = {key: expanded(mask) for key, mask in masks.items()}

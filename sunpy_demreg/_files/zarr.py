@@ -25,6 +25,8 @@ from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._files.encodings import CODE_OF_NAN, decoded, described, encoded, encodings_for, unit_of
+from sunpy_demreg._files.inputs import computed_again
 from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
@@ -67,6 +69,9 @@ _OF_GROUP = re.compile(_OF_GROUP)
 _OF_BOOKKEEPING = re.compile(r"zarr\.json|index\.sqlite|\.[0-9a-f]{12}\.part\.(sqlite|json)|claims(/[\w.-]+)?")
 _EPOCH = Time("1970-01-01", scale="utc")
 _FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False}  # of integers
+_FILL_OF = {"b": True, "f": np.nan, "i": CODE_OF_NAN}  # of the others, by the kind of their type
+#: Values with noise in all of their bits.
+_CONTINUOUS = ("dem", "predicted_intensity", "intensity", "emission_measure", "covariance", "resolution_matrix")
 _LEADING = {
     "dem": ("temperature",),
     "temperature_resolution": ("temperature",),
@@ -79,7 +84,7 @@ _LEADING = {
 }
 
 
-def create(path, result, times=None, **attributes):
+def create(path, result, times=None, encoding=None, **attributes):
     """
     Create a store without values.
 
@@ -90,6 +95,8 @@ def create(path, result, times=None, **attributes):
         A result like those to be stored; its values are not used.
     times : `~astropy.time.Time`, optional
         Of the steps of a series of results like this one.
+    encoding : str, optional
+        As of `sunpy_demreg.write`.
     **attributes
         More attributes of the group, of JSON types.
 
@@ -104,6 +111,9 @@ def create(path, result, times=None, **attributes):
     from sunpy_demreg._files.parts import OF_CHANNELS, VERSION, channel_coordinate, pixel_header
 
     (arrays, masks), meta = unwrap_result(result), dict(result.meta)
+    encodings = encodings_for(arrays, encoding)
+    if encoding is not None:
+        meta["encoding"] = encoding
     status = arrays["status"]
     edges, wcs, pixel_shape = meta.pop("temperature_bin_edges"), result["status"].wcs, status.shape
     if times is not None:
@@ -142,20 +152,22 @@ def create(path, result, times=None, **attributes):
         },
     )
     arrays |= {f"{key}_mask": mask for key, mask in masks.items()}
-    compressors = [zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
     for name, array in arrays.items():
         base = name.removesuffix("_uncertainty").removesuffix("_mask")
         leading = array.shape[: array.ndim - status.ndim]
+        how, unit = encodings.get(name), unit_name(result[base].unit if array.dtype != bool else u.one)
+        dtype, about = (array.dtype, {"units": unit}) if how is None else described(how, unit)
+        is_noise = base in _CONTINUOUS and dtype.kind == "f" and (how is None or how["name"] == "float32")
         group.create_array(
             name,
             shape=(*leading, *pixel_shape),
             chunks=(*leading, *chunks),
             shards=None if shards is None else (*leading, *shards),
-            dtype=array.dtype,
-            fill_value=_FILL.get(name, True if array.dtype == bool else np.nan),
+            dtype=dtype,
+            fill_value=_FILL[name] if name in _FILL else _FILL_OF[dtype.kind],
             dimension_names=(*_LEADING.get(base, ()), *names),
-            compressors=compressors,
-            attributes={"units": unit_name(result[base].unit if array.dtype != bool else u.one)},
+            compressors=_compressors(is_noise),
+            attributes=about,
         )
     tables = {"temperature": TemperatureBins(edges).centers, "temperature_edge": edges, "channel": coordinate}
     for name, values in tables.items():
@@ -174,6 +186,14 @@ def create(path, result, times=None, **attributes):
         )
         table.attrs.update(units="microseconds since 1970-01-01T00:00:00", calendar="standard")
     return group
+
+
+def _compressors(is_noise):
+    """Codecs of values: of those that hardly shrink the fast one, with a few percent more bytes."""
+    import zarr
+
+    name, level = ("lz4", 5) if is_noise else ("zstd", 3)
+    return [zarr.codecs.BloscCodec(cname=name, clevel=level, shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
 
 
 def to_microseconds(times):
@@ -210,19 +230,20 @@ def store(group, result, step=None):
             remove_unfinished(target, step)
             axis = array.ndim - n_axes
             array, start = da.expand_dims(array, axis), (*start[:axis], step, *start[axis:])
-        sources.append(array)
+        how = target.attrs.get("encoding")
+        sources.append(array if how is None else encoded(array, how))
         starts.append(start)
     return stored_in(targets, sources, starts)
 
 
-def write_store(result, path):
+def write_store(result, path, encoding=None):
     """Write a result to a store in an empty folder; return the array of its statuses."""
     import dask
 
     from sunpy_demreg._files.parts import check_is_whole
 
     check_is_whole(result)
-    group = create(path, result)
+    group = create(path, result, encoding=encoding)
     stored = store(group, result)
     # After an error, threads of Dask's own pool would keep writing into the removed folder.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
@@ -399,9 +420,11 @@ def read_store(path):
 
     def lazily(name):
         array = _sound(group, name)
+        how = array.attrs.get("encoding")
         array = da.from_array(
             _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
         )
+        array = array if how is None else decoded(array, how)
         # No selection if all steps are done, and in order: it would only add tasks.
         if done is None or np.array_equal(done, np.arange(array.shape[array.ndim - n_axes])):
             return array
@@ -420,9 +443,9 @@ def read_store(path):
     )
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
     unit = next(
-        (u.Unit(group[name].attrs["units"]) for name in ("predicted_intensity", "intensity") if name in group), None
+        (u.Unit(unit_of(group[name].attrs)) for name in ("predicted_intensity", "intensity") if name in group), None
     )
     result = rewrap_result(arrays, edges, unit, wcs, prepend_axis(wcs, coordinate, *kind), meta)
     for key in attributes["masks"]:
         result[key].mask = lazily(f"{key}_mask")
-    return result
+    return computed_again(result, path) if "computed_again" in meta else result
