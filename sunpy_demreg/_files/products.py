@@ -74,8 +74,6 @@ def product_hdus(cube, name):
         "DROPPED": (" ".join(str(is_dropped.size - i) for i in dropped), "axes that the product lacks"),
     }.items():
         hdus[0].header[keyword] = value
-    if "DATE-BEG" in hdus[0].header:
-        hdus[0].header["DATEREF"] = hdus[0].header["DATE-BEG"]
     if cube.uncertainty is not None:
         hdus.append(image(cube.uncertainty.array, "UNCERTAINTY", cube.unit))
         hdus[-1].header["BTYPE"] = "standard deviation"
@@ -85,6 +83,7 @@ def product_hdus(cube, name):
     meta = cube.meta or {}
     axes = {key: np.atleast_1d(value).tolist() for key, value in getattr(meta, "axes", {}).items()}
     about = {"meta": dict(meta), "axes": axes, "dtype": str(data.dtype), "unit": cube.unit.to_string()}
+    about["dates"] = {key: value for key, value in header.items() if _is_date(key)}  # of the coordinates
     if axis is not None:
         about["axis"] = axis[1:]
         hdus.append(fits.table_to_hdu(QTable({"coordinate": axis[0]})))
@@ -103,7 +102,11 @@ def cube_of(hdus):
     if found != f"{FORMAT} {_VERSION}":
         raise ValueError(f"its FORMAT is {found!r}, but this version reads '{FORMAT} {_VERSION}': update sunpy_demreg")
     about = from_text(np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ").decode("ascii"))
-    wcs = WCS(hdus[0].header).sub(2 if "axis" not in about else hdus[0].header["NAXIS"] - 1)
+    header = hdus[0].header.copy()
+    for key in filter(_is_date, list(header)):
+        del header[key]
+    header.update(about["dates"])
+    wcs = WCS(header).sub(2 if "axis" not in about else hdus[0].header["NAXIS"] - 1)
     dropped = [wcs.naxis - (int(i)) for i in hdus[0].header["DROPPED"].split()]
     at = tuple(hdus[0].header["NAXIS"] - wcs.naxis + i for i in dropped)
 
@@ -143,6 +146,10 @@ def _coordinates(cube):
         )
     [values] = cube.axis_world_coords(0)
     return *pixel_header(sky_wcs(cube.wcs)), (u.Quantity(values), *named)
+
+
+def _is_date(key):
+    return key.startswith(("DATE-", "MJD-", "DATEREF", "MJDREF", "TIMESYS"))
 
 
 def _name_axes(header, axis):

@@ -144,7 +144,7 @@ def _write_product(cube, path, overwrite, encoding):
         raise wrong(
             ValueError,
             "path",
-            f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: other formats are for whole results",
+            f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: the others hold whole results",
         )
     if encoding is not None:
         raise wrong(ValueError, "encoding", "is for whole results, but `result` is a single cube: leave it out")
@@ -156,7 +156,9 @@ def _write_product(cube, path, overwrite, encoding):
 
 def read(path: FilePath) -> Any:
     """
-    Read a result, or a product, that `write` wrote. No code in the file is run, so files from any source are safe to read.
+    Read a result, or a product, that `write` wrote.
+
+    No code in the file is run, so files from any source are safe to read.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""FITS headers of images, as SOLARNET recommends them: what they are, of which instrument, when, and how they were made."""
+"""FITS headers of images, as SOLARNET recommends them: what, of which instrument, when, and how it was made."""
 
 import json
 
@@ -38,7 +38,7 @@ def describe_image(header, cube):
     header["BUNIT"] = unit_name(cube.unit)
     content = _content(meta)
     if content:
-        header["BTYPE"], header["CONTENT"] = (content, "what the values are"), content
+        header["BTYPE"] = header["CONTENT"] = content
     _add_dates(header, observation)
     names = sorted({str(name) for name in np.ravel(np.array(observation.get("instrument"), dtype=object)) if name})
     if names:
@@ -60,8 +60,8 @@ def describe_image(header, cube):
 def _content(meta):
     """What the values are, in words; of several planes what their names have in common."""
     content = meta.get("content")
-    if content is None and np.ndim(meta.get("channels")) == 0 and "channels" in meta:
-        return f"intensity, {meta['channels']}"
+    if content is None and "channels" in meta:
+        return "intensity" if np.ndim(meta["channels"]) else f"intensity, {meta['channels']}"
     if content is None or np.ndim(content) == 0:
         return "" if content is None else str(content)
     kinds = {str(one).partition(",")[0] for one in np.ravel(content)}
@@ -72,7 +72,7 @@ def _in_arcsec(header):
     for axis in range(1, header.get("WCSAXES", 2) + 1):
         if header.get(f"CUNIT{axis}") == "deg" and header.get(f"CTYPE{axis}", "").startswith(("HPLN", "HPLT")):
             for keyword in ("CRVAL", "CDELT"):
-                header[f"{keyword}{axis}"] = float(f"{header[f'{keyword}{axis}'] * 3600:.15g}")
+                header[f"{keyword}{axis}"] = float(f"{header[f'{keyword}{axis}'] * 3600:.13g}")
             header[f"CUNIT{axis}"] = "arcsec"
 
 
@@ -93,7 +93,13 @@ def _add_dates(header, observation):
     first = min(date for date, _ in known)
     last = max(date + (seconds if np.isfinite(seconds) else 0) * u.s for date, seconds in known)
     header["TIMESYS"] = "UTC"
-    header["DATE-OBS"] = (mean.isot, "mean of the channels")
-    header["DATE-BEG"] = (first.utc.isot, "of the first channel")
-    header["DATE-AVG"] = (mean.isot, "mean of the channels")
-    header["DATE-END"] = (last.utc.isot, "of the last channel")
+    of = "mean of the channels"
+    for name, date, comment in (
+        ("OBS", mean, of),
+        ("BEG", first.utc, "of the first channel"),
+        ("AVG", mean, of),
+        ("END", last.utc, "of the last channel"),
+    ):
+        header[f"DATE-{name}"] = (date.isot, comment)
+        header[f"MJD-{name}"] = date.mjd  # or astropy would warn that it has set it
+    header["DATEREF"], header["MJDREF"] = first.utc.isot, first.utc.mjd
