@@ -127,6 +127,7 @@ def world(small, tmp_path_factory):
         "plot_response": (visualization.plot_response, {"response": response}),
         "prepare": (demreg.prepare, {"maps": maps, "n_sample": 16}),
         "prepare_series": (demreg.prepare_series, {"maps": maps}),
+        "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),
         "read": (demreg.read, {"path": folder / "result.fits"}),
         "sample.flare_maps": (sample.flare_maps, {"step": 0}),
         "synthesize": (demreg.synthesize, {"result": result, "response": response}),

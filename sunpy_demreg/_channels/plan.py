@@ -16,6 +16,7 @@ from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
+from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["Preparation", "as_saturation", "planned"]
@@ -127,6 +128,7 @@ def planned(
         for image, factor, floor, each_psf in zip(images, factors, floors, psfs, strict=True)
     )
     common = [errors.common(each.channel) for each in plans]
+    noise = np.array([errors.noise(each.channel) for each in plans])
     rate = u.DN / u.pix / u.s
     per_channel = {
         "channels": np.array([f"AIA {channel}" for channel in channels]),
@@ -135,7 +137,11 @@ def planned(
         "relative_floor": np.array(floors),
         "common_error": [dn / each.counts_per_intensity for (dn, _), each in zip(common, plans, strict=True)] * rate,
         "common_relative_error": np.array([fraction for _, fraction in common]),
+        "dn_per_photon": noise[:, 0],
+        "compression_ratio": noise[:, 1],
     }
+    if is_resampled:
+        per_channel["source_wcs"] = np.array([wcs_text(each.wcs) for each in plans])
     done = {
         "instrument": "AIA",
         "level": 1.5 if is_resampled else images[0].level,

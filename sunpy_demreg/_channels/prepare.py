@@ -131,8 +131,8 @@ def prepare(
         and where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
         coordinates of the reference, or of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`,
         holds per channel "channels", "exposure_time", "date", "relative_floor", "common_error",
-        "common_relative_error" and, of interpolated maps, "residual_shift_x" and "residual_shift_y", sliced with the
-        cube, and what was done.
+        "common_relative_error", "dn_per_photon", "compression_ratio" and, of interpolated maps, "residual_shift_x",
+        "residual_shift_y" and "source_wcs", sliced with the cube, and what was done.
 
     Raises
     ------
@@ -174,7 +174,8 @@ def prepare(
 
     Of the variance, ``common_error² + (common_relative_error · intensity)²`` is common to all pixels: the part of the
     dark level, and that of the calibration and of the atomic data as far as they are included. Averaging over pixels
-    does not reduce it, but the rest.
+    does not reduce it, but the rest: `region_spectrum` does so, for which the cube also tells what its noise depends on
+    ("dn_per_photon", "compression_ratio") and the coordinates of the maps it was interpolated from ("source_wcs").
 
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where

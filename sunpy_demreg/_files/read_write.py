@@ -12,6 +12,7 @@ from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_bool, as_path
 from sunpy_demreg._files.encodings import check_encoding
+from sunpy_demreg._files.inputs import check_contents, inputs_of
 from sunpy_demreg._files.parts import NewerFormat
 from sunpy_demreg._results.unsolved import counts_of, warn_of_unsolved
 
@@ -31,6 +32,7 @@ def write(
     *,
     overwrite: bool = False,
     encoding: Literal["float32", "bitround", "log"] | None = None,
+    contents: Literal["result", "inputs"] = "result",
 ) -> None:
     """
     Write a result to a FITS or ASDF file, or to a Zarr store; or a product of it to a FITS file.
@@ -53,6 +55,12 @@ def write(
         third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores whole hundredths of the decimal logarithm, an
         error of at most 1.2 %, with the sign, zero and NaN; only for ``.zarr``. By default nothing is changed. See
         :doc:`/large` for what is lost, and how many bytes are left.
+    contents : {"result", "inputs"}, optional
+        ``"inputs"`` stores, in a ``.zarr`` store, the intensities and their uncertainties, rounded to float32, with λ,
+        the status and all settings: some 40 bytes per pixel. `read` then returns a lazy result with the same outputs,
+        which are computed from these, block by block, when they are needed. Its values are those of the rounded
+        intensities: to have the same before and after, round those of the cube before its inversion, as
+        `batch_invert` does.
 
     Raises
     ------
@@ -126,6 +134,9 @@ def write(
         _write_product(result, path, overwrite, encoding)
         return
     check_encoding(encoding, path.suffix)
+    check_contents(contents, encoding, path.suffix)
+    if contents == "inputs":
+        result = inputs_of(result)
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import foreign, write_store

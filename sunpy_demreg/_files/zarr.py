@@ -26,6 +26,7 @@ from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._files.encodings import CODE_OF_NAN, decoded, described, encoded, encodings_for, unit_of
+from sunpy_demreg._files.inputs import computed_again
 from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
 from sunpy_demreg._results.cubes import rewrap_result, unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
@@ -434,4 +435,4 @@ def read_store(path):
     result = rewrap_result(arrays, edges, unit, wcs, prepend_axis(wcs, coordinate, *kind), meta)
     for key in attributes["masks"]:
         result[key].mask = lazily(f"{key}_mask")
-    return result
+    return computed_again(result, path) if "computed_again" in meta else result

@@ -32,7 +32,7 @@ def response_of(result):
     return TemperatureResponse(tuple(result.meta["channels"]), table["temperature"], table["response"], meta)
 
 
-def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, seen=None, **options):
+def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, seen=None, dtype="float64", **options):
     """
     Repeat the inversion of a result.
 
@@ -49,6 +49,8 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, se
         By default that of the result.
     seen : array of bool, (n, m), optional
         Which bins each channel sees, for what is resolved.
+    dtype : {"float64", "float32"}, optional
+        Of the outputs.
     **options
         More of the `Options`, that do not change the DEM.
 
@@ -81,16 +83,16 @@ def solve_again(result, outputs, functional=None, pixel=None, dem_error=None, se
     # A result read from a file has NumPy arrays, even if it was computed on a GPU.
     backend = "cupy" if is_cupy_array(arrays[0]) else "numpy" if meta.get("backend") == "numpy" else "cpu"
     if not is_lazy(*arrays):
-        return _solve(*arrays, problem=problem, more={"backend": backend})
+        return _solve(*arrays, problem=problem, more={"backend": backend, "dtype": dtype})
     [status] = as_blocks([as_lazy(arrays[0])[None]], "result", _MAX_PIXELS)
     return Solution(
         *apply_to_pixels(
             _solve,
-            problem.output_kinds(),
+            problem.output_kinds(dtype),
             [status[0], *arrays[1:]],
             status.ndim - 1,
             problem=problem,
-            more={"backend": backend, "workers": 1},
+            more={"backend": backend, "dtype": dtype, "workers": 1},
         )
     )
 

@@ -31,8 +31,8 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`
-        Array index, in the order of the cubes' last axes: (y, x) for a map.
+    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
 
     Returns
     -------
@@ -78,8 +78,8 @@ def covariance(
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`
-        Array index, in the order of the cubes' last axes: (y, x) for a map.
+    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
     dem_error : {"noise", "posterior"}, optional
         Of the propagated noise, or of the DEMs that prior and data leave possible, which only ``method="lognormal"``
         has. By default the one that the errors of the result are of.
@@ -120,8 +120,8 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`
-        Array index, in the order of the cubes' last axes: (y, x) for a map.
+    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
 
     Returns
     -------

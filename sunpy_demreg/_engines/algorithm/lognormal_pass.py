@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sunpy_demreg._engines.algorithm.elementary import exp, log
 from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, solve_dense
+from sunpy_demreg._engines.base.precision import EPSILON
 from sunpy_demreg._engines.base.prior import RANK
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "State",
     "evaluate",
     "gram_of",
+    "is_met",
     "jacobian",
     "least_in_plane",
     "one_pass",
@@ -32,6 +34,7 @@ _NEAR = 0.5  # a step near the end, where lam may be sought
 _ABOVE_TARGET = 1.01  # ... if so many targets are left
 _MOST_CHANGE = 1.5  # of ln lam at once
 _FALL = 2e-4  # of what the gradient promises, that a step has to keep
+_ROUNDING = 16.0 * EPSILON  # of an intensity
 _TINY = 1e-300
 
 
@@ -129,6 +132,13 @@ def least_in_plane(M, h11, h12, h22, b1, b2):
     alone = M.where(h11 > 0.0, M.minimum(M.maximum(b1 / M.where(h11 > 0.0, h11, 1.0), 0.3), 2.0), 1.0)
     x = M.where(good, (b1 * h22 - b2 * h12) * per_det, alone)
     return x, M.where(good, (b2 * h11 - b1 * h12) * per_det, 0.0)
+
+
+def is_met(problem, misfit):
+    """Whether a misfit is the target, to what the rule asks for or rounding leaves of it."""
+    M, target = problem.M, problem.target
+    rounding = _ROUNDING * M.sqrt(problem.signal * target)
+    return M.abs(misfit - target) < M.maximum(RULES["discrepancy"].off * target, rounding)
 
 
 def one_pass(problem, state):
@@ -241,8 +251,8 @@ def one_pass(problem, state):
     next_length = M.where(take, 1.0, 0.3 * state.length)
     at_end = running & small & (next_length > 0.99) & ((off < rule.at_rest) | ~seeking)
     if rule.off < float("inf"):
-        is_limited = (lam < LEAST_LAM * 1.001) | (lam > rule.largest_lam * 0.999)
-        at_end = at_end & (is_limited | (M.abs(new_misfit - target) < rule.off * target))
+        is_above, is_least, is_largest = new_misfit > target, lam < LEAST_LAM * 1.001, lam > rule.largest_lam * 0.999
+        at_end = at_end & ((is_above & is_least) | (~is_above & is_largest) | is_met(problem, new_misfit))
     past = [M.where(take, new, old) for new, old in zip((past[1], past[2], new_objective), past, strict=True)]
     return State(
         lam=lam,

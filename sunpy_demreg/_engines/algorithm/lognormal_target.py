@@ -21,6 +21,7 @@ from sunpy_demreg._engines.algorithm.lognormal_pass import (
     RULES,
     evaluate,
     gram_of,
+    is_met,
     jacobian,
     least_in_plane,
     times,
@@ -112,7 +113,8 @@ def _one_step(problem, state):
     lam = dot(r, Ba) / M.maximum(dot(a, a), _TINY)
     lam = M.where(lam > _LEAST_SHARE * state.lam, M.minimum(lam, _MOST_GROWTH * state.lam), state.lam)
     is_least = (state.misfit > target) & (M.minimum(lam, state.lam) <= LEAST_LAM)
-    is_free = is_least | ((state.misfit < target) & (lam >= rule.largest_lam))
+    is_largest = (state.misfit < target) & (lam >= rule.largest_lam)
+    is_free = is_least | is_largest
     lam = M.where(is_least, LEAST_LAM, M.minimum(M.maximum(lam, LEAST_LAM), rule.largest_lam))
     lam = M.where(running, lam, state.lam)
 
@@ -150,8 +152,8 @@ def _one_step(problem, state):
         return ()
 
     M.over_bins(accept, ())
-    is_met = is_free | (M.abs(new_misfit - target) < rule.off * target)
-    at_end = running & small & (state.length > 0.99) & is_met
+    is_limited = ((new_misfit > target) & is_least) | ((new_misfit < target) & is_largest)
+    at_end = running & small & (state.length > 0.99) & (is_limited | is_met(problem, new_misfit))
 
     def taken(new, old):
         return tuple(M.where(take, x, y) for x, y in zip(new, old, strict=True))

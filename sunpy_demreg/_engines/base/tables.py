@@ -26,6 +26,7 @@ __all__ = [
 
 N_SAMPLES = 51  # temperatures at which the width of the resolution kernel is measured, as in the reference
 REFERENCE_SCALE = 1e15  # the reference multiplies the response by this; its grid of lam depends on it
+_SMALLEST = 2.0**-1022  # number with all digits
 SCALARS = (
     "target",
     "growth",
@@ -80,10 +81,12 @@ def make_tables(problem):
     is_of_em = _is_of_em(options)
     if is_of_em:
         dem_per_unknown = _dem_per_em(logt)
-        K = K * dem_per_unknown
         functional = None if functional is None else functional * dem_per_unknown
-    scale = _scale(K, options, is_of_em)
-    K = K * scale
+    of_unknown = K * dem_per_unknown
+    scale = _scale(of_unknown, options, is_of_em)
+    # What is too small for all its digits on the way is multiplied at once.
+    is_small = xp.abs(of_unknown) < _SMALLEST
+    K = xp.where(is_small, K * (dem_per_unknown * scale), of_unknown * scale)
     pairs = xp.stack([K[i, :] * K[k, :] for i, k in channel_pairs(n)])
     # The first pass of "lognormal" is in the logarithm of T, whatever the bins: the response has dlogT in it.
     v = 1.0 / dlogt if options.method == "lognormal" else dlogt
