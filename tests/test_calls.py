@@ -60,6 +60,9 @@ VALID = {
     ("invert", "calibration_error"): {"0.5", "{}"},
     ("invert", "common_calibration_error"): {"0.5"},
     ("invert", "target_growth"): {"1e300"},
+    ("monte_carlo", "calibration_error"): {"0.5", "{}"},
+    ("monte_carlo", "common_calibration_error"): {"0.5"},
+    ("percentiles", "levels"): {"0.5", "[1]"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
     ("plot_summary", "pixels"): {"[]"},  # none are marked
     ("plot_summary", "title"): {"text", "empty text"},
@@ -125,6 +128,8 @@ def world(small, tmp_path_factory):
         "Explorer.select": (visualization.explore(result).select, {"pixel": (0, 1)}),
         "invert": (demreg.invert, quantity),
         "plot_response": (visualization.plot_response, {"response": response}),
+        "monte_carlo": (demreg.monte_carlo, {"cube": cube}),
+        "percentiles": (demreg.percentiles, {"cube": demreg.monte_carlo(cube, 3)}),
         "prepare": (demreg.prepare, {"maps": maps, "n_sample": 16}),
         "prepare_series": (demreg.prepare_series, {"maps": maps}),
         "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),

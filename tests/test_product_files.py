@@ -180,6 +180,8 @@ def test_bad_calls_say_what_is_wrong(result, tmp_path):
             demreg.write(em, tmp_path / f"em.{ending}")
     with pytest.raises(ValueError, match="`encoding` is for whole results"):
         demreg.write(em, tmp_path / "em.fits", encoding="float32")
+    with pytest.raises(ValueError, match="`contents` is for whole results"):
+        demreg.write(em, tmp_path / "em.fits", contents="inputs")
     odd = NDCube(em.data, em.wcs, unit=em.unit, uncertainty=VarianceUncertainty(em.data**2))
     with pytest.raises(TypeError, match=r"`result` has an uncertainty of the kind 'var'.*represent_as"):
         demreg.write(odd, tmp_path / "em.fits")

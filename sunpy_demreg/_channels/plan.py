@@ -10,11 +10,12 @@ from astropy.table import Table
 from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
-from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
+from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid, seen_as
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.grids import grid_difference
 from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
@@ -58,6 +59,7 @@ def planned(
     correct_degradation,
     degradation_corrected,
     correction_table,
+    grid=None,
 ):
     """
     Check maps and options, and plan what to do.
@@ -66,6 +68,9 @@ def planned(
     ----------
     maps and others
         As of `sunpy_demreg.prepare`. Dask arrays are not computed.
+    grid : Grid, optional
+        Of the plan for the first of several times. Maps that are interpolated are put on it, instead of on a grid of
+        their own; with `align` also those of level 1.5, if their pixels are others.
 
     Returns
     -------
@@ -105,13 +110,17 @@ def planned(
         images, pointing = repointed(images, pointing_table)
         steps.append("pointing")
     is_resampled = reference is not None or (align and images[0].level == 1)
-    if is_resampled:
-        grid = reference_grid(images, reference)
-        steps.append("align")
-    else:
+    corner = 0, 0
+    if not is_resampled:
         check_one_grid(images)
-        grid = own_grid(images[0].map)
-    grid, corner = cropped(grid, submap, bin)
+        own, corner = cropped(own_grid(images[0].map), submap, bin)
+        is_resampled = align and grid is not None and not _is_same(own, grid)
+        grid = seen_as(grid, images[0].map) if is_resampled else own
+    elif grid is None:
+        grid, _ = cropped(reference_grid(images, reference), submap, bin)
+    else:
+        grid = seen_as(grid, images[0].map)
+    steps += ["align"] * is_resampled
     steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
     steps += ["exposure"] + ["degradation"] * correct_degradation
 
@@ -157,6 +166,10 @@ def planned(
     }
     plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled)
     return Preparation([image.map for image in images], plan, per_channel, done)
+
+
+def _is_same(grid, other):
+    return grid_difference(grid.wcs, grid.shape, other.wcs, other.shape) is None
 
 
 def as_saturation(saturation):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ndcube import NDCube
     from sunpy.map import GenericMap
 
-    from sunpy_demreg._common.typing import Maps, TableOrFile
+    from sunpy_demreg._common.typing import FilePath, Maps, TableOrFile
 
 __all__ = ["prepare", "prepared", "wrapped"]
 
@@ -39,7 +39,7 @@ def prepare(
     psf: Mapping[int, npt.ArrayLike] | Literal["aiapy"] | None = None,
     pointing_table: TableOrFile | None = None,
     align: bool = True,
-    reference: u.Quantity | GenericMap | None = None,
+    reference: u.Quantity | GenericMap | FilePath | None = None,
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
@@ -79,7 +79,7 @@ def prepare(
     align : bool, optional
         Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
         that of the ``reference``. Interpolation is bilinear.
-    reference : `~astropy.units.Quantity` or map, optional
+    reference : `~astropy.units.Quantity`, map or file name, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
         a tenth of a pixel.

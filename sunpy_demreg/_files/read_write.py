@@ -131,7 +131,7 @@ def write(
     if path.name in _ENDINGS:
         raise wrong(ValueError, "path", f"{str(path)!r} is only an extension: choose a name, such as 'dem{path.name}'")
     if isinstance(result, NDCube):
-        _write_product(result, path, overwrite, encoding)
+        _write_product(result, path, overwrite, encoding, contents)
         return
     check_encoding(encoding, path.suffix)
     check_contents(contents, encoding, path.suffix)
@@ -150,15 +150,16 @@ def write(
         warn_of_unsolved(counts)
 
 
-def _write_product(cube, path, overwrite, encoding):
+def _write_product(cube, path, overwrite, encoding, contents):
     if not path.name.endswith((".fits", ".fits.gz")):
         raise wrong(
             ValueError,
             "path",
             f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: the others hold whole results",
         )
-    if encoding is not None:
-        raise wrong(ValueError, "encoding", "is for whole results, but `result` is a single cube: leave it out")
+    for name, value, default in (("encoding", encoding, None), ("contents", contents, "result")):
+        if value != default:
+            raise wrong(ValueError, name, "is for whole results, but `result` is a single cube: leave it out")
     from sunpy_demreg._files.products import product_hdus
 
     with replaced(path, overwrite=overwrite) as part:
