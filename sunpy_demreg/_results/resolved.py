@@ -79,6 +79,11 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
     of 15 MK: what is found above log T = 7 is made of what is seen at 6, and is not resolved. In a flare it is made of
     itself, and is. A bin that is held at zero, with ``positivity="constrain"``, may be resolved.
 
+    So the rule tells where the plasma is that a bin shows, not whether there is any, which is for the error to tell.
+    With ``method="lognormal"``, hot loops beside brighter plasma of 2 MK are partly not resolved, since some of it
+    has a part in their hot bins, although the error of their emission measure is small; and some faint pixels are
+    resolved, with errors as large as the value.
+
     References
     ----------
     Backus & Gilbert 1970, Phil. Trans. R. Soc. A, 266, 123.
