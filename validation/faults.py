@@ -268,7 +268,8 @@ def _moves(problem, given, chosen, answers):
 
     def distance(a, b):
         with np.errstate(all="ignore"):
-            return np.nan_to_num(np.abs(a.dem - b.dem).max(axis=0) / np.abs(b.dem).max(axis=0))
+            peak = np.maximum(np.abs(a.dem).max(axis=0), np.abs(b.dem).max(axis=0))
+            return np.nan_to_num(np.abs(a.dem - b.dem).max(axis=0) / peak)
 
     ours, theirs = answers.values()
     apart, moved, flips = distance(ours, theirs), np.zeros(lanes.size), np.zeros(lanes.size, bool)
