@@ -275,6 +275,21 @@ def test_intensities_of_zero_or_less_are_data(backend):
     assert np.all(ours.status[1::50] & int(Status.TARGET_NOT_REACHED | Status.NO_SIGNAL))
 
 
+def test_far_from_an_intensity_that_no_plasma_gives():
+    """Of an intensity and an error beyond all others, what is predicted is no more than rounding."""
+    g, sigma, *problem = case(n_pixels=60)
+    g[1], sigma[1] = 2e70, 1e70
+    g[0] = 300 * sigma[0]
+    ours, theirs = (run(g, sigma, *problem, OPTIONS, backend=backend) for backend in BACKENDS)
+    np.testing.assert_array_equal(ours.status, theirs.status)
+    assert is_solved(ours).all()
+    has_ended = (ours.status & int(Status.NOT_CONVERGED)) == 0
+    assert has_ended.mean() > 0.8
+    difference = (np.abs(ours.dem - theirs.dem).max(axis=0) / theirs.dem.max(axis=0))[has_ended]
+    assert np.median(difference) < 1e-10
+    assert np.max(difference) < 1e-6  # of many passes
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_signals_that_hardly_stand_out_are_flagged(backend):
     g, sigma, status, *problem = case(n_pixels=200)

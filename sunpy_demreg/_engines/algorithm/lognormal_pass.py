@@ -286,7 +286,7 @@ def _logarithmic_rows(M, far, d, residual):
             p = d_i - r_i
             up = M.maximum(d_i, 1.0)
             row = M.where((d_i < 1.0) & (p < 1.0), 0.0, up)
-            p = M.maximum(p, _TINY)
+            p = M.maximum(p, EPSILON * up)  # a difference: less is rounding
             factors.append(M.where(far, row / p, 1.0))
             differences.append(M.where(far, row * log(M, up / p), r_i))
         return far, (*factors, *differences)
