@@ -15,6 +15,7 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import response_of, solve_again
+from sunpy_demreg._results.settings import meta_of_product
 
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
@@ -101,7 +102,12 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
         prepend_axis(status.wcs, bins_of(result).centers, "temperature", "phys.temperature"),
         unit=u.dimensionless_unscaled,
         mask=pixel_mask(is_unsolved(status.data), data.shape),
-        meta={"content": "resolved bins", "max_width": max_width, "min_response": min_response},
+        meta={
+            "content": "resolved bins",
+            "max_width": max_width,
+            "min_response": min_response,
+            **meta_of_product(result.meta),
+        },
     )
 
 
