@@ -107,15 +107,13 @@ def region_evolution(
     --------
     >>> import astropy.units as u
     >>> import numpy as np
-    >>> from astropy.coordinates import SkyCoord
     >>> import sunpy_demreg as demreg
-    >>> cubes = [demreg.prepare(demreg.sample.flare_maps(step)) for step in (0, 1)]
-    >>> edges = 10 ** np.arange(5.575, 7.63, 0.05) * u.K
-    >>> mask = np.zeros((67, 67), dtype=bool)
-    >>> mask[20:40, 20:40] = True
-    >>> flare = demreg.region_evolution(cubes, mask, edges, method="lognormal", calibration_error=0.1)
-    >>> flare["volume_emission_measure"].unit, len(flare)
-    (Unit("1 / cm3"), 2)
+    >>> cubes = [demreg.prepare(demreg.sample.aia_maps(), n_sample=16)]  # of one time; add more
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> bright = {171: 1500 * u.DN / u.pix / u.s}
+    >>> series = demreg.region_evolution(cubes, bright, edges, method="lognormal", calibration_error=0.1)
+    >>> series["volume_emission_measure"].unit, len(series)
+    (Unit("1 / cm3"), 1)
     """
     from astropy.timeseries import TimeSeries
 
