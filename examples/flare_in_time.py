@@ -82,8 +82,12 @@ minutes = (flare.time - flare.time[0]).to_value(u.min)
 for axes, (name, (unit, label)) in zip(rows, columns.items(), strict=True):
     for k, region in enumerate(flare.meta["region"]):
         value = flare[name][:, k].to_value(unit)
-        error = flare[f"{name}_error"][:, k].to_value(unit) if name != "fraction" else None
-        axes.errorbar(minutes, value, error, fmt="o-", capsize=2, color=f"C{k}", label=region)
+        error = (
+            flare[f"{name}_error"][:, k].to_value(unit) if name != "fraction" else None
+        )
+        axes.errorbar(
+            minutes, value, error, fmt="o-", capsize=2, color=f"C{k}", label=region
+        )
     axes.set_ylabel(label)
     if name in ("volume_emission_measure", "thermal_energy"):
         axes.set_yscale("log")

@@ -31,7 +31,14 @@ def at(*points):
     return SkyCoord(points * u.arcsec, frame=maps[0].coordinate_frame)
 
 
-outline = [(-1022, -193), (-1003, -173), (-977, -158), (-977, -167), (-1000, -182), (-1015, -197)]
+outline = [
+    (-1022, -193),
+    (-1003, -173),
+    (-977, -158),
+    (-977, -167),
+    (-1000, -182),
+    (-1015, -197),
+]
 regions = {
     "loop": at(*outline),
     "background": at(*((x - 14, y + 14) for x, y in outline)),
@@ -39,7 +46,9 @@ regions = {
 spectra = demreg.region_spectrum(cube, regions)
 for k, name in enumerate(spectra.meta["region"]):
     relative = 100 * spectra.uncertainty.array[:, k] / spectra.data[:, k]
-    print(f"{name}: {spectra.meta['n_pixels'][k]} pixels, errors in % {np.round(relative, 1)}")
+    print(
+        f"{name}: {spectra.meta['n_pixels'][k]} pixels, errors in % {np.round(relative, 1)}"
+    )
 
 # %%
 # The spectra are inverted like any other data; 10 % is how well the response of each channel is known.
@@ -59,12 +68,14 @@ ensemble = demreg.invert(draws, response, edges, **options)
 low, median, high = demreg.percentiles(ensemble["dem"], [16, 50, 84]).data.compute()
 
 figure = plt.figure(figsize=(11, 4.6), layout="constrained")
-image = figure.add_subplot(1, 2, 1, projection=maps[2].wcs)
-maps[2].plot(axes=image, clip_interval=(1, 99.7) * u.percent)
+image = figure.add_subplot(1, 2, 1, projection=maps[0].wcs)
+image.imshow(maps[2].data, cmap="sdoaia171", norm="log", vmin=100, origin="lower")
 axes = figure.add_subplot(1, 2, 2)
 for k, (name, corners) in enumerate(regions.items()):
     closed = np.append(np.arange(len(corners)), 0)
-    image.plot_coord(corners[closed], color=f"C{k + 1}", linewidth=2)
+    image.plot(
+        *maps[0].wcs.world_to_pixel(corners[closed]), color=f"C{k + 1}", linewidth=2
+    )
     demreg.visualization.plot_dem(result, k, axes=axes, color=f"C{k + 1}")
     axes.fill_between(
         result["dem"].axis_world_coords(0)[0].value,
@@ -75,7 +86,6 @@ for k, (name, corners) in enumerate(regions.items()):
         label=f"{name}, draws",
     )
 axes.set_ylim(1e18, 1e23)
-demreg.visualization.plot_dem(result, 0, axes=axes, color="C1", label="_")
 axes.legend(fontsize="small")
 plt.show()
 
@@ -84,7 +94,9 @@ plt.show()
 
 em_range = [1, 4] * u.MK
 em = demreg.emission_measure(result, em_range)
-of_draws = demreg.percentiles(demreg.emission_measure(ensemble, em_range)).data.compute()
+of_draws = demreg.percentiles(
+    demreg.emission_measure(ensemble, em_range)
+).data.compute()
 for k, name in enumerate(regions):
     area = result.meta["observation"]["area"][k]
     print(
