@@ -70,6 +70,7 @@ low, median, high = demreg.percentiles(ensemble["dem"], [16, 50, 84]).data.compu
 figure = plt.figure(figsize=(11, 4.6), layout="constrained")
 image = figure.add_subplot(1, 2, 1, projection=maps[0].wcs)
 image.imshow(maps[2].data, cmap="sdoaia171", norm="log", vmin=100, origin="lower")
+image.set(xlabel="Solar-X", ylabel="Solar-Y", title="AIA 171 Å")
 axes = figure.add_subplot(1, 2, 2)
 for k, (name, corners) in enumerate(regions.items()):
     closed = np.append(np.arange(len(corners)), 0)
