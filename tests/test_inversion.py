@@ -387,7 +387,7 @@ BAD_CALLS = {
     "iterations that are a truth value": (lambda d, s: {"max_iterations": True}, "`max_iterations` must be"),
     "constraint on the grid": (
         lambda d, s: {"positivity": "constrain", "parameter_choice": "grid"},
-        "`positivity` 'constrain' .*pass parameter_choice='discrepancy'",
+        "`positivity` 'constrain' .*leave one of them out",
     ),
     "unknown backend": (
         lambda d, s: {"backend": "cuda"},
@@ -415,7 +415,10 @@ BAD_CALLS = {
         "`outputs` must contain 'emission_measure'",
     ),
     "ranges without unit": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6]}, "must be a Quantity in K,"),
-    "ranges outside": (lambda d, s: {"emission_measure_ranges": [1e5, 2e6] * u.K}, "ascending pairs inside"),
+    "ranges outside": (
+        lambda d, s: {"emission_measure_ranges": [123456.789, 2e6] * u.K},
+        r"but are 1.235e\+05 to 2e\+06 K",
+    ),
     "ranges that descend": (lambda d, s: {"emission_measure_ranges": [2e6, 1e6] * u.K}, "ascending pairs inside"),
     "ranges that are no pairs": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6, 3e6] * u.K}, "must be pairs"),
     "integers": (lambda d, s: {"dtype": int}, "`dtype` must be 'float64' or 'float32'"),

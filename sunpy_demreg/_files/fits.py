@@ -10,6 +10,8 @@ from astropy.wcs import WCS
 from sunpy_demreg import __version__
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.metadata import from_text, to_text, unit_name, warn_of_text
+from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._files import products
 from sunpy_demreg._files.fits_stream import append_images, computed_images
 from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, from_contents, to_contents
 
@@ -40,6 +42,7 @@ def to_file(result, encoding=None):
         if array.dtype == bool:  # which FITS does not know
             array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
+        hdu.header.update(_meaning_of_bits(name, parts.meta["channels"]))
         if is_lazy(array):
             lazy.append((hdu.header, array))
         else:
@@ -72,15 +75,18 @@ def to_file(result, encoding=None):
 
 
 def from_file(path):
-    """The result in a file."""
+    """The result, or the product, in a file."""
     with fits.open(path, disable_image_compression=True) as hdus:
-        version = format_version(hdus[0].header.get("FORMAT"))
+        is_product = str(hdus[0].header.get("FORMAT")).startswith(products.FORMAT)
+        version = VERSION if is_product else format_version(hdus[0].header.get("FORMAT"))
         for hdu in hdus:
             found = {hdu.verify_checksum(), hdu.verify_datasum()}
             if 0 in found:
                 raise ValueError(f"the checksum of {hdu.name} does not match")
             if 2 in found and version > 1:
                 raise ValueError(f"{hdu.name} has no checksum")
+        if is_product:
+            return products.cube_of(hdus)
         names = hdus[0].header["OUTPUTS"].split()
         masks = hdus[0].header["MASKS"].split() if version > 1 else [n for n in names if f"{n}_MASK" in hdus]
         text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either
@@ -109,6 +115,20 @@ def _image(name, array, header, unit):
     hdu = fits.ImageHDU(array, header.copy(), name=name.upper())
     hdu.header["BUNIT"] = unit_name(unit)
     return hdu
+
+
+def _meaning_of_bits(name, channels):
+    """Cards that tell what each bit of a value stands for."""
+    if name == "status":
+        unsolved = Status.UNSOLVED
+        return {
+            f"FLAG{bit.bit_length() - 1}": (bit.name, f"value & {bit:d}: {'no DEM' if bit & unsolved else 'a remark'}")
+            for bit in Status
+        }
+    if name == "omitted_channels":
+        labels = [label.encode("ascii", "backslashreplace").decode() for label in channels]
+        return {f"FLAG{i}": (label, f"value & {1 << i}: left out") for i, label in enumerate(labels)}
+    return {}
 
 
 def _array(hdu, kind):

@@ -165,7 +165,8 @@ def invert(
         uncertainty that is not finite and positive. ``"omit"``: it is solved with the other channels, exactly as if
         there were no more, and the missing intensity is predicted; ``result["omitted_channels"]`` tells which were left
         out, and the remark ``Status.MISSING_CHANNEL`` that some were. A saturated channel is a lower limit: where the
-        DEM predicts less, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is masked.
+        DEM predicts less, by however little, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is
+        masked.
     max_missing_channels : `int`, optional
         How many channels may be left out in a pixel: with more, it is masked. One channel has to remain, or two for
         ``parameter_choice="gcv"``. (With more than 64 channels none can be left out, as the bits of a number cannot

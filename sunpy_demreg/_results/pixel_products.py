@@ -12,6 +12,8 @@ from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
 from sunpy_demreg._common.dask_arrays import computed
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import check_choice
+from sunpy_demreg._common.warnings import UnsolvedWarning, warn
+from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._results.checks import as_pixel, bins_of, check_result
 from sunpy_demreg._results.errors import response_of, solve_again, with_common_error
 
@@ -96,6 +98,12 @@ def covariance(
     TypeError, ValueError, IndexError
         As `em_loci` does.
 
+    Warns
+    -----
+    UnsolvedWarning
+        If it would be that of the posterior, but the iteration did not end in this pixel (``Status.NOT_CONVERGED``):
+        then its DEM is another, and what is returned is of the noise.
+
     See Also
     --------
     sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
@@ -109,7 +117,16 @@ def covariance(
             f"'posterior' needs the prior of method='lognormal', but `result` is of method={result.meta['method']!r}: "
             "leave it out",
         )
-    return _matrix(result, pixel, "covariance", dem_error) * DEM_UNIT**2
+    matrix = _matrix(result, pixel, "covariance", dem_error)
+    status = Status(int(computed(result["status"].data[as_pixel(result, pixel)])[0]))
+    if status & Status.NOT_CONVERGED and (dem_error or result.meta.get("dem_error")) == "posterior":
+        warn(
+            UnsolvedWarning,
+            "is NOT_CONVERGED, so that its DEM has no posterior: the covariance is that of the noise of the "
+            "constrained emission measure, as with dem_error='noise'",
+            "pixel",
+        )
+    return matrix * DEM_UNIT**2
 
 
 def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
