@@ -72,6 +72,8 @@ _EXAMPLES = (
     "temperature_maps_and_movies.py",
     "level1_to_dem.py",
     "which_response.py",
+    "regions.py",
+    "flare_in_time.py",
     "aia_and_xrt.py",
     "larger_than_memory.py",
     "on_a_gpu.py",
