@@ -9,7 +9,7 @@ def add_file_commands(commands):
     """Add both commands to the parser."""
     for name, run, text in (
         ("info", _info, "tell what is in a file of this package"),
-        ("explore", _explore, "open a window: click on a pixel of a result for its DEM"),
+        ("explore", _explore, "open a window: click on a pixel for its DEM; for files of invert --plot, or of write"),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: sunpy-demreg {name} dem.fits")
         command.add_argument("path", type=Path, metavar="FILE", help="a .fits or .asdf file, or a .zarr store")

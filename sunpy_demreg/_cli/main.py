@@ -14,6 +14,7 @@ from sunpy_demreg._common.errors import nearest
 __all__ = ["main"]
 
 _MAX_BINS = 1000
+_OF_PICTURE = ("dem", "dem_uncertainty", "temperature_resolution", "chi_squared", "predicted_intensity", "intensity")
 _EXAMPLES = """examples:
   sunpy-demreg invert aia_*.fits --output dem.fits --plot dem.png
   sunpy-demreg invert aia_*.fits --n-sample 16 --method lognormal --calibration-error 0.1 --output dem.fits
@@ -79,10 +80,10 @@ def _parser():
     invert.add_argument(
         "--outputs",
         nargs="+",
-        default=("dem", "dem_uncertainty", "chi_squared"),
+        default=("dem", "dem_uncertainty", "chi_squared", "intensity"),
         metavar="NAME",
-        help="what to write beside the status and the intensity, as in sunpy_demreg.invert (default: dem "
-        "dem_uncertainty chi_squared)",
+        help="what to write beside chi_squared and status, as in sunpy_demreg.invert (default: dem dem_uncertainty "
+        "intensity; with --plot also what the picture needs, which explore needs too)",
     )
     _add_choice(
         invert, "--dtype", ("float32", "float64"), default="float32", help="type of the values (default: %(default)s)"
@@ -288,7 +289,8 @@ def _demo(options):
 def _invert(options):
     targets = (options.output, options.plot)
     prepare, choices = _choices(options)
-    choices |= {"outputs": tuple(options.outputs), "dtype": options.dtype}
+    more = _OF_PICTURE if options.plot is not None else ("chi_squared",)
+    choices |= {"outputs": (*options.outputs, *more), "dtype": options.dtype}
     run_inversion(options, options.files, _log_edges(*options.log_t), targets, prepare=prepare, **choices)
 
 
