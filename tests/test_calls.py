@@ -123,6 +123,7 @@ def world(small, tmp_path_factory):
             demreg.batch_invert,
             {"maps": maps, "path": folder / "store.zarr", "temperature_bin_edges": edges},
         ),
+        "batch_status": (demreg.batch_status, {"path": folder / "store.zarr"}),
         "combine": (demreg.combine, {"cubes": [cube]}),
         "dn2dem_pos": (demreg.dn2dem_pos, arrays),
         "Explorer.select": (visualization.explore(result).select, {"pixel": (0, 1)}),
