@@ -17,7 +17,7 @@ from sunpy_demreg._batch.steps import key_of
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
-from sunpy_demreg._common.metadata import to_text
+from sunpy_demreg._common.metadata import from_text, to_text
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
@@ -64,7 +64,9 @@ def open_archive(path, result, settings, defaults):
 
 def _create(path, result, settings):
     with replaced(path, foreign=stores.foreign, parents=True) as part:
-        group = stores.create(part, result, Time([], format="jd", scale="utc"), settings=settings)
+        group = stores.create(
+            part, result, Time([], format="jd", scale="utc"), from_text(settings["encoding"]), settings=settings
+        )
         n_channels = len(result.meta["channels"])
 
         def table(name, shape, dtype, names, chunk, units=None):
