@@ -28,7 +28,8 @@ def test_quick_run_of_everything(tmp_path):
     assert main(["--quick", "--repeats", "1", "--baseline", str(HERE), "--output", str(folder)]) == 0
     for part in PARTS:
         check_files(folder, part)
-    for check in (check_peers, check_sweep, check_profile, check_startup, check_full_disk, check_baseline):
+    checks = check_peers, check_sweep, check_profile, check_difficult, check_startup, check_full_disk, check_baseline
+    for check in checks:
         part = check.__name__.removeprefix("check_").replace("_", "-")
         check(results_of(folder, part)["results"])
 
@@ -48,7 +49,7 @@ def check_files(folder, part):
     assert "a quick run" in table
     with open(folder / f"{stem}.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) > 1
-    if part not in ("startup", "full-disk"):
+    if part not in ("difficult", "startup", "full-disk"):
         assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -100,6 +101,22 @@ def check_profile(results):
     assert engine["ns_at_limit"] > 0
     assert "operations" in constrained
     assert "operations" not in seam
+
+
+def check_difficult(results):
+    images, spikes, faults = (
+        [row for row in results["rows"] if row["what"] == what] for what in ("images", "one spike", "faults")
+    )
+    for rows in (images, spikes, faults):
+        assert {row["rule"] for row in rows} == {"relax", "constrain"}
+    for row in images:
+        assert row["us_per_pixel"] > 0
+        assert row["difficult"] < 0.1
+        assert row["times_relax"] == pytest.approx(1) or row["rule"] == "constrain"
+    for row in faults:
+        assert 0.3 < row["difficult"] / row["pixels"] < 1
+        assert 0 < row["solved"] < row["difficult"]
+        assert 0 < row["us_0.5"] <= row["us_0.99"] <= row["us_0.999"] <= row["us_1"]
 
 
 def check_startup(startup):

@@ -10,6 +10,8 @@ from test_engines import as_problem, empty_solution
 
 from sunpy_demreg import Status
 from sunpy_demreg._engines import execute
+from sunpy_demreg._engines.algorithm import positivity
+from sunpy_demreg._engines.algorithm.regularization_parameter import discrepancy_root
 from sunpy_demreg._engines.arrays.engine import solve_carefully
 from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._engines.base.tables import make_tables
@@ -77,6 +79,24 @@ def test_single_pixel_and_its_neighbors(compiled):
     given = K, *bins, Options(positivity="constrain")
     together, alone = compiled(g, sigma, *given), compiled(g[:, 7:8], sigma[:, 7:8], *given)
     assert_same_bits(together.at(slice(7, 8)), alone)
+
+
+@pytest.mark.parametrize("power", [0, 12])
+def test_bounded_cost_of_the_constraint(power, monkeypatch):
+    """Rounding hides which bins are zero: it is given up after some steps, not ten times a hundred."""
+    K, *bins = faults.instrument(faults.INSTRUMENTS[0], 6, 41)
+    g = np.array([[0.36415865], [0.31926934], [0.64529806], [4.0046589], [8.90818311], [9.48498917]])
+    sigma = np.array([[6.63], [6.72], [10.6], [50.6], [133.0], [99.9]]) * 10.0 ** (power - 18)
+    n_steps = []
+
+    def counted(*arguments, **options):
+        n_steps.append(1)
+        return discrepancy_root(*arguments, **options)
+
+    monkeypatch.setattr(positivity, "discrepancy_root", counted)
+    answer = on_arrays(g, sigma, K, *bins, Options(positivity="constrain"))
+    assert 0 < len(n_steps) <= 64
+    assert ((answer.status[0] & UNSOLVED) == 0) == (power == 12)
 
 
 def test_interrupted_while_the_code_is_made(monkeypatch):

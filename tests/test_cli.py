@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from sunpy_demreg import read, sample, visualization
-from sunpy_demreg._cli import main as cli_main
+from sunpy_demreg._cli import one_time
 from sunpy_demreg._cli.main import main
 
 COARSE = ["--log-t", "5.8", "7.0", "0.2"]
@@ -78,9 +78,53 @@ def test_method(tmp_path, capsys, small_files):
     assert np.all(result["dem"].data[:, solved] > 0)
     arguments += ["--positivity", "relax", "--output", str(tmp_path / "b.fits")]
     assert main(["invert", *small_files, *arguments]) == 1
-    assert "`--positivity` 'relax' is not possible with method='lognormal'" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "`--positivity` 'relax' is not possible with the method 'lognormal', whose DEM is positive" in err
+    assert err.count("positivity") == 1  # of the command line, not of Python
     assert main(["invert", *small_files, "--calibration-error", "10", "--output", str(tmp_path / "b.fits")]) == 1
     assert "`--calibration-error` must be a finite number" in capsys.readouterr().err
+
+
+def test_prior_and_errors(tmp_path, capsys, small_files):
+    path = tmp_path / "dem.fits"
+    command = ["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(path), "--overwrite"]
+    more = ["--prior", "3", "1.2", "--dem-error", "noise", "--common-calibration-error", "0.2"]
+    assert main([*command, "--method", "lognormal", *more]) == 0
+    meta = read(path).meta
+    assert meta["prior"] == {"amplitude": 3.0, "correlation_length": 1.2}
+    assert (meta["dem_error"], meta["common_calibration_error"]) == ("noise", 0.2)
+    assert main([*command, "--parameter-choice", "gcv"]) == 0
+    assert read(path).meta["parameter_choice"] == "gcv"
+    capsys.readouterr()
+    for options, words in (
+        (["--prior", "3", "1.2"], "`--prior` is not used by the method 'demreg': leave it out, or choose 'lognormal'"),
+        (["--prior", "0", "1"], "the amplitude in `--prior` must be a finite number above 0"),
+        (["--prior", "4", "90"], "the correlation length in `--prior` must be a finite number of dex"),
+        (["--dem-error", "posterior"], "`--dem-error` 'posterior' is not possible with the method 'demreg'"),
+        (["--common-calibration-error", "20"], "`--common-calibration-error` must be a finite number"),
+        (["--max-missing-channels", "6"], "`--max-missing-channels` is 6, but there are 6 channels"),
+        (["--max-missing-channels", "2", "--missing-channels", "mask"], "`--max-missing-channels` is not used where"),
+        (["--positivity", "constrain", "--parameter-choice", "grid"], "`--positivity` 'constrain' meets the target"),
+    ):
+        assert main([*command, *options]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"sunpy-demreg: error: {words}")
+        assert "_" not in err.replace("dem_", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--method", "lognorml", "argument --method: must be one of demreg, lognormal, l2, but is 'lognorml' (did you"),
+        ("--positivity", "constrained", "(did you mean 'constrain'?)"),
+        ("--dem-error", "noise level", "(did you mean 'noise'?)"),
+        ("--nonpositive", "omit", "argument --nonpositive: must be one of use, mask, but is 'omit'\n"),
+    ],
+)
+def test_misspelt_word_gets_the_nearest(capsys, option, value, words):
+    with pytest.raises(SystemExit, match="2"):
+        main(["invert", "a.fits", "--output", "dem.fits", option, value])
+    assert words in capsys.readouterr().err
 
 
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
@@ -266,7 +310,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_file
                 path.write_text("half a file")
         raise error
 
-    monkeypatch.setattr(cli_main if place == "_draw" else sunpy_demreg, place, fail)
+    monkeypatch.setattr(one_time if place == "_draw" else sunpy_demreg, place, fail)
     targets = ["--output", str(tmp_path / "new" / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
     assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == code
     assert capsys.readouterr().err == f"sunpy-demreg: {words}\n"
@@ -277,7 +321,7 @@ def test_failure_keeps_what_was_to_be_replaced(tmp_path, monkeypatch, small_file
     def fail(result, title, path):
         raise ValueError("cannot draw")
 
-    monkeypatch.setattr(cli_main, "_draw", fail)
+    monkeypatch.setattr(one_time, "_draw", fail)
     for name in ("dem.fits", "dem.png"):
         (tmp_path / name).write_text("precious")
     before = everything_under(tmp_path)
@@ -320,11 +364,13 @@ def test_help_and_version(capsys):
         (["--version"], ["sunpy-demreg"]),
         (["demo", "--help"], ["--output"]),
         (["invert", "--help"], ["reference implementation", "accept the first solution", "15000", "(default: 1.0)"]),
+        (["invert", "--help"], ["{demreg,lognormal,l2}", "(default: relax; not for lognormal", "(default: demreg)"]),
     ):
         with pytest.raises(SystemExit, match="0"):
             main(arguments)
         printed = " ".join(capsys.readouterr().out.split())
         assert all(word in printed for word in words)
+        assert "default: None" not in printed
 
 
 def test_level_1(tmp_path, capsys):

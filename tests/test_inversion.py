@@ -10,6 +10,9 @@ from ndcube import NDCollection, NDCube, NDCubeSequence
 from sunpy.util.exceptions import SunpyUserWarning
 
 from sunpy_demreg import Status, TemperatureResponse, invert, sample
+from sunpy_demreg._engines.base.status import status_counts
+from sunpy_demreg._results import unsolved as unsolved_pixels
+from sunpy_demreg._results.unsolved import counts_of
 
 CUBE_UNITS = {
     "dem": u.cm**-5 / u.K,
@@ -303,6 +306,15 @@ def test_every_pixel_is_solved_or_masked_with_a_reason(small, response, options)
             np.testing.assert_array_equal(result[key].mask, np.broadcast_to(unsolved, result[key].data.shape))
 
 
+def test_counts_do_not_depend_on_how_much_is_loaded(monkeypatch):
+    status = np.random.default_rng(0).choice([0, 1, 16, 128, 384, 2048], (7, 5)).astype(np.int32)
+    whole = counts_of(status)
+    assert whole == status_counts(status) | {"unsolved": np.isin(status, (1, 16)).sum()}
+    monkeypatch.setattr(unsolved_pixels, "_MOST_PIXELS", 10)
+    assert counts_of(status) == whole
+    assert counts_of(status.ravel()) == whole
+
+
 def test_image_without_any_signal_is_all_masked(small, response, edges):
     with pytest.warns(SunpyUserWarning, match="42 of 42 pixels"):
         result = invert(replaced(small, data=0 * small.data), response, edges)
@@ -375,7 +387,7 @@ BAD_CALLS = {
     "iterations that are a truth value": (lambda d, s: {"max_iterations": True}, "`max_iterations` must be"),
     "constraint on the grid": (
         lambda d, s: {"positivity": "constrain", "parameter_choice": "grid"},
-        "`positivity` 'constrain' .*pass parameter_choice='discrepancy'",
+        "`positivity` 'constrain' .*leave one of them out",
     ),
     "unknown backend": (
         lambda d, s: {"backend": "cuda"},
@@ -403,7 +415,10 @@ BAD_CALLS = {
         "`outputs` must contain 'emission_measure'",
     ),
     "ranges without unit": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6]}, "must be a Quantity in K,"),
-    "ranges outside": (lambda d, s: {"emission_measure_ranges": [1e5, 2e6] * u.K}, "ascending pairs inside"),
+    "ranges outside": (
+        lambda d, s: {"emission_measure_ranges": [123456.789, 2e6] * u.K},
+        r"but are 1.235e\+05 to 2e\+06 K",
+    ),
     "ranges that descend": (lambda d, s: {"emission_measure_ranges": [2e6, 1e6] * u.K}, "ascending pairs inside"),
     "ranges that are no pairs": (lambda d, s: {"emission_measure_ranges": [1e6, 2e6, 3e6] * u.K}, "must be pairs"),
     "integers": (lambda d, s: {"dtype": int}, "`dtype` must be 'float64' or 'float32'"),

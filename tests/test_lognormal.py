@@ -82,8 +82,8 @@ def test_agrees_with_the_truth(backend, n_channels, dlogt):
     np.testing.assert_array_equal(is_above[solved], (expected["misfit"] > 1.02 * n_channels)[solved])
     is_bad = (ours.status & int(Status.NOT_CONVERGED | Status.FAILED)) != 0
     has_signal = np.sum((given[0] / given[1]) ** 2, axis=0) > n_channels
-    # What has not converged is solved by the constraint, by which no plasma may be the best.
-    has_signal &= expected["is_converged"] | np.any(given[3].T @ (given[0] / given[1] ** 2) > 0, axis=0)
+    # Where plasma of any temperature would fit worse, none is the best.
+    has_signal &= np.any(given[3].T @ (given[0] / given[1] ** 2) > 0, axis=0)
     np.testing.assert_array_equal(is_bad, has_signal & ~expected["is_converged"])
     np.testing.assert_array_equal(solved | is_bad, has_signal)
 
@@ -284,6 +284,31 @@ def test_signals_that_hardly_stand_out_are_flagged(backend):
     np.testing.assert_array_equal(ours.status & int(Status.NO_SIGNAL) != 0, size <= 6)
     is_limit = ours.status & int(Status.UPPER_LIMIT) != 0
     np.testing.assert_array_equal(is_limit, (size > 6) & (size < 6 + 3 * 12**0.5))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "options",
+    [OPTIONS, OPTIONS._replace(parameter_choice="discrepancy"), Options(positivity="constrain")],
+    ids=["prior", "discrepancy", "constrain"],
+)
+def test_noise_below_zero_is_no_signal(options, backend):
+    """However far: where plasma of any temperature would fit worse than none, a DEM that is not negative has none."""
+    _, sigma, _, K, *bins = case(n_pixels=8)
+    d = -np.full((6, 8), 5.0)
+    d[:, 1], d[0, 2], d[2, 3], d[:, 4], d[1, 5], d[3, 6], d[:, 7] = -1.1, 0.1, 4.0, 0.0, 40.0, -500.0, -1e-3
+    ours = run(
+        d * sigma, sigma, np.zeros(8, np.int32), K, *bins, options._replace(outputs=OUTPUTS[:6]), backend=backend
+    )
+    size = np.sum(d**2, axis=0)
+    has_none = (size <= 6) | np.all(K.T @ (d / sigma) <= 0, axis=0)
+    assert has_none.tolist() == [True, True, True, False, True, False, True, True]
+    np.testing.assert_array_equal((ours.status & int(Status.NO_SIGNAL)) != 0, has_none)
+    np.testing.assert_array_equal(np.isnan(ours.dem).all(axis=0), has_none)
+    if options.method == "lognormal":  # one channel of four sigma among others below zero is hardly a detection
+        assert ours.status[3] & Status.UPPER_LIMIT
+        assert not ours.status[5] & Status.UPPER_LIMIT
+        assert np.all(ours.status[[3, 5]] & int(Status.TARGET_NOT_REACHED))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -62,14 +62,14 @@ def test_negative_bins_are_accepted_where_asked_for(tiny, response, bins):
 REFUSED = {
     "posterior of demreg": (
         {"dem_error": "posterior"},
-        "`dem_error` 'posterior' .* only 'noise': leave `dem_error` out",
+        "`dem_error` 'posterior' .* only 'noise': leave it out",
     ),
-    "prior of demreg": ({"prior": LogNormalPrior()}, "`prior` is not used by method='demreg': .*'lognormal'"),
+    "prior of demreg": ({"prior": LogNormalPrior()}, "`prior` is not used by the method 'demreg': .*'lognormal'"),
     "rule of demreg": ({"parameter_choice": "prior"}, "`parameter_choice` 'prior' .* 'discrepancy', 'grid' and 'gcv'"),
-    "prior of l2": ({"method": "l2", "prior": LogNormalPrior()}, "`prior` is not used by method='l2'"),
+    "prior of l2": ({"method": "l2", "prior": LogNormalPrior()}, "`prior` is not used by the method 'l2'"),
     "grid": ({"method": "lognormal", "parameter_choice": "grid"}, "'grid' .* has 'prior' and 'discrepancy'"),
     "gcv": ({"method": "lognormal", "parameter_choice": "gcv"}, "'gcv' .* has 'prior' and 'discrepancy'"),
-    "positivity": ({"method": "lognormal", "positivity": "relax"}, "positive by construction: leave `positivity` out"),
+    "positivity": ({"method": "lognormal", "positivity": "relax"}, "positive by construction: leave it out"),
     "no positivity": ({"method": "lognormal", "positivity": "ignore"}, "positive by construction: leave"),
     "per kelvin": ({"method": "lognormal", "solve_for": "dem"}, "`solve_for` 'dem' .* only 'emission_measure'"),
     "weighting": ({"method": "lognormal", "weighting": "em_loci"}, "`method` 'lognormal' has one weight"),
@@ -244,12 +244,33 @@ def test_shared_error_of_lazy_arrays(tiny, response, bins):
         ({"max_iterations": 2, "method": "lognormal"}, "`max_iterations` is not used by method='lognormal': leave"),
         ({"target_growth": 2, "positivity": "ignore"}, "`target_growth` is not used by positivity='ignore': .*'relax'"),
         ({"max_iterations": 2, "positivity": "ignore", "method": "l2"}, "`max_iterations` is not used by positivity"),
-        ({"parameter_choice": "prior"}, "'prior' is not possible .* 'discrepancy', 'grid' and 'gcv': pass one of them"),
+        (
+            {"parameter_choice": "prior"},
+            "'prior' is not possible .* 'discrepancy', 'grid' and 'gcv': choose one of them",
+        ),
     ],
 )
 def test_options_without_effect_are_refused(tiny, response, bins, options, message):
     with pytest.raises(ValueError, match=message):
         invert(tiny, response, bins, **options)
+
+
+def test_covariance_says_where_there_is_no_posterior(tiny, response, bins, monkeypatch):
+    from sunpy_demreg._engines.algorithm import lognormal
+
+    monkeypatch.setattr(lognormal, "_MAX_PASSES", 4)
+    result = invert(tiny, response, bins, method="lognormal", backend="numpy")
+    stuck = tuple(np.argwhere(result["status"].data & demreg.Status.NOT_CONVERGED)[0])
+    with pytest.warns(demreg.UnsolvedWarning, match="`pixel` is NOT_CONVERGED, so that its DEM has no posterior"):
+        covariance = demreg.covariance(result, stuck)
+    with pytest.warns(demreg.UnsolvedWarning, match="as with dem_error='noise'"):
+        demreg.covariance(result, stuck, "posterior")
+    of_noise = demreg.covariance(result, stuck, "noise")  # without a warning
+    np.testing.assert_array_equal(covariance, of_noise)
+    monkeypatch.undo()
+    done = invert(tiny, response, bins, method="lognormal", backend="numpy")
+    assert not np.any(done["status"].data & demreg.Status.NOT_CONVERGED)
+    demreg.covariance(done, stuck)
 
 
 @pytest.mark.parametrize("key", ["AIA 94", 94, 94.0, 94 * u.AA, 9.4 * u.nm], ids=str)

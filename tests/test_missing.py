@@ -525,6 +525,30 @@ def test_files_keep_the_channels_that_were_left_out(tmp_path, n, is_lazy, ending
     assert back.meta["missing_channels"] == "omit"
 
 
+def test_fits_headers_explain_the_bits(tmp_path, result):
+    from astropy.io import fits
+
+    demreg.write(result, tmp_path / "dem.fits")
+    with fits.open(tmp_path / "dem.fits") as hdus:
+        header = hdus["STATUS"].header
+        for bit in Status:
+            assert header[f"FLAG{bit.bit_length() - 1}"] == bit.name
+        assert header.comments["FLAG5"] == "value & 32: no DEM"
+        assert header.comments["FLAG12"] == "value & 4096: a remark"
+        header = hdus["OMITTED_CHANNELS"].header
+        assert [header[f"FLAG{i}"] for i in range(6)] == list(result.meta["channels"])
+        assert header.comments["FLAG2"] == "value & 4: left out"
+        assert "FLAG0" not in hdus["DEM"].header
+    assert demreg.read(tmp_path / "dem.fits")["status"].data.tolist() == result["status"].data.tolist()
+
+
+def test_status_reads_as_words():
+    assert str(Status(6144)) == f"{Status(6144)}" == "MISSING_CHANNEL|SATURATION_CONTRADICTED"
+    assert str(Status(0)) == "OK"
+    assert f"{Status(6144):d}" == "6144"
+    assert str(Status(1 << 20)) == "1048576"  # of a later version
+
+
 def test_other_packages_get_the_channels_too(result):
     pytest.importorskip("xarray")
     data = demreg.to_xarray(result)["omitted_channels"]
@@ -597,7 +621,7 @@ def test_what_was_left_out_is_not_drawn_as_data(result, small, response, edges):
         ),
         (
             {"max_missing_channels": 2, "missing_channels": "mask"},
-            "`max_missing_channels` is not used by missing_channels='mask': leave it out",
+            "`max_missing_channels` is not used where missing channels are masked",
         ),
     ],
 )

@@ -411,7 +411,7 @@ def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
         (lambda r: visualization.plot_dem(r, 3), ValueError, "must have 2 indices"),
         (lambda r: visualization.plot_dem(r, (100, 0)), IndexError, "outside the pixel axes"),
         (lambda r: visualization.plot_dem(r, (1.9, 0)), TypeError, "`pixel` must be whole numbers"),
-        (lambda r: visualization.plot_dem(r, None), TypeError, "`pixel` must be whole numbers"),
+        (lambda r: visualization.plot_dem(r, None), ValueError, "`pixel` must be given, as `result` has"),
         (lambda r: visualization.plot_dem(r, "ab"), TypeError, "`pixel` must be whole numbers"),
         (lambda r: visualization.plot_dem(r["dem"], (2, 3)), TypeError, "`result` must be.* Cube$"),
         (lambda r: visualization.plot_dem(r["dem", "status"], (2, 3)), ValueError, "`result` lacks"),
@@ -461,6 +461,38 @@ def test_em_loci_are_drawn_under_the_dem(result, edges):
         assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
     assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == [axes.get_title(), "not resolved"]
     assert len(axes.get_legend().get_texts()) == 8
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_em_loci_are_not_cut_off(result, factor):
+    """Whatever the DEM: the lowest point of each locus, which is its limit, stays inside, with later curves too."""
+    from astropy.nddata import StdDevUncertainty
+
+    cube = result["intensity"]
+    data, error = cube.data.copy(), cube.uncertainty.array.copy()
+    data[0, 2, 3], error[0, 2, 3] = factor * data[0, 2, 3], factor * error[0, 2, 3]
+    changed = result[..., :, :]
+    error = StdDevUncertainty(error)
+    changed["intensity"] = NDCube(data, cube.wcs, unit=cube.unit, uncertainty=error, mask=cube.mask, meta=cube.meta)
+    axes = visualization.plot_dem(changed, (2, 3), em_loci=True).lines[0].axes
+    visualization.plot_dem(changed, (5, 6), axes=axes)
+    lines = [line for line in axes.lines if line.get_label().endswith("alone")]
+    assert len(lines) == 6
+    for line in lines:
+        assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
+
+
+def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
+    def caption(n):
+        data = small.data.copy()
+        data[1, 2, :n] = np.nan
+        cube = NDCube(data, small.wcs, unit=small.unit, uncertainty=small.uncertainty, mask=small.mask, meta=small.meta)
+        figure = visualization.plot_summary(invert(cube, response, edges))
+        return next(text.get_text() for text in figure.texts if text.get_text().startswith("maps:"))
+
+    assert ";  2 pixels lack a channel\n" in caption(2)
+    assert ";  1 pixel lacks a channel\n" in caption(1)
+    assert "lack" not in caption(0)
 
 
 def test_fit_shows_what_was_seen_and_what_is_predicted(result):

@@ -74,7 +74,8 @@ def batch_invert(
         As for `write`. With ``contents="inputs"`` the images are rounded to float32 before the inversion, so that
         `sunpy_demreg.read` returns its result.
     prepare_options : `dict`, optional
-        Options of `prepare`; ``correct_degradation`` is True, unless the maps are ``degradation_corrected``.
+        Options of `prepare`; ``correct_degradation`` is True, unless the maps are ``degradation_corrected``. Steps are
+        put on the grid of the first one, or on that of the ``reference``, as by `prepare_series`.
     response_options : `dict`, optional
         Options of `TemperatureResponse.from_aia`, but for ``obstime`` and ``degradation``: one response serves all
         steps, since their data are corrected for the degradation, with the same ``correction_table``.
@@ -219,7 +220,7 @@ def _first(work, steps):
     for number, *_, problem in steps.facts(0, len(steps)):
         if not problem:
             try:
-                result = work.result(steps.task(number).images)
+                result = work.begin(steps.task(number).images)
             except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise

@@ -3,10 +3,15 @@
 import threading
 import warnings
 
+from astropy.wcs import WCS
+
 from sunpy_demreg._batch.store import Writer
-from sunpy_demreg._channels.lazy_prepare import prepare_lazily
+from sunpy_demreg._channels.lazy_prepare import plan_of, prepare_lazily
 from sunpy_demreg._channels.read_maps import NamedMaps
+from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._channels.series import filled, image_of
+from sunpy_demreg._common.grids import grid_difference
+from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files.inputs import inputs_of, rounded
 from sunpy_demreg._inversion.arguments import as_outputs
 from sunpy_demreg._inversion.invert import invert
@@ -33,23 +38,32 @@ class Work:
         self._path, self._like, self._edges = path, like, edges
         self._prepare_options, self._response_options, self._options = prepare_options, response_options, options
         self._contents = contents
+        self._first = None
         self.__setstate__(vars(self).copy())
 
     def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_writer", "_known")}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("_lock", "_writer", "_known", "_grid")
+        }
 
     def __setstate__(self, state):
-        vars(self).update(state, _lock=threading.Lock(), _writer=None, _known={})
+        vars(self).update(state, _lock=threading.Lock(), _writer=None, _known={}, _grid=None)
+
+    def begin(self, images):
+        """As `result`, of the first step: all are put on its grid, or on that of the store."""
+        self._first, self._grid = images, None
+        result = self.result(images)
+        self._grid = None  # another process may be making the store
+        return result
 
     def result(self, images):
         """The lazy result of a step, of whose images each is a name with a path or a map, or None."""
-        found = [image_of(*item) for item in images if item is not None]
-        for image in found:
-            if image.problem:
-                raise ValueError(f"{image.name}: {image.problem}")
-        if len(found) < len(images):
-            found = filled(found, [image_of(*item) for item in self._like])
-        cube = prepare_lazily(NamedMaps((image.name, image.map) for image in found), self._prepare_options)
+        maps = self._maps(images)
+        if self._grid is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the first step, which are for itself
+                self._grid = self._grid_of_all()
+        cube = prepare_lazily(maps, self._prepare_options, self._grid)
         # The data are corrected for the degradation, so that the response is that of all steps.
         channels = tuple(cube.meta["channels"])
         if channels not in self._known:
@@ -62,6 +76,30 @@ class Work:
         needed = ("intensity", "regularization_parameter", *(() if ranges is None else ("emission_measure",)))
         result = invert(rounded(cube), response, self._edges, **options | {"outputs": needed})
         return inputs_of(result, outputs, options.get("dtype", "float64"))
+
+    def _maps(self, images):
+        found = [image_of(*item) for item in images if item is not None]
+        for image in found:
+            if image.problem:
+                raise ValueError(f"{image.name}: {image.problem}")
+        if len(found) < len(images):
+            found = filled(found, [image_of(*item) for item in self._like])
+        return NamedMaps((image.name, image.map) for image in found)
+
+    def _grid_of_all(self):
+        """
+        The grid of the first step, to the last bit in all processes; or that of the store, if it is another.
+
+        It is if files came late that are earlier than those the store was begun with.
+        """
+        grid = plan_of(self._maps(self._first), self._prepare_options).plan.grid
+        try:
+            group = stores.open_store(self._path)
+            wcs, shape = WCS(stores.header_of(group)), group["status"].shape[1:]
+        except (OSError, ValueError, KeyError):  # there is none yet, or one that is refused later
+            return grid
+        kept = Grid.of_binned(wcs, shape, grid.bin)
+        return grid if grid_difference(*grid[:2], *kept[:2], most=1e-6) is None else kept
 
     def done(self, task, **how):
         """

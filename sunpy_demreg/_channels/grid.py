@@ -1,5 +1,7 @@
 """The pixel grid of a cube: that of a map, that of level 1.5, or a part of either."""
 
+from os import PathLike
+
 import numpy as np
 
 import astropy.units as u
@@ -7,8 +9,9 @@ from astropy.coordinates import SkyCoord
 
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.errors import first_line, wrong
+from sunpy_demreg._common.validators import as_path
 
-__all__ = ["cropped", "own_grid", "reference_grid"]
+__all__ = ["cropped", "own_grid", "reference_grid", "seen_as", "share_covered"]
 
 _SCALE = 0.6 * u.arcsec  # of level 1.5
 
@@ -25,11 +28,13 @@ def reference_grid(images, reference):
     Parameters
     ----------
     images : list of `sunpy_demreg._channels.aia_maps.Image`
-    reference : map, wavelength or None
+    reference : map, file, wavelength or None
         As of `sunpy_demreg.prepare`.
     """
     from sunpy.map import GenericMap, contains_full_disk
 
+    if isinstance(reference, PathLike) or (isinstance(reference, str) and not _is_wavelength(reference)):
+        reference = _read(reference)
     if isinstance(reference, GenericMap):
         if reference.data.size == 0:
             raise wrong(ValueError, "reference", f"has no pixels (its shape is {reference.data.shape})")
@@ -44,7 +49,7 @@ def reference_grid(images, reference):
             raise wrong(
                 TypeError,
                 "reference",
-                f"must be a map, or the wavelength of one, such as 171 * u.AA, got {reference!r:.80}",
+                f"must be a map, its file, or the wavelength of one, such as 171 * u.AA, got {reference!r:.80}",
             ) from err
         if round(channel) not in by_channel or abs(channel - round(channel)) > 0.01:
             raise wrong(
@@ -57,6 +62,31 @@ def reference_grid(images, reference):
     if all(contains_full_disk(image.map) for image in images):
         return Grid(_registered(first), first.data.shape, 1)
     return own_grid(first)
+
+
+def _is_wavelength(text):
+    try:
+        u.Quantity(text, u.AA)
+    except (TypeError, ValueError, u.UnitsError):
+        return False
+    return True
+
+
+def _read(reference):
+    """The map in a file."""
+    from sunpy.map import GenericMap, Map
+
+    path = as_path("reference", reference, "a map, its file, or the wavelength of one, such as 171 * u.AA,")
+    if not path.is_file():
+        cure = "give a map, its file, or the wavelength of one, such as 171 * u.AA"
+        raise wrong(FileNotFoundError, "reference", f": there is no file {path}: {cure}")
+    try:
+        smap = Map(path)
+    except Exception as err:  # readers fail in as many ways as files do
+        raise wrong(ValueError, "reference", f": cannot read {path} as a map ({first_line(err)})") from err
+    if not isinstance(smap, GenericMap):
+        raise wrong(ValueError, "reference", f": {path} must hold one image, not {len(smap)}: give a map")
+    return smap
 
 
 def _registered(smap):
@@ -111,3 +141,27 @@ def _field(grid, submap):
     if field.data.size == 0:
         raise wrong(ValueError, "submap", "must lie in the images, but has no pixel in common with them")
     return field
+
+
+def seen_as(grid, smap):
+    """The same pixels, with the date and the observer of a map."""
+    if grid.wcs.has_distortion:
+        return grid
+    wcs, pixels = smap.wcs.deepcopy(), grid.wcs.wcs
+    for name in ("ctype", "cunit", "crval", "crpix", "lonpole", "latpole"):
+        setattr(wcs.wcs, name, getattr(pixels, name))
+    wcs.wcs.cdelt, wcs.wcs.pc = pixels.get_cdelt(), pixels.get_pc()
+    wcs.array_shape = grid.shape
+    wcs.wcs.set()
+    return grid._replace(wcs=wcs)
+
+
+def share_covered(grid, images):
+    """Which share of a grid, of a few of its pixels, all of some images cover; each is a WCS and a shape."""
+    y, x = (np.linspace(0, length - 1, 17) for length in grid.shape)
+    world = grid.wcs.pixel_to_world_values(*np.meshgrid(x, y))
+    is_covered = np.True_
+    for wcs, shape in images:
+        for place, length in zip(wcs.world_to_pixel_values(*world), shape[::-1], strict=True):
+            is_covered = is_covered & (place > -1) & (place < length)
+    return np.mean(is_covered)

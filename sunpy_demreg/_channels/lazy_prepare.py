@@ -11,25 +11,48 @@ from sunpy_demreg._channels.prepare import prepare, prepared, wrapped
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.dask_arrays import map_pixels
 
-__all__ = ["prepare_lazily"]
+__all__ = ["plan_of", "prepare_lazily", "prepared_lazily"]
 
 _ROWS = 256  # of a block, for images that were prepared as a whole
 
 
-def prepare_lazily(maps, options):
+def plan_of(maps, options, grid=None):
     """
-    Prepare maps of one time when their values are needed.
-
-    Headers and options are checked now, and once. If pixels stay where they are, the images are calibrated block by
-    block. Moving, averaging or cropping pixels needs whole images: these are prepared now, and only what follows is
-    lazy.
+    Check and plan, without computing the Dask arrays of maps.
 
     Parameters
     ----------
     maps : NamedMaps
-        With Dask arrays.
+        Of one time.
     options : dict
         Of `sunpy_demreg.prepare`.
+    grid : Grid, optional
+        Of the plan for the first of several times, see `sunpy_demreg._channels.plan.planned`.
+
+    Returns
+    -------
+    Preparation
+    """
+    defaults = {p.name: p.default for p in inspect.signature(prepare).parameters.values() if p.default is not p.empty}
+    return planned(maps, **defaults | options, grid=grid)
+
+
+def prepare_lazily(maps, options, grid=None):
+    """As `prepared_lazily`, with the arguments of `plan_of`."""
+    return prepared_lazily(plan_of(maps, options, grid))
+
+
+def prepared_lazily(preparation):
+    """
+    Prepare maps of one time when their values are needed.
+
+    If pixels stay where they are, the images are calibrated block by block. Moving, averaging or cropping pixels needs
+    whole images: these are prepared now, and only what follows is lazy.
+
+    Parameters
+    ----------
+    preparation : Preparation
+        Of maps with Dask arrays.
 
     Returns
     -------
@@ -38,16 +61,15 @@ def prepare_lazily(maps, options):
     """
     import dask.array as da
 
-    defaults = {p.name: p.default for p in inspect.signature(prepare).parameters.values() if p.default is not p.empty}
-    preparation = planned(maps, **defaults | options)
+    n = len(preparation.maps)
     if not preparation.is_local:
         cube = prepared(preparation)
         arrays = (cube.data, cube.uncertainty.array, cube.mask)
-        lazy = [da.from_array(array, chunks=(len(maps), _ROWS, -1)) for array in arrays]
+        lazy = [da.from_array(array, chunks=(n, _ROWS, -1)) for array in arrays]
         cube.data, cube.uncertainty.array, cube.mask = lazy
         return cube
     arrays = [smap.data for smap in preparation.maps] + [smap.mask for smap in preparation.maps]
-    outputs = [((len(maps),), np.dtype(kind)) for kind in (float, float, bool)]
+    outputs = [((n,), np.dtype(kind)) for kind in (float, float, bool)]
     plan = replace(preparation.plan, grid=Grid(None, (), 1))  # that of a block
     return wrapped(preparation, *map_pixels(_calibrated, outputs, arrays, 2, plan=plan))
 

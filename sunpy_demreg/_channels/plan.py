@@ -10,12 +10,14 @@ from astropy.table import Table
 from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
-from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid
+from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid, seen_as
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.grids import grid_difference
 from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
+from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["Preparation", "as_saturation", "planned"]
@@ -57,6 +59,7 @@ def planned(
     correct_degradation,
     degradation_corrected,
     correction_table,
+    grid=None,
 ):
     """
     Check maps and options, and plan what to do.
@@ -65,6 +68,9 @@ def planned(
     ----------
     maps and others
         As of `sunpy_demreg.prepare`. Dask arrays are not computed.
+    grid : Grid, optional
+        Of the plan for the first of several times. Maps that are interpolated are put on it, instead of on a grid of
+        their own; with `align` also those of level 1.5, if their pixels are others.
 
     Returns
     -------
@@ -104,13 +110,17 @@ def planned(
         images, pointing = repointed(images, pointing_table)
         steps.append("pointing")
     is_resampled = reference is not None or (align and images[0].level == 1)
-    if is_resampled:
-        grid = reference_grid(images, reference)
-        steps.append("align")
-    else:
+    corner = 0, 0
+    if not is_resampled:
         check_one_grid(images)
-        grid = own_grid(images[0].map)
-    grid, corner = cropped(grid, submap, bin)
+        own, corner = cropped(own_grid(images[0].map), submap, bin)
+        is_resampled = align and grid is not None and not _is_same(own, grid)
+        grid = seen_as(grid, images[0].map) if is_resampled else own
+    elif grid is None:
+        grid, _ = cropped(reference_grid(images, reference), submap, bin)
+    else:
+        grid = seen_as(grid, images[0].map)
+    steps += ["align"] * is_resampled
     steps += ["submap"] * (submap is not None) + ["bin"] * (bin > 1)
     steps += ["exposure"] + ["degradation"] * correct_degradation
 
@@ -127,6 +137,7 @@ def planned(
         for image, factor, floor, each_psf in zip(images, factors, floors, psfs, strict=True)
     )
     common = [errors.common(each.channel) for each in plans]
+    noise = np.array([errors.noise(each.channel) for each in plans])
     rate = u.DN / u.pix / u.s
     per_channel = {
         "channels": np.array([f"AIA {channel}" for channel in channels]),
@@ -135,7 +146,11 @@ def planned(
         "relative_floor": np.array(floors),
         "common_error": [dn / each.counts_per_intensity for (dn, _), each in zip(common, plans, strict=True)] * rate,
         "common_relative_error": np.array([fraction for _, fraction in common]),
+        "dn_per_photon": noise[:, 0],
+        "compression_ratio": noise[:, 1],
     }
+    if is_resampled:
+        per_channel["source_wcs"] = np.array([wcs_text(each.wcs) for each in plans])
     done = {
         "instrument": "AIA",
         "level": 1.5 if is_resampled else images[0].level,
@@ -151,6 +166,10 @@ def planned(
     }
     plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled)
     return Preparation([image.map for image in images], plan, per_channel, done)
+
+
+def _is_same(grid, other):
+    return grid_difference(grid.wcs, grid.shape, other.wcs, other.shape) is None
 
 
 def as_saturation(saturation):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ndcube import NDCube
     from sunpy.map import GenericMap
 
-    from sunpy_demreg._common.typing import Maps, TableOrFile
+    from sunpy_demreg._common.typing import FilePath, Maps, TableOrFile
 
 __all__ = ["prepare", "prepared", "wrapped"]
 
@@ -39,7 +39,7 @@ def prepare(
     psf: Mapping[int, npt.ArrayLike] | Literal["aiapy"] | None = None,
     pointing_table: TableOrFile | None = None,
     align: bool = True,
-    reference: u.Quantity | GenericMap | None = None,
+    reference: u.Quantity | GenericMap | FilePath | None = None,
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
@@ -79,7 +79,7 @@ def prepare(
     align : bool, optional
         Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
         that of the ``reference``. Interpolation is bilinear.
-    reference : `~astropy.units.Quantity` or map, optional
+    reference : `~astropy.units.Quantity`, map or file name, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
         a tenth of a pixel.
@@ -131,8 +131,8 @@ def prepare(
         and where a value is masked in its map; counts of zero and below are kept. ``wcs`` has the
         coordinates of the reference, or of the map with the shortest wavelength. ``meta``, an `~ndcube.NDMeta`,
         holds per channel "channels", "exposure_time", "date", "relative_floor", "common_error",
-        "common_relative_error" and, of interpolated maps, "residual_shift_x" and "residual_shift_y", sliced with the
-        cube, and what was done.
+        "common_relative_error", "dn_per_photon", "compression_ratio" and, of interpolated maps, "residual_shift_x",
+        "residual_shift_y" and "source_wcs", sliced with the cube, and what was done.
 
     Raises
     ------
@@ -174,7 +174,8 @@ def prepare(
 
     Of the variance, ``common_error² + (common_relative_error · intensity)²`` is common to all pixels: the part of the
     dark level, and that of the calibration and of the atomic data as far as they are included. Averaging over pixels
-    does not reduce it, but the rest.
+    does not reduce it, but the rest: `region_spectrum` does so, for which the cube also tells what its noise depends on
+    ("dn_per_photon", "compression_ratio") and the coordinates of the maps it was interpolated from ("source_wcs").
 
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where

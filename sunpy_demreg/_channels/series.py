@@ -12,8 +12,9 @@ import astropy.units as u
 from astropy.time import Time
 
 from sunpy_demreg._channels.fits_maps import lazy_map
+from sunpy_demreg._channels.grid import share_covered
 from sunpy_demreg._channels.headers import has_date
-from sunpy_demreg._channels.lazy_prepare import prepare_lazily
+from sunpy_demreg._channels.lazy_prepare import plan_of, prepared_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
 from sunpy_demreg._channels.stacks import image_dates, in_time
@@ -47,13 +48,14 @@ __all__ = [
 
 NO_IMAGE = "no image of"  # starts the name of what stands for one
 _TOLERANCE = 12 * u.s  # the cadence of AIA
+_LEAST_SHARE = 0.5  # of the grid of a series that a time should cover
 
 
 def prepare_series(
     maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, max_missing_channels: int = 0, **options: Any
 ) -> NDCube:
     """
-    Put AIA maps of many times, on one pixel grid, into one lazy cube of channels and times.
+    Put AIA maps of many times into one lazy cube of channels and times, on one pixel grid.
 
     Parameters
     ----------
@@ -67,8 +69,10 @@ def prepare_series(
         How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their
         exposure times are those of another time.) By default none: what is incomplete is left over.
     **options
-        Those of `prepare`. By default ``correct_degradation`` is True if the sensitivity of a channel changes by more
-        than 1 % over the series (within weeks to months), so that one response serves all times.
+        Those of `prepare`. All times are put on the grid of the first, or on that of the ``reference``, a wavelength
+        being that of a map of the first time; level 1.5 only where pixels are shifted by a tenth or more, and nothing
+        with ``align=False``. By default ``correct_degradation`` is True if the sensitivity of a channel changes by
+        more than 1 % over the series (within weeks to months), so that one response serves all times.
 
     Returns
     -------
@@ -83,14 +87,15 @@ def prepare_series(
     ------
     ValueError
         If there is no complete set, a file cannot be read or is flagged by its header, or two times differ in their
-        channels or pixel grids.
+        channels, or with ``align=False`` in their pixel grids.
     TypeError, FileNotFoundError
         As `prepare`.
 
     Warns
     -----
     DataWarning
-        If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set.
+        If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
+        some times cover less than half of the grid.
     """
     as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
@@ -111,9 +116,33 @@ def prepare_series(
     if options.get("correct_degradation") or options.get("degradation_corrected"):
         latest = max(image.map.date for each in sets for image in each)
         options["correction_table"] = table_for(latest, options.get("correction_table"))
-    cube = in_time([prepare_lazily(NamedMaps((image.name, image.map) for image in each), options) for each in sets])
+    cubes = _on_one_grid(sets, options)
+    cube = in_time(cubes)
+    cube.meta["steps"] = max((each.meta["steps"] for each in cubes), key=len)  # not all may have been interpolated
     cube.meta["left_over"] = tuple(image.name for image in left_over)
     return cube
+
+
+def _on_one_grid(sets, options):
+    """Cubes of all times, on the grid of the first."""
+    plans, grid = [], None
+    for each in sets:
+        plans.append(plan_of(NamedMaps((image.name, image.map) for image in each), options, grid))
+        grid = plans[0].plan.grid
+    few = []
+    for each in plans:
+        images = zip((channel.wcs for channel in each.plan.channels), (m.data.shape for m in each.maps), strict=True)
+        if each.plan.is_resampled and (share := share_covered(grid, images)) < _LEAST_SHARE:
+            few.append(f"{each.maps[0].date.isot[:19]} {share:.0%}")
+    if few:
+        warn(
+            DataWarning,
+            f": {len(few)} of {len(plans)} times cover less than half of the grid of all, as cutouts do that follow "
+            f"the rotation for long ({', '.join(few[:3])}{', ...' * (len(few) > 3)}): pass fewer times, or another "
+            "`reference`",
+            "maps",
+        )
+    return [prepared_lazily(plan) for plan in plans]
 
 
 def series_sets(maps, tolerance=_TOLERANCE, most_missing=0):
@@ -163,14 +192,15 @@ def filled(images, whole):
 
 
 def _nothing(like, images):
-    """An image as another one, but at the time of these, and without values."""
+    """An image of the channel and the exposure of another one, at the time and on the grid of these, without values."""
     import dask.array as da
 
     from sunpy.map import Map
 
-    date = mean_date([image.map.date for image in images])
-    header = {key: value for key, value in like.map.meta.items() if not key.startswith(("date", "t_obs", "t_rec"))}
-    data = da.full(like.map.data.shape, np.nan, chunks=like.map.data.chunks)
+    date, own = mean_date([image.map.date for image in images]), images[0].map
+    header = {key: value for key, value in own.meta.items() if not key.startswith(("date", "t_obs", "t_rec"))}
+    header |= {key: like.map.meta[key] for key in ("wavelnth", "waveunit", "exptime") if key in like.map.meta}
+    data = da.full(own.data.shape, np.nan, chunks=own.data.chunks)
     smap = Map(data, header | {"date-obs": date.utc.isot})
     return Image(f"{NO_IMAGE} {like.channel} Å", like.channel, date.unix_tai, smap)
 

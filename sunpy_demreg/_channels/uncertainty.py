@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 import astropy.units as u
-from astropy.table import Table
+from astropy.table import QTable, Table
 
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind, as_number, by_wavelength
 
-__all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table"]
+__all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table", "uncertainty_of_means"]
 
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
 _COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # on which the error depends
@@ -65,6 +65,11 @@ class ErrorModel(NamedTuple):
             error_table=self.table,
         ).to_value(u.DN / u.pix)
 
+    def noise(self, channel):
+        """What the noise of counts depends on: DN per photon, and by how much that of the compression is smaller."""
+        [row] = self.table[self.table["WAVELNTH"] == channel * u.AA]
+        return float(u.Quantity(row["DNPERPHT"]).value), float(row["COMPRESS"])
+
     def common(self, channel):
         """What averaging does not reduce: the error at zero counts, in DN / pix, and a fraction of the counts."""
         dark, one = self.of_counts(np.array([0.0, 1.0]), channel, np.inf)
@@ -105,13 +110,53 @@ def common_uncertainty(cube, intensity=None):
             ValueError,
             "data",
             f"does not tell which part of its uncertainty pixels have in common: its `meta` has no {missing[0]!r}, "
-            "which `sunpy_demreg.prepare` gives",
+            "which `sunpy_demreg.prepare` gives; if pixels have nothing in common, set both to zeros, one per channel",
         )
     intensity = cube.data if intensity is None else intensity
-    parts = u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]]
+    parts = [u.Quantity(cube.meta[names[0]]).to_value(cube.unit), cube.meta[names[1]]]
+    if np.ndim(cube.meta.get("calibration_error")):  # of the cube of a result, in its uncertainty
+        parts.append([error or 0.0 for error in cube.meta["calibration_error"]])
     parts = (np.asarray(part, dtype=float) for part in parts)
-    constant, fraction = (part.reshape(part.shape + (1,) * (np.ndim(intensity) - part.ndim)) for part in parts)
-    return np.sqrt(constant**2 + (fraction * np.maximum(intensity, 0)) ** 2)
+    constant, *fractions = (part.reshape(part.shape + (1,) * (np.ndim(intensity) - part.ndim)) for part in parts)
+    return np.sqrt(constant**2 + sum(fraction**2 for fraction in fractions) * np.maximum(intensity, 0) ** 2)
+
+
+def uncertainty_of_means(cube, means, squares, n_averaged, noise):
+    """
+    Uncertainty of means over pixels: noise averages out, what pixels have in common does not, and a floor comes last.
+
+    Of cubes of `sunpy_demreg.prepare` it is that of the mean counts, as for ``bin``; of others, it follows from the
+    uncertainties of the pixels.
+
+    Parameters
+    ----------
+    cube : `~ndcube.NDCube`
+        (channel, ...), with the metadata of `sunpy_demreg.prepare`.
+    means : array
+        (channel, ..., region), in the unit of the cube.
+    squares : array
+        Of the same shape: sum of the squared weights that independent pixels of the maps have in the mean.
+    n_averaged : number
+        How many pixels of AIA were averaged into one of the maps, where that is known.
+    noise : array
+        Of the same shape: variance of the mean if all uncertainties are independent, less the common parts.
+    """
+    common = common_uncertainty(cube, means)
+    variance = noise + common**2
+    names = ("dn_per_photon", "compression_ratio", "channels")
+    parameters = [cube.meta.get(name) for name in names]
+    if n_averaged is not None and all(np.shape(each) == (len(means),) for each in parameters):
+        for i, (dn_per_photon, compression, label) in enumerate(zip(*parameters, strict=True)):
+            channel = int(str(label).removeprefix("AIA "))
+            row = {"WAVELNTH": [channel] * u.AA, "DNPERPHT": [dn_per_photon] * u.DN / u.ph, "COMPRESS": [compression]}
+            model = ErrorModel(QTable(row), include_eve=False, include_chianti=False)
+            dark, _ = model.common(channel)
+            constant = np.asarray(u.Quantity(cube.meta["common_error"][i]).to_value(cube.unit), dtype=float)
+            per_count = constant.reshape(constant.shape + (1,) * (means[i].ndim - constant.ndim)) / dark
+            of_counts = model.of_counts(means[i] / per_count, channel, n_averaged / squares[i])
+            variance[i] = (of_counts**2 - dark**2) * per_count**2 + common[i] ** 2
+    floor = np.asarray(cube.meta.get("relative_floor", np.zeros(len(means))), dtype=float)
+    return np.fmax(np.sqrt(variance), floor.reshape((-1,) + (1,) * (means.ndim - 1)) * np.abs(means))
 
 
 def as_floors(relative_floor, channels):

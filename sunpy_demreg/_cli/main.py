@@ -2,54 +2,16 @@
 
 # Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
-import difflib
 import math
-import os
-import re
-import shutil
-import sys
-import tempfile
-import time
-import warnings
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sunpy_demreg._cli.batch import add_batch_options, run_batch
-from sunpy_demreg._common.errors import message_of
-from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
+from sunpy_demreg._cli.one_time import run_inversion
+from sunpy_demreg._common.errors import nearest
 
 __all__ = ["main"]
 
-# Command line names of the arguments that messages of the library mention.
-_WORDS = {
-    "backend": "`--backend`",
-    "bin": "`--bin`",
-    "calibration_error": "`--calibration-error`",
-    "contents": "`--contents`",
-    "chi_squared_target": "`--chi-squared-target`",
-    "dtype": "`--dtype`",
-    "emission_measure_ranges": "`--em-ranges`",
-    "encoding": "`--encoding`",
-    "include_chianti": "`--include-chianti`",
-    "maps": "the files",
-    "max_missing_channels": "`--max-missing-channels`",
-    "method": "`--method`",
-    "memory_limit": "`--memory-limit`",
-    "missing_channels": "`--missing-channels`",
-    "n_sample": "`--n-sample`",
-    "nonpositive": "`--nonpositive`",
-    "parameter_choice": "`--parameter-choice`",
-    "path": "`--output`",
-    "pointing_table": "`--pointing-table`",
-    "positivity": "`--positivity`",
-    "reference": "`--reference`",
-    "saturation": "`--saturation`",
-    "scheduler": "`--scheduler`",
-    "solve_for": "`--solve-for`",
-    "temperature_bin_edges": "`--log-t`",
-    "tolerance": "`--tolerance`",
-    "workers": "`--workers`",
-}
 _MAX_BINS = 1000
 
 
@@ -69,17 +31,19 @@ def main(arguments=None):
         missing, or a time step of a batch that could not be done, 130 if interrupted. Commands that cannot be
         understood exit with 2.
     """
+    command = None
     try:
         options, unknown = _parser().parse_known_args(arguments)
+        command = options.command
         if unknown:
-            _refuse(unknown, options.command)
-        with _warnings_as_lines():
+            _refuse(unknown, command)
+        with warnings_as_lines(command):
             return options.run(options) or 0
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return 130
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as err:
-        _complain(f"error: {_in_our_words(err)}")
+        complain(f"error: {in_our_words(err, command)}")
         return 1
 
 
@@ -115,9 +79,8 @@ def _parser():
 
 def _refuse(unknown, command):
     """Exit with the usage of the command, and the nearest of its options."""
-    known = re.findall(r"--[a-z-]+", command.format_usage())
-    near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
-    command.error(f"unrecognized arguments: {' '.join(unknown)}{f' (did you mean {near[0]}?)' if near else ''}")
+    near = nearest(unknown[0].partition("=")[0], options_of(command)).replace("'", "")
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
 
 
 def _add_choices(invert):
@@ -144,7 +107,10 @@ def _add_choices(invert):
         "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
     )
     invert.add_argument(
-        "--reference", type=int, metavar="CHANNEL", help="put all channels on the grid of this one, such as 171"
+        "--reference",
+        metavar="CHANNEL|FILE",
+        help="put all images on the grid of this channel, such as 171 (of a batch, in its first step), or of the image "
+        "in a file",
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
     invert.add_argument(
@@ -152,6 +118,13 @@ def _add_choices(invert):
         type=float,
         metavar="FRACTION",
         help="of the intensity, such as 0.1: error of the calibration of each channel, to add to the noise",
+    )
+    invert.add_argument(
+        "--common-calibration-error",
+        type=float,
+        metavar="FRACTION",
+        help="error of the calibration or the abundances that all channels share, such as 0.2, to add to the "
+        "errors of the result",
     )
     invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
     invert.add_argument(
@@ -161,41 +134,63 @@ def _add_choices(invert):
         metavar="X",
         help="chi-squared per channel to aim for (default: %(default)s)",
     )
-    invert.add_argument(
+    _add_choice(
+        invert,
         "--method",
-        choices=("demreg", "lognormal", "l2"),
+        ("demreg", "lognormal", "l2"),
         default="demreg",
         help="regularization of Hannah & Kontar, or a log-normal prior, which halves the error of smooth DEMs and is "
         "positive by construction, or the cheapest, Tikhonov's of zeroth order (default: %(default)s)",
     )
     invert.add_argument(
+        "--prior",
+        nargs=2,
+        type=float,
+        metavar=("AMPLITUDE", "LENGTH"),
+        help="of lognormal: how freely the natural logarithm of the DEM varies, and over how many dex it is correlated "
+        "(default: 4 0.8)",
+    )
+    _add_choice(
+        invert,
         "--solve-for",
-        choices=("dem", "emission_measure"),
+        ("dem", "emission_measure"),
         help="what demreg and l2 regularize: the DEM per kelvin, or the emission measure per dex, which leaves less "
         "where nothing is seen (default: dem)",
     )
-    invert.add_argument(
+    _add_choice(
+        invert,
         "--parameter-choice",
-        choices=("discrepancy", "grid", "prior"),
+        ("discrepancy", "grid", "gcv", "prior"),
         help="regularization that meets the chi-squared target exactly, or the nearest on the grid of the "
-        "reference implementation, which reproduces published results, or that of the prior of the method lognormal "
-        "(default: prior for lognormal, else discrepancy)",
+        "reference implementation, which reproduces published results, or that of generalized cross-validation, which "
+        "does not need the scale of the noise, or that of the prior of the method lognormal (default: prior for "
+        "lognormal, else discrepancy)",
     )
-    invert.add_argument(
+    _add_choice(
+        invert,
         "--positivity",
-        choices=("relax", "constrain", "ignore"),
+        ("relax", "constrain", "ignore"),
         help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
-        "target, or accept the first solution (default: %(default)s)",
+        "target, or accept the first solution (default: relax; not for lognormal, which is positive by construction)",
     )
-    invert.add_argument(
+    _add_choice(
+        invert,
+        "--dem-error",
+        ("noise", "posterior"),
+        help="what the errors are: the noise of the data, propagated, or of lognormal, the spread of the DEMs that "
+        "prior and data leave possible (default: posterior for lognormal, else noise)",
+    )
+    _add_choice(
+        invert,
         "--nonpositive",
-        choices=("use", "mask"),
+        ("use", "mask"),
         default="use",
         help="intensities of zero or below are data as any other, or mask their pixel (default: %(default)s)",
     )
-    invert.add_argument(
+    _add_choice(
+        invert,
         "--missing-channels",
-        choices=("omit", "mask"),
+        ("omit", "mask"),
         default="omit",
         help="a pixel without a usable value in a channel, as where that is saturated, is solved with the others, or "
         "masked (default: %(default)s)",
@@ -207,6 +202,18 @@ def _add_choices(invert):
         metavar="N",
         help="how many channels may be left out in a pixel (default: %(default)s)",
     )
+
+
+def _add_choice(command, option, words, **more):
+    """An option that is one of some words; unlike the choices of argparse, it tells the nearest one."""
+
+    def word(text):
+        if text not in words:
+            rule = f"must be one of {', '.join(words)}"
+            raise argparse.ArgumentTypeError(f"{rule}, but is {text!r}{nearest(text, words)}")
+        return text
+
+    command.add_argument(option, type=word, metavar=f"{{{','.join(words)}}}", **more)
 
 
 def _positive(text):
@@ -223,13 +230,13 @@ def _demo(options):
     prepare = {"n_sample": 16}
     choices = {"method": "lognormal", "calibration_error": 0.1}
     targets = (options.output / "dem.fits", options.output / "dem.png")
-    _run(options, sample.aia_files(), _log_edges(5.575, 7.425, 0.05), targets, prepare=prepare, **choices)
+    run_inversion(options, sample.aia_files(), _log_edges(5.575, 7.425, 0.05), targets, prepare=prepare, **choices)
 
 
 def _invert(options):
     targets = (options.output, options.plot)
     prepare, choices = _choices(options)
-    _run(options, options.files, _log_edges(*options.log_t), targets, prepare=prepare, **choices)
+    run_inversion(options, options.files, _log_edges(*options.log_t), targets, prepare=prepare, **choices)
 
 
 def _choices(options):
@@ -240,21 +247,28 @@ def _choices(options):
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
-        prepare["reference"] = f"{options.reference} Angstrom"
+        is_channel = options.reference.isdecimal()
+        prepare["reference"] = f"{options.reference} Angstrom" if is_channel else options.reference
     if options.bin != 1:
         prepare["bin"] = options.bin
     names = (
         "method",
         "solve_for",
         "calibration_error",
+        "common_calibration_error",
         "chi_squared_target",
         "parameter_choice",
         "positivity",
+        "dem_error",
         "nonpositive",
         "missing_channels",
         "max_missing_channels",
     )
     choices = {name: getattr(options, name) for name in names}
+    if options.prior is not None:
+        from sunpy_demreg import LogNormalPrior
+
+        choices["prior"] = LogNormalPrior(*options.prior)
     return prepare, choices
 
 
@@ -276,156 +290,3 @@ def _log_edges(low, high, step):
     import numpy as np
 
     return np.linspace(low, high, round(n_bins) + 1)
-
-
-def _run(options, files, log_edges, targets, *, prepare, **choices):
-    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two, or None."""
-    output, plot = targets
-    targets = [target for target in targets if target is not None]
-    # Fail before the work, not after it.
-    for target in targets:
-        _check_target(target, files, options.overwrite)
-    if not output.name.endswith((".fits", ".fits.gz")):
-        raise ValueError(f"`--output` must end in .fits or .fits.gz, but is {output.name!r}")
-    if plot is not None:
-        _check_picture(plot)
-
-    with _staged(targets) as staged:
-        import astropy.units as u
-
-        import sunpy_demreg as demreg
-        from sunpy_demreg._common.dates import mean_date
-
-        warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
-        cube = demreg.prepare(files, **prepare)
-        response = demreg.TemperatureResponse.from_aia(cube)
-        start = time.perf_counter()
-        result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
-        seconds = time.perf_counter() - start
-        date = mean_date(cube.meta["date"]).strftime("%Y-%m-%d %H:%M:%S UT")
-        if plot is not None:
-            _draw(result, f"SDO/AIA {date}", staged[plot])
-        demreg.write(result, staged[output])
-        for target in targets:
-            # As `sunpy_demreg.write` does: links stay, and so do the permissions of a file that is replaced.
-            place = _place(target)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if place.exists():
-                shutil.copymode(place, staged[target])
-            os.replace(staged[target], place)
-    _summarize(result, date, seconds, targets)
-
-
-def _check_target(target, files, overwrite):
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder: name a file")
-    if not target.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{target} exists and is kept: choose another name, or pass --overwrite")
-    if any(target.samefile(path) for file in files for path in matching_paths(file) if path.exists()):
-        raise ValueError(f"{target} is one of the files to invert: choose another name")
-
-
-def _place(target):
-    """Where a target is written: the target of a link, or the name itself."""
-    return Path(os.path.realpath(target))
-
-
-def _check_picture(path):
-    import matplotlib as mpl
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    mpl.use("agg")  # a file is drawn: no screen is needed
-    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
-    if path.suffix[1:].lower() not in kinds:
-        raise ValueError(f"`--plot` must end in .png or one of .{', .'.join(kinds)}, but is {path.name!r}")
-
-
-@contextmanager
-def _staged(targets):
-    """
-    Yield temporary names for the targets, on their own disks, until all are complete.
-
-    Creating the temporary folders also proves, before the work, that the targets can be written.
-    """
-    with ExitStack() as stack:
-        staged = {}
-        for target in targets:
-            folder = next(parent for parent in _place(target).parents if parent.exists())
-            if not folder.is_dir():
-                raise NotADirectoryError(f"{target} cannot be written: {folder} is a file, not a folder")
-            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix=".sunpy-demreg-", dir=folder))
-            staged[target] = Path(temporary) / target.name
-        yield staged
-
-
-def _draw(result, title, path):
-    import matplotlib.pyplot as plt
-
-    from sunpy_demreg import visualization
-
-    figure = visualization.plot_summary(result, title=title)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def _summarize(result, date, seconds, targets):
-    import numpy as np
-
-    from sunpy_demreg import Status
-
-    status = result["status"].data
-    chi_squared = result["chi_squared"].data
-    unsolved = (status & int(Status.UNSOLVED)) != 0
-    n_solved = int(status.size - unsolved.sum())
-    edges = np.log10(result.meta["temperature_bin_edges"].value)
-    lines = [
-        ("channels", ", ".join(result.meta["channels"])),
-        ("date", f"{date}, the mean of the channels"),
-        ("pixels", f"{status.size}, of which {n_solved} solved and {status.size - n_solved} masked"),
-        ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
-        ("inversion", f"{seconds:.2f} s, including the start of the engine"),
-    ]
-    if n_solved:
-        median, high = np.percentile(chi_squared[~unsolved], (50, 95))
-        lines.append(("chi-squared", f"median {median:.2f}, 95th percentile {high:.2f}"))
-    for bit in Status:
-        is_cause = bool(bit & Status.UNSOLVED)
-        if n := np.count_nonzero((status & bit)[unsolved if is_cause else ~unsolved]):
-            lines.append(("masked because" if is_cause else "solved, but", f"{n} {bit.name}"))
-    lines += [("written", str(target)) for target in targets]
-    for name, text in lines:
-        print(f"{name:>15}  {text}")
-
-
-@contextmanager
-def _warnings_as_lines():
-    """Show every warning once, as a line on the standard error output, as it occurs."""
-    # sunpy's logger takes the warnings over when sunpy is loaded: that must have happened before.
-    from sunpy.util.exceptions import SunpyWarning
-
-    seen = set()
-
-    def show(message, category, filename, lineno, file=None, line=None):
-        if str(message) not in seen:
-            seen.add(str(message))
-            _complain(f"warning: {_in_our_words(message)}")
-
-    with warnings.catch_warnings():
-        # Regardless of warning filters in the environment: these are part of the output.
-        warnings.simplefilter("always", SunpyWarning)
-        warnings.showwarning = show
-        yield
-
-
-def _in_our_words(message):
-    """The text of an error or a warning, with its argument under its command line name."""
-    argument = getattr(message, "argument", None)
-    if argument not in _WORDS:
-        return str(message) or type(message).__name__
-    return message_of(_WORDS[argument], message.problem)
-
-
-def _complain(text):
-    print(f"sunpy-demreg: {text}", file=sys.stderr)

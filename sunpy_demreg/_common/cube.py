@@ -12,7 +12,15 @@ from ndcube import NDCube, NDCubeSequence, NDMeta
 __all__ = ["OF_SOME", "PER_IMAGE", "Cube", "Meta", "as_column", "as_index", "meta_by_channel"]
 
 #: Metadata of each image of a channel cube, beside "channels".
-PER_IMAGE = ("exposure_time", "date", "common_error", "common_relative_error", "residual_shift_x", "residual_shift_y")
+PER_IMAGE = (
+    "exposure_time",
+    "date",
+    "common_error",
+    "common_relative_error",
+    "residual_shift_x",
+    "residual_shift_y",
+    "source_wcs",
+)
 #: Metadata that are kept where only some channels have them, with None for the others: what a response is checked
 #: against, and the calibration error that their uncertainty holds.
 OF_SOME = ("date", "instrument", "degradation_corrected", "exposure_normalized", "calibration_error")
@@ -102,7 +110,7 @@ def meta_by_channel(channels, meta, shape):
     Meta
     """
     values, axes = {"channels": np.array(channels)} | dict(meta), {"channels": (0,)}
-    for key in {*PER_IMAGE, *OF_SOME, "relative_floor"}.intersection(meta):
+    for key in {*PER_IMAGE, *OF_SOME, "relative_floor", "dn_per_photon", "compression_ratio"}.intersection(meta):
         if isinstance(meta[key], list | tuple):  # where the channels have different kinds of values
             values[key] = as_column(meta[key])
         length = np.shape(values[key])

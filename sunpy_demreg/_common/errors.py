@@ -1,10 +1,11 @@
 """Errors that know their argument, and imports of optional packages."""
 
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
 from typing import Self
 
-__all__ = ["ArgumentError", "first_line", "imported", "message_of", "wrong"]
+__all__ = ["ArgumentError", "first_line", "imported", "message_of", "nearest", "wrong"]
 
 
 class ArgumentError(Exception):
@@ -43,6 +44,12 @@ def message_of(name, problem):
 def first_line(err):
     """The first line of the message of an error, to quote it in another."""
     return str(err).partition("\n")[0]
+
+
+def nearest(word, words):
+    """The closest valid word, as a hint at the end of a message."""
+    near = get_close_matches(str(word), [each for each in words if isinstance(each, str)], n=1)
+    return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
 
 
 def wrong(kind, name, problem):

@@ -11,17 +11,17 @@ __all__ = ["check_same_grid", "coordinate_kinds", "grid_difference"]
 _MAX_SHIFT = 0.1  # pixels
 
 
-def grid_difference(wcs, shape, other_wcs, other_shape):
+def grid_difference(wcs, shape, other_wcs, other_shape, most=_MAX_SHIFT):
     """
     How two pixel grids differ, as the end of a sentence; None if they are the same.
 
-    They are if they have the same shape and are nowhere shifted by more than a tenth of a pixel. World coordinates are
-    compared as they are written, regardless of the observer.
+    They are if they have the same shape and are nowhere shifted by more than a tenth of a pixel, or another number of
+    them. World coordinates are compared as they are written, regardless of the observer.
     """
     if tuple(shape) != tuple(other_shape):
         return f"have the shapes {tuple(shape)} and {tuple(other_shape)}"
     shift = _grid_shift(wcs, other_wcs, shape)
-    return None if shift <= _MAX_SHIFT else f"differ by up to {shift:.2f} pixels, more than {_MAX_SHIFT}"
+    return None if shift <= most else f"differ by up to {shift:.2f} pixels, more than {most}"
 
 
 def check_same_grid(argument, first, other, cure):

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     import numpy as np
 
     import astropy.units as u
+    from astropy.coordinates import SkyCoord
     from astropy.table import Table
     from astropy.time import Time
     from sunpy.map import GenericMap, MapSequence
 
-__all__ = ["Backend", "Date", "FilePath", "Maps", "Pixel", "Spectra", "TableOrFile"]
+__all__ = ["Backend", "Date", "FilePath", "Maps", "Pixel", "Regions", "Spectra", "TableOrFile"]
 
 type FilePath = str | PathLike[str]
 type TableOrFile = Table | FilePath
 type OneMap = GenericMap | FilePath
 type Maps = OneMap | MapSequence | Sequence[OneMap] | Mapping[Any, OneMap]
 type Date = Time | datetime | date | np.datetime64 | str
-type Pixel = Sequence[int]  # array index, in the order of the axes
+type Pixel = Sequence[int] | SkyCoord  # array index, in the order of the axes, or the pixel there
+type Regions = Any  # coordinates, masks, levels, and lists and dicts of them: see `region_spectrum`
 type Backend = Literal["cpu", "numpy", "cupy"]
 # (temperature, wavelength, spectrum), or the package that has them.
 type Spectra = tuple[u.Quantity, u.Quantity, u.Quantity] | Literal["xrtpy", "fiasco"]

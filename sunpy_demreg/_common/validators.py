@@ -7,14 +7,13 @@ The checks of arguments that all functions share, so that each rule has one word
 import inspect
 import math
 import warnings
-from difflib import get_close_matches
 from numbers import Real
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import nearest, wrong
 
 __all__ = [
     "a_kind",
@@ -33,7 +32,6 @@ __all__ = [
     "check_no_mask",
     "check_quantity",
     "in_words",
-    "nearest",
 ]
 
 
@@ -157,12 +155,6 @@ def as_keywords(name, given, function, *, without=(), elsewhere=None):
 
 def _keywords(function):
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-
-
-def nearest(word, words):
-    """The closest valid word, as a hint at the end of a message."""
-    near = get_close_matches(str(word), [each for each in words if isinstance(each, str)], n=1)
-    return f" (did you mean {near[0]!r}?)" if isinstance(word, str) and near else ""
 
 
 def in_words(items):

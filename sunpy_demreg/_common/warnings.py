@@ -37,7 +37,7 @@ class ResponseWarning(DemregWarning):
 
 
 class UnsolvedWarning(DemregWarning):
-    """Pixels were not solved, or their DEM is negative in some bins."""
+    """Pixels were not solved, or not as asked: their DEM is negative in some bins, or an iteration did not end."""
 
 
 class MetadataWarning(DemregWarning):

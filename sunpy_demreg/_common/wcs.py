@@ -3,6 +3,7 @@
 import numpy as np
 
 import astropy.units as u
+from astropy.io.fits import Header
 from astropy.time import Time
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, SlicedLowLevelWCS
@@ -85,7 +86,7 @@ class _TimesWCS(TableWCS):
 
 def prepend_times(wcs, times):
     """WCS of a series of cubes or images that share the given one, with the times as its first array axis."""
-    return CompoundLowLevelWCS(getattr(wcs, "low_level_wcs", wcs), _TimesWCS(times))
+    return CompoundLowLevelWCS(_for_grids(wcs), _TimesWCS(times))
 
 
 def prepend_axis(celestial_wcs, values, name, physical_type):
@@ -104,14 +105,28 @@ def prepend_axis(celestial_wcs, values, name, physical_type):
     table = TableWCS(values, name, physical_type)
     if celestial_wcs is None:
         return table
-    celestial_wcs = getattr(celestial_wcs, "low_level_wcs", celestial_wcs)
-    if isinstance(celestial_wcs, WCS) and celestial_wcs.naxis == 1:
-        # With one axis only, astropy cannot evaluate the two-dimensional grids that the cube will ask for.
-        shape = celestial_wcs.array_shape
-        celestial_wcs = celestial_wcs.sub([1, 0])
-        celestial_wcs.array_shape = shape and (1, *shape)
-        celestial_wcs = SlicedLowLevelWCS(celestial_wcs, 0)
-    return CompoundLowLevelWCS(celestial_wcs, table)
+    return CompoundLowLevelWCS(_for_grids(celestial_wcs), table)
+
+
+def _for_grids(wcs):
+    """The low-level WCS; if it is FITS's of one axis, one that can evaluate the grids of more which a cube asks for."""
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    if not (isinstance(wcs, WCS) and wcs.naxis == 1):
+        return wcs
+    shape = wcs.array_shape
+    wcs = wcs.sub([1, 0])
+    wcs.array_shape = shape and (1, *shape)
+    return SlicedLowLevelWCS(wcs, 0)
+
+
+def wcs_text(wcs):
+    """The FITS WCS of an image as text, a keyword a line, without comments."""
+    return "\n".join(str(card).partition(" / ")[0].rstrip() for card in wcs.to_header(relax=True).cards)
+
+
+def wcs_from_text(text):
+    """The inverse of `wcs_text`."""
+    return WCS(Header.fromstring(str(text), sep="\n"))
 
 
 def sky_wcs(wcs):

@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 from sunpy_demreg import __version__
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.metadata import from_text, to_text, unit_name, warn_of_text
+from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._files.fits_stream import append_images, computed_images
 from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, from_contents, to_contents
 
@@ -40,6 +41,7 @@ def to_file(result, encoding=None):
         if array.dtype == bool:  # which FITS does not know
             array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
+        hdu.header.update(_meaning_of_bits(name, parts.meta["channels"]))
         if is_lazy(array):
             lazy.append((hdu.header, array))
         else:
@@ -109,6 +111,20 @@ def _image(name, array, header, unit):
     hdu = fits.ImageHDU(array, header.copy(), name=name.upper())
     hdu.header["BUNIT"] = unit_name(unit)
     return hdu
+
+
+def _meaning_of_bits(name, channels):
+    """Cards that tell what each bit of a value stands for."""
+    if name == "status":
+        unsolved = Status.UNSOLVED
+        return {
+            f"FLAG{bit.bit_length() - 1}": (bit.name, f"value & {bit:d}: {'no DEM' if bit & unsolved else 'a remark'}")
+            for bit in Status
+        }
+    if name == "omitted_channels":
+        labels = [label.encode("ascii", "backslashreplace").decode() for label in channels]
+        return {f"FLAG{i}": (label, f"value & {1 << i}: left out") for i, label in enumerate(labels)}
+    return {}
 
 
 def _array(hdu, kind):

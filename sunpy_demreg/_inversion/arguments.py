@@ -6,7 +6,7 @@ from array_api_compat import is_cupy_array
 import astropy.units as u
 
 from sunpy_demreg._common.dask_arrays import as_array
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import nearest, wrong
 from sunpy_demreg._common.validators import (
     a_kind,
     as_integer,
@@ -14,7 +14,6 @@ from sunpy_demreg._common.validators import (
     check_choice,
     check_edges,
     check_quantity,
-    nearest,
 )
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import STANDARD_OUTPUTS
@@ -72,8 +71,8 @@ def as_settings(
         raise wrong(
             ValueError,
             "positivity",
-            "'constrain' meets the chi-squared target exactly, which the samples of `parameter_choice` "
-            "'grid' do not: pass parameter_choice='discrepancy'",
+            "'constrain' meets the target exactly, which the samples of the parameter choice 'grid' do not: "
+            "leave one of them out",
         )
     if method != "demreg" and (is_array or weighting != "self" or n_refinements):
         raise wrong(
@@ -120,8 +119,8 @@ def as_outputs(outputs, ranges):
         raise wrong(
             ValueError,
             "outputs",
-            "must contain 'emission_measure' if, and only if, `emission_measure_ranges` are given, but they are "
-            f"{outputs!r} and {ranges!r}",
+            "must contain 'emission_measure' if, and only if, `emission_measure_ranges` are given, but is "
+            f"{tuple(outputs)!r} {'without' if ranges is None else 'with'} such ranges",
         )
     more = ("emission_measure_uncertainty",) if "emission_measure" in outputs else ()
     return (*(name for name in RESULTS if name in outputs), *more)
@@ -138,7 +137,7 @@ def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, para
             raise wrong(
                 ValueError,
                 name,
-                "is not used by missing_channels='mask': leave it out, or pass 'omit' for that",
+                "is not used where missing channels are masked, not omitted: leave one of them out",
             )
         return {"nonpositive": nonpositive, "most_missing": None}
     least_left = 2 if parameter_choice == "gcv" else 1

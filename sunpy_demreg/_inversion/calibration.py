@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from sunpy_demreg._channels.uncertainty import read_error_table
-from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind, as_number, as_wavelength, nearest
+from sunpy_demreg._common.errors import nearest, wrong
+from sunpy_demreg._common.validators import a_kind, as_number, as_wavelength
 
 __all__ = ["as_channel_errors", "as_common_error", "with_channel_errors"]
 

@@ -14,7 +14,6 @@ from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
 from sunpy_demreg._engines.base.problem import Bins, Problem
-from sunpy_demreg._engines.base.status import status_counts
 from sunpy_demreg._inversion import blocks
 from sunpy_demreg._inversion.arguments import (
     as_dtype,
@@ -166,7 +165,8 @@ def invert(
         uncertainty that is not finite and positive. ``"omit"``: it is solved with the other channels, exactly as if
         there were no more, and the missing intensity is predicted; ``result["omitted_channels"]`` tells which were left
         out, and the remark ``Status.MISSING_CHANNEL`` that some were. A saturated channel is a lower limit: where the
-        DEM predicts less, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is masked.
+        DEM predicts less, by however little, the remark is ``Status.SATURATION_CONTRADICTED``. ``"mask"``: it is
+        masked.
     max_missing_channels : `int`, optional
         How many channels may be left out in a pixel: with more, it is masked. One channel has to remain, or two for
         ``parameter_choice="gcv"``. (With more than 64 channels none can be left out, as the bits of a number cannot
@@ -371,8 +371,9 @@ def invert(
     if solution.is_resolved is not None:
         solution = solution._replace(is_resolved=solution.is_resolved > 0.5)
     solution = with_common_error(solution, common_calibration_error)
+    counts = None if lazy else counts_of(solution.status)
     if not lazy:
-        warn_of_unsolved(counts_of(solution.status))
+        warn_of_unsolved(counts)
     meta = {
         **settings,
         "calibration_error": calibration_error,
@@ -392,7 +393,7 @@ def invert(
         meta["emission_measure_ranges"] = np.atleast_2d(emission_measure_ranges.to(u.K))
     observed = None
     if not lazy:
-        meta["status_counts"] = status_counts(solution.status)
+        meta["status_counts"] = {name: count for name, count in counts.items() if name != "unsolved"}
     if "intensity" in outputs:  # copies: the caller may overwrite the input
         observed, mask = (pixels.intensity, pixels.uncertainty), pixels.mask
         if lazy:

@@ -58,13 +58,13 @@ def resolved_choices(method, choices, prior):
         check_choice(name, value, (*known, None))
         possible = _CHOICES[method][name]
         if value is not None and value not in possible:
-            raise wrong(ValueError, name, f"{value!r} is not possible with method={method!r}, {_cure(name, possible)}")
+            raise wrong(ValueError, name, f"{value!r} is not possible with the method {method!r}, {_cure(possible)}")
         resolved[name] = possible[0] if value is None else value
     if method == "lognormal":
         prior = as_prior(prior)
         resolved["prior"] = {"amplitude": prior.amplitude, "correlation_length": prior.correlation_length}
     elif prior is not None:
-        raise wrong(ValueError, "prior", f"is not used by method={method!r}: leave it out, or pass method='lognormal'")
+        raise wrong(ValueError, "prior", f"is not used by the method {method!r}: leave it out, or choose 'lognormal'")
     else:
         resolved["prior"] = None
     return resolved
@@ -81,15 +81,15 @@ def check_are_used(settings):
         if settings[choice] in users or settings[name] == getattr(Options(), name):
             continue
         possible = [user for user in users if user in _CHOICES[settings["method"]][choice]]
-        told, cure = f"method={settings['method']!r}", f"leave `{name}` out"
+        told, cure = f"method={settings['method']!r}", "leave it out"
         if possible:
             told, cure = f"{choice}={settings[choice]!r}", f"{cure}, or pass {choice}={possible[0]!r}"
         raise wrong(ValueError, name, f"is not used by {told}: {cure}")
 
 
-def _cure(name, possible):
+def _cure(possible):
     if possible == (_INHERENT,):
-        return f"whose DEM is positive by construction: leave `{name}` out"
+        return "whose DEM is positive by construction: leave it out"
     if len(possible) == 1:
-        return f"which has only {possible[0]!r}: leave `{name}` out"
-    return f"which has {in_words(map(repr, possible))}: pass one of them, or leave `{name}` out"
+        return f"which has only {possible[0]!r}: leave it out"
+    return f"which has {in_words(map(repr, possible))}: choose one of them, or leave it out"

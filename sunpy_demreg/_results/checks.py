@@ -8,6 +8,7 @@ import astropy.units as u
 from ndcube import NDCollection
 
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.regions import pixel_of
 from sunpy_demreg._common.validators import a_kind, check_quantity
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg.response._bins import TemperatureBins
@@ -60,14 +61,21 @@ def log_range(result, temperature_range):
 
 
 def as_pixel(result, pixel, name="pixel", *, solved=True):
-    """Validated, non-negative array indices of a pixel; by default it must have been solved."""
+    """Validated, non-negative array indices of a pixel, or of that at a coordinate; by default it must be solved."""
     shape = result["status"].data.shape
+    if hasattr(pixel, "spherical") and pixel.isscalar:
+        if len(shape) != 2:
+            raise wrong(ValueError, name, f"is a coordinate, but `result` has {len(shape)} pixel axes: slice it to two")
+        wcs = result["status"].wcs
+        pixel = pixel_of(pixel, getattr(wcs, "low_level_wcs", wcs), shape, name)
     try:
         if isinstance(pixel, bool):
             raise TypeError
         indices = tuple(map(index, pixel if isinstance(pixel, tuple | list | np.ndarray) else (pixel,)))
     except TypeError:
-        raise wrong(TypeError, name, f"must be whole numbers, one per pixel axis, but is {pixel!r}") from None
+        raise wrong(
+            TypeError, name, f"must be whole numbers, one per pixel axis, or a SkyCoord, but is {pixel!r:.80}"
+        ) from None
     if len(indices) != len(shape):
         raise wrong(ValueError, name, f"must have {len(shape)} indices, one per pixel axis, but has {len(indices)}")
     if not all(-n <= i < n for i, n in zip(indices, shape, strict=True)):

@@ -12,6 +12,8 @@ from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
 from sunpy_demreg._common.dask_arrays import computed
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import check_choice
+from sunpy_demreg._common.warnings import UnsolvedWarning, warn
+from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._results.checks import as_pixel, bins_of, check_result
 from sunpy_demreg._results.errors import response_of, solve_again, with_common_error
 
@@ -31,8 +33,8 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`
-        Array index, in the order of the cubes' last axes: (y, x) for a map.
+    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
 
     Returns
     -------
@@ -78,8 +80,8 @@ def covariance(
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`
-        Array index, in the order of the cubes' last axes: (y, x) for a map.
+    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
     dem_error : {"noise", "posterior"}, optional
         Of the propagated noise, or of the DEMs that prior and data leave possible, which only ``method="lognormal"``
         has. By default the one that the errors of the result are of.
@@ -96,6 +98,12 @@ def covariance(
     TypeError, ValueError, IndexError
         As `em_loci` does.
 
+    Warns
+    -----
+    UnsolvedWarning
+        If it would be that of the posterior, but the iteration did not end in this pixel (``Status.NOT_CONVERGED``):
+        then its DEM is another, and what is returned is of the noise.
+
     See Also
     --------
     sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
@@ -109,7 +117,16 @@ def covariance(
             f"'posterior' needs the prior of method='lognormal', but `result` is of method={result.meta['method']!r}: "
             "leave it out",
         )
-    return _matrix(result, pixel, "covariance", dem_error) * DEM_UNIT**2
+    matrix = _matrix(result, pixel, "covariance", dem_error)
+    status = Status(int(computed(result["status"].data[as_pixel(result, pixel)])[0]))
+    if status & Status.NOT_CONVERGED and (dem_error or result.meta.get("dem_error")) == "posterior":
+        warn(
+            UnsolvedWarning,
+            "is NOT_CONVERGED, so that its DEM has no posterior: the covariance is that of the noise of the "
+            "constrained emission measure, as with dem_error='noise'",
+            "pixel",
+        )
+    return matrix * DEM_UNIT**2
 
 
 def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
@@ -120,8 +137,8 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`
-        Array index, in the order of the cubes' last axes: (y, x) for a map.
+    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
 
     Returns
     -------

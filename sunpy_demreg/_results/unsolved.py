@@ -10,15 +10,16 @@ from sunpy_demreg._engines.base.status import Status, is_unsolved, status_counts
 
 __all__ = ["counts_of", "warn_of_unsolved"]
 
-_ROWS = 256
+_MOST_PIXELS = 2**20  # loaded at a time
 
 
 def counts_of(status):
     """As `status_counts`, with the number of unsolved pixels; a stored array is loaded some rows at a time."""
     status = status if status.ndim else np.reshape(status[()], 1)
     counts = Counter()
-    for start in range(0, status.shape[0], _ROWS):
-        rows = status[start : start + _ROWS]
+    n_rows = max(_MOST_PIXELS // max(int(np.prod(status.shape[1:])), 1), 1)
+    for start in range(0, status.shape[0], n_rows):
+        rows = status[start : start + n_rows]
         rows = rows.get() if is_cupy_array(rows) else np.asarray(rows)
         counts.update(status_counts(rows), unsolved=np.count_nonzero(is_unsolved(rows)))
     return counts

@@ -53,11 +53,18 @@ class TemperatureBins:
             raise wrong(
                 ValueError,
                 name,
-                f"must be ascending pairs inside the temperature bins, {low:.4g} to {high:.4g} K, but are {ranges}",
+                f"must be ascending pairs inside the temperature bins, {low:.4g} to {high:.4g} K, but are "
+                f"{_told(limits)}",
             )
         limits = np.log10(limits)[:, :, None]
         inside = np.minimum(limits[:, 1], self.log_edges[1:]) - np.maximum(limits[:, 0], self.log_edges[:-1])
         return np.clip(inside / np.diff(self.log_edges), 0, 1) * self.emission_per_dem
+
+
+def _told(limits):
+    """Pairs of temperatures as text, the first few of many."""
+    told = [f"{low:.4g} to {high:.4g} K" for low, high in limits[:3]]
+    return ", ".join(told) + (", ..." if len(limits) > 3 else "")
 
 
 def are_inside(temperatures, low, high):

@@ -12,7 +12,7 @@ xi minimizes ``|A xi - d|^2 + lam |L xi|^2`` with L diagonal. With ``v = L^-2``,
 G is made tridiagonal, so that each trial of lam costs O(n).
 """
 
-from sunpy_demreg._engines.algorithm.linear_algebra import total
+from sunpy_demreg._engines.algorithm.linear_algebra import dot, total
 from sunpy_demreg._engines.algorithm.lognormal import find_mode
 from sunpy_demreg._engines.algorithm.outputs import put_answer
 from sunpy_demreg._engines.algorithm.positivity import constrain, relax
@@ -52,13 +52,16 @@ def invert_lanes(M, plan):
 
 def _log_normal(problem):
     """Store the outputs; which bits of the status are set where."""
-    M = problem.M
-    mode, has_signal, n = find_mode(problem), problem.signal > problem.target, problem.n
+    M, n = problem.M, problem.n
+    # Noise below zero is no plasma, however far below.
+    has_signal = (problem.signal > problem.target) & ~problem.is_best_without()
+    above_zero = [M.maximum(d_i, 0.0) for d_i in problem.d]
+    mode = find_mode(problem, has_signal)
     put_posterior(problem, mode)
     return {
         Status.NO_SIGNAL: ~has_signal,
         Status.TARGET_NOT_REACHED: mode.misfit > ABOVE_TARGET[problem.plan.parameter_choice] * problem.target,
-        Status.UPPER_LIMIT: problem.signal < n + SIGNIFICANT * (2 * n) ** 0.5,
+        Status.UPPER_LIMIT: dot(above_zero, above_zero) < n + SIGNIFICANT * (2 * n) ** 0.5,
         Status.NOT_CONVERGED: has_signal & ~mode.is_converged,
         Status.FAILED if M.is_careful else DIFFICULT: has_signal & ~mode.is_safe,
     }
@@ -89,8 +92,7 @@ def _tikhonov(problem):
     difference = M.abs(answer.misfit - answer.expected_misfit)
     no_signal = problem.signal <= problem.target
     if plan.positivity == "constrain" and M.is_careful:  # where all bins are zero, squaring has left nothing
-        z = problem.dual(problem.d)
-        no_signal = no_signal | (M.over_bins(lambda j: (M.project(z, j),), ("maximum",))[0] <= 0.0)
+        no_signal = no_signal | problem.is_best_without()
     remarks = {
         Status.NO_SIGNAL: no_signal,
         Status.NEGATIVE_DEM: answer.least < 0.0,

@@ -36,11 +36,10 @@ class Mode(NamedTuple):
     is_safe: object  # whether no digits were lost, and none was too large or too small
 
 
-def find_mode(problem):
-    """Iterate until all lanes are done."""
+def find_mode(problem, has_signal):
+    """Iterate until all lanes are done that have a signal."""
     M, zero = problem.M, problem.zero
     a, is_safe = put_prior_mean(problem)
-    is_usable = problem.signal > problem.target
     _, residual, misfit = evaluate(problem)
     lam = zero + 1.0
     objective = misfit + lam * dot(a, a)
@@ -50,7 +49,7 @@ def find_mode(problem):
         return ()
 
     M.over_bins(clear, ())
-    is_running = is_usable & (objective < float("inf"))
+    is_running = has_signal & (objective < float("inf"))
     state = State(
         lam=lam,
         misfit=misfit,
@@ -76,7 +75,7 @@ def find_mode(problem):
     state = State.of(problem.n, values)
     lam, a, is_converged = state.lam, state.a, state.is_converged
     if problem.plan.parameter_choice == "discrepancy":
-        lam, a, is_converged = meet_target(problem, lam, a, is_converged, is_usable)
+        lam, a, is_converged = meet_target(problem, lam, a, is_converged, has_signal)
     # A machine may have dropped the lanes that were done: of these, its storage is old.
     put_exponent(problem, list(a))
     predicted, _, misfit = evaluate(problem)

@@ -14,7 +14,11 @@ from sunpy_demreg._engines.algorithm.regularization_parameter import (
 
 __all__ = ["constrain", "relax"]
 
-_MAX_STEPS, _MAX_STEPS_WITH_CARE = 20, 100  # a guard only: real AIA pixels take five at most
+_MAX_STEPS = 20  # and halvings of one; a guard only: real AIA pixels take five at most
+# With care: steps of all attempts together, and halvings of one. What takes more is rarely solved by any number, as
+# rounding then hides which bins are zero.
+_MOST_STEPS_WITH_CARE, _MAX_HALVINGS_WITH_CARE = 64, 32
+_COST_OF_HALVING = 0.0625  # of a step
 _MAX_ATTEMPTS = 10  # likewise: of goals that are tried
 _MAX_TARGETS = 10_000
 _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be raised
@@ -84,6 +88,8 @@ def constrain(problem, system, lam, goal):
     """
     M, d, signal = problem.M, problem.d, problem.signal
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
+    most_steps = _MOST_STEPS_WITH_CARE if M.is_careful else _MAX_STEPS
+    most_halvings = _MAX_HALVINGS_WITH_CARE if M.is_careful else _MAX_STEPS
     least = (_LEAST_LAM_WITH_CARE if M.is_careful else _LEAST_LAM) * system.trace
     x = system.solution(M.maximum(lam, least))
     # It ends at the latest hardly below the misfit of no plasma at all, to which any weak DEM fits.
@@ -109,8 +115,8 @@ def constrain(problem, system, lam, goal):
         last = M.where(floor * floor * square > goal, at_floor, M.sqrt(goal * square))
         return 0.5 * M.over_bins(term, ("sum",))[0] - dot(d, x) + last
 
-    def minimize(goal, floor, running, *x):
-        def step(running, fits, *x):
+    def minimize(goal, floor, running, left, *x):
+        def step(running, fits, is_lost, left, *x):
             put_active("scratch", x)
             active = problem.system("scratch")
             lam = discrepancy_root(problem, active, goal, least=floor)
@@ -126,17 +132,26 @@ def constrain(problem, system, lam, goal):
             def between(fraction):
                 return [x_i + fraction * (t_i - x_i) for x_i, t_i in zip(x, there, strict=True)]
 
-            def shorten(fraction):
+            def shorten(fraction, too_far, left):
                 too_far = running & ~arrived & (psi(between(fraction), goal, floor) > start)
-                return too_far, (M.where(too_far, 0.5 * fraction, fraction),)
+                half = M.where(too_far, 0.5 * fraction, fraction)
+                return too_far, (half, too_far, left - M.where(too_far, _COST_OF_HALVING, 0.0))
 
-            (fraction,) = M.iterate(shorten, (0.0 * lam + 1.0,), _MAX_STEPS)
+            state = (0.0 * lam + 1.0, running, left)
+            fraction, too_far, left = M.iterate(shorten, state, most_halvings)
             x = [M.where(running, new, x_i) for new, x_i in zip(between(fraction), x, strict=True)]
             fits = fits | (running & arrived & (lam > 2.0 * floor))
             running = running & ~arrived
-            return running, (running, fits, *x)
+            if M.is_careful:
+                left = left - M.where(running, 1.0, 0.0)
+                # Of what does not fall, only rounding is left.
+                is_lost = is_lost | (running & (too_far | (left < 0.5)))
+                running = running & ~is_lost
+            return running, (running, fits, is_lost, left, *x)
 
-        return M.iterate(step, (running, ~running, *x), _MAX_STEPS_WITH_CARE if M.is_careful else _MAX_STEPS)
+        never = running & ~running
+        running, fits, is_lost, left, *x = M.iterate(step, (running, ~running, never, left, *x), most_steps)
+        return running | is_lost, fits, left, *x
 
     def least_misfit(x):
         """
@@ -153,8 +168,8 @@ def constrain(problem, system, lam, goal):
         along = M.maximum(dot(d, r), 0.0)
         return along * along / dot(r, r)
 
-    def attempt(goal, count, floor, bound, pending, is_sure, is_lost, *x):
-        running, fits, *x = minimize(goal, floor, pending, *x)
+    def attempt(goal, count, floor, bound, pending, is_sure, is_lost, left, *x):
+        running, fits, left, *x = minimize(goal, floor, pending, left, *x)
         is_lost = (is_lost & ~pending) | running
         pending = pending & ~fits
 
@@ -176,14 +191,16 @@ def constrain(problem, system, lam, goal):
             floor = M.where(is_unknown, M.maximum(1e-3 * floor, least), floor)
             return pending, (goal, count, floor, bound, is_sure & ~is_guessed)
 
-        again = pending & ((goal < end) | (floor > least))
+        again = pending & ((goal < end) | (floor > least)) & (left > 0.5)
         *state, is_sure = M.iterate(settle, (goal, count, floor, bound, is_sure), 1, pending=pending)
-        return again, (*state, again, is_sure, is_lost, *x)
+        return again, (*state, again, is_sure, is_lost, left, *x)
 
     pending = signal > goal
     zero = 0.0 * goal
-    state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, pending | ~pending, pending & ~pending, *x)
-    goal, _, _, _, running, is_sure, is_lost, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
+    is_sure, is_lost = pending | ~pending, pending & ~pending
+    left = zero + (float(most_steps) if M.is_careful else float("inf"))
+    state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, is_sure, is_lost, left, *x)
+    goal, _, _, _, running, is_sure, is_lost, _, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
 
     put_active("weight", x)
     is_solved = ~running & ~is_lost if M.is_careful else ~running & ~is_lost & is_sure

@@ -21,7 +21,7 @@ __all__ = ["ABOVE_TARGET", "SIGNIFICANT", "put_posterior"]
 
 #: In units of the target, the misfit that does not reach it.
 ABOVE_TARGET = {"prior": 1.02, "discrepancy": 1.00001}
-SIGNIFICANT = 3.0  # standard deviations of ``|d|^2`` of noise alone, by which a signal stands out
+SIGNIFICANT = 3.0  # standard deviations of ``|d|^2`` of noise alone, by which what is above zero stands out
 
 _OF_THE_COUPLING = {
     "dem_uncertainty",

@@ -116,6 +116,11 @@ class LaneProblem:
         """The vector that the columns of K multiply: ``(A^T x)_j = K_j . dual``, and the DEM is v times that."""
         return [w_i * x_i for w_i, x_i in zip(self.inverse_sigma, x, strict=True)]
 
+    def is_best_without(self):
+        """Whether plasma of any temperature, alone or with others, would only fit worse: ``A^T d <= 0``."""
+        z = self.dual(self.d)
+        return self.M.over_bins(lambda j: (self.M.project(z, j),), ("maximum",))[0] <= 0.0
+
     def shared_system(self):
         """The system for the weight that all pixels share."""
         return self._system([self.M.shared_gram(p) for p in range(len(self._pairs))], self.M.shared_weight)

@@ -1,0 +1,1 @@
+"""What a paper needs of cubes and results: regions, time, and draws of the noise."""

@@ -1,0 +1,226 @@
+"""Many times on one grid: cutouts that follow the rotation, in a series, in a batch and on the command line."""
+
+from importlib.resources import files as resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import astropy.units as u
+from astropy.io import fits
+from sunpy.map import Map
+
+from sunpy_demreg import DataWarning, TemperatureResponse, batch_invert, invert, prepare, prepare_series, read
+from sunpy_demreg._channels import resample
+from sunpy_demreg._channels.resample import Grid
+from sunpy_demreg._cli.main import main
+from sunpy_demreg._common.grids import grid_difference
+
+CUTOUTS = resources("demregpy") / "tests/data/aia_flare"  # ten times of the X2.2 flare of 2011-02-15, level 1
+TIMES = ("01-44", "01-52", "02-02")
+BINS = 10 ** np.arange(5.7, 7.2, 0.3) * u.K
+TOLERANCE = {"tolerance": 30 * u.s}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*pixels were not solved"),
+    pytest.mark.filterwarnings("ignore:`maps` are still shifted"),
+    pytest.mark.filterwarnings("ignore::erfa.ErfaWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """All of the cutouts, without a keyword that is no good for their values, of which astropy warns."""
+    folder = tmp_path_factory.mktemp("cutouts")
+    for path in CUTOUTS.glob("*.fits"):
+        with fits.open(path, ignore_blank=True) as hdus:
+            header, data = hdus[-1].header, hdus[-1].data
+            del header["BLANK"]
+            fits.writeto(folder / path.name, data, header)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cutouts(folder):
+    """Files of three times, by wavelength; the last time is moved by four pixels against the first."""
+    return [sorted(map(str, folder.glob(f"*T{time}*.fits")), key=lambda name: name[-8:]) for time in TIMES]
+
+
+@pytest.fixture(scope="module")
+def flare(cutouts):
+    return [file for one in cutouts for file in one]
+
+
+@pytest.fixture(scope="module")
+def series(flare):
+    return prepare_series(flare, **TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def store(flare, tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "flare.zarr"
+    report = batch_invert(flare, path, BINS, **TOLERANCE)
+    assert [step.outcome for step in report.steps] == ["done"] * 3
+    return path
+
+
+def assert_same(cube, other):
+    np.testing.assert_array_equal(cube.data, other.data)
+    np.testing.assert_array_equal(cube.uncertainty.array, other.uncertainty.array)
+    np.testing.assert_array_equal(cube.mask, other.mask)
+
+
+# ---- series
+
+
+def test_cutouts_are_put_on_the_grid_of_the_first_time(series, cutouts):
+    first = Map(cutouts[0][0])
+    assert first.wavelength == 94 * u.AA
+    for i, one in enumerate(cutouts):
+        assert_same(series[:, i], prepare(one, reference=first))
+    y, x = np.indices((67, 67))
+    moved = series[:, 1].wcs.low_level_wcs.pixel_to_world_values(x, y, 0)[:2]
+    np.testing.assert_array_equal(moved, first.wcs.pixel_to_world_values(x, y))
+    # What a time does not cover is told.
+    missing = np.isnan(series.data.compute()).mean(axis=(0, 2, 3))
+    assert missing[0] < missing[1] < missing[2] < 0.1
+    assert series.meta["steps"] == ["align", "exposure"]
+
+
+@pytest.mark.parametrize("kind", ["wavelength", "map", "file", "path"])
+def test_series_on_the_grid_of_a_reference(flare, cutouts, kind):
+    """A wavelength is that of the first time."""
+    [file] = [file for file in cutouts[0] if file.endswith("171.fits")]
+    reference = {"wavelength": 171 * u.AA, "map": Map(file), "file": file, "path": Path(file)}[kind]
+    series = prepare_series(flare, reference=reference, **TOLERANCE)
+    for i, one in enumerate(cutouts):
+        assert_same(series[:, i], prepare(one, reference=Map(file)))
+
+
+def test_series_of_averages_and_of_a_field(flare, cutouts):
+    first = Map(cutouts[0][0])
+    corners = tuple(first.pixel_to_world(x * u.pix, y * u.pix) for x, y in ((10, 12), (40, 47)))
+    options = {"submap": corners, "bin": 3, "correct_degradation": True}
+    series = prepare_series(flare, **options, **TOLERANCE)
+    assert series.shape == (6, 3, 12, 10)
+    for i, one in enumerate(cutouts):
+        assert_same(series[:, i], prepare(one, reference=first, **options))
+
+
+def test_cutouts_that_are_far_away_are_told(flare):
+    maps = [Map(file) for file in flare]
+    for smap in maps[12:]:
+        smap.meta["crpix1"] -= 40
+    with pytest.warns(DataWarning, match=r"^`maps`: 1 of 3 times cover less than half .* \(2011-02-15T02:02:02 3\d%\)"):
+        prepare_series(maps, **TOLERANCE)
+
+
+def test_without_alignment_grids_must_agree(flare):
+    maps = [Map(file) for file in flare]
+    for smap in maps:
+        smap.meta.update({key: maps[0].meta[key] for key in ("crpix1", "crpix2", "crota2", "cdelt1", "cdelt2")})
+    same = prepare_series(maps, align=False, **TOLERANCE)
+    assert same.meta["steps"] == ["exposure"]
+    for smap in maps[6:]:
+        smap.meta["crpix1"] += 1
+    with pytest.raises(ValueError, match=r"grids of `data\[0\]` and `data\[1\]` differ by up to 1\.00 pixels"):
+        prepare_series(maps, align=False, **TOLERANCE)
+
+
+@pytest.fixture
+def moving(series_folder):
+    """Level 1.5 of three times; the second is moved by two pixels."""
+    maps = [Map(path) for path in sorted(series_folder.glob("*.fits"))]
+    for smap in maps[6:12]:
+        smap.meta["crpix1"] -= 2
+    return maps
+
+
+def test_level_1_5_is_interpolated_only_where_it_moves(moving, series_folder):
+    series = prepare_series(moving, n_sample=16)
+    plain = prepare_series(series_folder, n_sample=16)
+    assert series.meta["steps"] == ["align", "exposure"]
+    assert (series.meta["level"], plain.meta["steps"]) == (1.5, ["exposure"])
+    for i in (0, 2):
+        assert_same(series[:, i], plain[:, i])
+    # By whole pixels: no value changes.
+    np.testing.assert_array_equal(series[:, 1].data[..., 2:], plain[:, 1].data[..., :-2])
+    assert np.isnan(series[:, 1].data[..., :2].compute()).all()
+
+
+def test_channel_that_a_moving_time_lacks(moving):
+    series = prepare_series(moving[:8] + moving[9:], n_sample=16, max_missing_channels=1)
+    whole = prepare_series(moving, n_sample=16)
+    is_there = np.arange(6) != 2
+    np.testing.assert_array_equal(series.data[is_there], whole.data[is_there])
+    assert np.isnan(series.data[2, 1].compute()).all()
+
+
+# ---- batch
+
+
+def test_batch_is_as_the_series(flare, series, store):
+    result = read(store)
+    corrected = prepare_series(flare, correct_degradation=True, **TOLERANCE)
+    expected = invert(corrected, TemperatureResponse.from_aia(corrected), BINS)
+    assert grid_difference(result["status"][0].wcs, (67, 67), series[0, 0].wcs, (67, 67), most=1e-6) is None
+    np.testing.assert_array_equal(result["dem"].data.compute(), expected["dem"].data.compute())
+
+
+def test_each_step_has_its_own_date_and_observer(store, cutouts):
+    headers = zarr.open_group(store, mode="r")["fits_header"][:]
+    for header, files in zip(headers, cutouts, strict=True):
+        found = fits.Header.fromstring(header.tobytes().decode("ascii"))
+        first = Map(files[0])
+        assert found["DATE-OBS"] == first.date.isot
+        assert found["DSUN_OBS"] == pytest.approx(first.dsun.to_value(u.m), rel=1e-12)
+
+
+def test_all_ten_times_of_the_flare(folder, tmp_path):
+    report = batch_invert(folder, tmp_path / "a.zarr", BINS, outputs=("dem",), prepare_options={"bin": 8}, **TOLERANCE)
+    assert [step.outcome for step in report.steps] == ["done"] * 10
+
+
+@pytest.mark.parametrize("bin", [1, 4])
+def test_earlier_files_go_to_the_grid_of_the_store(flare, cutouts, tmp_path, bin):
+    options = {"prepare_options": {"bin": bin}, **TOLERANCE}
+    batch_invert(flare[6:], tmp_path / "a.zarr", BINS, **options)
+    before = read(tmp_path / "a.zarr")["dem"].data.compute()
+    report = batch_invert(flare, tmp_path / "a.zarr", BINS, **options)
+    assert sorted(step.outcome for step in report.steps) == ["done", "kept", "kept"]
+    after = read(tmp_path / "a.zarr")["dem"].data.compute()
+    np.testing.assert_array_equal(after[:, 1:], before)
+    cube = prepare(cutouts[0], reference=Map(flare[6]), bin=bin, correct_degradation=True)
+    expected = invert(cube, TemperatureResponse.from_aia(cube), BINS)["dem"].data
+    np.testing.assert_allclose(after[:, 0], expected, rtol=1e-6, atol=1e-9 * np.nanmax(expected))
+
+
+def test_grid_from_that_of_averages(flare):
+    smap = Map(flare[3])
+    fine = Grid(smap.wcs, (64, 60), 4)
+    again = Grid.of_binned(fine.binned_wcs, fine.binned_shape, 4)
+    assert again.shape == fine.shape
+    assert grid_difference(again.wcs, again.shape, fine.wcs, fine.shape, most=1e-9) is None
+    # Nothing is left of it where positions are rounded.
+    rows, columns = np.arange(64)[:, None], np.arange(60)
+    places = (resample._locator(wcs, (64, 60), smap.wcs)(rows, columns) for wcs in (again.wcs, fine.wcs))
+    np.testing.assert_array_equal(*places)
+
+
+# ---- command line
+
+
+@pytest.mark.parametrize("kind", ["171", "file"])
+def test_reference_on_the_command_line(flare, cutouts, tmp_path, kind):
+    [file] = [file for file in cutouts[1] if file.endswith("171.fits")]
+    command = ["--log-t", "5.7", "6.9", "0.3", "--reference", file if kind == "file" else kind, "--bin", "4"]
+    assert main(["batch", *flare[6:], "--tolerance", "30", "--output", str(tmp_path / "a.zarr"), *command]) == 0
+    grid = Grid(Map(file).wcs, (64, 64), 4)
+    found = read(tmp_path / "a.zarr")["status"][0]
+    assert grid_difference(found.wcs, found.shape, grid.binned_wcs, grid.binned_shape, most=1e-6) is None
+    assert main(["invert", *flare[12:], "--output", str(tmp_path / "a.fits"), *command]) == 0
+
+
+def test_reference_that_is_no_file(flare, tmp_path, capsys):
+    assert main(["invert", *flare[:6], "--output", str(tmp_path / "a.fits"), "--reference", "none.fits"]) == 1
+    assert "`--reference`: there is no file none.fits: give a map, its file, or the" in capsys.readouterr().err
