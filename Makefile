@@ -13,12 +13,13 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 # Two installations at once into one environment would break it.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-gpu test-oldest test-wheel lint docs bench bench-gpu clean
+.PHONY: help demo test test-cluster test-gpu test-oldest test-wheel lint docs bench bench-gpu clean
 
 help:
 	@echo 'make demo    invert the bundled AIA sample; the picture and the DEM cube go to demo-output/'
 	@echo 'make test    check style and types and run the tests; PYTEST_ARGS="-k NAME" passes options to pytest'
 	@echo 'make test-gpu, make bench-gpu   test and measure the GPU engine, where CuPy and a GPU are'
+	@echo 'make test-cluster   test batches on a SLURM that is started on this machine; root, Debian: slurm-wlm, munge'
 	@echo 'make test-oldest   run a part of the tests on the oldest versions that pyproject.toml admits'
 	@echo 'make test-wheel    build a wheel and run the demo from what is in it'
 	@echo 'make lint    check style and types only'
@@ -37,6 +38,11 @@ test: lint
 # CuPy must be there: .venv/bin/python -m pip install ".[cuda12]", or ".[cuda13]".
 test-gpu: .venv/.installed-tests
 	.venv/bin/python -m pytest -m gpu $(PYTEST_ARGS)
+
+# dask-jobqueue is no dependency; its workers are tested too.
+test-cluster: .venv/.installed-tests
+	@$(PIP) install 'dask-jobqueue>=0.9' || echo 'dask-jobqueue could not be installed: it is not tested'
+	.venv/bin/python -m pytest -m cluster -rs $(PYTEST_ARGS)
 
 # The environment is described in setup.cfg.
 test-oldest: .venv/.installed

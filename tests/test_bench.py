@@ -15,6 +15,7 @@ from benchmarks import problems, running, worker
 from benchmarks.__main__ import main
 from benchmarks.checks import WrongAnswer, check_chi_squared, check_same
 from benchmarks.command import PARTS
+from benchmarks.methods import PEER
 from benchmarks.operations import with_counters
 from benchmarks.processes import HERE, Process
 from benchmarks.reporting import number
@@ -28,7 +29,10 @@ def test_quick_run_of_everything(tmp_path):
     assert main(["--quick", "--repeats", "1", "--baseline", str(HERE), "--output", str(folder)]) == 0
     for part in PARTS:
         check_files(folder, part)
-    checks = check_peers, check_sweep, check_profile, check_difficult, check_startup, check_full_disk, check_baseline
+    checks = (
+        *(check_peers, check_methods, check_sweep, check_profile, check_difficult, check_startup, check_full_disk),
+        check_baseline,
+    )
     for check in checks:
         part = check.__name__.removeprefix("check_").replace("_", "-")
         check(results_of(folder, part)["results"])
@@ -49,7 +53,7 @@ def check_files(folder, part):
     assert "a quick run" in table
     with open(folder / f"{stem}.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) > 1
-    if part not in ("difficult", "startup", "full-disk"):
+    if part not in ("methods", "difficult", "startup", "full-disk"):
         assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -64,6 +68,16 @@ def check_peers(results):
     assert rows["demregpy"]["bytes_per_pixel"] == 8 * (12 + 3 * 41 + 1 + 6)
     assert rows["cpu"]["chi_squared_median"] == pytest.approx(1)
     assert rows["cpu, grid"]["largest_difference"] < 1e-9
+
+
+def check_methods(results):
+    rows = {row["case"]: row for row in results if row["cores"] == 1}
+    ours = rows["log-normal: DEM, error of the posterior, chi-squared"]
+    assert 0 < ours["us_fastest"] <= ours["us_per_pixel"]
+    assert ours["processor_us_per_pixel"] > 0
+    assert ours["chi_squared_median"] < 1
+    assert rows["log-normal, χ² = 1: the same"]["chi_squared_median"] == pytest.approx(1)
+    assert all(row["largest_difference"] < 1e-9 for row in results if row["case"] != PEER)
 
 
 def check_sweep(rows):

@@ -87,11 +87,12 @@ def test_cutouts_are_put_on_the_grid_of_the_first_time(series, cutouts):
     assert series.meta["steps"] == ["align", "exposure"]
 
 
-@pytest.mark.parametrize("kind", ["wavelength", "map", "file", "path"])
+@pytest.mark.parametrize("kind", ["wavelength", "name", "map", "file", "path"])
 def test_series_on_the_grid_of_a_reference(flare, cutouts, kind):
     """A wavelength is that of the first time."""
     [file] = [file for file in cutouts[0] if file.endswith("171.fits")]
-    reference = {"wavelength": 171 * u.AA, "map": Map(file), "file": file, "path": Path(file)}[kind]
+    kinds = {"wavelength": 171 * u.AA, "name": "AIA 171", "map": Map(file), "file": file, "path": Path(file)}
+    reference = kinds[kind]
     series = prepare_series(flare, reference=reference, **TOLERANCE)
     for i, one in enumerate(cutouts):
         assert_same(series[:, i], prepare(one, reference=Map(file)))

@@ -45,7 +45,8 @@ def inputs(response: TemperatureResponse) -> None:
     demreg.invert("aia_*.fits", response, edges, method="lognormal", prior=prior, dem_error="noise")
     demreg.invert("aia_*.fits", response, edges, solve_for="emission_measure", calibration_error={"AIA 94": 0.5})
     demreg.combine([three_steps()["dem"]])
-    report = demreg.batch_invert(["a.fits"], "out.zarr", edges, prepare_options={"bin": 2}, method="l2")
+    report = demreg.batch_invert(["a.fits"], "out.zarr", edges, prepare_options={"bin": 2}, method="l2", part=(1, 2))
+    assert demreg.batch_status("out.zarr").is_complete
     assert_type(report.is_complete, bool)
     assert_type(report.steps[0].reason, str | None)
     dem, *_ = demreg.dn2dem_pos([1.0], [1.0], np.ones((9, 1)), np.ones(9), [1e6, 2e6, 3e6, 4e6], gloci=[1])

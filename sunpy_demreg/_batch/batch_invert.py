@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import warnings
-from collections import Counter
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 
+from sunpy_demreg._batch.claims import Claims
+from sunpy_demreg._batch.create import CLAIMS, begin, forget
 from sunpy_demreg._batch.index import Index
-from sunpy_demreg._batch.report import BatchReport, Outcomes, Step
+from sunpy_demreg._batch.report import BatchReport, Step
+from sunpy_demreg._batch.run import as_part, part_of, reason_of, run
 from sunpy_demreg._batch.settings import DEFAULTS, OF_EACH_STEP, corrected, settings_of
 from sunpy_demreg._batch.steps import Steps
 from sunpy_demreg._batch.store import open_archive
-from sunpy_demreg._batch.where import check_can_start, computed, connected
+from sunpy_demreg._batch.where import check_can_start, connected
 from sunpy_demreg._batch.work import Work
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import check_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
-from sunpy_demreg._common.errors import first_line, imported, wrong
+from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
-from sunpy_demreg._files.zarr import BOOKKEEPING
 from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
 from sunpy_demreg._inversion.invert import invert
-from sunpy_demreg._results.unsolved import warn_of_unsolved
 from sunpy_demreg.response import TemperatureResponse
 
 if TYPE_CHECKING:
@@ -40,7 +37,6 @@ __all__ = ["BatchReport", "Step", "batch_invert"]
 
 _MAX_WORKERS = 10000
 _OF_THE_BATCH = ("uncertainty", "mask", "channels", "workers", "out", *OF_EACH_STEP)  # no options of a caller
-_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be written, for any step
 
 
 def batch_invert(
@@ -55,6 +51,7 @@ def batch_invert(
     response_options: Mapping[str, Any] | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
+    part: tuple[int, int] | None = None,
     on_step: Callable[[int, Step], object] | None = None,
     **options: Any,
 ) -> BatchReport:
@@ -83,6 +80,9 @@ def batch_invert(
         Start so many processes of a local cluster. By default everything is done on threads of this process.
     scheduler : `str`, optional
         Address of a running Dask scheduler, such as ``"tcp://10.0.0.1:8786"``, whose workers can read the same files.
+    part : (`int`, `int`), optional
+        Do only a part of the steps: ``(3, 16)`` is the third of sixteen, which follow each other in time. By default
+        all.
     on_step : callable, optional
         Called with the number of steps and each `Step` as it is finished.
     **options
@@ -119,6 +119,11 @@ def batch_invert(
     step for it.) If the file comes later, or a file is repaired, so that its size or its header changes, the step is
     done again, at another place of the store, and `sunpy_demreg.read` then returns this one.
 
+    Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
+    same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
+    seconds. Those of a process that died are taken over by the others, at once on the same machine, else after a
+    minute. A process ends when all steps of its part are done, by whichever.
+
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
     """
     path = as_path("path", path)
@@ -137,6 +142,7 @@ def batch_invert(
         raise wrong(
             TypeError, "on_step", f"must be a function of the number of steps and a step, but is {a_kind(on_step)}"
         )
+    part = as_part(part)
     from_aia = TemperatureResponse.from_aia
     takers = {None: invert, "prepare_options": prepare, "response_options": from_aia}
     options_of = partial(as_keywords, without=_OF_THE_BATCH, elsewhere=takers)
@@ -165,53 +171,36 @@ def batch_invert(
         names = as_outputs(options.get("outputs"), options.get("emission_measure_ranges"))
         settings |= {"contents": f"inputs of {', '.join(names)}"}
     settings |= {"encoding": encoding, "contents": "result"} | settings
-    with Index(path / BOOKKEEPING) as index:
-        index.add(maps)
-        steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
-        table = table_for(steps.latest(), prepare_options.get("correction_table"))
-        prepare_options |= {"correction_table": table}
-        work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)
-        archive = open_archive(path, _first(work, steps), settings, DEFAULTS)
-        archive.allocate(steps)
-        index.keep()
-        outcomes = _run(work, steps, archive, workers, client, on_step)
-        return BatchReport(outcomes, steps.left_over())
+    folder = begin(path)
+    try:
+        with Claims(folder / CLAIMS) as claims:
+            with claims.held("index"):
+                index = Index(folder)
+                index.add(maps)
+                index.keep()
+            with index:
+                steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
+                table = table_for(steps.latest(), prepare_options.get("correction_table"))
+                prepare_options |= {"correction_table": table}
+                work = Work(
+                    path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents
+                )
+                template = _first(work, steps)
+                with claims.held("store"):
+                    archive = open_archive(path, template, settings, DEFAULTS)
+                    archive.allocate(steps, partial(_check_held, claims, "store"))
+                outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
+                return BatchReport(outcomes, steps.left_over())
+    except Exception:
+        forget(folder)
+        raise
 
 
-def _run(work, steps, archive, workers, client, on_step):
-    """Do all steps that are not done, and tell the outcome of each."""
-    outcomes, counts, lacking = Outcomes(0, len(steps)), Counter(), {}
-
-    def finish(number, microseconds, *outcome):
-        step = outcomes.set(number, microseconds, *outcome)
-        if on_step is not None:
-            on_step(len(outcomes), step)
-
-    def tasks():
-        for number, slot, microseconds, lacks, problem in steps.facts(0, len(steps)):
-            if archive.is_done(slot):
-                finish(number, microseconds, "kept")
-            elif problem:
-                finish(number, microseconds, "failed", problem)
-            else:
-                lacking[number] = microseconds, lacks
-                yield steps.task(number)
-
-    with closing(computed(tasks(), work, workers, client)) as results:
-        for task, each, seconds, error, warned in results:
-            microseconds, lacks = lacking.pop(task.number)
-            for category, text in warned:
-                warnings.warn(text, category, stacklevel=4)
-            if error is None:
-                archive.mark_done(task.slot)
-                counts += each
-                finish(task.number, microseconds, "done", lacks, seconds)
-            elif isinstance(error, OSError) and error.errno in _NO_MORE:
-                raise error
-            else:
-                finish(task.number, microseconds, "failed", _reason(error), seconds)
-    warn_of_unsolved(counts)
-    return outcomes
+def _check_held(claims, name):
+    if not claims.is_mine(name):
+        raise RuntimeError(
+            "this process was stopped for so long that another one does its work now: start it again if that has ended"
+        )
 
 
 def _first(work, steps):
@@ -224,7 +213,7 @@ def _first(work, steps):
             except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise
-                problem = _reason(err)
+                problem = reason_of(err)
                 steps.set_problem(number, problem)
             else:
                 for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # the store does not hold them per step
@@ -232,7 +221,3 @@ def _first(work, steps):
                 return result
         problems[problem] = None
     raise wrong(ValueError, "maps", f": no time step can be done: {'; '.join(problems)}")
-
-
-def _reason(err):
-    return f"{type(err).__name__}: {first_line(err)}"

@@ -9,24 +9,19 @@ kept: files that were repaired, or came late, make another step at another place
 import numpy as np
 
 import astropy.units as u
-from astropy.time import Time
 from astropy.wcs import WCS
 
+from sunpy_demreg._batch.create import HEADER_SIZE, N_STEPS, create, no_store
 from sunpy_demreg._batch.same import as_setting, is_same, meaning_of, shown
 from sunpy_demreg._batch.steps import key_of
-from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
-from sunpy_demreg._common.metadata import from_text, to_text
+from sunpy_demreg._common.metadata import to_text
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
 __all__ = ["Archive", "Writer", "open_archive"]
-
-_ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
-_HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
-_STEPS = 4096  # in a chunk of a table
 
 
 def open_archive(path, result, settings, defaults):
@@ -55,42 +50,11 @@ def open_archive(path, result, settings, defaults):
     settings = {key: as_setting(key, value) for key, value in settings.items()}
     settings["channels"] = ", ".join(result.meta["channels"])
     settings["shape of the images"] = str(result["status"].data.shape)
-    if not path.exists():
-        _create(path, result, settings)
+    if not (path / stores.JSON).exists():
+        create(path, result, settings)
     # An attribute of every store, and not one of its settings.
     settings["outputs"] = ", ".join(unwrap_result(result)[0])
     return Archive(path, settings, {key: as_setting(key, value) for key, value in defaults.items()})
-
-
-def _create(path, result, settings):
-    with replaced(path, foreign=stores.foreign, parents=True) as part:
-        group = stores.create(
-            part, result, Time([], format="jd", scale="utc"), from_text(settings["encoding"]), settings=settings
-        )
-        n_channels = len(result.meta["channels"])
-
-        def table(name, shape, dtype, names, chunk, units=None):
-            group.create_array(
-                name,
-                shape=shape,
-                chunks=tuple(chunk if name == "time" else n for n, name in zip(shape, names, strict=True)),
-                dtype=dtype,
-                fill_value=0,
-                dimension_names=names,
-                attributes={} if units is None else {"units": units},
-                compressors=stores.PLAIN if dtype is not np.uint8 else (_ZSTD, *stores.PLAIN),
-            )
-
-        of_images = (n_channels, 0), ("channel", "time")
-        table("image_date", of_images[0], np.int64, of_images[1], _STEPS, "microseconds since 1970-01-01T00:00:00")
-        table("image_digest", of_images[0], np.int64, of_images[1], _STEPS)
-        # What is known when a step is done has chunks of single steps: many processes may write it.
-        table("exposure_time", of_images[0], float, of_images[1], 1, "s")
-        table("fits_header", (0, _HEADER_SIZE), np.uint8, ("time", "byte"), 1)
-        table("step_done", (0,), bool, ("time",), 1)
-        stores.seal(part)
-        # A group, so that nobody wonders what this folder is.
-        group.create_group(stores.BOOKKEEPING)
 
 
 class Archive:
@@ -99,7 +63,6 @@ class Archive:
     def __init__(self, path, settings, defaults):
         import zarr
 
-        name = repr(str(path))
         try:
             stores.open_store(path)
             self._group = zarr.open_group(path, mode="r+")
@@ -107,11 +70,7 @@ class Archive:
             edges = self._group["temperature_edge"]
             old["temperature_bin_edges"] = to_text(u.Quantity(edges[:], edges.attrs["units"]))[0]
         except (OSError, ValueError, KeyError) as err:
-            raise wrong(
-                ValueError,
-                "path",
-                f"{name} exists but is not the store of a batch ({err}): pass a path that does not exist yet",
-            ) from err
+            raise no_store(path, err) from err
         channels = settings["channels"].split(", ")
         different = [
             f"{key} is {shown(old[key])} there and {shown(new)} now"
@@ -122,22 +81,28 @@ class Archive:
             raise wrong(
                 ValueError,
                 "path",
-                f"{name} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a path "
-                "that does not exist yet",
+                f"{str(path)!r} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a "
+                "path that does not exist yet",
             )
         self._path = path
 
-    def allocate(self, steps):
-        """Give each step of a run its place in the store: the one that it has, or a new one."""
+    def allocate(self, steps, check):
+        """
+        Give each step of a run its place in the store: the one that it has, or a new one.
+
+        Only one process at a time may do this; `check` raises if this one no longer is it.
+        """
         old = self._group["step_done"].shape[0]
         is_told = steps.find_slots(self._known(old))
         new = steps.add_slots(old)
         if (is_told or new > old) and "image_digest" not in self._group:
+            check()
             self._add_digests(old)
         if is_told:
-            self._write_tables(steps.places(0, old, _STEPS))
+            check()
+            self._write_tables(steps.places(0, old, N_STEPS))
         if new > old:
-            self._extend(steps, old, new)
+            self._extend(steps, old, new, check)
 
     def _add_digests(self, n_steps):
         """Add to the store of an older version what it lacks."""
@@ -145,7 +110,7 @@ class Archive:
         self._group.create_array(
             "image_digest",
             shape=(n_channels, n_steps),
-            chunks=(n_channels, _STEPS),
+            chunks=(n_channels, N_STEPS),
             dtype=np.int64,
             fill_value=0,
             dimension_names=("channel", "time"),
@@ -155,20 +120,22 @@ class Archive:
 
     def _known(self, n_steps):
         """Place, time and key of each step in the store; the key is None in stores of older versions."""
-        for start in range(0, n_steps, _STEPS):
-            some = slice(start, min(start + _STEPS, n_steps))
+        for start in range(0, n_steps, N_STEPS):
+            some = slice(start, min(start + N_STEPS, n_steps))
             times, dates = self._group["time"][some].tolist(), self._group["image_date"][:, some].T
             digests = self._group["image_digest"][:, some].T if "image_digest" in self._group else np.zeros_like(dates)
             keys = [key_of(*each) if each[1].any() else None for each in zip(dates, digests, strict=True)]
             yield from zip(range(start, some.stop), times, keys, strict=True)
 
-    def _extend(self, steps, old, new):
+    def _extend(self, steps, old, new, check):
         names = [name for name, array in self._group.arrays() if "time" in array.metadata.dimension_names]
         for name in names:
             if name != "step_done":
+                check()
                 stores.set_length(self._path, name, new)
-        self._write_tables(steps.places(old, new, _STEPS))
+        self._write_tables(steps.places(old, new, N_STEPS))
         self._add_not_done(old, new)
+        check()
         # The list of finished steps is extended last: what it does not list does not count.
         stores.set_length(self._path, "step_done", new)
 
@@ -198,6 +165,15 @@ class Archive:
         folder.mkdir(exist_ok=True)
         for slot in range(start, stop):
             (folder / str(slot)).write_bytes(content)
+
+    def clear(self, slot):
+        """Remove what a process that died has half written of a step."""
+        for name, array in self._group.arrays():
+            names = array.metadata.dimension_names
+            if "time" in names:
+                pattern = "/".join(str(slot) if each == "time" else "*" for each in names)
+                for each in (self._path / name / "c").glob(f"{pattern}.*.partial"):
+                    each.unlink(missing_ok=True)
 
     def is_done(self, slot):
         """Whether a step is complete."""
@@ -238,5 +214,5 @@ class Writer:
         exposure_time = result.meta["observation"]["exposure_time"]
         stores.writable(self._group["exposure_time"])[:, slot] = u.Quantity(exposure_time).to_value(u.s)
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
-        stores.writable(self._group["fits_header"])[slot] = np.frombuffer(header.ljust(_HEADER_SIZE), dtype=np.uint8)
+        stores.writable(self._group["fits_header"])[slot] = np.frombuffer(header.ljust(HEADER_SIZE), dtype=np.uint8)
         return counts_of(self._group["status"][slot])

@@ -13,6 +13,8 @@ __all__ = ["check_can_start", "computed", "connected"]
 
 _GUARD = "in a script, the call must stand under `if __name__ == '__main__':`"
 _CONNECT = 5  # seconds that a scheduler has to answer
+_PAUSE = 0.2  # s, until it is looked again whether there is something to do
+_END = object()
 
 
 def computed(tasks, work, workers, client):
@@ -21,8 +23,8 @@ def computed(tasks, work, workers, client):
 
     Parameters
     ----------
-    tasks : iterable of Task
-        Taken only as fast as they can be computed.
+    tasks : iterable of Task or None
+        Taken only as fast as they can be computed; None says that there is nothing to do at the moment.
     work : Work
     workers : `int` or None
     client : `distributed.Client` or None
@@ -35,21 +37,26 @@ def computed(tasks, work, workers, client):
     list of (type, `str`)
         Warnings that were given elsewhere.
     """
-    tasks = iter(tasks)
-    task = next(tasks, None)
-    if task is None:
-        return
-    with _submitter(work, workers, client) as (submit, n_at_once):
-        running = {}
-        while task is not None or running:
-            while task is not None and len(running) < n_at_once:
-                running[submit(task)] = task, time.perf_counter()
-                task = next(tasks, None)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task_done, start = running.pop(future)
+    tasks, is_more, running = iter(tasks), True, {}
+    with ExitStack() as stack:
+        submit, n_at_once = None, 1
+        while is_more or running:
+            is_idle = False
+            while is_more and not is_idle and len(running) < n_at_once:
+                task = next(tasks, _END)
+                is_more, is_idle = task is not _END, task is None
+                if is_more and not is_idle:
+                    if submit is None:  # now that there is something to do
+                        submit, n_at_once = stack.enter_context(_submitter(work, workers, client))
+                    running[submit(task)] = task, time.perf_counter()
+            if not running:
+                time.sleep(_PAUSE if is_idle else 0)
+                continue
+            for future in wait(running, _PAUSE if is_idle else None, FIRST_COMPLETED).done:
+                task, start = running.pop(future)
                 seconds, error = time.perf_counter() - start, future.exception()
                 counts, warned = future.result() if error is None else (None, [])
-                yield task_done, counts, seconds, error, warned
+                yield task, counts, seconds, error, warned
 
 
 @contextmanager

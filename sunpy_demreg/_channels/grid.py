@@ -33,6 +33,8 @@ def reference_grid(images, reference):
     """
     from sunpy.map import GenericMap, contains_full_disk
 
+    if isinstance(reference, str) and reference.startswith("AIA "):  # as the channels are named
+        reference = f"{reference.removeprefix('AIA ')} Angstrom"
     if isinstance(reference, PathLike) or (isinstance(reference, str) and not _is_wavelength(reference)):
         reference = _read(reference)
     if isinstance(reference, GenericMap):
@@ -42,8 +44,6 @@ def reference_grid(images, reference):
     if reference is not None:
         by_channel = {image.channel: image.map for image in images}
         try:
-            if isinstance(reference, str) and reference.startswith("AIA "):  # as the channels are named
-                reference = f"{reference.removeprefix('AIA ')} Angstrom"
             channel = float(u.Quantity(reference).to_value(u.AA))
         except (TypeError, ValueError, u.UnitsError) as err:
             raise wrong(

@@ -3,9 +3,14 @@
 # As in `cli`, only the standard library is loaded before the work begins.
 import argparse
 import logging
+import re
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
+
+from sunpy_demreg._cli.slurm import part_of_array, submit
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -13,7 +18,7 @@ __all__ = ["add_batch_options", "run_batch"]
 def add_batch_options(batch):
     """Add the options that only this command has."""
     batch.add_argument(
-        "files", nargs="+", metavar="FILES-OR-FOLDER", help="FITS files of any number of times, in any order"
+        "files", nargs="*", metavar="FILES-OR-FOLDER", help="FITS files of any number of times, in any order"
     )
     batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="created, or resumed")
     batch.add_argument(
@@ -40,6 +45,19 @@ def add_batch_options(batch):
         default="result",
         help="store the result, or only its inputs, from which sunpy_demreg.read computes it (default: %(default)s)",
     )
+    batch.add_argument(
+        "--part",
+        type=_part,
+        metavar="K/N",
+        help="do only part K of N, such as 3/16 (default: the task of a SLURM array, else all)",
+    )
+    batch.add_argument(
+        "--slurm",
+        metavar="OPTIONS",
+        help="write and submit a SLURM array that does this, one part per task: options of sbatch, such as "
+        '"--partition=main --array=1-16"',
+    )
+    batch.add_argument("--status", action="store_true", help="only tell how far the store is; needs no files")
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="number of processes to start, instead of threads")
     where.add_argument(
@@ -69,6 +87,13 @@ def _em_ranges(text):
 
 def run_batch(options, log_edges, prepare_options, choices):
     """Run the batch, report progress, and return the exit status."""
+    if options.status:
+        return _tell_status(options.output)
+    if not options.files:
+        options.command.error("the files are missing: name them, or folders of them (only --status needs none)")
+    if options.slurm is not None:
+        return submit(options)
+    part = options.part or part_of_array()
     import numpy as np
 
     import astropy.units as u
@@ -83,7 +108,7 @@ def run_batch(options, log_edges, prepare_options, choices):
         }
     # Messages about single workers are noise here.
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with _progress() as on_step:
+    with _terminable(), _progress() as on_step:
         report = batch_invert(
             options.files,
             options.output,
@@ -94,12 +119,15 @@ def run_batch(options, log_edges, prepare_options, choices):
             prepare_options=prepare_options,
             workers=options.workers,
             scheduler=options.scheduler,
+            part=part,
             on_step=on_step,
             dtype=options.dtype,
             backend=options.backend,
             memory_limit=None if options.memory_limit is None else options.memory_limit * u.Gbyte,
             **choices,
         )
+    if part is not None:
+        print(f"{'part':>18}  {part[0]} of {part[1]}")
     outcomes = [step.outcome for step in report.steps]
     for outcome, text in (("done", "done"), ("kept", "kept from before"), ("failed", "failed")):
         print(f"{text:>18}  {outcomes.count(outcome)} of {len(outcomes)} time steps")
@@ -112,6 +140,40 @@ def run_batch(options, log_edges, prepare_options, choices):
             print(f"{'':>18}  {name}: {reason}")
     print(f"{'written':>18}  {options.output}")
     return 0 if report.is_complete else 1
+
+
+def _part(text):
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"must be K/N, such as 3/16 for the third of sixteen parts, but is {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _tell_status(path):
+    from sunpy_demreg import batch_status
+
+    status = batch_status(path)
+    if not status.n_steps:
+        print("sunpy-demreg: the files are being looked at, no time step is known yet")
+        return 0
+    print(f"{'done':>18}  {status.n_done} of {status.n_steps} time steps")
+    print(f"{'in progress':>18}  {len(status.in_progress)}")
+    for claim in status.in_progress:
+        print(f"{'':>18}  {claim.time.isot}  on {claim.host}, seen {claim.seconds:.0f} s ago")
+    return 0
+
+
+@contextmanager
+def _terminable():
+    """Handle what ends a job, before it is killed, as Ctrl-C: then claims are given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 # Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
 import math
+import sys
 from pathlib import Path
 
 from sunpy_demreg._cli.batch import add_batch_options, run_batch
@@ -37,6 +38,7 @@ def main(arguments=None):
         command = options.command
         if unknown:
             _refuse(unknown, command)
+        options.arguments = sys.argv[1:] if arguments is None else list(arguments)
         with warnings_as_lines(command):
             return options.run(options) or 0
     except KeyboardInterrupt:

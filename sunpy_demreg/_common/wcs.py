@@ -184,6 +184,15 @@ def times_of(wcs):
     return table.times_of[slices[0]] if is_kept else None
 
 
+def table_axis(wcs):
+    """Name and physical type of the first array axis if `prepend_axis` or `prepend_times` made it, otherwise None."""
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    celestial, slices = _unwrapped(wcs)
+    if celestial is None or not isinstance(slices[0], slice):
+        return None
+    return wcs.world_axis_names[-1], wcs.world_axis_physical_types[-1]
+
+
 def _unwrapped(wcs):
     """The WCS that went into `prepend_axis` and how the cube was sliced since; (None, None) for any other WCS."""
     sliced = isinstance(wcs, SlicedLowLevelWCS)

@@ -11,6 +11,7 @@ from sunpy_demreg import __version__
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.metadata import from_text, to_text, unit_name, warn_of_text
 from sunpy_demreg._engines.base.status import Status
+from sunpy_demreg._files import products
 from sunpy_demreg._files.fits_stream import append_images, computed_images
 from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, from_contents, to_contents
 
@@ -74,15 +75,18 @@ def to_file(result, encoding=None):
 
 
 def from_file(path):
-    """The result in a file."""
+    """The result, or the product, in a file."""
     with fits.open(path, disable_image_compression=True) as hdus:
-        version = format_version(hdus[0].header.get("FORMAT"))
+        is_product = str(hdus[0].header.get("FORMAT")).startswith(products.FORMAT)
+        version = VERSION if is_product else format_version(hdus[0].header.get("FORMAT"))
         for hdu in hdus:
             found = {hdu.verify_checksum(), hdu.verify_datasum()}
             if 0 in found:
                 raise ValueError(f"the checksum of {hdu.name} does not match")
             if 2 in found and version > 1:
                 raise ValueError(f"{hdu.name} has no checksum")
+        if is_product:
+            return products.cube_of(hdus)
         names = hdus[0].header["OUTPUTS"].split()
         masks = hdus[0].header["MASKS"].split() if version > 1 else [n for n in names if f"{n}_MASK" in hdus]
         text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either

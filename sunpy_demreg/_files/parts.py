@@ -146,7 +146,7 @@ def check_is_whole(result):
             ValueError,
             "result",
             f"has {', '.join(map(repr, added))}, but a file can only hold what `sunpy_demreg.invert` returns: "
-            f"`del result[{key}]`, and write it separately, such as `sunpy_demreg.to_map(result[{key}]).save(...)`",
+            f"`del result[{key}]`, and write it separately, `sunpy_demreg.write(result[{key}], ...)`",
         )
 
 

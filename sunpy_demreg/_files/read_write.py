@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from ndcube import NDCube
 
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.dask_arrays import is_lazy
@@ -25,7 +27,7 @@ _ENDINGS = (".fits", ".fits.gz", ".asdf", ".zarr")
 
 
 def write(
-    result: NDCollection,
+    result: NDCollection | NDCube,
     path: FilePath,
     *,
     overwrite: bool = False,
@@ -33,12 +35,13 @@ def write(
     contents: Literal["result", "inputs"] = "result",
 ) -> None:
     """
-    Write a result to a FITS or ASDF file, or to a Zarr store.
+    Write a result to a FITS or ASDF file, or to a Zarr store; or a product of it to a FITS file.
 
     Parameters
     ----------
-    result : `ndcube.NDCollection`
-        From `sunpy_demreg.invert`; it may be sliced along the pixel axes.
+    result : `ndcube.NDCollection` or `ndcube.NDCube`
+        From `sunpy_demreg.invert`; it may be sliced along the pixel axes. Or a cube that `emission_measure`,
+        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result.
     path : path-like
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
@@ -92,6 +95,13 @@ def write(
     has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
     as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
 
+    **Products.** Of a cube, the primary HDU holds the values, so that any program shows them, and the extensions
+    ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and ``AXIS`` has
+    the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET: TELESCOP,
+    INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature range,
+    coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
+    channels.
+
     **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
     file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
     ``["temperature_bin_edges"]`` and ``["meta"]``, as JSON, are beside it. The arrays are compressed, without loss.
@@ -120,6 +130,9 @@ def write(
         )
     if path.name in _ENDINGS:
         raise wrong(ValueError, "path", f"{str(path)!r} is only an extension: choose a name, such as 'dem{path.name}'")
+    if isinstance(result, NDCube):
+        _write_product(result, path, overwrite, encoding, contents)
+        return
     check_encoding(encoding, path.suffix)
     check_contents(contents, encoding, path.suffix)
     if contents == "inputs":
@@ -137,9 +150,27 @@ def write(
         warn_of_unsolved(counts)
 
 
-def read(path: FilePath) -> NDCollection:
+def _write_product(cube, path, overwrite, encoding, contents):
+    if not path.name.endswith((".fits", ".fits.gz")):
+        raise wrong(
+            ValueError,
+            "path",
+            f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: the others hold whole results",
+        )
+    for name, value, default in (("encoding", encoding, None), ("contents", contents, "result")):
+        if value != default:
+            raise wrong(ValueError, name, "is for whole results, but `result` is a single cube: leave it out")
+    from sunpy_demreg._files.products import product_hdus
+
+    with replaced(path, overwrite=overwrite) as part:
+        product_hdus(cube, path.name).writeto(part, checksum=True)
+
+
+def read(path: FilePath) -> Any:
     """
-    Read a result that `write` wrote. No code in the file is run, so files from any source are safe to read.
+    Read a result, or a product, that `write` wrote.
+
+    No code in the file is run, so files from any source are safe to read.
 
     Parameters
     ----------
@@ -147,8 +178,9 @@ def read(path: FilePath) -> NDCollection:
 
     Returns
     -------
-    `ndcube.NDCollection`
-        As from `sunpy_demreg.invert`. That of a Zarr store holds Dask arrays.
+    `ndcube.NDCollection` or `ndcube.NDCube`
+        A result, as from `sunpy_demreg.invert`, or the cube that was written. A result from a Zarr store holds Dask
+        arrays.
 
     Raises
     ------

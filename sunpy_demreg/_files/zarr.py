@@ -36,9 +36,11 @@ __all__ = [
     "JSON",
     "PLAIN",
     "create",
+    "done_steps",
     "foreign",
     "from_microseconds",
     "header_of",
+    "latest_steps",
     "open_store",
     "read_store",
     "seal",
@@ -366,21 +368,32 @@ def header_of(group):
     return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
 
 
-def _done_in_order(group):
-    """Where the finished steps of a batch are, ascending in time."""
-    done = np.flatnonzero(_sound(group, "step_done")[:])
-    done = done[np.argsort(_sound(group, "time")[:][done], kind="stable")]
-    if "image_digest" in group:
-        # With a file that was repaired, or came late, a step has another place: the last one counts.
-        dates = _sound(group, "image_date")[:][:, done]
-        has_image = _sound(group, "image_digest")[:][:, done] != 0
-        latest = np.ones(done.size, dtype=bool)
-        for dates_of_channel, there in zip(dates, has_image, strict=True):
-            some = np.flatnonzero(there)
-            some = some[np.lexsort((done[some], dates_of_channel[some]))]
-            latest[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
-        done = done[latest]
-    return done
+def latest_steps(group, steps):
+    """
+    Of some steps of a batch, given by their places, those that count.
+
+    With a file that was repaired, or came late, a step is done again at another place: of those with an image in
+    common, the last one counts.
+    """
+    if "image_digest" not in group:  # of an older version
+        return steps
+    # Not beyond: there another process may be about to add steps.
+    some = slice(steps.max(initial=-1) + 1)
+    dates = _sound(group, "image_date")[:, some][:, steps]
+    has_image = _sound(group, "image_digest")[:, some][:, steps] != 0
+    counts = np.ones(steps.size, dtype=bool)
+    for dates_of_channel, there in zip(dates, has_image, strict=True):
+        some = np.flatnonzero(there)
+        some = some[np.lexsort((steps[some], dates_of_channel[some]))]
+        counts[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
+    return steps[counts]
+
+
+def done_steps(group):
+    """The places of the finished steps of a batch, ascending in time."""
+    done = latest_steps(group, np.flatnonzero(_sound(group, "step_done")[:]))
+    times = _sound(group, "time")[: done.max(initial=-1) + 1]
+    return done[np.argsort(times[done], kind="stable")]
 
 
 def read_store(path):
@@ -400,7 +413,7 @@ def read_store(path):
     wcs = WCS(header_of(group))
     if dropped := attributes["dropped_axes"]:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
-    done = _done_in_order(group) if "step_done" in group else None
+    done = done_steps(group) if "step_done" in group else None
     if done is not None and not done.size:
         raise ValueError("none of its steps is done yet")
     n_axes = group["status"].ndim
@@ -419,8 +432,8 @@ def read_store(path):
 
     arrays = {name: lazily(name) for name in attributes["outputs"]}
     if "time" in group:
-        times = _sound(group, "time")[:]
-        wcs = prepend_times(wcs, from_microseconds(times if done is None else times[done]))
+        times = _sound(group, "time")
+        wcs = prepend_times(wcs, from_microseconds(times[:] if done is None else times.oindex[done]))
     if done is not None:
         # Steps that are not done have no values yet.
         meta["observation"]["date"] = from_microseconds(_sound(group, "image_date").oindex[:, done])

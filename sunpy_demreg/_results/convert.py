@@ -13,11 +13,10 @@ from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.dask_arrays import computed, is_lazy
-from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.metadata import unit_name
 from sunpy_demreg._common.wcs import plane_wcs
 from sunpy_demreg._results.checks import bins_of, check_result
+from sunpy_demreg._results.headers import describe_image
 from sunpy_demreg._results.settings import told_settings
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ndcube import NDCollection
     from sunpy.map import GenericMap
 
-__all__ = ["to_map", "to_xarray"]
+__all__ = ["as_computed", "to_map", "to_xarray"]
 
 
 def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
@@ -42,10 +41,10 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
     Returns
     -------
     `sunpy.map.GenericMap`, or `list` of them
-        With the unit, coordinates, mask and uncertainty of the cube, and the mean date of the observation, or of the
-        channel, where the metadata of the cube have it; a cube of a result has that of its coordinates, which is of
-        the image whose grid was taken. For a cube, one map for each index of its first axis. The data are shared, not
-        copied; Dask arrays are computed, all in one pass.
+        With the unit, coordinates, mask and uncertainty of the cube. The header says what the values are, of which
+        instrument and with which settings, and has the mean date of the channels, or that of the channel. For a cube,
+        one map for each index of its first axis. The data are shared, not copied; Dask arrays are computed, all in one
+        pass.
 
     Raises
     ------
@@ -72,13 +71,9 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
         raise wrong(
             TypeError, "cube", f"must be an NDCube, such as `result['chi_squared']`, but is a {type(cube).__name__}"
         )
-    cube = _computed(cube)
+    cube = as_computed(cube)
     if cube.data.ndim == 3:
-        contents = (cube.meta or {}).get("content")
-        planes = [to_map(plane) for plane in (cube[i] for i in range(len(cube.data)))]
-        for plane, content in zip(planes, contents if isinstance(contents, list) else [], strict=False):
-            plane.meta["content"] = plane.nickname = content
-        return planes
+        return [to_map(cube[i]) for i in range(len(cube.data))]
     try:
         if cube.data.ndim != 2:
             raise TypeError
@@ -96,23 +91,16 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
             "cube",
             "has no coordinates on the sky, which a map needs: invert maps, or a cube with their WCS, not bare arrays",
         )
-    header = dict(wcs.to_header(relax=True))
-    meta = cube.meta or {}
-    header["bunit"] = unit_name(cube.unit)
-    date = mean_date(meta.get("observation", meta).get("date"))
-    if date is not None:  # the coordinates have that of the one image whose grid was taken
-        header = {key: value for key, value in header.items() if not key.startswith(("DATE-", "MJD-"))}
-        header["date-obs"] = date.isot
-    header["creator"] = "sunpy_demreg"
+    header = describe_image(wcs.to_header(relax=True), cube)
     data = np.asarray(cube.data)
     data = data.astype(np.uint8) if data.dtype == bool else data  # FITS files have no bools
     new = Map(data, header, mask=cube.mask, uncertainty=cube.uncertainty)
-    if isinstance(meta.get("content"), str):
-        new.meta["content"] = new.nickname = meta["content"]
+    if "CONTENT" in header:
+        new.nickname = header["CONTENT"]
     return new
 
 
-def _computed(cube):
+def as_computed(cube):
     """The cube with its Dask arrays computed; the cube itself if it has none."""
     error = None if cube.uncertainty is None else cube.uncertainty.array
     if not is_lazy(cube.data, cube.mask, error):

@@ -1,6 +1,7 @@
 """Wrap plain arrays as an NDCollection of aligned cubes: units, coordinates and masks are attached here."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,12 +10,12 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
 from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
-from sunpy_demreg._common.cube import Cube, as_index, meta_by_channel
+from sunpy_demreg._common.cube import Cube, Meta, as_index, meta_by_channel
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
-from sunpy_demreg._results.settings import as_of_today, meta_of_errors
+from sunpy_demreg._results.settings import as_of_today, meta_of_product
 from sunpy_demreg.response._bins import TemperatureBins
 
 __all__ = ["KEYS", "pixel_mask", "rewrap_result", "unwrap_result", "wrap_result"]
@@ -26,6 +27,21 @@ KEYS = (
     "omitted_channels",
     "status",
 )
+#: What each of them is, in words.
+_CONTENT = {
+    "dem": "differential emission measure",
+    "temperature_resolution": "temperature resolution (FWHM)",
+    "chi_squared": "chi-squared per channel",
+    "predicted_intensity": "predicted intensity",
+    "regularization_parameter": "regularization parameter",
+    "emission_measure": "emission measure",
+    "is_resolved": "whether the bin is resolved",
+    "covariance": "covariance of the DEM",
+    "resolution_matrix": "resolution matrix",
+    "omitted_channels": "omitted channels, as bits",
+    "status": "status flags",
+}
+_WITH_ERRORS = ("dem", "emission_measure", "covariance")
 
 
 class _Result(NDCollection):
@@ -174,7 +190,7 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             unit=unit,
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
             mask=pixel_mask(unsolved, array.shape),
-            meta=meta_of_errors(meta) if error is not None or key == "covariance" else None,
+            meta=_meta_of_output(key, meta, edges, array.shape),
         )
     if observed is not None:
         intensity, error, mask = observed
@@ -187,11 +203,29 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             meta=_meta_of_data(meta, intensity.shape),
         )
     if omitted is not None:
-        cubes["omitted_channels"] = Cube(omitted, wcs, unit=one, mask=pixel_mask(unsolved, omitted.shape))
-    cubes["status"] = Cube(solution.status, wcs, unit=one)
+        mask, about = pixel_mask(unsolved, omitted.shape), _meta_of_output("omitted_channels", meta, edges, None)
+        cubes["omitted_channels"] = Cube(omitted, wcs, unit=one, mask=mask, meta=about)
+    cubes["status"] = Cube(solution.status, wcs, unit=one, meta=_meta_of_output("status", meta, edges, None))
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
     return _Result(list(cubes.items()), aligned_axes=aligned, meta={"temperature_bin_edges": edges, **meta})
+
+
+def _meta_of_output(key, meta, edges, shape):
+    """What the values of an output are, plane by plane where it has planes, and how they were made."""
+    about = meta_of_product(meta)
+    if key not in _WITH_ERRORS:
+        about = {name: value for name, value in about.items() if name in ("observation", "settings")}
+    words, planes = _CONTENT[key], None
+    log_edges = np.log10(edges.to_value(u.K))
+    if key in ("dem", "temperature_resolution", "is_resolved"):
+        planes = [f"log T {low:.2f}-{high:.2f}" for low, high in pairwise(log_edges)]
+    elif key == "predicted_intensity" and "channels" in meta:
+        planes = list(meta["channels"])
+    if planes is None or len(planes) != shape[0]:
+        return {"content": words, **about}
+    content = np.array([f"{words}, {plane}" for plane in planes])
+    return Meta({"content": content, **about}, axes={"content": 0}, data_shape=shape)
 
 
 def _meta_of_data(meta, shape):

@@ -22,7 +22,7 @@ from sunpy_demreg._results.checks import bins_of, check_result, log_range, range
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of, response_of, solve_again, with_common_error
 from sunpy_demreg._results.resolved import seen_bins
-from sunpy_demreg._results.settings import meta_of_errors
+from sunpy_demreg._results.settings import meta_of_product
 from sunpy_demreg.response import TemperatureResponse
 from sunpy_demreg.response._bins import TemperatureBins, are_inside
 from sunpy_demreg.response._response import check_response
@@ -245,10 +245,12 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     unit = response.response.unit / u.cm**5
     numbers = np.arange(1, len(K) + 1) * u.one
     wcs = prepend_axis(result["status"].wcs, numbers, "channel", "custom:channel")
-    content = [f"synthesized {channel}" for channel in response.channels]
+    content = np.array([f"synthesized intensity, {channel}" for channel in response.channels])
     cube = _cube(result, contract(K, result["dem"].data), errors_of(result, K), unit, content, wcs=wcs)
     cube.meta = Meta(
-        cube.meta | {"channels": np.array(response.channels)}, axes={"channels": 0}, data_shape=cube.data.shape
+        cube.meta | {"channels": np.array(response.channels)},
+        axes={"channels": 0, "content": 0},
+        data_shape=cube.data.shape,
     )
     return cube
 
@@ -347,5 +349,5 @@ def _cube(result, value, error, unit, content, is_bad=False, wcs=None):
         unit=unit,
         uncertainty=StdDevUncertainty(error, copy=False),
         mask=pixel_mask(is_bad, value.shape),
-        meta={"content": content, "observation": result.meta["observation"], **meta_of_errors(result.meta)},
+        meta={"content": content, **meta_of_product(result.meta)},
     )

@@ -15,6 +15,7 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import bins_of, check_result
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import response_of, solve_again
+from sunpy_demreg._results.settings import meta_of_product
 
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
@@ -78,6 +79,11 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
     of 15 MK: what is found above log T = 7 is made of what is seen at 6, and is not resolved. In a flare it is made of
     itself, and is. A bin that is held at zero, with ``positivity="constrain"``, may be resolved.
 
+    So the rule tells where the plasma is that a bin shows, not whether there is any, which is for the error to tell.
+    With ``method="lognormal"``, hot loops beside brighter plasma of 2 MK are partly not resolved, since some of it
+    has a part in their hot bins, although the error of their emission measure is small; and some faint pixels are
+    resolved, with errors as large as the value.
+
     References
     ----------
     Backus & Gilbert 1970, Phil. Trans. R. Soc. A, 266, 123.
@@ -96,7 +102,12 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
         prepend_axis(status.wcs, bins_of(result).centers, "temperature", "phys.temperature"),
         unit=u.dimensionless_unscaled,
         mask=pixel_mask(is_unsolved(status.data), data.shape),
-        meta={"content": "resolved bins", "max_width": max_width, "min_response": min_response},
+        meta={
+            "content": "resolved bins",
+            "max_width": max_width,
+            "min_response": min_response,
+            **meta_of_product(result.meta),
+        },
     )
 
 

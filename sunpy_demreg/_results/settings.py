@@ -2,7 +2,7 @@
 
 from sunpy_demreg._engines.base.options import Options
 
-__all__ = ["as_of_today", "kind_of_errors", "meta_of_errors", "options_of", "told_settings"]
+__all__ = ["as_of_today", "kind_of_errors", "meta_of_errors", "meta_of_product", "options_of", "told_settings"]
 
 #: Settings with the same name and meaning for the numerics.
 _SAME = (
@@ -58,6 +58,12 @@ def as_of_today(settings):
 def meta_of_errors(settings):
     """What a cube with errors says of them in its metadata."""
     return {name: settings[name] for name in _OF_ERRORS if settings.get(name) is not None}
+
+
+def meta_of_product(settings):
+    """What a cube made of a result says of the observation, the inversion and its errors in its metadata."""
+    known = {"observation": settings.get("observation"), "settings": told_settings(settings)}
+    return {name: value for name, value in known.items() if value} | meta_of_errors(settings)
 
 
 def kind_of_errors(settings):

@@ -1,0 +1,113 @@
+"""The beginning of a store of a batch, which any number of processes may make at once: one of them does."""
+
+import secrets
+import shutil
+
+import numpy as np
+
+from astropy.time import Time
+
+from sunpy_demreg._batch.claims import claims_in
+from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.metadata import from_text
+from sunpy_demreg._files import zarr as stores
+
+__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begin", "create", "forget", "is_begun", "no_store"]
+
+CLAIMS = "claims"  # folder
+HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
+N_STEPS = 4096  # in a chunk of a table
+_ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
+
+
+def begin(path):
+    """
+    Make the folder of a store, with nothing but that for the processes that will write it, unless it exists.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        Of the folder for the processes.
+    """
+    import zarr
+
+    folder = path / stores.BOOKKEEPING
+    if not path.exists():
+        try:
+            with replaced(path, foreign=stores.foreign, parents=True) as part:
+                (part / folder.name / CLAIMS).mkdir(parents=True)
+                zarr.create_group(part / folder.name)  # so that nobody wonders what this folder is
+        except OSError:
+            if not folder.exists():  # made by another process in the meantime
+                raise
+    if not (path / stores.JSON).exists() and not is_begun(path):
+        raise no_store(path, "it holds other things" if any(path.iterdir()) else "it is empty")
+    if not folder.exists():  # in a store of an older version
+        _check_is_store(path)
+        (folder / CLAIMS).mkdir(parents=True, exist_ok=True)
+        zarr.create_group(folder, overwrite=False)
+    return folder
+
+
+def is_begun(path):
+    """Whether a folder holds what `begin` made, and what `create` may have added to it, but no store yet."""
+    return (path / stores.BOOKKEEPING / stores.JSON).exists() and all(each.is_dir() for each in path.iterdir())
+
+
+def forget(folder):
+    """Remove what `begin` made, if no store has come of it and no other process is about to make one."""
+    path = folder.parent
+    if not (path / stores.JSON).exists() and not claims_in(folder / CLAIMS):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_is_store(path):
+    try:
+        group = stores.open_store(path)
+        if "settings" not in group.attrs:
+            raise ValueError("it holds one result")
+    except (OSError, ValueError, KeyError) as err:
+        raise no_store(path, err) from err
+
+
+def no_store(path, err):
+    problem = f"{str(path)!r} exists but is not the store of a batch ({err}): pass a path that does not exist yet"
+    return wrong(ValueError, "path", problem)
+
+
+def create(path, result, settings):
+    """Make a store without steps; it is there as soon as it is complete."""
+    for leftover in path.glob(".*.part"):
+        shutil.rmtree(leftover)
+    part = path / f".{secrets.token_hex(6)}.part"
+    times, encoding = Time([], format="jd", scale="utc"), from_text(settings["encoding"])
+    group = stores.create(part, result, times, encoding, settings=settings)
+    n_channels = len(result.meta["channels"])
+
+    def table(name, shape, dtype, names, chunk, units=None):
+        group.create_array(
+            name,
+            shape=shape,
+            chunks=tuple(chunk if name == "time" else n for n, name in zip(shape, names, strict=True)),
+            dtype=dtype,
+            fill_value=0,
+            dimension_names=names,
+            attributes={} if units is None else {"units": units},
+            compressors=stores.PLAIN if dtype is not np.uint8 else (_ZSTD, *stores.PLAIN),
+        )
+
+    of_images = (n_channels, 0), ("channel", "time")
+    table("image_date", of_images[0], np.int64, of_images[1], N_STEPS, "microseconds since 1970-01-01T00:00:00")
+    table("image_digest", of_images[0], np.int64, of_images[1], N_STEPS)
+    # What is known when a step is done has chunks of single steps: many processes may write it.
+    table("exposure_time", of_images[0], float, of_images[1], 1, "s")
+    table("fits_header", (0, HEADER_SIZE), np.uint8, ("time", "byte"), 1)
+    table("step_done", (0,), bool, ("time",), 1)
+    stores.seal(part)
+    for each in part.iterdir():
+        if each.is_dir():
+            shutil.rmtree(path / each.name, ignore_errors=True)  # of a process that died here
+            each.rename(path / each.name)
+    (part / stores.JSON).replace(path / stores.JSON)
+    part.rmdir()

@@ -1,0 +1,85 @@
+"""How far the batch of a store is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sunpy_demreg._batch.claims import claims_in
+from sunpy_demreg._batch.create import CLAIMS, is_begun, no_store
+from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.validators import as_path
+from sunpy_demreg._files import zarr as stores
+
+if TYPE_CHECKING:
+    from astropy.time import Time
+
+    from sunpy_demreg._common.typing import FilePath
+
+__all__ = ["BatchStatus", "Claim", "batch_status"]
+
+
+class Claim(NamedTuple):
+    """A time step that a process works on: at which machine, and how many seconds ago it was seen."""
+
+    time: Time
+    host: str
+    seconds: float
+
+
+class BatchStatus(NamedTuple):
+    """How far a batch is."""
+
+    n_steps: int
+    n_done: int
+    in_progress: list[Claim]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all steps that are known are done."""
+        return 0 < self.n_steps == self.n_done
+
+
+def batch_status(path: FilePath) -> BatchStatus:
+    """
+    Tell how far the batch of a store is, also while others write it.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the store.
+
+    Returns
+    -------
+    `BatchStatus`
+        The numbers of time steps that are known and that are done, and those in progress. There are none yet as long as
+        the first process looks at the files. Steps that failed count as not done.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such store.
+    ValueError
+        If it is not the store of a batch, or damaged.
+    """
+    path = as_path("path", path)
+    imported("zarr", "`batch_status`", "batch")
+    if not path.is_dir():
+        raise wrong(FileNotFoundError, "path", f": there is no store {path}")
+    if is_begun(path):
+        return BatchStatus(0, 0, [])
+    try:
+        group = stores.open_store(path)
+        n_steps = group["step_done"].shape[0]
+        times = group["time"][:n_steps]
+        steps = stores.latest_steps(group, np.arange(n_steps))
+        done = group["step_done"][:][steps]
+    except (OSError, ValueError, KeyError) as err:
+        raise no_store(path, err) from err
+    claims = []
+    for name, (host, seconds) in claims_in(path / stores.BOOKKEEPING / CLAIMS).items():
+        kind, _, slot = name.partition("-")
+        if kind == "step" and int(slot) < n_steps:
+            claims.append(Claim(stores.from_microseconds(times[int(slot)]), host.partition("/")[0], seconds))
+    return BatchStatus(steps.size, int(np.count_nonzero(done)), sorted(claims, key=lambda claim: claim.time))
