@@ -95,7 +95,7 @@ def test_bounded_cost_of_the_constraint(power, monkeypatch):
 
     monkeypatch.setattr(positivity, "discrepancy_root", counted)
     answer = on_arrays(g, sigma, K, *bins, Options(positivity="constrain"))
-    assert 0 < len(n_steps) <= 64
+    assert 0 < len(n_steps) <= 56
     assert ((answer.status[0] & UNSOLVED) == 0) == (power == 12)
 
 
