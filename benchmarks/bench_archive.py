@@ -254,8 +254,9 @@ def table(report):
     env, size, mb = index["environment"], whole["bytes"] / n_files, 1e6
     return (
         written_by("benchmarks/bench_archive.py", env["date"])
-        + f"{n_steps} steps of 64 × 64 pixels in {n_files} files (Python {env['python']}, {env['processor']}, "
-        f"{env['cores']} cores, load average {env['load']:.1f} before); a year has {YEAR / 1e6:.2f} million steps:\n\n"
+        + f"An index of {n_files} files, and {n_steps} steps of 64 × 64 pixels (Python {env['python']}, "
+        f"{env['processor']}, {env['cores']} cores, load average {env['load']:.1f} before); a year has "
+        f"{YEAR / 1e6:.2f} million steps:\n\n"
         + "\n".join([*list_table(("", "ms on the clock", "ms of the processor", "a year of it"), cells), ""])
         + f"\nThe process of the index took {whole['peak'] / mb:.0f} MB at the peak for {n_files} files, and "
         f"{few['peak'] / mb:.0f} MB for {few['files']}; that of the driver {drive['all']['peak'] / mb:.0f} MB for "
