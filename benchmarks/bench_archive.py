@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 import sunpy_demreg as demreg
+from sunpy_demreg._batch import run
 from sunpy_demreg._batch.index import Index
 from sunpy_demreg._batch.steps import Steps
 
@@ -42,6 +44,7 @@ LOG_T = ("5.6", "7.4", "0.2")
 EDGES = 10 ** np.linspace(5.6, 7.4, 10) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16, "saturation": 15000}, "dtype": "float32"}
 N_KILLS, N_SMALL = 20, 40  # steps of the stores with many writers
+PARTS = ("index", "alone", "driver", "writers")
 YEAR = 365.25 * 86400 / 12  # steps, every 12 s
 _DATE = "2014-01-01T00:00:00.00"
 
@@ -49,9 +52,7 @@ _DATE = "2014-01-01T00:00:00.00"
 def main():
     parser = argparse.ArgumentParser(description="Measure what an archive costs beside the inversion.")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument(
-        "--parts", nargs="+", choices=("index", "driver", "writers"), default=("index", "driver", "writers")
-    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)  # a process of its own: what, folder, steps
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -73,7 +74,7 @@ def main():
             if part == "index":
                 report[part]["again"] = fresh(part, folder, options.steps)
     results.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if {"index", "driver", "writers"} <= report.keys():
+    if set(PARTS) <= report.keys():
         text = table(report)
         print(text)
         (ROOT / "docs" / "_tables" / "archive.rst").write_text(text, encoding="utf-8")
@@ -149,7 +150,25 @@ def driver(folder, n_steps):
             "workers_per_step": (workers.ru_utime + workers.ru_stime) / n_steps}  # fmt: skip
 
 
-RUNS = {"index": index, "driver": driver}
+def alone(folder, n_steps):
+    """The driver without workers: what it does itself for each step, all but Dask's part, at which no value is made."""
+    begun = {}
+
+    def nowhere(tasks, *_):
+        for task in tasks:
+            yield task, Counter(), 0.0, None, []
+
+    def on_step(n, step):
+        if not begun:
+            begun.update(clock=time.perf_counter(), processor=time.process_time())
+
+    run.computed = nowhere
+    demreg.batch_invert(files_of(folder, n_steps), folder / f"alone{n_steps}.zarr", EDGES, on_step=on_step, **OPTIONS)
+    used = {"clock": time.perf_counter() - begun["clock"], "processor": time.process_time() - begun["processor"]}
+    return {"per_step": {name: value / (n_steps - 1) for name, value in used.items()}, "peak": peak()}
+
+
+RUNS = {"index": index, "driver": driver, "alone": alone}
 
 
 def writers(folder):
@@ -219,7 +238,8 @@ def table(report):
         ("a file, read and kept", {key: value / n_files for key, value in whole["read"].items()}, 6),
         ("a file that is known", {key: value / n_files for key, value in again["read"].items()}, 6),
         ("a step, sorted from its files", {key: value / whole["n_steps"] for key, value in whole["steps"].items()}, 1),
-        ("a step, in the driver", drive["all"]["per_step"], 1),
+        ("a step, in the driver alone", report["alone"]["all"]["per_step"], 1),
+        ("a step, in the driver with Dask's scheduler", drive["all"]["per_step"], 1),
         ("a step of 64 × 64 pixels, in a worker", {"processor": drive["all"]["workers_per_step"]}, 1),
     ]
     cells = [
@@ -234,8 +254,9 @@ def table(report):
     env, size, mb = index["environment"], whole["bytes"] / n_files, 1e6
     return (
         written_by("benchmarks/bench_archive.py", env["date"])
-        + f"{n_steps} steps of 64 × 64 pixels in {n_files} files (Python {env['python']}, {env['processor']}, "
-        f"{env['cores']} cores, load average {env['load']:.1f} before); a year has {YEAR / 1e6:.2f} million steps:\n\n"
+        + f"An index of {n_files} files, and {n_steps} steps of 64 × 64 pixels (Python {env['python']}, "
+        f"{env['processor']}, {env['cores']} cores, load average {env['load']:.1f} before); a year has "
+        f"{YEAR / 1e6:.2f} million steps:\n\n"
         + "\n".join([*list_table(("", "ms on the clock", "ms of the processor", "a year of it"), cells), ""])
         + f"\nThe process of the index took {whole['peak'] / mb:.0f} MB at the peak for {n_files} files, and "
         f"{few['peak'] / mb:.0f} MB for {few['files']}; that of the driver {drive['all']['peak'] / mb:.0f} MB for "

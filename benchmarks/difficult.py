@@ -195,7 +195,7 @@ def _program(intensity, sigma, problem, *, is_careful=False):
 
     status = np.zeros(intensity.shape[1], np.int32)
     into = execute._empty_solution(problem, status, "float64")
-    program = cpu._tested(problem.plan(np.float64), is_careful=is_careful)
+    program = cpu._tested(problem.plan(), is_careful=is_careful)
     made = cpu.Engine(problem, Pixels(intensity, sigma, status, None), into, 0, 1, program)
     made.status, made.n_lanes = into.status, program.n_lanes
     return made

@@ -47,7 +47,8 @@ intersphinx_mapping = {
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "optional"),  # how numpydoc says that an argument may be left out
-    ("py:obj", "BatchReport"),  # what batch_invert describes itself
+    ("py:obj", "BatchReport"),  # what batch_invert and batch_status describe themselves
+    ("py:obj", "BatchStatus"),
     ("py:obj", "Step"),
 ]
 if not online:
@@ -71,6 +72,8 @@ _EXAMPLES = (
     "temperature_maps_and_movies.py",
     "level1_to_dem.py",
     "which_response.py",
+    "regions.py",
+    "flare_in_time.py",
     "aia_and_xrt.py",
     "larger_than_memory.py",
     "on_a_gpu.py",

@@ -133,6 +133,10 @@ def world(small, tmp_path_factory):
         "percentiles": (demreg.percentiles, {"cube": demreg.monte_carlo(cube, 3)}),
         "prepare": (demreg.prepare, {"maps": maps, "n_sample": 16}),
         "prepare_series": (demreg.prepare_series, {"maps": maps}),
+        "region_evolution": (
+            demreg.region_evolution,
+            {"series": [cube], "region": np.ones((2, 2), dtype=bool), "temperature_bin_edges": edges},
+        ),
         "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),
         "read": (demreg.read, {"path": folder / "result.fits"}),
         "sample.flare_maps": (sample.flare_maps, {"step": 0}),

@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+import astropy.units as u
 from astropy.io import fits
+from sunpy.map import Map
 
-from sunpy_demreg import read, sample, visualization
+from sunpy_demreg import emission_measure, read, sample, visualization, write
 from sunpy_demreg._cli import one_time
 from sunpy_demreg._cli.main import main
 
@@ -356,6 +359,64 @@ def test_dem_without_negative_bins_meets_the_target(tmp_path, capsys, small_file
     assert "chi-squared  median 1.00," in printed
     assert "NEGATIVE_DEM" not in printed
     assert read(tmp_path / "dem.fits")["dem"].data.min() >= 0
+
+
+def test_defaults_write_little(tmp_path, capsys, small_files):
+    path = tmp_path / "dem.fits"
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(path)]) == 0
+    result = read(path)
+    assert set(result) - {"omitted_channels"} == {"dem", "chi_squared", "status", "intensity"}
+    assert result["dem"].data.dtype == result["dem"].uncertainty.array.dtype == np.float32
+
+
+def test_preparation_and_weighting(tmp_path, capsys, small_files):
+    path = tmp_path / "dem.fits"
+    more = ["--relative-floor", "0.2", "--include-eve", "--degradation-corrected", "--weighting", "em_loci"]
+    more += ["--outputs", "dem", "--dtype", "float64"]
+    assert main(["invert", *small_files, *COARSE, *more, "--n-sample", "16", "--output", str(path)]) == 0
+    result = read(path)
+    about = result.meta["observation"]
+    assert about["include_eve"] is about["degradation_corrected"] is True
+    assert np.all(about["relative_floor"] == 0.2)
+    assert result.meta["weighting"] == "em_loci"
+    assert result["dem"].uncertainty is None
+    assert result["dem"].data.dtype == np.float64
+    assert main(["invert", *small_files, "--outputs", "dom", "--output", str(tmp_path / "b.fits")]) == 1
+    assert "error: `--outputs`" in capsys.readouterr().err
+
+
+def test_submap_in_arcsec(tmp_path, capsys, small_files):
+    path, whole = tmp_path / "dem.fits", Map(small_files[0])
+    low, high = (whole.pixel_to_world(x * u.pix, y * u.pix) for x, y in ((4, 3), (13, 8)))
+    corners = [str(corner.to_value(u.arcsec)) for corner in (low.Tx, low.Ty, high.Tx, high.Ty)]
+    command = ["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(path), "--submap", *corners]
+    assert main(command) == 0
+    result = read(path)
+    assert result["status"].data.shape == (6, 10)
+    at = result["status"].wcs.pixel_to_world(0, 0)
+    assert abs(at.Tx - low.Tx) < 1e-3 * u.arcsec
+
+
+def test_info_and_explore(tmp_path, capsys, small_files, monkeypatch):
+    path = tmp_path / "dem.fits"
+    everything = ["--plot", str(tmp_path / "dem.png")]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *everything, "--output", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["info", str(path)]) == 0
+    told = capsys.readouterr().out
+    for words in ("date  2014-01-01 00:00:0", "instrument  AIA\n", "6 bins, log T 5.80 to 7.00", "method = demreg"):
+        assert words in told
+    assert "dem  6 x 20 x 30, float32, 1 / (K cm5), with errors\n" in told
+    write(emission_measure(read(path), [1, 2] * u.MK), tmp_path / "em.fits")
+    assert main(["info", str(tmp_path / "em.fits")]) == 0
+    assert "emission measure, log T 6.00-6.30  20 x 30, float64, 1 / cm5, with errors\n" in capsys.readouterr().out
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums())))
+    assert main(["explore", str(path)]) == 0
+    assert shown == [1]
+    for command in ("info", "explore"):
+        assert main([command, str(tmp_path / "none.fits")]) == 1
+        assert "there is no file" in capsys.readouterr().err
 
 
 def test_help_and_version(capsys):

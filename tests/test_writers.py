@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -311,7 +312,7 @@ def test_status_names_who_works(series_folder, store, tmp_path, capsys):
     assert seen[0].in_progress[0].host
     assert seen[0].in_progress[0].seconds < 60
     assert "2 of 3 time steps" in (out := capsys.readouterr().out)
-    assert "seen 0 s ago" in out
+    assert re.search(r"seen \d+ s ago", out)
     assert main(["batch", "--output", str(tmp_path / "no.zarr"), "--status"]) == 1
     assert "`--output`: there is no store" in capsys.readouterr().err
     (tmp_path / "other.zarr").mkdir()

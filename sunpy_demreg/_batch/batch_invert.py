@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 
@@ -22,7 +22,9 @@ from sunpy_demreg._channels.series import check_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
-from sunpy_demreg._inversion.arguments import as_bin_edges
+from sunpy_demreg._files.encodings import check_encoding
+from sunpy_demreg._files.inputs import check_contents
+from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
 
@@ -43,6 +45,8 @@ def batch_invert(
     temperature_bin_edges: u.Quantity,
     *,
     tolerance: u.Quantity = 12 * u.s,
+    encoding: Literal["float32", "bitround", "log"] | None = None,
+    contents: Literal["result", "inputs"] = "result",
     prepare_options: Mapping[str, Any] | None = None,
     response_options: Mapping[str, Any] | None = None,
     workers: int | None = None,
@@ -63,6 +67,9 @@ def batch_invert(
         the same files are kept, all others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
+    encoding, contents : optional
+        As for `write`. With ``contents="inputs"`` the images are rounded to float32 before the inversion, so that
+        `sunpy_demreg.read` returns its result.
     prepare_options : `dict`, optional
         Options of `prepare`; ``correct_degradation`` is True, unless the maps are ``degradation_corrected``. Steps are
         put on the grid of the first one, or on that of the ``reference``, as by `prepare_series`.
@@ -122,6 +129,8 @@ def batch_invert(
     path = as_path("path", path)
     if path.suffix != ".zarr":
         raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
+    check_encoding(encoding)
+    check_contents(contents, encoding)
     if workers is not None and scheduler is not None:
         raise wrong(ValueError, "workers", "start a cluster and `scheduler` names one that runs: pass only one of them")
     if workers is not None:
@@ -158,6 +167,10 @@ def batch_invert(
     check_tolerance(tolerance)
     settings = settings_of(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
+    if contents == "inputs":  # the outputs are part of what is kept
+        names = as_outputs(options.get("outputs"), options.get("emission_measure_ranges"))
+        settings |= {"contents": f"inputs of {', '.join(names)}"}
+    settings |= {"encoding": encoding, "contents": "result"} | settings
     folder = begin(path)
     try:
         with Claims(folder / CLAIMS) as claims:
@@ -169,7 +182,9 @@ def batch_invert(
                 steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
                 table = table_for(steps.latest(), prepare_options.get("correction_table"))
                 prepare_options |= {"correction_table": table}
-                work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options)
+                work = Work(
+                    path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents
+                )
                 template = _first(work, steps)
                 with claims.held("store"):
                     archive = open_archive(path, template, settings, DEFAULTS)

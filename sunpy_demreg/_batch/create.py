@@ -10,6 +10,7 @@ from astropy.time import Time
 from sunpy_demreg._batch.claims import claims_in
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.metadata import from_text
 from sunpy_demreg._files import zarr as stores
 
 __all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begin", "create", "forget", "is_begun", "no_store"]
@@ -80,7 +81,8 @@ def create(path, result, settings):
     for leftover in path.glob(".*.part"):
         shutil.rmtree(leftover)
     part = path / f".{secrets.token_hex(6)}.part"
-    group = stores.create(part, result, Time([], format="jd", scale="utc"), settings=settings)
+    times, encoding = Time([], format="jd", scale="utc"), from_text(settings["encoding"])
+    group = stores.create(part, result, times, encoding, settings=settings)
     n_channels = len(result.meta["channels"])
 
     def table(name, shape, dtype, names, chunk, units=None):

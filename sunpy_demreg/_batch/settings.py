@@ -72,4 +72,9 @@ def corrected(prepare_options, response_options):
 
 
 # Of stores that are older than an option: what was done then.
-DEFAULTS = settings_of({}, {}, {}) | {"nonpositive": "mask", "missing_channels": "mask"}
+DEFAULTS = settings_of({}, {}, {}) | {
+    "nonpositive": "mask",
+    "missing_channels": "mask",
+    "encoding": None,
+    "contents": "result",
+}

@@ -103,6 +103,7 @@ class Archive:
             self._write_tables(steps.places(0, old, N_STEPS))
         if new > old:
             self._extend(steps, old, new, check)
+        self._done = self._group["step_done"]
 
     def _add_digests(self, n_steps):
         """Add to the store of an older version what it lacks."""
@@ -178,13 +179,13 @@ class Archive:
     def is_done(self, slot):
         """Whether a step is complete."""
         try:
-            return bool(self._group["step_done"][slot])
+            return bool(self._done[slot])
         except ValueError:  # damaged: the step is computed again
             return False
 
     def mark_done(self, slot):
         """Mark a step as done, when all of it is written."""
-        stores.writable(self._group["step_done"])[slot] = True
+        stores.writable(self._done)[slot] = True
 
 
 class Writer:

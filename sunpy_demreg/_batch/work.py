@@ -12,6 +12,8 @@ from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._channels.series import filled, image_of
 from sunpy_demreg._common.grids import grid_difference
 from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files.inputs import inputs_of, rounded
+from sunpy_demreg._inversion.arguments import as_outputs
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
 
@@ -28,13 +30,14 @@ class Work:
         Of the store.
     like : tuple
         Images of a complete step, as in `Task`.
-    edges, prepare_options, response_options, options
+    edges, prepare_options, response_options, options, contents
         As of `sunpy_demreg.batch_invert`.
     """
 
-    def __init__(self, path, like, edges, prepare_options, response_options, options):
+    def __init__(self, path, like, edges, prepare_options, response_options, options, contents):
         self._path, self._like, self._edges = path, like, edges
         self._prepare_options, self._response_options, self._options = prepare_options, response_options, options
+        self._contents = contents
         self._first = None
         self.__setstate__(vars(self).copy())
 
@@ -65,7 +68,14 @@ class Work:
         channels = tuple(cube.meta["channels"])
         if channels not in self._known:
             self._known = {channels: TemperatureResponse.from_aia(cube, **self._response_options)}
-        return invert(cube, self._known[channels], self._edges, **self._options)
+        response, options = self._known[channels], self._options
+        if self._contents == "result":
+            return invert(cube, response, self._edges, **options)
+        ranges = options.get("emission_measure_ranges")
+        outputs = [name for name in as_outputs(options.get("outputs"), ranges) if name != "intensity"]
+        needed = ("intensity", "regularization_parameter", *(() if ranges is None else ("emission_measure",)))
+        result = invert(rounded(cube), response, self._edges, **options | {"outputs": needed})
+        return inputs_of(result, outputs, options.get("dtype", "float64"))
 
     def _maps(self, images):
         found = [image_of(*item) for item in images if item is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,20 +36,20 @@ _MAX_RESIDUAL = 1.0  # pixels
 def prepare(
     maps: Maps,
     *,
-    psf: Mapping[int, npt.ArrayLike] | Literal["aiapy"] | None = None,
+    psf: Mapping[Any, npt.ArrayLike] | Literal["aiapy"] | None = None,
     pointing_table: TableOrFile | None = None,
     align: bool = True,
     reference: u.Quantity | GenericMap | FilePath | None = None,
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
-    exposure_times: Mapping[int, float | u.Quantity] | None = None,
+    exposure_times: Mapping[Any, float | u.Quantity] | None = None,
     accept_flagged: bool = False,
     saturation: float | u.Quantity = 15000,
     error_table: TableOrFile | None = None,
     include_eve: bool = False,
     include_chianti: bool = False,
-    relative_floor: float | Mapping[int, float] = 0.0,
+    relative_floor: float | u.Quantity | Mapping[Any, float | u.Quantity] = 0.0,
     correct_degradation: bool = False,
     degradation_corrected: bool = False,
     correction_table: TableOrFile | None = None,

@@ -29,6 +29,23 @@ def add_batch_options(batch):
         help="largest time difference between the channels of one step (default: %(default)s)",
     )
     batch.add_argument(
+        "--em-ranges",
+        type=_em_ranges,
+        metavar="LOG-T,LOG-T,...",
+        help="store no DEM, but the emission measures between these log10(T/K), with their errors: 5.7,6.0,6.3,6.6",
+    )
+    batch.add_argument(
+        "--encoding",
+        choices=("float32", "bitround", "log"),
+        help="store fewer bits, as sunpy_demreg.write does: a third of the bytes with the last two",
+    )
+    batch.add_argument(
+        "--contents",
+        choices=("result", "inputs"),
+        default="result",
+        help="store the result, or only its inputs, from which sunpy_demreg.read computes it (default: %(default)s)",
+    )
+    batch.add_argument(
         "--part",
         type=_part,
         metavar="K/N",
@@ -58,6 +75,16 @@ def add_batch_options(batch):
     batch.add_argument("--backend", default="cpu", help="engine, as in sunpy_demreg.invert (default: %(default)s)")
 
 
+def _em_ranges(text):
+    try:
+        edges = [float(each) for each in text.split(",")]
+    except ValueError:
+        edges = []
+    if len(edges) < 2 or sorted(set(edges)) != edges:
+        raise argparse.ArgumentTypeError(f"must be two or more ascending log10(T/K), as 5.7,6.0,6.3, but is {text!r}")
+    return edges
+
+
 def run_batch(options, log_edges, prepare_options, choices):
     """Run the batch, report progress, and return the exit status."""
     if options.status:
@@ -67,10 +94,18 @@ def run_batch(options, log_edges, prepare_options, choices):
     if options.slurm is not None:
         return submit(options)
     part = options.part or part_of_array()
+    import numpy as np
+
     import astropy.units as u
 
     from sunpy_demreg import batch_invert
 
+    if options.em_ranges is not None:
+        edges = 10.0 ** np.array(options.em_ranges) * u.K
+        choices |= {
+            "emission_measure_ranges": u.Quantity([edges[:-1], edges[1:]]).T,
+            "outputs": ("emission_measure", "chi_squared"),
+        }
     # Messages about single workers are noise here.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with _terminable(), _progress() as on_step:
@@ -79,6 +114,8 @@ def run_batch(options, log_edges, prepare_options, choices):
             options.output,
             10**log_edges * u.K,
             tolerance=options.tolerance * u.s,
+            encoding=options.encoding,
+            contents=options.contents,
             prepare_options=prepare_options,
             workers=options.workers,
             scheduler=options.scheduler,

@@ -1,4 +1,4 @@
-"""The command line: ``sunpy-demreg demo``, ``invert`` and ``batch``."""
+"""The command line: ``sunpy-demreg demo``, ``invert``, ``batch``, ``info`` and ``explore``."""
 
 # Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sunpy_demreg._cli.batch import add_batch_options, run_batch
+from sunpy_demreg._cli.files import add_file_commands
 from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
 from sunpy_demreg._common.errors import nearest
@@ -14,6 +15,13 @@ from sunpy_demreg._common.errors import nearest
 __all__ = ["main"]
 
 _MAX_BINS = 1000
+_OF_PICTURE = ("dem", "dem_uncertainty", "temperature_resolution", "chi_squared", "predicted_intensity", "intensity")
+_EXAMPLES = """examples:
+  sunpy-demreg invert aia_*.fits --output dem.fits --plot dem.png
+  sunpy-demreg invert aia_*.fits --n-sample 16 --method lognormal --calibration-error 0.1 --output dem.fits
+  sunpy-demreg invert aia_*.fits --submap -200 100 0 300 --bin 2 --reference 171 --output loop.fits
+  sunpy-demreg info dem.fits
+  sunpy-demreg explore dem.fits"""
 
 
 def main(arguments=None):
@@ -62,10 +70,33 @@ def _parser():
     demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
     demo.set_defaults(run=_demo, command=demo)
 
-    invert = commands.add_parser("invert", help="invert AIA files of one time")
+    invert = commands.add_parser(
+        "invert",
+        help="invert AIA files of one time",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES,
+    )
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
     invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
     invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
+    invert.add_argument(
+        "--outputs",
+        nargs="+",
+        default=("dem", "dem_uncertainty", "chi_squared", "intensity"),
+        metavar="NAME",
+        help="what to write beside chi_squared and status, as in sunpy_demreg.invert (default: dem dem_uncertainty "
+        "intensity; with --plot also what the picture needs, which explore needs too)",
+    )
+    _add_choice(
+        invert, "--dtype", ("float32", "float64"), default="float32", help="type of the values (default: %(default)s)"
+    )
+    invert.add_argument(
+        "--submap",
+        nargs=4,
+        type=float,
+        metavar=("X1", "Y1", "X2", "Y2"),
+        help="cut out a rectangle: two opposite corners in arcsec, as seen by the first file",
+    )
     _add_choices(invert)
     invert.set_defaults(run=_invert, command=invert)
 
@@ -76,6 +107,7 @@ def _parser():
     add_batch_options(batch)
     _add_choices(batch)
     batch.set_defaults(run=_batch, command=batch)
+    add_file_commands(commands)
     return parser
 
 
@@ -129,6 +161,27 @@ def _add_choices(invert):
         "errors of the result",
     )
     invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
+    invert.add_argument("--include-eve", action="store_true", help="include the errors of the calibration with EVE")
+    invert.add_argument(
+        "--relative-floor",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="smallest error, as a fraction of the intensity, such as 0.05 (default: none)",
+    )
+    invert.add_argument(
+        "--degradation-corrected",
+        action="store_true",
+        help="the images were already corrected for the degradation of the instrument",
+    )
+    _add_choice(
+        invert,
+        "--weighting",
+        ("self", "em_loci"),
+        default="self",
+        help="where demreg expects emission: where a first solution has it, or below the EM loci (default: "
+        "%(default)s)",
+    )
     invert.add_argument(
         "--chi-squared-target",
         type=_positive,
@@ -238,12 +291,14 @@ def _demo(options):
 def _invert(options):
     targets = (options.output, options.plot)
     prepare, choices = _choices(options)
+    more = _OF_PICTURE if options.plot is not None else ("chi_squared",)
+    choices |= {"outputs": (*options.outputs, *more), "dtype": options.dtype}
     run_inversion(options, options.files, _log_edges(*options.log_t), targets, prepare=prepare, **choices)
 
 
 def _choices(options):
     """The options of `prepare` and those of `invert`."""
-    names = ("n_sample", "saturation", "include_chianti")
+    names = ("n_sample", "saturation", "include_chianti", "include_eve", "relative_floor", "degradation_corrected")
     prepare = {name: getattr(options, name) for name in names}
     # Only if given, since these need whole images.
     if options.pointing_table is not None:
@@ -265,6 +320,7 @@ def _choices(options):
         "nonpositive",
         "missing_channels",
         "max_missing_channels",
+        "weighting",
     )
     choices = {name: getattr(options, name) for name in names}
     if options.prior is not None:

@@ -13,6 +13,7 @@ __all__ = ["complain", "in_our_words", "options_of", "warnings_as_lines"]
 _WORDS = {
     "amplitude": "the amplitude in `--prior`",
     "correlation_length": "the correlation length in `--prior`",
+    "emission_measure_ranges": "`--em-ranges`",
     "maps": "the files",
     "path": "`--output`",
     "temperature_bin_edges": "`--log-t`",

@@ -33,6 +33,8 @@ def run_inversion(options, files, log_edges, targets, *, prepare, **choices):
         from sunpy_demreg._common.dates import mean_date
 
         warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
+        if getattr(options, "submap", None) is not None:
+            prepare = prepare | {"submap": _corners(files, options.submap)}
         cube = demreg.prepare(files, **prepare)
         response = demreg.TemperatureResponse.from_aia(cube)
         start = time.perf_counter()
@@ -50,6 +52,18 @@ def run_inversion(options, files, log_edges, targets, *, prepare, **choices):
                 shutil.copymode(place, staged[target])
             os.replace(staged[target], place)
     _summarize(result, date, seconds, targets)
+
+
+def _corners(files, corners):
+    """Two opposite corners in arcsec as coordinates, as seen by the first file."""
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord
+    from sunpy.map import Map
+
+    first = next(path for file in files for path in matching_paths(file))
+    image = Map(first)
+    frame = (image[0] if isinstance(image, list) else image).coordinate_frame
+    return tuple(SkyCoord(*pair * u.arcsec, frame=frame) for pair in (corners[:2], corners[2:]))
 
 
 def _check_target(target, files, overwrite):

@@ -12,7 +12,7 @@ from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.validators import a_kind
 from sunpy_demreg._common.warnings import DataWarning, warn
 
-__all__ = ["as_masks", "celestial_frame", "pixel_area", "pixel_of"]
+__all__ = ["as_masks", "box_outline", "celestial_frame", "is_point", "pixel_area", "pixel_of"]
 
 _RULE = (
     "must be two SkyCoords (corners of a box) or more (of a polygon), a SkyCoord and an angle (a circle), a mask of "
@@ -45,7 +45,7 @@ def as_masks(region, wcs, shape, level=None, name="region"):
     """
     if isinstance(region, Mapping) and region and all(isinstance(key, str) for key in region):
         return list(region), [_mask(each, wcs, shape, level, f"{name}[{key!r}]") for key, each in region.items()]
-    if isinstance(region, list) and region and not all(_is_point(each) for each in region):
+    if isinstance(region, list) and region and not all(is_point(each) for each in region):
         masks = [_mask(each, wcs, shape, level, f"{name}[{i}]") for i, each in enumerate(region)]
         return [f"region {i + 1}" for i in range(len(masks))], masks
     return ["region"], [_mask(region, wcs, shape, level, name)]
@@ -79,7 +79,7 @@ def pixel_of(point, wcs, shape, name):
     return index
 
 
-def _is_point(value):
+def is_point(value):
     return hasattr(value, "spherical") and value.isscalar
 
 
@@ -134,14 +134,14 @@ def _corners(region, wcs, name):
     from astropy.coordinates import SkyCoord
 
     is_pair = isinstance(region, tuple | list) and len(region) == 2
-    if is_pair and _is_point(region[0]) and isinstance(region[1], u.Quantity):
+    if is_pair and is_point(region[0]) and isinstance(region[1], u.Quantity):
         center, radius = region
         if not (radius.isscalar and radius.unit.is_equivalent(u.arcsec) and radius > 0):
             raise wrong(ValueError, name, f"must have a positive angle for the radius of the circle, but has {radius}")
         # As seen in the image, whatever the frame of its center.
         center = HighLevelWCSWrapper(wcs).pixel_to_world(*_to_pixels(center, wcs, name))
         return center.directional_offset_by(np.linspace(0, 360, _N_CIRCLE, endpoint=False) * u.deg, radius)
-    if isinstance(region, tuple | list) and region and all(_is_point(each) for each in region):
+    if isinstance(region, tuple | list) and region and all(is_point(each) for each in region):
         try:
             region = SkyCoord([SkyCoord(each) for each in region])
         except (TypeError, ValueError) as err:
@@ -150,7 +150,13 @@ def _corners(region, wcs, name):
         raise wrong(TypeError, name, f"{_RULE}, but is {a_kind(region)}")
     if region.isscalar or region.ndim > 1 or len(region) < 2:
         raise wrong(ValueError, name, f"{_RULE}, but is one SkyCoord of the shape {region.shape}")
-    points = SkyCoord(region)
+    return box_outline(SkyCoord(region))
+
+
+def box_outline(points):
+    """Points all around the box between two, which are its opposite corners; more are returned as they are."""
+    from astropy.coordinates import SkyCoord
+
     if len(points) > 2:
         return points
     lon, lat = points.spherical.lon, points.spherical.lat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from array_api_compat import is_cupy_array
@@ -76,8 +76,8 @@ def invert(
     missing_channels: Literal["omit", "mask"] = "omit",
     max_missing_channels: int = 1,
     dem_error: Literal["noise", "posterior"] | None = None,
-    calibration_error: float | Mapping[str, float] | Literal["atomic"] | None = None,
-    common_calibration_error: float | None = None,
+    calibration_error: float | u.Quantity | Mapping[Any, float | u.Quantity] | Literal["atomic"] | None = None,
+    common_calibration_error: float | u.Quantity | None = None,
     outputs: Sequence[str] | None = None,
     emission_measure_ranges: u.Quantity | None = None,
     dtype: npt.DTypeLike = "float64",
@@ -175,14 +175,14 @@ def invert(
         What the uncertainty of the DEM is, and of all that is computed from it. ``"noise"``: the noise of the data,
         propagated. ``"posterior"``, only of ``"lognormal"``, and its default: the standard deviation of the DEMs that
         prior and data leave possible, which holds the noise and what the data do not determine.
-    calibration_error : `float`, `dict`, or "atomic", optional
+    calibration_error : `float`, `~astropy.units.Quantity`, `dict`, or "atomic", optional
         Relative error of the response of each channel, independent between the channels: a fraction such as 0.25 for
         all, one for each in a dict such as ``{"AIA 94": 0.5}`` or ``{94 * u.AA: 50 * u.percent}``, where others have
         none, or ``"atomic"``, that of the atomic data by the error table of AIA: 50 % for 94 and 131 Å, 25 % for the
         others. It adds to the uncertainty of the intensity in quadrature, so that the DEM need not fit a channel better
         than that; to an intensity below zero, which is noise, it adds nothing. (The same as ``include_chianti`` of
         `prepare`, but for all instruments.)
-    common_calibration_error : `float`, optional
+    common_calibration_error : `float` or `~astropy.units.Quantity`, optional
         Relative error that all channels share, such as 0.2, of the calibration or the abundances. It scales the whole
         DEM and changes nothing else, so it is no matter of the fit: that fraction of each value adds to its error in
         quadrature. A mean temperature has none of it.

@@ -73,7 +73,7 @@ def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
         )
     cube = as_computed(cube)
     if cube.data.ndim == 3:
-        return [to_map(cube[i]) for i in range(len(cube.data))]
+        return [to_map(cube[i]) for i in range(len(cube.data))]  # type: ignore[misc]  # each is an image
     try:
         if cube.data.ndim != 2:
             raise TypeError

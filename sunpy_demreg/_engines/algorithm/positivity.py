@@ -15,9 +15,9 @@ from sunpy_demreg._engines.algorithm.regularization_parameter import (
 __all__ = ["constrain", "relax"]
 
 _MAX_STEPS = 20  # and halvings of one; a guard only: real AIA pixels take five at most
-# With care: steps of all attempts together, and halvings of one. What takes more is rarely solved by any number, as
-# rounding then hides which bins are zero.
-_MOST_STEPS_WITH_CARE, _MAX_HALVINGS_WITH_CARE = 64, 32
+# With care: steps of all attempts together, and halvings of one. Strong spikes take up to two hundred; what takes more
+# is rarely solved by any number, as rounding then hides which bins are zero.
+_MOST_STEPS_WITH_CARE, _MAX_HALVINGS_WITH_CARE = 250, 32
 _COST_OF_HALVING = 0.0625  # of a step
 _MAX_ATTEMPTS = 10  # likewise: of goals that are tried
 _MAX_TARGETS = 10_000

@@ -32,6 +32,8 @@ _IS_UNROLLED = False  # several bins at once would not fit into the registers
 _LAYOUT = 2  # version of the file: the expected answer of the test, and the machine code
 # Per block: two registers, so that one works while the other waits.
 _LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+# Difficult pixels are few, and take different numbers of steps: more lanes would wait for each other.
+_CAREFUL_LANES = 4
 # Threads that meet their first difficult pixels wait for the one that compiles the code for them.
 _PREPARING = lock_over_forks()
 
@@ -211,8 +213,7 @@ def _padded(n_bins):
 def _tested(plan, *, is_careful=False):
     """The function of a plan, or why there is none. Its machine code is kept on disk, with the answer to the test."""
     try:
-        # Difficult pixels are few: one register of them.
-        n_lanes = _LANES // 2 if is_careful else _LANES
+        n_lanes = _CAREFUL_LANES if is_careful else _LANES
         test = SelfTest(plan, 2 * n_lanes + 7, is_careful=is_careful)
         name, machine, text = _machine_and_text(plan, test, n_lanes, is_careful)
         kept = load_code(name)

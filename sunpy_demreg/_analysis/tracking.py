@@ -1,0 +1,58 @@
+"""Regions that follow the rotation of the Sun."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.coordinates import SkyCoord
+
+from sunpy_demreg._common.errors import first_line, wrong
+from sunpy_demreg._common.regions import box_outline, is_point
+
+__all__ = ["tracked"]
+
+
+def tracked(region, frame, of_image, name):
+    """
+    A region of coordinates, moved with the surface of the Sun.
+
+    Parameters
+    ----------
+    region
+        A box, polygon or circle, as `sunpy_demreg.region_spectrum` takes it.
+    frame : `~sunpy.coordinates.Helioprojective`
+        With the time to move it to, and the observer.
+    of_image : `~sunpy.coordinates.Helioprojective`
+        The frame of the coordinates of the image, in which they are written as in `frame`.
+    name : str
+        Of the argument.
+
+    Returns
+    -------
+    The moved region, as far as it is seen; None if it is not.
+    """
+    is_pair = isinstance(region, tuple | list) and len(region) == 2
+    if is_pair and is_point(region[0]) and isinstance(region[1], u.Quantity):
+        center = _moved(SkyCoord([SkyCoord(region[0])]), frame, of_image, name)
+        return (center[0], region[1]) if len(center) else None
+    if isinstance(region, tuple | list) and len(region) > 1 and all(is_point(each) for each in region):
+        region = SkyCoord([SkyCoord(each) for each in region])
+    if not hasattr(region, "spherical") or region.isscalar:
+        raise wrong(TypeError, name, "must be coordinates to be tracked: those of a box, a polygon, or a circle")
+    outline = _moved(box_outline(SkyCoord(region)), frame, of_image, name)
+    return outline if len(outline) > 2 else None
+
+
+def _moved(points, frame, of_image, name):
+    """Those of the points that are seen."""
+    from sunpy.coordinates import propagate_with_solar_surface
+
+    try:
+        with propagate_with_solar_surface():
+            moved = points.transform_to(frame).frame.make_3d()
+    except Exception as err:  # of many kinds, such as that of coordinates without a time
+        raise wrong(ValueError, name, f"has coordinates that cannot be tracked ({first_line(err)})") from err
+    if not np.all(np.isfinite(moved.distance)):
+        raise wrong(ValueError, name, "must lie on the disk to be tracked, but some of it does not")
+    # Radii of the Sun differ a little between frames, so that points may lie just below the surface of this one.
+    seen = moved[moved.distance < np.sqrt(frame.observer.radius**2 - frame.rsun**2)]
+    return SkyCoord(seen.Tx, seen.Ty, frame=of_image.replicate_without_data())

@@ -1,0 +1,61 @@
+"""The commands ``sunpy-demreg info`` and ``sunpy-demreg explore``, on files that exist."""
+
+from pathlib import Path
+
+__all__ = ["add_file_commands"]
+
+
+def add_file_commands(commands):
+    """Add both commands to the parser."""
+    for name, run, text in (
+        ("info", _info, "tell what is in a file of this package"),
+        ("explore", _explore, "open a window: click on a pixel for its DEM; for files of invert --plot, or of write"),
+    ):
+        command = commands.add_parser(name, help=text, epilog=f"example: sunpy-demreg {name} dem.fits")
+        command.add_argument("path", type=Path, metavar="FILE", help="a .fits or .asdf file, or a .zarr store")
+        command.set_defaults(run=run, command=command)
+
+
+def _info(options):
+    import numpy as np
+
+    from sunpy_demreg import read
+    from sunpy_demreg._common.dates import mean_date
+
+    content = read(options.path)
+    is_cube = not hasattr(content, "items")
+    meta = content.meta or {}
+    cubes = {str(meta.get("content", "cube")): content} if is_cube else dict(content.items())
+    observation = meta.get("observation") or {}
+    date = mean_date(observation.get("date"))
+    lines = [
+        ("instrument", str(observation.get("instrument") or "")),
+        ("date", "" if date is None else f"{date.strftime('%Y-%m-%d %H:%M:%S UT')}, the mean of the channels"),
+    ]
+    if not is_cube:
+        edges = np.log10(meta["temperature_bin_edges"].value)
+        names = ("method", "parameter_choice", "positivity", "dem_error")
+        lines += [
+            ("channels", ", ".join(meta["channels"])),
+            ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
+            ("settings", ", ".join(f"{name} = {meta[name]}" for name in names if meta.get(name) is not None)),
+        ]
+    for name, cube in cubes.items():
+        shape = " x ".join(map(str, cube.data.shape))
+        error = "" if cube.uncertainty is None else ", with errors"
+        lines.append((name, f"{shape}, {cube.data.dtype}, {cube.unit.to_string() or '1'}{error}"))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        if text:
+            print(f"{name:>{width}}  {text}")
+
+
+def _explore(options):
+    import matplotlib.pyplot as plt
+
+    from sunpy_demreg import read, visualization
+
+    result = read(options.path)
+    window = visualization.explore(result)  # kept until the window is closed
+    plt.show()
+    del window

@@ -1,0 +1,83 @@
+"""Batches that store what people keep: fewer bits, emission measures without a DEM, or inputs alone."""
+
+import numpy as np
+import pytest
+
+import astropy.units as u
+
+from sunpy_demreg import TemperatureResponse, batch_invert, invert, prepare, read
+from sunpy_demreg._cli.main import main
+from sunpy_demreg._files.inputs import rounded
+
+BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*pixels were not solved"),
+    pytest.mark.filterwarnings("ignore::erfa.ErfaWarning"),
+]
+
+
+def by_hand(folder, step, change=lambda cube: cube, **options):
+    cube = prepare(sorted(map(str, folder.glob(f"step{step}_*"))), n_sample=16, correct_degradation=True)
+    return invert(change(cube), TemperatureResponse.from_aia(cube), BINS, dtype="float32", **options)
+
+
+@pytest.mark.parametrize("outputs", [None, ("dem", "emission_measure", "is_resolved")])
+def test_inputs_alone(series_folder, tmp_path, outputs):
+    path, options = tmp_path / "a.zarr", {} if outputs is None else {"outputs": outputs}
+    if outputs is not None:
+        options["emission_measure_ranges"] = [[1, 2], [2, 4]] * u.MK
+    batch_invert(series_folder, path, BINS, contents="inputs", **OPTIONS, **options)
+    assert not (path / "dem").exists()
+    result = read(path)
+    for step in range(3):
+        expected = by_hand(series_folder, step, rounded, **options)
+        found = result[step]
+        assert found.keys() - {"intensity"} == expected.keys() - {"intensity"}
+        for key, cube in expected.items():
+            np.testing.assert_array_equal(found[key].data, cube.data)
+            assert found[key].data.dtype == cube.data.dtype
+            if cube.uncertainty is not None:
+                np.testing.assert_array_equal(found[key].uncertainty.array, cube.uncertainty.array)
+    report = batch_invert(series_folder, path, BINS, contents="inputs", **OPTIONS, **options)
+    assert {step.outcome for step in report.steps} == {"kept"}
+    with pytest.raises(ValueError, match=r"`path` .* contents is .*inputs of .* there and .*result.* now"):
+        batch_invert(series_folder, path, BINS, **OPTIONS, **options)
+
+
+@pytest.mark.parametrize("encoding", ["bitround", "log"])
+def test_encoded_steps(series_folder, tmp_path, encoding):
+    path = tmp_path / "a.zarr"
+    batch_invert(series_folder, path, BINS, encoding=encoding, **OPTIONS)
+    result = read(path)
+    for step in range(3):
+        expected = by_hand(series_folder, step)["dem"].data
+        np.testing.assert_allclose(result[step]["dem"].data, expected, rtol=0.016)
+    with pytest.raises(ValueError, match=rf"`path` .* encoding is .*{encoding}.* there and .* now"):
+        batch_invert(series_folder, path, BINS, encoding="float32", **OPTIONS)
+
+
+def test_command_that_stores_emission_measures_only(series_folder, tmp_path, capsys):
+    path = tmp_path / "a.zarr"
+    command = ["batch", str(series_folder), "--output", str(path), "--n-sample", "16", "--log-t", "5.6", "7.4", "0.2"]
+    assert main([*command, "--em-ranges", "5.8,6.2,6.6", "--encoding", "log"]) == 0
+    result = read(path)
+    assert set(result) == {"emission_measure", "chi_squared", "omitted_channels", "status"}
+    assert result.meta["emission_measure_ranges"].shape == (2, 2)
+    expected = by_hand(series_folder, 1, emission_measure_ranges=10 ** np.array([[5.8, 6.2], [6.2, 6.6]]) * u.K)
+    found = result[1]["emission_measure"]
+    np.testing.assert_allclose(found.data, expected["emission_measure"].data, rtol=0.012)
+    np.testing.assert_allclose(found.uncertainty.array, expected["emission_measure"].uncertainty.array, rtol=0.012)
+    assert main([*command[:3], str(tmp_path / "b.zarr"), *command[4:], "--contents", "inputs"]) == 0
+    np.testing.assert_array_equal(
+        read(tmp_path / "b.zarr")[1]["dem"].data, by_hand(series_folder, 1, rounded)["dem"].data
+    )
+    capsys.readouterr()
+    assert main([*command, "--contents", "inputs", "--encoding", "log"]) == 1
+    assert "`--encoding` 'log' would change the inputs" in capsys.readouterr().err
+    for ranges in ("5.8", "6.2,5.8", "a,b"):
+        with pytest.raises(SystemExit):
+            main([*command, "--em-ranges", ranges])
+        assert "must be two or more ascending log10(T/K)" in capsys.readouterr().err
+    assert main([*command[:3], str(tmp_path / "c.zarr"), *command[4:], "--em-ranges", "3.1,9"]) == 1
+    assert "`--em-ranges`" in capsys.readouterr().err
