@@ -66,8 +66,9 @@ def test_saturation_is_remembered(marked, change):
     plain = as_channel_data(change(marked), RATE)
     assert list(zip(*np.nonzero(plain.saturated), strict=True)) == [(2, 0, 2)]
     assert list(zip(*np.nonzero(plain.mask), strict=True)) == [(2, 0, x) for x in range(4)]
-    # Saturation is no fault of the uncertainty, and a value that is not finite is nothing else.
-    assert np.isfinite(plain.uncertainty[2, 0, 2:]).all()
+    # A saturated value is a lower limit, of infinite error; a value that is not finite is nothing else.
+    assert np.isinf(plain.uncertainty[2, 0, 2])
+    assert np.isfinite(plain.uncertainty[2, 0, 3:]).all()
     assert np.isnan(plain.uncertainty[2, 0, :2]).all()
 
 

@@ -284,6 +284,11 @@ ALLOWED = {
     ("_inversion/dn2dem_pos.py", "_rescale", "sum"),
     # Of the steps of a table of the caller's, the same for all pixels.
     ("response/_spectra.py", "_as_emissivity", "mean"),
+    # Over all pixels that a region is made of, which are the same however it is computed.
+    ("_channels/resample.py", "squared_weights", "sum"),
+    # Of whole numbers.
+    ("_results/unsolved.py", "counts_of", "prod"),
+    ("visualization/_curves.py", "_as_pixels", "prod"),
     # How many pixels in a hundred, for the caption: a mean of zeros and ones is exact.
     ("visualization/_pages.py", "_poor_fits", "mean"),
 }
