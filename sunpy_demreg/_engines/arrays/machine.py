@@ -280,7 +280,8 @@ class _ArrayMachine:
         xp = self._xp
         if self._powers is None:
             self._powers = xp.asarray([2.0**i for i in range(_LEAST_POWER, _MOST_POWER + 1)], **self._kind)
-        k = xp.clip(xp.where(k == k, k, 0.0), _LEAST_POWER, _MOST_POWER)  # an index, even of what is not a number
+        # An index, even of what is not a number.
+        k = xp.clip(xp.where(k == k, k, 0.0), float(_LEAST_POWER), float(_MOST_POWER))
         return xp.reshape(xp.take(self._powers, xp.astype(xp.reshape(k, (-1,)), xp.int64) - _LEAST_POWER), k.shape)
 
     def split(self, x):
