@@ -47,9 +47,6 @@ intersphinx_mapping = {
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "optional"),  # how numpydoc says that an argument may be left out
-    ("py:obj", "BatchReport"),  # what batch_invert and batch_status describe themselves
-    ("py:obj", "BatchStatus"),
-    ("py:obj", "Step"),
 ]
 if not online:
     intersphinx_mapping = {}

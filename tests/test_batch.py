@@ -35,7 +35,7 @@ from sunpy_demreg import (
 )
 from sunpy_demreg._batch import same, settings, where
 from sunpy_demreg._cli.main import main
-from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg.response._emissivity import load_emissivity
 
 V8_TABLE = resources("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
@@ -299,7 +299,7 @@ def test_store_can_be_read_wherever_it_ended_while_steps_were_added(
     steps, store, two_steps, tmp_path, monkeypatch, n_writes
 ):
     path = shutil.copytree(two_steps, tmp_path / "a.zarr")
-    set_length, calls = stores.set_length, []
+    set_length, calls = documents.set_length, []
 
     def killed(*arguments):
         if len(calls) == n_writes:
@@ -307,7 +307,7 @@ def test_store_can_be_read_wherever_it_ended_while_steps_were_added(
         calls.append(arguments)
         set_length(*arguments)
 
-    monkeypatch.setattr(stores, "set_length", killed)
+    monkeypatch.setattr(documents, "set_length", killed)
     with pytest.raises(KeyboardInterrupt):
         batch_invert(steps[2], path, BINS, **OPTIONS, on_step=killed)
     assert read(path)["dem"].data.compute().shape[1] in (2, 3)
@@ -409,7 +409,7 @@ def test_store_where_none_stood_for_ignore(steps, tmp_path):
     settings = {key: value for key, value in settings.items() if key not in newer} | {"positivity": "null"}
     meta = {key: value for key, value in meta.items() if key not in newer} | {"positivity": None}
     group.attrs.update(settings=settings, meta=json.dumps(meta))
-    stores.seal(path)
+    documents.seal(path)
 
     assert read(path).meta["positivity"] == "ignore"
     with pytest.raises(ValueError, match='positivity is null there and "relax" now'):
@@ -565,7 +565,7 @@ def test_other_stores_are_refused(series_folder, store, tmp_path):
     (tmp_path / "b.zarr").mkdir()
     with pytest.raises(ValueError, match="exists but is not the store of a batch"):
         batch_invert(series_folder, tmp_path / "b.zarr", BINS, **OPTIONS)
-    assert stores.open_store(path).attrs["settings"]["n_sample"] == "16"
+    assert documents.open_store(path).attrs["settings"]["n_sample"] == "16"
 
 
 def test_data_are_corrected_for_degradation_and_one_response_serves_all(steps, store, tmp_path):

@@ -18,8 +18,8 @@ from sunpy_demreg._batch.steps import Steps, _windows
 from sunpy_demreg._channels import facts
 from sunpy_demreg._channels.series import image_of, items, series_sets
 from sunpy_demreg._channels.time_sets import time_sets
-from sunpy_demreg._files import zarr as stores
-from sunpy_demreg._files.zarr import from_microseconds
+from sunpy_demreg._common.dates import from_microseconds
+from sunpy_demreg._files import zarr_documents as documents
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
@@ -244,7 +244,7 @@ def test_store_that_knows_no_files_is_added_to(folder, tmp_path):
     batch_invert([*files[1], *files[2]], path, BINS, **options)
     shutil.rmtree(path / "image_digest")
     shutil.rmtree(path / "batch")
-    stores.seal(path)
+    documents.seal(path)
     assert read(path)["chi_squared"].data.shape[0] == 2
     for outcomes in (["done", "kept", "kept"], ["kept"] * 3):
         assert [step.outcome for step in batch_invert(folder, path, BINS, **options).steps] == outcomes

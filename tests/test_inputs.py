@@ -11,7 +11,7 @@ import astropy.units as u
 import sunpy_demreg._files.inputs as module
 from sunpy_demreg import emission_measure, invert, read, write
 from sunpy_demreg._common.warnings import DataWarning
-from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.inputs import rounded
 
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
@@ -95,7 +95,7 @@ def edited(path, change):
     assert change[0] in meta
     document["attributes"]["meta"] = meta.replace(*change)
     (path / "zarr.json").write_text(json.dumps(document))
-    stores.seal(path)
+    documents.seal(path)
 
 
 def test_other_versions_are_told(small, response, tmp_path, monkeypatch):

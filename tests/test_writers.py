@@ -20,7 +20,8 @@ from sunpy_demreg._batch import claims
 from sunpy_demreg._batch.claims import Claims, claims_in
 from sunpy_demreg._batch.run import part_of
 from sunpy_demreg._cli.main import main
-from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._common.dates import to_microseconds
+from sunpy_demreg._files import zarr_documents as documents
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 BINS = 10 ** np.linspace(5.6, 7.4, 10) * u.K
@@ -241,7 +242,7 @@ def test_store_whose_making_was_interrupted_is_made(series_folder, store, tmp_pa
         def killed(path):
             raise KeyboardInterrupt
 
-        patch.setattr(stores, "seal", killed)
+        patch.setattr(documents, "seal", killed)
         with pytest.raises(KeyboardInterrupt):
             batch_invert(series_folder, path, BINS, prepare_options={"n_sample": 16}, dtype="float32")
     assert (path / "batch" / "index.sqlite").exists()
@@ -269,7 +270,7 @@ def test_store_is_read_while_it_is_written(series_folder, store, tmp_path):
     def look(n_steps, step):
         result = read(path)["dem"]
         times = result.axis_world_coords("time")[0]
-        number = np.searchsorted(zarr.open_group(store)["time"][:], stores.to_microseconds(times))
+        number = np.searchsorted(zarr.open_group(store)["time"][:], to_microseconds(times))
         np.testing.assert_array_equal(result.data.compute(), expected[:, number])
         seen.append(len(times))
 
@@ -282,14 +283,14 @@ def test_store_is_read_at_every_moment_while_steps_are_added(series_folder, stor
     path, expected, seen = tmp_path / "a.zarr", read(store)["dem"].data.compute(), []
     monkeypatch.setattr("sunpy_demreg._batch.create.N_STEPS", 1)
     batch_invert(sorted(series_folder.glob("step1_*")), path, BINS, **OPTIONS)
-    set_length = stores.set_length
+    set_length = documents.set_length
 
     def look(*arguments):
         np.testing.assert_array_equal(read(path)["dem"].data.compute(), expected[:, 1:2])
         seen.append((batch_status(path).n_steps, batch_status(path).n_done))
         set_length(*arguments)
 
-    monkeypatch.setattr(stores, "set_length", look)
+    monkeypatch.setattr(documents, "set_length", look)
     batch_invert(series_folder, path, BINS, **OPTIONS)
     assert set(seen) == {(1, 1)}
     assert len(seen) > 6

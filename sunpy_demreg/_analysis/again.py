@@ -3,35 +3,17 @@
 from sunpy_demreg._analysis.spectrum import region_spectrum
 from sunpy_demreg._common.errors import ArgumentError, wrong
 from sunpy_demreg._inversion.invert import invert
+from sunpy_demreg._inversion.methods import VALUE_OPTIONS
 from sunpy_demreg._inversion.prior import LogNormalPrior
 from sunpy_demreg._results.checks import bins_of, check_result
 from sunpy_demreg._results.errors import response_of
 
 __all__ = ["invert_again", "invert_regions"]
 
-_SETTINGS = (
-    "method",
-    "solve_for",
-    "parameter_choice",
-    "positivity",
-    "weighting",
-    "n_refinements",
-    "chi_squared_target",
-    "target_growth",
-    "max_iterations",
-    "n_samples",
-    "nonpositive",
-    "missing_channels",
-    "max_missing_channels",
-    "dem_error",
-    "calibration_error",
-    "common_calibration_error",
-)
-
 
 def invert_again(result, data):
     """Invert other data of the same channels with the response, the bins and the settings of a result."""
-    settings = {name: result.meta[name] for name in _SETTINGS if name in result.meta}
+    settings = {name: result.meta[name] for name in VALUE_OPTIONS if name in result.meta}
     if "calibration_error" in data.meta:  # in their uncertainty
         del settings["calibration_error"]
     # What a result says of itself, and is no choice.

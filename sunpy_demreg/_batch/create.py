@@ -12,6 +12,7 @@ from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text
 from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files import zarr_documents as documents
 
 __all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begin", "create", "forget", "is_begun", "no_store"]
 
@@ -32,16 +33,16 @@ def begin(path):
     """
     import zarr
 
-    folder = path / stores.BOOKKEEPING
+    folder = path / documents.BOOKKEEPING
     if not path.exists():
         try:
-            with replaced(path, foreign=stores.foreign, parents=True) as part:
+            with replaced(path, foreign=documents.foreign, parents=True) as part:
                 (part / folder.name / CLAIMS).mkdir(parents=True)
                 zarr.create_group(part / folder.name)  # so that nobody wonders what this folder is
         except OSError:
             if not folder.exists():  # made by another process in the meantime
                 raise
-    if not (path / stores.JSON).exists() and not is_begun(path):
+    if not (path / documents.JSON).exists() and not is_begun(path):
         raise no_store(path, "it holds other things" if any(path.iterdir()) else "it is empty")
     if not folder.exists():  # in a store of an older version
         _check_is_store(path)
@@ -52,19 +53,19 @@ def begin(path):
 
 def is_begun(path):
     """Whether a folder holds what `begin` made, and what `create` may have added to it, but no store yet."""
-    return (path / stores.BOOKKEEPING / stores.JSON).exists() and all(each.is_dir() for each in path.iterdir())
+    return (path / documents.BOOKKEEPING / documents.JSON).exists() and all(each.is_dir() for each in path.iterdir())
 
 
 def forget(folder):
     """Remove what `begin` made, if no store has come of it and no other process is about to make one."""
     path = folder.parent
-    if not (path / stores.JSON).exists() and not claims_in(folder / CLAIMS):
+    if not (path / documents.JSON).exists() and not claims_in(folder / CLAIMS):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_is_store(path):
     try:
-        group = stores.open_store(path)
+        group = documents.open_store(path)
         if "settings" not in group.attrs:
             raise ValueError("it holds one result")
     except (OSError, ValueError, KeyError) as err:
@@ -104,10 +105,10 @@ def create(path, result, settings):
     table("exposure_time", of_images[0], float, of_images[1], 1, "s")
     table("fits_header", (0, HEADER_SIZE), np.uint8, ("time", "byte"), 1)
     table("step_done", (0,), bool, ("time",), 1)
-    stores.seal(part)
+    documents.seal(part)
     for each in part.iterdir():
         if each.is_dir():
             shutil.rmtree(path / each.name, ignore_errors=True)  # of a process that died here
             each.rename(path / each.name)
-    (part / stores.JSON).replace(path / stores.JSON)
+    (part / documents.JSON).replace(path / documents.JSON)
     part.rmdir()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from sunpy_demreg._files.zarr import from_microseconds
+from sunpy_demreg._common.dates import from_microseconds
 
 if TYPE_CHECKING:
     from astropy.time import Time
@@ -18,24 +18,27 @@ _OUTCOMES = (None, "done", "kept", "failed")
 
 
 class Step(NamedTuple):
-    """
-    The outcome of one time step: ``"done"``, ``"kept"`` from an earlier run, or ``"failed"``.
+    """The outcome of one time step, in the report of `batch_invert`."""
 
-    The reason is that of a failure, or the channels that a step was done without.
-    """
-
+    #: From zero, in the order of time.
     number: int
+    #: Of the step.
     time: Time
+    #: ``"kept"`` from an earlier run.
     outcome: Literal["done", "kept", "failed"]
+    #: Of a failure, or the channels that the step was done without.
     reason: str | None = None
+    #: How long it took.
     seconds: float = 0.0
 
 
 class BatchReport(NamedTuple):
-    """The outcome of a batch."""
+    """The outcome of a batch: what `batch_invert` returns."""
 
+    #: The time steps of the batch, or of its part.
     steps: Sequence[Step]
-    left_over: list[tuple[str, str]]  # the files that are in no time step, and why
+    #: The files that are in no time step, and why.
+    left_over: list[tuple[str, str]]
 
     @property
     def is_complete(self) -> bool:

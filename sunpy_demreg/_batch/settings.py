@@ -6,33 +6,14 @@ from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
 from sunpy_demreg._inversion.invert import invert
-from sunpy_demreg._inversion.methods import CHOICES, resolved_choices
+from sunpy_demreg._inversion.methods import CHOICES, VALUE_OPTIONS, resolved_choices
 from sunpy_demreg.response import TemperatureResponse
 
 __all__ = ["DEFAULTS", "OF_EACH_STEP", "SETTINGS", "corrected", "settings_of"]
 
 # The options of `invert` that change values. The others only affect where and how fast; outputs are compared
 # separately.
-SETTINGS = (
-    "uncertainty",
-    "mask",
-    "method",
-    "prior",
-    *CHOICES,
-    "weighting",
-    "n_refinements",
-    "chi_squared_target",
-    "target_growth",
-    "max_iterations",
-    "n_samples",
-    "nonpositive",
-    "missing_channels",
-    "max_missing_channels",
-    "calibration_error",
-    "common_calibration_error",
-    "emission_measure_ranges",
-    "dtype",
-)
+SETTINGS = ("uncertainty", "mask", "prior", *VALUE_OPTIONS, "emission_measure_ranges", "dtype")
 OF_EACH_STEP = {"obstime", "degradation"}  # options of a response that follow from the step
 
 

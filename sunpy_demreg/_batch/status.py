@@ -8,9 +8,11 @@ import numpy as np
 
 from sunpy_demreg._batch.claims import claims_in
 from sunpy_demreg._batch.create import CLAIMS, is_begun, no_store
+from sunpy_demreg._common.dates import from_microseconds
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_path
-from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files import zarr_documents as documents
+from sunpy_demreg._files.zarr_read import latest_steps
 
 if TYPE_CHECKING:
     from astropy.time import Time
@@ -29,10 +31,13 @@ class Claim(NamedTuple):
 
 
 class BatchStatus(NamedTuple):
-    """How far a batch is."""
+    """How far a batch is: what `batch_status` returns."""
 
+    #: Time steps that are known.
     n_steps: int
+    #: Those that are done.
     n_done: int
+    #: Those that a process works on: their time, at which machine, and how many seconds ago it was seen.
     in_progress: list[Claim]
 
     @property
@@ -70,16 +75,16 @@ def batch_status(path: FilePath) -> BatchStatus:
     if is_begun(path):
         return BatchStatus(0, 0, [])
     try:
-        group = stores.open_store(path)
+        group = documents.open_store(path)
         n_steps = group["step_done"].shape[0]
         times = group["time"][:n_steps]
-        steps = stores.latest_steps(group, np.arange(n_steps))
+        steps = latest_steps(group, np.arange(n_steps))
         done = group["step_done"][:][steps]
     except (OSError, ValueError, KeyError) as err:
         raise no_store(path, err) from err
     claims = []
-    for name, (host, seconds) in claims_in(path / stores.BOOKKEEPING / CLAIMS).items():
+    for name, (host, seconds) in claims_in(path / documents.BOOKKEEPING / CLAIMS).items():
         kind, _, slot = name.partition("-")
         if kind == "step" and int(slot) < n_steps:
-            claims.append(Claim(stores.from_microseconds(times[int(slot)]), host.partition("/")[0], seconds))
+            claims.append(Claim(from_microseconds(times[int(slot)]), host.partition("/")[0], seconds))
     return BatchStatus(steps.size, int(np.count_nonzero(done)), sorted(claims, key=lambda claim: claim.time))

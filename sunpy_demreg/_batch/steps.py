@@ -12,7 +12,7 @@ from astropy.time import Time
 
 from sunpy_demreg._channels.series import NO_IMAGE, no_sets
 from sunpy_demreg._channels.time_sets import time_sets
-from sunpy_demreg._files.zarr import to_microseconds
+from sunpy_demreg._common.dates import to_microseconds
 
 __all__ = ["Steps", "Task", "key_of"]
 

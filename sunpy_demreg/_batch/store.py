@@ -18,6 +18,8 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import to_text
 from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files import zarr_documents as documents
+from sunpy_demreg._files.zarr_read import header_of
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
@@ -50,7 +52,7 @@ def open_archive(path, result, settings, defaults):
     settings = {key: as_setting(key, value) for key, value in settings.items()}
     settings["channels"] = ", ".join(result.meta["channels"])
     settings["shape of the images"] = str(result["status"].data.shape)
-    if not (path / stores.JSON).exists():
+    if not (path / documents.JSON).exists():
         create(path, result, settings)
     # An attribute of every store, and not one of its settings.
     settings["outputs"] = ", ".join(unwrap_result(result)[0])
@@ -64,7 +66,7 @@ class Archive:
         import zarr
 
         try:
-            stores.open_store(path)
+            documents.open_store(path)
             self._group = zarr.open_group(path, mode="r+")
             old = dict(self._group.attrs["settings"], outputs=", ".join(self._group.attrs["outputs"]))
             edges = self._group["temperature_edge"]
@@ -117,7 +119,7 @@ class Archive:
             dimension_names=("channel", "time"),
             compressors=stores.PLAIN,
         )
-        stores.seal(self._path)
+        documents.seal(self._path)
 
     def _known(self, n_steps):
         """Place, time and key of each step in the store; the key is None in stores of older versions."""
@@ -133,12 +135,12 @@ class Archive:
         for name in names:
             if name != "step_done":
                 check()
-                stores.set_length(self._path, name, new)
+                documents.set_length(self._path, name, new)
         self._write_tables(steps.places(old, new, N_STEPS))
         self._add_not_done(old, new)
         check()
         # The list of finished steps is extended last: what it does not list does not count.
-        stores.set_length(self._path, "step_done", new)
+        documents.set_length(self._path, "step_done", new)
 
     def _write_tables(self, places):
         """Write what the index knows of steps: (slot, microseconds, dates, digests), ascending in the slot."""
@@ -195,7 +197,7 @@ class Writer:
         import zarr
 
         self._group = zarr.open_group(path, mode="r+")
-        self._wcs = WCS(stores.header_of(self._group))
+        self._wcs = WCS(header_of(self._group))
 
     def store(self, result, slot):
         """As `sunpy_demreg._files.zarr.store`."""

@@ -11,8 +11,9 @@ from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._channels.series import filled, image_of
 from sunpy_demreg._common.grids import grid_difference
-from sunpy_demreg._files import zarr as stores
+from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.inputs import inputs_of, rounded
+from sunpy_demreg._files.zarr_read import header_of
 from sunpy_demreg._inversion.arguments import as_outputs
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
@@ -94,8 +95,8 @@ class Work:
         """
         grid = plan_of(self._maps(self._first), self._prepare_options).plan.grid
         try:
-            group = stores.open_store(self._path)
-            wcs, shape = WCS(stores.header_of(group)), group["status"].shape[1:]
+            group = documents.open_store(self._path)
+            wcs, shape = WCS(header_of(group)), group["status"].shape[1:]
         except (OSError, ValueError, KeyError):  # there is none yet, or one that is refused later
             return grid
         kept = Grid.of_binned(wcs, shape, grid.bin)

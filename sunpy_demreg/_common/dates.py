@@ -1,10 +1,12 @@
-"""The mean date of several images."""
+"""Dates: the mean of several, and as whole numbers."""
 
 import numpy as np
 
 from astropy.time import Time
 
-__all__ = ["mean_date"]
+__all__ = ["from_microseconds", "mean_date", "to_microseconds"]
+
+_EPOCH = Time("1970-01-01", scale="utc")
 
 
 def mean_date(dates):
@@ -19,3 +21,16 @@ def mean_date(dates):
             return None
         dates = Time(known)
     return dates.tai.mean().utc
+
+
+def to_microseconds(times):
+    """Microseconds since 1970 in UTC without leap seconds, as in xarray."""
+    utc = times.utc
+    return np.round(((utc.jd1 - _EPOCH.jd1) + (utc.jd2 - _EPOCH.jd2)) * 86400e6).astype(np.int64)
+
+
+def from_microseconds(microseconds):
+    days, rest = np.divmod(microseconds, 86_400_000_000)
+    times = Time(_EPOCH.jd1 + days, _EPOCH.jd2 + rest / 86400e6, format="jd", scale="utc")
+    times.format = "isot"
+    return times

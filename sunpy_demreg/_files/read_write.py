@@ -139,7 +139,8 @@ def write(
         result = inputs_of(result)
     if path.suffix == ".zarr":
         _check_installed()
-        from sunpy_demreg._files.zarr import foreign, write_store
+        from sunpy_demreg._files.zarr import write_store
+        from sunpy_demreg._files.zarr_documents import foreign
 
         with replaced(path, overwrite=overwrite, foreign=foreign) as part:
             counts = counts_of(write_store(result, part, encoding))
@@ -198,7 +199,7 @@ def read(path: FilePath) -> Any:
     try:
         if path.suffix == ".zarr" and path.is_dir():
             _check_installed()
-            from sunpy_demreg._files.zarr import read_store
+            from sunpy_demreg._files.zarr_read import read_store
 
             return read_store(path)
         return _format(path).from_file(path)

@@ -5,10 +5,26 @@ from sunpy_demreg._common.validators import check_choice, in_words
 from sunpy_demreg._engines.base.options import Options
 from sunpy_demreg._inversion.prior import as_prior
 
-__all__ = ["CHOICES", "check_are_used", "resolved_choices"]
+__all__ = ["CHOICES", "VALUE_OPTIONS", "check_are_used", "resolved_choices"]
 
 #: The arguments that are left to the method where they are None.
 CHOICES = ("parameter_choice", "positivity", "solve_for", "dem_error")
+#: Arguments of `sunpy_demreg.invert` that change values, and that a result keeps under the same name, beside "prior".
+VALUE_OPTIONS = (
+    "method",
+    *CHOICES,
+    "weighting",
+    "n_refinements",
+    "chi_squared_target",
+    "target_growth",
+    "max_iterations",
+    "n_samples",
+    "nonpositive",
+    "missing_channels",
+    "max_missing_channels",
+    "calibration_error",
+    "common_calibration_error",
+)
 
 _TIKHONOV = {
     "parameter_choice": ("discrepancy", "grid", "gcv"),

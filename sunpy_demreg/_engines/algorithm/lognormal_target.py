@@ -19,6 +19,7 @@ from sunpy_demreg._engines.algorithm.linear_algebra import dot, factor_dense, so
 from sunpy_demreg._engines.algorithm.lognormal_pass import (
     LEAST_LAM,
     RULES,
+    State,
     evaluate,
     gram_of,
     is_met,
@@ -53,8 +54,7 @@ class _State(NamedTuple):
     a: tuple
     step: tuple
 
-    def flat(self):
-        return tuple(x for value in self for x in (value if isinstance(value, tuple) else (value,)))
+    flat = State.flat
 
     @classmethod
     def of(cls, n, values):

@@ -1,0 +1,128 @@
+"""Results read from Zarr stores, as Dask arrays."""
+
+import numpy as np
+
+import astropy.units as u
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.wcsapi import SlicedLowLevelWCS
+
+from sunpy_demreg._common.dates import from_microseconds
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.metadata import from_text
+from sunpy_demreg._common.wcs import prepend_axis, prepend_times
+from sunpy_demreg._files.encodings import decoded, unit_of
+from sunpy_demreg._files.inputs import computed_again
+from sunpy_demreg._files.zarr_documents import open_store, sound
+from sunpy_demreg._results.cubes import rewrap_result
+
+__all__ = ["done_steps", "header_of", "latest_steps", "read_store"]
+
+
+def read_store(path):
+    """
+    Read a store.
+
+    Returns
+    -------
+    `ndcube.NDCollection`
+        With Dask arrays; for a series, only the steps that are done.
+    """
+    import dask.array as da
+
+    group = open_store(path)
+    attributes = dict(group.attrs)
+    meta = from_text(attributes["meta"])
+    wcs = WCS(header_of(group))
+    if dropped := attributes["dropped_axes"]:
+        wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
+    done = done_steps(group) if "step_done" in group else None
+    if done is not None and not done.size:
+        raise ValueError("none of its steps is done yet")
+    n_axes = group["status"].ndim
+
+    def lazily(name):
+        array = sound(group, name)
+        how = array.attrs.get("encoding")
+        array = da.from_array(
+            _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
+        )
+        array = array if how is None else decoded(array, how)
+        # No selection if all steps are done, and in order: it would only add tasks.
+        if done is None or np.array_equal(done, np.arange(array.shape[array.ndim - n_axes])):
+            return array
+        return da.take(array, done, axis=array.ndim - n_axes)
+
+    arrays = {name: lazily(name) for name in attributes["outputs"]}
+    if "time" in group:
+        times = sound(group, "time")
+        wcs = prepend_times(wcs, from_microseconds(times[:] if done is None else times.oindex[done]))
+    if done is not None:
+        # Steps that are not done have no values yet.
+        meta["observation"]["date"] = from_microseconds(sound(group, "image_date").oindex[:, done])
+        meta["observation"]["exposure_time"] = sound(group, "exposure_time").oindex[:, done] * u.s
+    edges, coordinate = (
+        u.Quantity(sound(group, name)[:], group[name].attrs["units"]) for name in ("temperature_edge", "channel")
+    )
+    kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
+    unit = next(
+        (u.Unit(unit_of(group[name].attrs)) for name in ("predicted_intensity", "intensity") if name in group), None
+    )
+    result = rewrap_result(arrays, edges, unit, wcs, prepend_axis(wcs, coordinate, *kind), meta)
+    for key in attributes["masks"]:
+        result[key].mask = lazily(f"{key}_mask")
+    return computed_again(result, path) if "computed_again" in meta else result
+
+
+class _Chunks:
+    """An array of a store, to be loaded by Dask."""
+
+    def __init__(self, path, name, array):
+        self.path, self.name, self.array = str(path), name, array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, item):
+        try:
+            return self.array[item]
+        except (OSError, MemoryError):
+            raise
+        except Exception as err:  # damaged chunks raise many types of errors
+            what = "; ".join(line.strip() for line in str(err).splitlines() if "Set the" not in line)
+            problem = f"{self.path!r} is damaged: {self.name} cannot be read ({type(err).__name__}: {what})"
+            raise wrong(ValueError, "path", problem) from err
+
+    def __dask_tokenize__(self):
+        return ("sunpy_demreg store", self.path, self.name, self.shape, self.array.attrs.get("sha256"))
+
+
+def header_of(group):
+    """FITS header with the coordinates of the pixels; for a series those of its first step."""
+    return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
+
+
+def latest_steps(group, steps):
+    """
+    Of some steps of a batch, given by their places, those that count.
+
+    With a file that was repaired, or came late, a step is done again at another place: of those with an image in
+    common, the last one counts.
+    """
+    if "image_digest" not in group:  # of an older version
+        return steps
+    # Not beyond: there another process may be about to add steps.
+    some = slice(steps.max(initial=-1) + 1)
+    dates = sound(group, "image_date")[:, some][:, steps]
+    has_image = sound(group, "image_digest")[:, some][:, steps] != 0
+    counts = np.ones(steps.size, dtype=bool)
+    for dates_of_channel, there in zip(dates, has_image, strict=True):
+        some = np.flatnonzero(there)
+        some = some[np.lexsort((steps[some], dates_of_channel[some]))]
+        counts[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
+    return steps[counts]
+
+
+def done_steps(group):
+    """The places of the finished steps of a batch, ascending in time."""
+    done = latest_steps(group, np.flatnonzero(sound(group, "step_done")[:]))
+    times = sound(group, "time")[: done.max(initial=-1) + 1]
+    return done[np.argsort(times[done], kind="stable")]
