@@ -8,6 +8,7 @@ the peak of each), of lam, and of chi-squared and the predicted intensities.
 import numpy as np
 import pytest
 from losses import TOLD, losses, run
+from scipy.optimize import nnls
 from synthetic import BACKENDS, instrument, pixels
 
 from sunpy_demreg import Status
@@ -300,3 +301,25 @@ def test_outputs_agree_with_each_other(backend):
     np.testing.assert_allclose(answer.emission_measure, FUNCTIONAL @ answer.dem, rtol=1e-10)
     variance = np.einsum("qj,jkp,qk->qp", FUNCTIONAL, answer.covariance, FUNCTIONAL)
     np.testing.assert_allclose(answer.emission_measure_uncertainty, np.sqrt(variance), rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_positive_dem_that_fits_no_better_than_none(backend):
+    """Of noise mostly below zero, as off the limb; how well any DEM that is not negative fits, scipy tells."""
+    K, dlogt, logt = instrument(6, 36)
+    rng = np.random.default_rng(8)
+    d = rng.normal(-0.8, 1.3, (6, 700))
+    sigma = 0.05 * K.max() * 1e20 * rng.uniform(0.5, 2, d.shape)
+    d = d[:, np.sum(d**2, axis=0) > 6.0]
+    sigma = sigma[:, : d.shape[1]]
+    answer = run(backend, d * sigma, sigma, K, dlogt, logt, Options(positivity="constrain"))
+    left = np.array(
+        [nnls(K / K.max() / sigma[:, [p]] * sigma.max(), d[:, p])[1] ** 2 for p in range(d.shape[1])]
+    ) / np.sum(d**2, axis=0)
+    is_nothing, is_something = left > 0.99901, left < 0.99899
+    assert is_nothing.sum() > 5
+    assert is_something.sum() > 100
+    is_without = (answer.status & Status.NO_SIGNAL) != 0
+    assert np.all(is_without[is_nothing])
+    assert not np.any(is_without[is_something])
+    assert not np.any(answer.status & Status.FAILED)

@@ -81,7 +81,7 @@ def _tikhonov(problem):
     if plan.positivity == "relax":
         lam, goal = relax(problem, system, lam, goal)
     elif plan.positivity == "constrain":
-        system, goal, is_solved = constrain(problem, system, lam, goal)
+        system, goal, is_solved, is_nothing = constrain(problem, system, lam, goal)
         least = lam = discrepancy_root(problem, system, goal)
         is_safe = is_safe & is_solved
     # Of relaxing, the first lam: that of the least misfit, whose signs were looked at.
@@ -92,7 +92,7 @@ def _tikhonov(problem):
     difference = M.abs(answer.misfit - answer.expected_misfit)
     no_signal = problem.signal <= problem.target
     if plan.positivity == "constrain" and M.is_careful:  # where all bins are zero, squaring has left nothing
-        no_signal = no_signal | problem.is_best_without()
+        no_signal = no_signal | problem.is_best_without() | is_nothing
     remarks = {
         Status.NO_SIGNAL: no_signal,
         Status.NEGATIVE_DEM: answer.least < 0.0,

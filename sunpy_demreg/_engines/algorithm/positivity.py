@@ -83,8 +83,9 @@ def constrain(problem, system, lam, goal):
     which goal can be met: the misfit aimed at is raised as in `relax`, but until one can; after ``max_iterations`` by
     factors of at least two.
 
-    Sets the weight of the bins that are zero to zero. Returns the system of the others, the misfit aimed at, and the
-    lanes that were solved; without care, only those where each lower goal is known to be out of reach.
+    Sets the weight of the bins that are zero to zero. Returns the system of the others, the misfit aimed at, the lanes
+    that were solved (without care, only those where each lower goal is known to be out of reach), and those where all
+    ``xi >= 0`` are known to fit hardly better than none.
     """
     M, d, signal = problem.M, problem.d, problem.signal
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
@@ -200,8 +201,8 @@ def constrain(problem, system, lam, goal):
     is_sure, is_lost = pending | ~pending, pending & ~pending
     left = zero + (float(most_steps) if M.is_careful else float("inf"))
     state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, is_sure, is_lost, left, *x)
-    goal, _, _, _, running, is_sure, is_lost, _, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
+    goal, _, _, bound, running, is_sure, is_lost, _, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
 
     put_active("weight", x)
     is_solved = ~running & ~is_lost if M.is_careful else ~running & ~is_lost & is_sure
-    return problem.system("weight"), goal, is_solved
+    return problem.system("weight"), goal, is_solved, bound >= end
