@@ -330,7 +330,7 @@ def test_process_that_woke_up_too_late_changes_no_step_that_is_done(
 
 def test_late_process_does_not_say_that_a_done_step_is_not_done(store, tmp_path):
     path = shutil.copytree(store, tmp_path / "a.zarr")
-    archive = Archive(path, {"channels": ""}, {})
+    archive = Archive(path, {"channels": zarr.open_group(path).attrs["settings"]["channels"]}, {})
     folder = path / "step_done" / "c"
     (folder / "2").write_bytes(b"")  # of a process that died here
     archive._add_not_done(0, 4)
