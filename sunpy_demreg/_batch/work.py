@@ -43,12 +43,11 @@ class Work:
         self.__setstate__(vars(self).copy())
 
     def __getstate__(self):
-        return {
-            name: value for name, value in vars(self).items() if name not in ("_lock", "_writer", "_known", "_grid")
-        }
+        own = _of_a_process()
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state):
-        vars(self).update(state, _lock=threading.Lock(), _writer=None, _known={}, _grid=None)
+        vars(self).update(state | _of_a_process())
 
     def begin(self, images):
         """As `result`, of the first step: all are put on its grid, or on that of the store."""
@@ -126,6 +125,11 @@ class Work:
             stored = self._writer.store(result, task.slot)
         dask.compute(*stored, **how)
         return self._writer.write_facts(result, task.slot)
+
+
+def _of_a_process():
+    """What each process has for itself, as it is in the beginning."""
+    return {"_lock": threading.Lock(), "_writer": None, "_known": {}, "_grid": None}
 
 
 def work_apart(work, task):
