@@ -15,6 +15,7 @@ from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.inputs import inputs_of, rounded
 from sunpy_demreg._files.zarr_read import header_of
 from sunpy_demreg._inversion.arguments import as_outputs
+from sunpy_demreg._inversion.calibration import cube_with_channel_errors
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
 
@@ -74,7 +75,10 @@ class Work:
         ranges = options.get("emission_measure_ranges")
         outputs = [name for name in as_outputs(options.get("outputs"), ranges) if name != "intensity"]
         needed = ("intensity", "regularization_parameter", *(() if ranges is None else ("emission_measure",)))
-        result = invert(rounded(cube), response, self._edges, **options | {"outputs": needed})
+        # What is stored is what is inverted: with the errors of calibration, and rounded after them.
+        cube = rounded(cube_with_channel_errors(cube, options.get("calibration_error")))
+        options = options | {"outputs": needed, "calibration_error": None}
+        result = invert(cube, response, self._edges, **options)
         return inputs_of(result, outputs, options.get("dtype", "float64"))
 
     def _maps(self, images):
