@@ -161,7 +161,7 @@ def test_regions_rotate_with_the_sun():
         ({"series": 5}, TypeError, "`series` must be a cube of `prepare_series`, or a list .* but is 5"),
         ({"series": []}, ValueError, "`series` must be a list of cubes, but is empty"),
         ({"series": [5]}, TypeError, r"`series\[0\]` must be a cube of `prepare`, with"),
-        ({"region": np.zeros((67, 67), bool)}, ValueError, r"`region\['region'\]` holds no pixel"),
+        ({"region": np.zeros((67, 67), bool)}, ValueError, "`region` holds no pixel of the image"),
         ({"depth": 5}, TypeError, "`depth` must be a Quantity"),
         ({"track": "yes"}, TypeError, "`track` must be True or False"),
         ({"response": 5}, TypeError, "`response`"),
