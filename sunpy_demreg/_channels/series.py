@@ -108,7 +108,8 @@ def prepare_series(
     if left_over:
         names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}", "maps")
+        cure = "images of one time may be further apart with `tolerance`, or lack some with `max_missing_channels`"
+        warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}; {cure}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
         labels = [f"AIA {image.channel}" for image in sets[0]]
         dates = image_dates([Time([image.map.date for image in each]) for each in sets])

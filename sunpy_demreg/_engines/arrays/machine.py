@@ -45,7 +45,6 @@ def invert_arrays(g, sigma, tables, plan, weight=None, *, is_careful=False):
     return Solution(**dict.fromkeys(OUTPUTS) | machine.outputs, status=machine.status)
 
 
-_ALL = slice(None)  # the bin j of a body that is run for all bins at once
 _LEAST_POWER, _MOST_POWER = -1022, 1023  # of two
 _FEW_BINS = 8  # at a time, where a body makes many values of each
 
