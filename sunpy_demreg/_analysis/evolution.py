@@ -202,7 +202,7 @@ def _all_tracked(regions, frame, of_image):
         try:
             moved.append(each._replace(region=tracked(each.region, frame, of_image, each.argument)))
         except NoPixelError as err:
-            errors[each.name] = err
+            errors[each.name] = err.with_traceback(None)
     return moved, errors
 
 

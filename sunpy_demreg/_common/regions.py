@@ -81,7 +81,7 @@ def as_masks(regions, wcs, shape, level=None):
         try:
             masks[name] = _mask(region, wcs, shape, level, argument)
         except NoPixelError as err:
-            errors[name] = err
+            errors[name] = err.with_traceback(None)  # whose frames hold the image
     return masks, errors
 
 
