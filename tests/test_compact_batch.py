@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import zarr
 
 import astropy.units as u
 
@@ -43,6 +44,27 @@ def test_inputs_alone(series_folder, tmp_path, outputs):
     assert {step.outcome for step in report.steps} == {"kept"}
     with pytest.raises(ValueError, match=r"`path` .* contents is .*inputs of .* there and .*result.* now"):
         batch_invert(series_folder, path, BINS, **OPTIONS, **options)
+
+
+@pytest.mark.parametrize("calibration_error", [0.1, {"AIA 94": 0.5, "AIA 171": 0.05}, "atomic"])
+@pytest.mark.parametrize("method", ["demreg", "lognormal"])
+def test_inputs_hold_the_errors_of_calibration(series_folder, tmp_path, method, calibration_error):
+    """What is read is computed of what was inverted, to the last bit; so every λ is that of the store."""
+    path, options = tmp_path / "a.zarr", {"method": method, "calibration_error": calibration_error}
+    more = {"prepare_options": {"n_sample": 16}, "common_calibration_error": 0.2}
+    batch_invert(series_folder, path, BINS, contents="inputs", **more, **options)
+    group = zarr.open_group(path)
+    result = read(path)
+    found = result["regularization_parameter"].data.compute()
+    np.testing.assert_array_equal(found, group["regularization_parameter"][:])
+    whole = read(path)[0]
+    plain = tmp_path / "b.zarr"
+    batch_invert(series_folder, plain, BINS, **more, **options)
+    expected = read(plain)[0]
+    assert whole.meta["calibration_error"] == expected.meta["calibration_error"]
+    for name in ("dem", "chi_squared"):
+        scale = np.nanmax(np.abs(expected[name].data.compute()), axis=0)
+        np.testing.assert_array_less(np.nanmax(np.abs(whole[name].data - expected[name].data) / scale), 1e-3)
 
 
 @pytest.mark.parametrize("encoding", ["bitround", "log"])

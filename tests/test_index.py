@@ -11,15 +11,16 @@ import astropy.units as u
 from astropy.io import fits
 from sunpy.map import Map
 
-from sunpy_demreg import batch_invert, read
+from sunpy_demreg import batch_invert, batch_status, read
 from sunpy_demreg._batch.index import Index
-from sunpy_demreg._batch.report import Outcomes
+from sunpy_demreg._batch.report import BatchReport, Outcomes
 from sunpy_demreg._batch.steps import Steps, _windows
 from sunpy_demreg._channels import facts
 from sunpy_demreg._channels.series import image_of, items, series_sets
 from sunpy_demreg._channels.time_sets import time_sets
 from sunpy_demreg._common.dates import from_microseconds
 from sunpy_demreg._files import zarr_documents as documents
+from sunpy_demreg._files.zarr_read import latest_steps, superseded
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
@@ -237,6 +238,93 @@ def test_repaired_file_makes_its_step_anew(folder, tmp_path):
         np.testing.assert_array_equal(result[key].data, expected[key].data)
 
 
+def test_step_that_once_lacked_a_file_does_not_hide_the_complete_one(folder, tmp_path):
+    path, late, options = tmp_path / "a.zarr", folder / "step1_211.fits", OPTIONS | {"outputs": ("chi_squared",)}
+    batch_invert(folder, path, BINS, **options)
+    expected = read(path)["chi_squared"].data.compute()
+    content = late.read_bytes()
+    late.unlink()
+    for outcome in ("done", "kept"):
+        report = batch_invert(folder, path, BINS, **options)
+        assert [step.outcome for step in report.steps] == ["kept", outcome, "kept"]
+        assert not read(path)["omitted_channels"].data.compute().any()
+    late.write_bytes(content)
+    assert [step.outcome for step in batch_invert(folder, path, BINS, **options).steps] == ["kept"] * 3
+    np.testing.assert_array_equal(read(path)["chi_squared"].data, expected)
+    assert batch_status(path) == (3, 3, [])
+
+
+def test_repair_that_is_undone_makes_its_step_anew(folder, tmp_path):
+    path, file, options = tmp_path / "a.zarr", folder / "step1_211.fits", OPTIONS | {"outputs": ("chi_squared",)}
+    batch_invert(folder, path, BINS, **options)
+    expected = [read(path)["chi_squared"].data.compute()]
+    contents = [file.read_bytes()]
+    smap = Map(file)
+    Map(smap.data * np.float32(1.05), smap.meta | {"history": "repaired"}).save(file, overwrite=True)
+    contents.append(file.read_bytes())
+    for k in (1, 0, 1):
+        file.write_bytes(contents[k])
+        for outcome in ("done", "kept"):
+            report = batch_invert(folder, path, BINS, **options)
+            assert [step.outcome for step in report.steps] == ["kept", outcome, "kept"]
+        found = read(path)["chi_squared"].data.compute()
+        if len(expected) == 1:
+            expected.append(found)
+        np.testing.assert_array_equal(found, expected[k])
+    assert not np.array_equal(*expected)
+    assert batch_status(path) == (3, 3, [])
+
+
+@pytest.mark.parametrize(
+    ("images", "done", "counts", "without"),
+    [
+        (["abc", "def", "ab_"], "111", [0, 1], []),  # better, though earlier
+        (["ab_", "def", "abc"], "111", [1, 2], [0]),
+        (["abc", "def", "abg"], "111", [1, 2], [0]),  # as good, and later
+        (["abc", "def", "abg"], "110", [0, 1], []),  # not done yet
+        (["abc", "def", "ab_", "abg"], "0110", [1, 2], []),
+        (["abc", "abg", "abc"], "111", [2], [0, 1]),
+        (["a__", "abc", "dec"], "111", [0, 2], [0, 1]),  # what is lost for one step may still count for another
+    ],
+)
+def test_places_that_count(images, done, counts, without, tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr")
+    codes = np.array([[ord(image) for image in each] for each in images]).T
+    group.create_array("image_date", data=np.where(codes == ord("_"), 0, codes))
+    group.create_array("image_digest", data=(codes != ord("_")).astype(int))
+    done = [each == "1" for each in done.ljust(len(images), "0")]
+    assert latest_steps(group, np.flatnonzero(done)).tolist() == counts
+    assert superseded(group, len(images), lambda place: done[place]) == set(without)
+
+
+def test_step_that_is_not_done_any_more_is_not_waited_for(folder, tmp_path):
+    path, file = tmp_path / "a.zarr", folder / "step1_211.fits"
+    file.write_bytes(file.read_bytes()[:-2000])
+    batch_invert(folder, path, BINS, **OPTIONS)
+    assert batch_status(path) == (3, 2, [])
+    file.unlink()
+    batch_invert(folder, path, BINS, **OPTIONS)
+    assert batch_status(path) == (3, 3, [])
+
+
+def test_file_that_is_gone_is_left_over(folder, tmp_path):
+    """Since it was listed; so is a link to nothing."""
+    (folder / "step1_211.fits").unlink()
+    (folder / "step1_211.fits").symlink_to(folder / "nothing.fits")
+    report = batch_invert(folder, tmp_path / "a.zarr", BINS, **OPTIONS)
+    assert [step.reason for step in report.steps] == [None, "no image of 211 Å", None]
+    [(name, reason)] = report.left_over
+    assert name.endswith("step1_211.fits")
+    assert reason.startswith("cannot be read, FileNotFoundError: ")
+    assert not report.is_complete
+    smap = Map(folder / "step0_211.fits")
+    smap.meta["date-obs"] = "2014-01-01T00:02:05"
+    smap.save(folder / "nothing.fits")
+    with Index(tmp_path / "a.zarr" / "batch") as index:
+        index.add(folder)
+        assert index.n_read == 2
+
+
 def test_store_that_knows_no_files_is_added_to(folder, tmp_path):
     """As older versions made them: steps are told by their times."""
     path, files = tmp_path / "a.zarr", [sorted(folder.glob(f"step{k}_*")) for k in range(3)]
@@ -259,14 +347,27 @@ def test_store_that_knows_no_files_is_added_to(folder, tmp_path):
 def test_outcomes_take_few_bytes():
     outcomes = Outcomes(3, 6)
     outcomes.set(4, 1_500_000, "failed", "why", 2.5)
-    step = outcomes.set(5, 2_000_000, "done")
-    assert outcomes[-1] == outcomes[2] == step
+    outcomes.set(5, 2_000_000, "done")
+    assert outcomes[-1] == outcomes[2] == (5, from_microseconds(2_000_000), "done", None, 0.0)
     assert [each.number for each in outcomes] == [3, 4, 5]
     assert outcomes[1].time.isot == "1970-01-01T00:00:01.500"
     assert outcomes[1][2:] == ("failed", "why", 2.5)
     assert outcomes[1:] == [outcomes[1], outcomes[2]]
     with pytest.raises(IndexError):
         outcomes[3]
+
+
+def test_steps_of_a_report_are_built_when_asked_for(monkeypatch):
+    outcomes = Outcomes(0, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr("sunpy_demreg._batch.report.Step", None)
+        for number, outcome in enumerate(("done", "failed", "done", "kept")):
+            outcomes.set(number, 0, outcome)
+        result = BatchReport(outcomes, [])
+        assert result.counts == {"done": 2, "kept": 1, "failed": 1}
+        assert not result.is_complete
+    assert result.failed == [outcomes[1]]
+    assert BatchReport(list(outcomes), []).counts == result.counts
 
 
 def test_images_without_a_file_are_sorted_too(series_folder, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import zarr
 import astropy.units as u
 
 from sunpy_demreg import batch_invert, batch_status, read
-from sunpy_demreg._batch import claims
+from sunpy_demreg._batch import claims, create
 from sunpy_demreg._batch.claims import Claims, claims_in
 from sunpy_demreg._batch.run import part_of
+from sunpy_demreg._batch.store import Archive
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._files import zarr_documents as documents
@@ -107,6 +109,73 @@ def test_process_that_slept_knows_that_it_lost_its_claim(tmp_path, monkeypatch):
         assert one.is_mine("a")
 
 
+def test_machines_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    """The number of the process means nothing here, though machine and container are called as this one."""
+    other = tmp_path / "boot_id"
+    other.write_text("another machine")
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_BOOT", other)
+        who = {"host": claims._host(), "pid": 2**22 + 1, "started": 0.0}
+        assert claims._has_ended(who)
+    assert claims._host().partition("/")[0] == who["host"].partition("/")[0]
+    assert not claims._has_ended(who)
+
+
+def test_waiting_processes_look_less_and_less_often():
+    pauses = list(zip(range(50), claims.growing_pauses(), strict=False))
+    assert len({pause for _, pause in pauses}) == 50
+    assert all(0.05 <= pause <= 0.1 for _, pause in pauses[:1])
+    assert all(1.5 <= pause <= 3 for _, pause in pauses[20:])
+
+
+def test_age_of_a_claim_is_by_the_clock_of_the_folder(tmp_path, monkeypatch):
+    with Claims(tmp_path) as one:
+        one.take("a")
+        for wrong in (-1e5, 1e5):
+            monkeypatch.setattr(time, "time", lambda wrong=wrong: time.time_ns() / 1e9 + wrong)
+            assert 0 <= claims_in(tmp_path)["a"][1] < 5
+        os.utime(tmp_path / "a.0", (2e9 + time.time_ns() / 1e9,) * 2)
+        assert claims_in(tmp_path)["a"][1] == 0
+
+
+def test_folder_is_removed_only_where_nobody_is(tmp_path):
+    path = tmp_path / "a.zarr"
+
+    def fails():
+        for each in (path / "batch" / "claims").iterdir():
+            os.utime(each, (0, 0))  # the clock of the file system may be any
+        raise ValueError("no store comes of it")
+
+    with create.begun(path) as (folder, others):
+        with pytest.raises(ValueError, match="comes of it"), create.begun(path):
+            fails()
+        assert others.take("store") == (True, False)
+    code = "import sys; from pathlib import Path; from sunpy_demreg._batch.create import begun\n"
+    code += "import os\nwith begun(Path(sys.argv[1])): os._exit(0)"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert any((folder / "claims").iterdir())
+    with pytest.raises(ValueError, match="comes of it"), create.begun(path):
+        fails()
+    assert not any(tmp_path.iterdir())
+
+
+def test_folder_that_is_removed_at_this_moment_is_made_again(tmp_path, monkeypatch):
+    path, begin, calls = tmp_path / "a.zarr", create._begin, []
+
+    def then_removed(path):
+        folder = begin(path)
+        if not calls:
+            create._forget(path)
+        calls.append(path)
+        return folder
+
+    monkeypatch.setattr(create, "_begin", then_removed)
+    with create.begun(path) as (folder, mine):
+        assert mine.take("store") == (True, False)
+        assert len(calls) == 2
+        assert folder.is_dir()
+
+
 def test_claims_made_at_the_same_moment(tmp_path, monkeypatch):
     """Another one is there by the time the own one is made: this one steps back."""
     with Claims(tmp_path) as one, Claims(tmp_path) as other:
@@ -185,7 +254,7 @@ def test_killed_process_leaves_nothing_undone(series_folder, store, tmp_path):
             break
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    claimed = list((path / "batch" / "claims").iterdir())
+    claimed = list((path / "batch" / "claims").glob("step-*"))
     assert claimed
     # As where it was killed while it wrote.
     slot = int(claimed[0].stem.partition("-")[2])
@@ -233,6 +302,56 @@ def test_process_that_is_too_late_to_add_steps_stops(series_folder, tmp_path, mo
     monkeypatch.setattr(Claims, "is_mine", lambda self, name: False)
     with pytest.raises(RuntimeError, match="another one does its work now"):
         batch_invert(series_folder, tmp_path / "a.zarr", BINS, **OPTIONS)
+
+
+@pytest.mark.parametrize("begins_at", [0, 7, 16, 17])
+def test_process_that_woke_up_too_late_changes_no_step_that_is_done(
+    series_folder, store, tmp_path, monkeypatch, begins_at
+):
+    """While it adds steps, another one takes its claim, adds and does them all: at any check of this one."""
+    path, calls, is_mine = tmp_path / "a.zarr", [], Claims.is_mine
+    batch_invert(sorted(series_folder.glob("step0*")), path, BINS, prepare_options={"n_sample": 16}, dtype="float32")
+
+    def robbed(self, name):
+        if name != "store" or len(calls) > begins_at:
+            return is_mine(self, name) and name != "store"
+        calls.append(name)
+        if len(calls) > begins_at:
+            shutil.copytree(store, path, dirs_exist_ok=True)
+            return False
+        return True
+
+    monkeypatch.setattr(Claims, "is_mine", robbed)
+    with pytest.raises(RuntimeError, match="another one does its work now"):
+        batch_invert(series_folder, path, BINS, prepare_options={"n_sample": 16}, dtype="float32")
+    assert files_of(path) == files_of(store)
+
+
+def test_process_that_woke_up_too_late_makes_no_store(series_folder, store, tmp_path, monkeypatch):
+    path, seal = tmp_path / "a.zarr", documents.seal
+
+    def then_late(part):
+        seal(part)
+        shutil.copytree(store, path, dirs_exist_ok=True)
+        monkeypatch.setattr(Claims, "is_mine", lambda self, name: False)
+
+    monkeypatch.setattr(documents, "seal", then_late)
+    with pytest.raises(RuntimeError, match="another one does its work now"):
+        batch_invert(series_folder, path, BINS, prepare_options={"n_sample": 16}, dtype="float32")
+    found = {name: content for name, content in files_of(path).items() if ".part" not in name}  # which the next removes
+    assert found == files_of(store)
+
+
+def test_late_process_does_not_say_that_a_done_step_is_not_done(store, tmp_path):
+    path = shutil.copytree(store, tmp_path / "a.zarr")
+    archive = Archive(path, {"channels": zarr.open_group(path).attrs["settings"]["channels"]}, {})
+    folder = path / "step_done" / "c"
+    (folder / "2").write_bytes(b"")  # of a process that died here
+    archive._add_not_done(0, 4)
+    content = {each.name: each.read_bytes() for each in folder.iterdir()}
+    assert content["0"] == content["1"] == (store / "step_done" / "c" / "0").read_bytes()
+    assert content["2"] == content["3"] != content["0"]
+    assert len(content["3"]) == len(content["0"])
 
 
 def test_store_whose_making_was_interrupted_is_made(series_folder, store, tmp_path, monkeypatch):
@@ -386,7 +505,7 @@ def test_bad_arrays(series_folder, tmp_path, sbatch, capsys, monkeypatch):
     for given in ("0/3", "4/3"):
         assert main([*command, "--part", given]) == 1
         assert "`--part` must be" in capsys.readouterr().err
-    for bad in (["--part", "3"], ["--part", "a/b"]):
+    for bad in (["--part", "3"], ["--part", "a/b"], ["--part", "3/16", "--slurm=--array=1-16"]):
         with pytest.raises(SystemExit):
             main([*command, *bad])
     with pytest.raises(SystemExit):

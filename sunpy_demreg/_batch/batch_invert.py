@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 
-from sunpy_demreg._batch.claims import Claims
-from sunpy_demreg._batch.create import CLAIMS, begin, forget
+from sunpy_demreg._batch.create import begun
 from sunpy_demreg._batch.index import Index
 from sunpy_demreg._batch.report import BatchReport, Step
 from sunpy_demreg._batch.run import as_part, part_of, reason_of, run
@@ -117,7 +116,8 @@ def batch_invert(
     With ``missing_channels="omit"``, the default, a time that lacks the file of a channel is a step too: that channel
     is left out in all of its pixels, and the reason of the `Step` says so. (The store has the exposure time of another
     step for it.) If the file comes later, or a file is repaired, so that its size or its header changes, the step is
-    done again, at another place of the store, and `sunpy_demreg.read` then returns this one.
+    done again, at another place of the store. Of steps with an image in common, `sunpy_demreg.read` returns the one
+    with the most images, and of these the last one.
 
     Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
     same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
@@ -171,29 +171,23 @@ def batch_invert(
         names = as_outputs(options.get("outputs"), options.get("emission_measure_ranges"))
         settings |= {"contents": f"inputs of {', '.join(names)}"}
     settings |= {"encoding": encoding, "contents": "result"} | settings
-    folder = begin(path)
-    try:
-        with Claims(folder / CLAIMS) as claims:
-            with claims.held("index"):
-                index = Index(folder)
-                index.add(maps)
-                index.keep()
-            with index:
-                steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
-                table = table_for(steps.latest(), prepare_options.get("correction_table"))
-                prepare_options |= {"correction_table": table}
-                work = Work(
-                    path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents
-                )
-                template = _first(work, steps)
-                with claims.held("store"):
-                    archive = open_archive(path, template, settings, DEFAULTS)
-                    archive.allocate(steps, partial(_check_held, claims, "store"))
-                outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
-                return BatchReport(outcomes, steps.left_over())
-    except Exception:
-        forget(folder)
-        raise
+    with begun(path) as (folder, claims):
+        with claims.held("index"):
+            index = Index(folder)
+            index.add(maps)
+            index.keep()
+        with index:
+            steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
+            table = table_for(steps.latest(), prepare_options.get("correction_table"))
+            prepare_options |= {"correction_table": table}
+            work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)
+            template = _first(work, steps)
+            with claims.held("store"):
+                check = partial(_check_held, claims, "store")
+                archive = open_archive(path, template, settings, DEFAULTS, check)
+                archive.allocate(steps, check)
+            outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
+            return BatchReport(outcomes, steps.left_over())
 
 
 def _check_held(claims, name):

@@ -11,8 +11,10 @@ a step are the same, whoever writes them.
 
 import json
 import os
+import random
 import secrets
 import socket
+import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -20,12 +22,14 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Claims", "claims_in"]
+__all__ = ["Claims", "claims_in", "growing_pauses", "remove_ended"]
 
 _LEASE = 60.0  # s without a touch, after which a claim is void
 _BEAT = 10.0  # s between two touches
-_PAUSE = 0.2  # s between two tries to get a claim
+_HERE = "here"
+_PAUSES = 0.1, 3.0  # s between two tries to get a claim: the first, and the longest
 _SAME_START = 2.0  # s: how far the start of a process, as the system tells it, moves when the clock is set
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # of Linux: no two machines have the same
 
 
 class Claims:
@@ -86,12 +90,19 @@ class Claims:
     @contextmanager
     def held(self, name):
         """Claim something, as soon as nobody else holds it any more, for the length of a block."""
-        while not self.take(name)[0]:
-            time.sleep(_PAUSE)
+        for pause in growing_pauses():
+            if self.take(name)[0]:
+                break
+            time.sleep(pause)
         try:
             yield
         finally:
             self.release(name)
+
+    def stay(self):
+        """Claim to be here, as long as this object lasts: where any claim is, nobody removes the folder."""
+        remove_ended(self._folder, f"{_HERE}-*")
+        self.take(f"{_HERE}-{self._who['token']}")
 
     def is_mine(self, name):
         """Whether this process still holds a claim: it has lost it if it could not touch it for too long."""
@@ -135,12 +146,39 @@ def claims_in(folder):
     dict
         For each name, the host of its process, and the seconds since it was touched.
     """
-    found, now = {}, time.time()
+    found = {}
     for path in Path(folder).glob("*.*"):
         who, touched = _read(path)
-        if who and not _has_ended(who) and now - touched / 1e9 < _LEASE:
-            found[path.stem] = who["host"], now - touched / 1e9
+        if who and not _has_ended(who):
+            seconds = max(_now(folder) - touched / 1e9, 0.0)
+            if seconds < _LEASE:
+                found[path.stem] = who["host"], seconds
     return found
+
+
+def _now(folder):
+    """The time by the clock that touches files in a folder, which may be that of another machine."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # nothing may be written there
+        return time.time()
+
+
+def remove_ended(folder, pattern="*"):
+    """Remove the claims in a folder of processes that are known to have ended."""
+    for path in Path(folder).glob(f"{pattern}.*"):
+        who, _ = _read(path)
+        if who and _has_ended(who):
+            path.unlink(missing_ok=True)
+
+
+def growing_pauses():
+    """Seconds to wait between one try and the next, without end: random, so that processes do not go in step."""
+    pause, longest = _PAUSES
+    while True:
+        yield pause * random.uniform(0.5, 1.0)
+        pause = min(1.5 * pause, longest)
 
 
 def _number(path):
@@ -181,8 +219,8 @@ def _has_ended(who):
 
 
 def _host():
-    """The name of the machine, and of the container on it, which numbers its processes by itself."""
+    """The name of the machine, which of that name it is, and the container on it, which numbers its own processes."""
     try:
-        return f"{socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()}/{_BOOT.read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
         return socket.gethostname()

@@ -2,35 +2,66 @@
 
 import secrets
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 
 from astropy.time import Time
 
-from sunpy_demreg._batch.claims import claims_in
+from sunpy_demreg._batch.claims import Claims, remove_ended
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
 
-__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begin", "create", "forget", "is_begun", "no_store"]
+__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begun", "create", "is_begun", "no_store"]
 
 CLAIMS = "claims"  # folder
 HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 N_STEPS = 4096  # in a chunk of a table
+_TRIES = 10
 _ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
 
 
-def begin(path):
+@contextmanager
+def begun(path):
     """
     Make the folder of a store, with nothing but that for the processes that will write it, unless it exists.
 
-    Returns
-    -------
+    After an error it is removed, if no store has come of it and no other process is about to make one.
+
+    Yields
+    ------
     `~pathlib.Path`
         Of the folder for the processes.
+    Claims
+        In it, of which one says that this process is here.
     """
+    folder, claims = _begin_and_stay(path)
+    try:
+        with claims:
+            yield folder, claims
+    except Exception:
+        _forget(path)
+        raise
+
+
+def _begin_and_stay(path):
+    for i in range(_TRIES):
+        try:
+            folder = _begin(path)
+            claims = Claims(folder / CLAIMS)
+            (folder / CLAIMS).mkdir(exist_ok=True)
+            claims.stay()
+        except FileNotFoundError:  # removed just now, by another process that could make no store
+            if i == _TRIES - 1:
+                raise
+        else:
+            return folder, claims
+
+
+def _begin(path):
     import zarr
 
     folder = path / documents.BOOKKEEPING
@@ -52,15 +83,23 @@ def begin(path):
 
 
 def is_begun(path):
-    """Whether a folder holds what `begin` made, and what `create` may have added to it, but no store yet."""
+    """Whether a folder holds what `begun` made, and what `create` may have added to it, but no store yet."""
     return (path / documents.BOOKKEEPING / documents.JSON).exists() and all(each.is_dir() for each in path.iterdir())
 
 
-def forget(folder):
-    """Remove what `begin` made, if no store has come of it and no other process is about to make one."""
-    path = folder.parent
-    if not (path / documents.JSON).exists() and not claims_in(folder / CLAIMS):
-        shutil.rmtree(path, ignore_errors=True)
+def _forget(path):
+    path = path.resolve()
+    claims = path / documents.BOOKKEEPING / CLAIMS
+    if (path / documents.JSON).exists():
+        return
+    try:
+        remove_ended(claims)
+        claims.rmdir()  # fails where there is a claim, and where there is no folder there will be none
+        part = path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
+        path.rename(part)
+    except OSError:
+        return
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_is_store(path):
@@ -77,8 +116,9 @@ def no_store(path, err):
     return wrong(ValueError, "path", problem)
 
 
-def create(path, result, settings):
-    """Make a store without steps; it is there as soon as it is complete."""
+def create(path, result, settings, check):
+    """Make a store without steps; it is there as soon as it is complete. `check` is as of `Archive.allocate`."""
+    check()
     for leftover in path.glob(".*.part"):
         shutil.rmtree(leftover)
     part = path / f".{secrets.token_hex(6)}.part"
@@ -107,8 +147,10 @@ def create(path, result, settings):
     table("step_done", (0,), bool, ("time",), 1)
     documents.seal(part)
     for each in part.iterdir():
+        check()
         if each.is_dir():
             shutil.rmtree(path / each.name, ignore_errors=True)  # of a process that died here
             each.rename(path / each.name)
+    check()
     (part / documents.JSON).replace(path / documents.JSON)
     part.rmdir()

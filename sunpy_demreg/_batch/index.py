@@ -8,7 +8,7 @@ from itertools import batched
 from pathlib import Path
 
 from sunpy_demreg._channels.facts import facts_of_files, facts_of_map
-from sunpy_demreg._channels.series import image_of, items
+from sunpy_demreg._channels.series import image_of, items, not_read
 from sunpy_demreg._channels.time_sets import Image
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.constants import AIA_CHANNELS
@@ -99,7 +99,11 @@ class Index:
     def _add_files(self, pairs, pool):
         stats = list(pool.map(_stat, [path for _, path in pairs]))
         rows, unknown = [], []
-        for (name, path), (size, mtime) in zip(pairs, stats, strict=True):
+        for (name, path), stat in zip(pairs, stats, strict=True):
+            if isinstance(stat, OSError):
+                rows.append((name, str(path), None, None, *facts_of_map(not_read(name, stat), None)))
+                continue
+            size, mtime = stat.st_size, stat.st_mtime_ns
             known = self.db.execute(
                 f"SELECT {_FACTS} FROM old.files WHERE path = ? AND size = ? AND mtime = ?", (str(path), size, mtime)
             ).fetchone()
@@ -131,7 +135,7 @@ class Index:
                 self.db.execute("BEGIN")
                 self.db.execute(f"CREATE TABLE new.files (path TEXT PRIMARY KEY, {_TYPES}) WITHOUT ROWID")
                 columns = f"{_FILE}, {_FACTS}"
-                for source in ("images WHERE path IS NOT NULL", "old.files"):
+                for source in ("images WHERE size IS NOT NULL", "old.files"):
                     self.db.execute(f"INSERT OR IGNORE INTO new.files ({columns}) SELECT {columns} FROM {source}")
                 self.db.execute("COMMIT")
             finally:
@@ -169,5 +173,7 @@ class Index:
 
 
 def _stat(path):
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
+    try:
+        return path.stat()
+    except OSError as err:  # gone since the folder was listed, or a link to nothing
+        return err

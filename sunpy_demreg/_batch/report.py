@@ -41,9 +41,23 @@ class BatchReport(NamedTuple):
     left_over: list[tuple[str, str]]
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many steps are ``"done"``, ``"kept"`` and ``"failed"``."""
+        return {outcome: self._outcomes().count(outcome) for outcome in _OUTCOMES[1:]}
+
+    @property
+    def failed(self) -> list[Step]:
+        """The steps that failed."""
+        return [self.steps[i] for i, outcome in enumerate(self._outcomes()) if outcome == "failed"]
+
+    def _outcomes(self):
+        # Without building each `Step`, with its time.
+        return self.steps.outcomes() if isinstance(self.steps, Outcomes) else [step.outcome for step in self.steps]
+
+    @property
     def is_complete(self) -> bool:
         """Whether no step failed and every file could be read."""
-        return all(step.outcome != "failed" for step in self.steps) and not any(
+        return not self.counts["failed"] and not any(
             reason.startswith("cannot be read") for _, reason in self.left_over
         )
 
@@ -64,12 +78,15 @@ class Outcomes(Sequence):
         self._seconds, self._reasons = np.zeros(n, dtype=np.float32), {}
 
     def set(self, number, microseconds, outcome, reason=None, seconds=0.0):
-        """Note the outcome of a step, and return the `Step`."""
+        """Note the outcome of a step."""
         i = number - self._start
         self._times[i], self._outcomes[i], self._seconds[i] = microseconds, _OUTCOMES.index(outcome), seconds
         if reason is not None:
             self._reasons[i] = reason
-        return self[i]
+
+    def outcomes(self):
+        """Those of all steps, in a list."""
+        return [_OUTCOMES[i] for i in self._outcomes.tolist()]
 
     def __len__(self):
         return len(self._times)

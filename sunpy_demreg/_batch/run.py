@@ -59,9 +59,9 @@ def run(numbers, work, steps, archive, claims, workers, client, on_step):
     outcomes, counts, about = Outcomes(numbers.start, numbers.stop), Counter(), {}
 
     def finish(number, microseconds, *outcome):
-        step = outcomes.set(number, microseconds, *outcome)
+        outcomes.set(number, microseconds, *outcome)
         if on_step is not None:
-            on_step(len(outcomes), step)
+            on_step(len(outcomes), outcomes[number - numbers.start])
 
     def tasks():
         rows = steps.facts(numbers.start, numbers.stop)

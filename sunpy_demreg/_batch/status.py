@@ -78,8 +78,11 @@ def batch_status(path: FilePath) -> BatchStatus:
         group = documents.open_store(path)
         n_steps = group["step_done"].shape[0]
         times = group["time"][:n_steps]
-        steps = latest_steps(group, np.arange(n_steps))
-        done = group["step_done"][:][steps]
+        done = group["step_done"][:]
+        # What is not done counts only if nothing was tried later, and nothing better is done.
+        last = latest_steps(group, np.arange(n_steps), by_images=False)
+        steps = latest_steps(group, np.union1d(last, np.flatnonzero(done)))
+        done = done[steps]
     except (OSError, ValueError, KeyError) as err:
         raise no_store(path, err) from err
     claims = []

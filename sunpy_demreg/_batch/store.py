@@ -6,6 +6,8 @@ them. What is written there follows from the settings of the store and from the 
 kept: files that were repaired, or came late, make another step at another place, and no place ever gets other values.
 """
 
+from contextlib import suppress
+
 import numpy as np
 
 import astropy.units as u
@@ -19,14 +21,15 @@ from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import to_text
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
-from sunpy_demreg._files.zarr_read import header_of
+from sunpy_demreg._files.shards import remove_unfinished
+from sunpy_demreg._files.zarr_read import header_of, superseded
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
 
 __all__ = ["Archive", "Writer", "open_archive"]
 
 
-def open_archive(path, result, settings, defaults):
+def open_archive(path, result, settings, defaults, check):
     """
     Open the store of a batch, or create it, without steps.
 
@@ -39,6 +42,8 @@ def open_archive(path, result, settings, defaults):
         All that the values of a step depend on, apart from its files.
     defaults : `dict`
         Values of options that an older store lacks, because they did not exist when it was created.
+    check : callable
+        As of `Archive.allocate`.
 
     Returns
     -------
@@ -53,7 +58,7 @@ def open_archive(path, result, settings, defaults):
     settings["channels"] = ", ".join(result.meta["channels"])
     settings["shape of the images"] = str(result["status"].data.shape)
     if not (path / documents.JSON).exists():
-        create(path, result, settings)
+        create(path, result, settings, check)
     # An attribute of every store, and not one of its settings.
     settings["outputs"] = ", ".join(unwrap_result(result)[0])
     return Archive(path, settings, {key: as_setting(key, value) for key, value in defaults.items()})
@@ -94,15 +99,15 @@ class Archive:
 
         Only one process at a time may do this; `check` raises if this one no longer is it.
         """
-        old = self._group["step_done"].shape[0]
+        self._done = self._group["step_done"]
+        old = self._done.shape[0]
         is_told = steps.find_slots(self._known(old))
         new = steps.add_slots(old)
         if (is_told or new > old) and "image_digest" not in self._group:
             check()
             self._add_digests(old)
         if is_told:
-            check()
-            self._write_tables(steps.places(0, old, N_STEPS))
+            self._write_tables(steps.places(0, old, N_STEPS), check)
         if new > old:
             self._extend(steps, old, new, check)
         self._done = self._group["step_done"]
@@ -122,13 +127,19 @@ class Archive:
         documents.seal(self._path)
 
     def _known(self, n_steps):
-        """Place, time and key of each step in the store; the key is None in stores of older versions."""
+        """
+        Place, time and key of each step in the store; the key is None in stores of older versions.
+
+        But for those that are superseded: what has such a key is done again, at a new place.
+        """
+        without = superseded(self._group, n_steps, self.is_done)
         for start in range(0, n_steps, N_STEPS):
             some = slice(start, min(start + N_STEPS, n_steps))
             times, dates = self._group["time"][some].tolist(), self._group["image_date"][:, some].T
             digests = self._group["image_digest"][:, some].T if "image_digest" in self._group else np.zeros_like(dates)
             keys = [key_of(*each) if each[1].any() else None for each in zip(dates, digests, strict=True)]
-            yield from zip(range(start, some.stop), times, keys, strict=True)
+            rows = zip(range(start, some.stop), times, keys, strict=True)
+            yield from (row for row in rows if row[0] not in without)
 
     def _extend(self, steps, old, new, check):
         names = [name for name, array in self._group.arrays() if "time" in array.metadata.dimension_names]
@@ -136,16 +147,17 @@ class Archive:
             if name != "step_done":
                 check()
                 documents.set_length(self._path, name, new)
-        self._write_tables(steps.places(old, new, N_STEPS))
+        self._write_tables(steps.places(old, new, N_STEPS), check)
         self._add_not_done(old, new)
         check()
         # The list of finished steps is extended last: what it does not list does not count.
         documents.set_length(self._path, "step_done", new)
 
-    def _write_tables(self, places):
+    def _write_tables(self, places, check):
         """Write what the index knows of steps: (slot, microseconds, dates, digests), ascending in the slot."""
         arrays = [stores.writable(self._group[name]) for name in ("time", "image_date", "image_digest")]
         for slots, *columns in places:
+            check()
             some = slice(slots[0], slots[-1] + 1)
             for array, values in zip(arrays, columns, strict=True):
                 block = array[..., some]
@@ -167,16 +179,18 @@ class Archive:
         folder = self._path / "step_done" / "c"
         folder.mkdir(exist_ok=True)
         for slot in range(start, stop):
-            (folder / str(slot)).write_bytes(content)
+            file = folder / str(slot)
+            # What another process has written in the meantime may already say that the step is done.
+            with suppress(FileExistsError), file.open("xb") as new:
+                new.write(content)
+            if file.stat().st_size != len(content):  # of a process that died here
+                file.write_bytes(content)
 
     def clear(self, slot):
-        """Remove what a process that died has half written of a step."""
-        for name, array in self._group.arrays():
-            names = array.metadata.dimension_names
-            if "time" in names:
-                pattern = "/".join(str(slot) if each == "time" else "*" for each in names)
-                for each in (self._path / name / "c").glob(f"{pattern}.*.partial"):
-                    each.unlink(missing_ok=True)
+        """Remove what a process that died has half written of a step, but for its values, as `store` does."""
+        for name in ("exposure_time", "fits_header", "step_done"):
+            if name in self._group:
+                remove_unfinished(self._group[name], slot)
 
     def is_done(self, slot):
         """Whether a step is complete."""

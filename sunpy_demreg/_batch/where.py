@@ -5,6 +5,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 
+from sunpy_demreg._batch.claims import growing_pauses
 from sunpy_demreg._batch.work import work_apart
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.hardware import available_cores
@@ -13,7 +14,6 @@ __all__ = ["check_can_start", "computed", "connected"]
 
 _GUARD = "in a script, the call must stand under `if __name__ == '__main__':`"
 _CONNECT = 5  # seconds that a scheduler has to answer
-_PAUSE = 0.2  # s, until it is looked again whether there is something to do
 _END = object()
 
 
@@ -39,20 +39,23 @@ def computed(tasks, work, workers, client):
     """
     tasks, is_more, running = iter(tasks), True, {}
     with ExitStack() as stack:
-        submit, n_at_once = None, 1
+        submit, n_at_once, pauses = None, 1, growing_pauses()
         while is_more or running:
             is_idle = False
             while is_more and not is_idle and len(running) < n_at_once:
                 task = next(tasks, _END)
                 is_more, is_idle = task is not _END, task is None
                 if is_more and not is_idle:
+                    pauses = growing_pauses()
                     if submit is None:  # now that there is something to do
                         submit, n_at_once = stack.enter_context(_submitter(work, workers, client))
                     running[submit(task)] = task, time.perf_counter()
+            # Until it is looked again whether there is something to do.
+            pause = next(pauses) if is_idle else None
             if not running:
-                time.sleep(_PAUSE if is_idle else 0)
+                time.sleep(pause or 0)
                 continue
-            for future in wait(running, _PAUSE if is_idle else None, FIRST_COMPLETED).done:
+            for future in wait(running, pause, FIRST_COMPLETED).done:
                 task, start = running.pop(future)
                 seconds, error = time.perf_counter() - start, future.exception()
                 counts, warned = future.result() if error is None else (None, [])

@@ -15,6 +15,7 @@ from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.inputs import inputs_of, rounded
 from sunpy_demreg._files.zarr_read import header_of
 from sunpy_demreg._inversion.arguments import as_outputs
+from sunpy_demreg._inversion.calibration import cube_with_channel_errors
 from sunpy_demreg._inversion.invert import invert
 from sunpy_demreg.response import TemperatureResponse
 
@@ -43,12 +44,11 @@ class Work:
         self.__setstate__(vars(self).copy())
 
     def __getstate__(self):
-        return {
-            name: value for name, value in vars(self).items() if name not in ("_lock", "_writer", "_known", "_grid")
-        }
+        own = _of_a_process()
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state):
-        vars(self).update(state, _lock=threading.Lock(), _writer=None, _known={}, _grid=None)
+        vars(self).update(state | _of_a_process())
 
     def begin(self, images):
         """As `result`, of the first step: all are put on its grid, or on that of the store."""
@@ -75,7 +75,10 @@ class Work:
         ranges = options.get("emission_measure_ranges")
         outputs = [name for name in as_outputs(options.get("outputs"), ranges) if name != "intensity"]
         needed = ("intensity", "regularization_parameter", *(() if ranges is None else ("emission_measure",)))
-        result = invert(rounded(cube), response, self._edges, **options | {"outputs": needed})
+        # What is stored is what is inverted: with the errors of calibration, and rounded after them.
+        cube = rounded(cube_with_channel_errors(cube, options.get("calibration_error")))
+        options = options | {"outputs": needed, "calibration_error": None}
+        result = invert(cube, response, self._edges, **options)
         return inputs_of(result, outputs, options.get("dtype", "float64"))
 
     def _maps(self, images):
@@ -126,6 +129,11 @@ class Work:
             stored = self._writer.store(result, task.slot)
         dask.compute(*stored, **how)
         return self._writer.write_facts(result, task.slot)
+
+
+def _of_a_process():
+    """What each process has for itself, as it is in the beginning."""
+    return {"_lock": threading.Lock(), "_writer": None, "_known": {}, "_grid": None}
 
 
 def work_apart(work, task):

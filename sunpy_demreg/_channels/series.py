@@ -42,6 +42,7 @@ __all__ = [
     "items",
     "no_channel",
     "no_sets",
+    "not_read",
     "prepare_series",
     "series_sets",
     "table_for",
@@ -247,6 +248,11 @@ def no_channel(instrument, wavelength):
     return f"{instrument or 'unknown instrument'} {wavelength} is no channel for a DEM"
 
 
+def not_read(name, err):
+    """The entry to sort for a file that cannot be read."""
+    return Image(name, 0, 0.0, None, f"cannot be read, {type(err).__name__}: {first_line(err)}")
+
+
 def image_of(name, item):
     """The entry to sort for a map or a file, with a lazy map in either case."""
     from sunpy.map import Map
@@ -257,7 +263,7 @@ def image_of(name, item):
         try:
             item, problem = lazy_map(item)
         except Exception as err:  # readers fail in as many ways as files do
-            return Image(name, 0, 0.0, None, f"cannot be read, {type(err).__name__}: {first_line(err)}")
+            return not_read(name, err)
     elif not is_lazy(item.data):
         import dask.array as da
 

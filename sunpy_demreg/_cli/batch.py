@@ -45,13 +45,14 @@ def add_batch_options(batch):
         default="result",
         help="store the result, or only its inputs, from which sunpy_demreg.read computes it (default: %(default)s)",
     )
-    batch.add_argument(
+    parts = batch.add_mutually_exclusive_group()
+    parts.add_argument(
         "--part",
         type=_part,
         metavar="K/N",
         help="do only part K of N, such as 3/16 (default: the task of a SLURM array, else all)",
     )
-    batch.add_argument(
+    parts.add_argument(
         "--slurm",
         metavar="OPTIONS",
         help="write and submit a SLURM array that does this, one part per task: options of sbatch, such as "
@@ -128,12 +129,10 @@ def run_batch(options, log_edges, prepare_options, choices):
         )
     if part is not None:
         print(f"{'part':>18}  {part[0]} of {part[1]}")
-    outcomes = [step.outcome for step in report.steps]
     for outcome, text in (("done", "done"), ("kept", "kept from before"), ("failed", "failed")):
-        print(f"{text:>18}  {outcomes.count(outcome)} of {len(outcomes)} time steps")
-    for step in report.steps:
-        if step.outcome == "failed":
-            print(f"{'':>18}  {step.time.isot}  {step.reason}")
+        print(f"{text:>18}  {report.counts[outcome]} of {len(report.steps)} time steps")
+    for step in report.failed:
+        print(f"{'':>18}  {step.time.isot}  {step.reason}")
     if report.left_over:
         print(f"{'left over':>18}  {len(report.left_over)} files")
         for name, reason in report.left_over:

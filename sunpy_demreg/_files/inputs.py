@@ -28,7 +28,7 @@ __all__ = ["CONTENTS", "check_contents", "computed_again", "inputs_of", "rounded
 CONTENTS = ("result", "inputs")
 _KEPT = ("intensity", "intensity_uncertainty", "omitted_channels", "status")
 _OF_DATA = int(Status.NONPOSITIVE_INTENSITY | Status.MISSING_CHANNEL | Status.SATURATION_CONTRADICTED)
-_SAME = 1e-5  # relative difference of two values of λ that say the same in float32
+_SAME = 1e-6  # relative difference of two values of λ that say the same in float32
 
 
 def check_contents(contents, encoding, ending=".zarr"):

@@ -59,8 +59,8 @@ def write(
         ``"inputs"`` stores, in a ``.zarr`` store, the intensities and their uncertainties, rounded to float32, with λ,
         the status and all settings: some 40 bytes per pixel. `read` then returns a lazy result with the same outputs,
         which are computed from these, block by block, when they are needed. Its values are those of the rounded
-        intensities: to have the same before and after, round those of the cube before its inversion, as
-        `batch_invert` does.
+        intensities and uncertainties (with a ``calibration_error`` in them), as of `batch_invert`, which rounds
+        before it inverts.
 
     Raises
     ------

@@ -154,8 +154,11 @@ def _table(index):
 
 
 def remove_unfinished(target, step):
-    """Remove what a killed or failed process left of the shards of a step of a series."""
+    """Remove what a killed or failed process left of the shards, or chunks, of a step of a series."""
     path = Path(target.store_path.store.root, target.path, "c")
-    n_leading = target.metadata.dimension_names.index("time")
-    for part in path.glob("/".join([*n_leading * "*", str(step), "**", f"*{_UNFINISHED}"])):
+    names = target.metadata.dimension_names
+    leading = names.index("time") * ("*",)
+    # The last axis is the name of the file.
+    own = (f"{step}.*{_UNFINISHED}",) if names[-1] == "time" else (str(step), "**", f"*{_UNFINISHED}")
+    for part in path.glob("/".join([*leading, *own])):
         part.unlink(missing_ok=True)

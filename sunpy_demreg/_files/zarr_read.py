@@ -1,5 +1,7 @@
 """Results read from Zarr stores, as Dask arrays."""
 
+from functools import cache
+
 import numpy as np
 
 import astropy.units as u
@@ -16,7 +18,7 @@ from sunpy_demreg._files.inputs import computed_again
 from sunpy_demreg._files.zarr_documents import open_store, sound
 from sunpy_demreg._results.cubes import rewrap_result
 
-__all__ = ["done_steps", "header_of", "latest_steps", "read_store"]
+__all__ = ["done_steps", "header_of", "latest_steps", "read_store", "superseded"]
 
 
 def read_store(path):
@@ -100,25 +102,83 @@ def header_of(group):
     return fits.Header.fromstring(group.attrs["wcs"], sep="\n")
 
 
-def latest_steps(group, steps):
+def latest_steps(group, steps, by_images=True):
     """
     Of some steps of a batch, given by their places, those that count.
 
     With a file that was repaired, or came late, a step is done again at another place: of those with an image in
-    common, the last one counts.
+    common, the one with the most images counts, and of these the last one; or simply the last one.
     """
     if "image_digest" not in group:  # of an older version
         return steps
+    dates, has_image = _images(group, steps)
+    n_images = has_image.sum(axis=0) if by_images else np.zeros(steps.size)
+    rank = np.empty(steps.size, dtype=int)
+    rank[np.lexsort((steps, n_images))] = np.arange(steps.size)
+    channels = [
+        (there, *np.unique(of_channel[there], return_inverse=True))
+        for of_channel, there in zip(dates, has_image, strict=True)
+    ]
+    # The best of all with these images counts, then the best of those that have no image in common with it, ...
+    counts, is_open = np.zeros(steps.size, dtype=bool), np.ones(steps.size, dtype=bool)
+    while is_open.any():
+        wins = is_open.copy()
+        for there, different, which in channels:
+            best = np.full(different.size, -1)
+            np.maximum.at(best, which, np.where(is_open, rank, -1)[there])
+            wins[there] &= rank[there] == best[which]
+        counts |= wins
+        for there, different, which in channels:
+            is_taken = np.zeros(different.size, dtype=bool)
+            is_taken[which[wins[there]]] = True
+            is_open[there] &= ~is_taken[which]
+        is_open &= ~wins
+    return steps[counts]
+
+
+def superseded(group, n_steps, is_done):
+    """
+    The places of a batch that a later one supersedes: it is done, has an image in common, and as many of them.
+
+    What would be done there, `latest_steps` may never return.
+
+    Parameters
+    ----------
+    group : `zarr.Group`
+    n_steps : `int`
+        How many places there are.
+    is_done : callable
+        Called with places of which that matters: they are few.
+
+    Returns
+    -------
+    `set` of `int`
+    """
+    if "image_digest" not in group:
+        return set()
+    found, is_done = set(), cache(is_done)
+    dates, has_image = _images(group, np.arange(n_steps))
+    n_images = has_image.sum(axis=0)
+    for of_channel, there in zip(dates, has_image, strict=True):
+        places = np.flatnonzero(there)
+        places = places[np.argsort(of_channel[places], kind="stable")]
+        is_same = np.diff(of_channel[places]) == 0
+        places = places[np.append(is_same, False) | np.append(False, is_same)] if is_same.any() else places[:0]
+        for same in np.split(places, np.flatnonzero(np.diff(of_channel[places])) + 1):
+            for i, place in enumerate(same.tolist()):
+                later = same[i + 1 :]
+                if any(map(is_done, later[n_images[later] >= n_images[place]].tolist())):
+                    found.add(place)
+    return found
+
+
+def _images(group, steps):
+    """The dates of the images of some steps, and which of them there are, (channel, step)."""
     # Not beyond: there another process may be about to add steps.
     some = slice(steps.max(initial=-1) + 1)
-    dates = sound(group, "image_date")[:, some][:, steps]
-    has_image = sound(group, "image_digest")[:, some][:, steps] != 0
-    counts = np.ones(steps.size, dtype=bool)
-    for dates_of_channel, there in zip(dates, has_image, strict=True):
-        some = np.flatnonzero(there)
-        some = some[np.lexsort((steps[some], dates_of_channel[some]))]
-        counts[some[:-1][dates_of_channel[some[:-1]] == dates_of_channel[some[1:]]]] = False
-    return steps[counts]
+    names = ("image_date", "image_digest")
+    dates, digests = (sound(group, name)[:, some][:, steps] for name in names)
+    return dates, digests != 0
 
 
 def done_steps(group):

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ndcube import NDCube
+
 from sunpy_demreg._channels.uncertainty import read_error_table
 from sunpy_demreg._common.errors import nearest, wrong
 from sunpy_demreg._common.validators import a_kind, as_number, as_wavelength
 
-__all__ = ["as_channel_errors", "as_common_error", "with_channel_errors"]
+__all__ = ["as_channel_errors", "as_common_error", "cube_with_channel_errors", "with_channel_errors"]
 
 _RULE = "must be a fraction of the intensity such as 0.25, a dict of one for each channel, or 'atomic'"
 
@@ -97,9 +99,32 @@ def with_channel_errors(pixels, errors):
     """
     if errors is None or errors_in(pixels.meta, tuple(errors)) is not None:
         return pixels
-    intensity = pixels.intensity
+    return pixels._replace(uncertainty=_with_errors(pixels.intensity, pixels.uncertainty, errors))
+
+
+def cube_with_channel_errors(cube, value):
+    """
+    The cube of `sunpy_demreg.prepare` with these errors in its uncertainty, as its ``meta`` then tells `invert`.
+
+    Parameters
+    ----------
+    cube : `ndcube.NDCube`
+    value
+        The argument `calibration_error` of `sunpy_demreg.invert`.
+    """
+    channels = tuple(cube.meta["channels"])
+    errors = as_channel_errors(value, channels, cube.meta)
+    if value is None or errors is None:
+        return cube
+    error = cube.uncertainty
+    uncertainty = type(error)(_with_errors(cube.data, error.array, errors), copy=False)
+    meta = dict(cube.meta) | {"calibration_error": tuple(errors[channel] for channel in channels)}
+    return NDCube(cube.data, cube.wcs, uncertainty=uncertainty, mask=cube.mask, unit=cube.unit, meta=meta)
+
+
+def _with_errors(intensity, uncertainty, errors):
     fraction = np.array([*errors.values()], dtype=float, like=intensity).reshape(-1, *(1,) * (intensity.ndim - 1))
-    return pixels._replace(uncertainty=np.hypot(pixels.uncertainty, fraction * np.fmax(intensity, 0.0)))
+    return np.hypot(uncertainty, fraction * np.fmax(intensity, 0.0))
 
 
 def _told(errors):
