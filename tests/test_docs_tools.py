@@ -63,7 +63,7 @@ def test_formulas_are_mathml():
         ("ndcube.NDCube", "ndcube/api/ndcube.NDCube.html#ndcube.NDCube"),
         ("sunpy.map.GenericMap", "sunpy/generated/api/sunpy.map.GenericMap.html#sunpy.map.GenericMap"),
         (
-            "matplotlib.axes.Axes.plot",
+            "matplotlib.axes.Axes.bar",
             "matplotlib/api/_as_gen/matplotlib.axes.Axes.bar.html#matplotlib.axes.Axes.bar",
         ),
         ("matplotlib.figure.Figure", "matplotlib/api/figure_api.html#matplotlib.figure.Figure"),
