@@ -1,10 +1,12 @@
-"""Maps of SUVI and XRT through `prepare`: real headers where packages carry them, and synthetic images of known DEMs."""
+"""Maps of SUVI and XRT through `prepare`: real headers where packages have them, synthetic images of known DEMs."""
 
 import numpy as np
 import pytest
 
 import astropy.units as u
 from astropy.io import fits
+from astropy.nddata import StdDevUncertainty
+from ndcube import NDCube
 from sunpy.data.test import get_dummy_map_from_header, get_test_filepath
 from sunpy.map import Map
 
@@ -272,7 +274,7 @@ def test_the_largest_pixels_come_first():
 
 def test_suvi_and_xrt_together(suvi):
     """A pair of synthetic images of one DEM, on different pixels."""
-    smooth, total = truth()
+    total = truth()[1]
     both = combine([prepare(suvi[0])[:, 14:26, 14:26], prepare(xrt_maps(2)[0])])
     assert both.shape == (7, 12, 12)
     assert both.meta["instrument"].tolist() == ["GOES-16/SUVI"] * 5 + ["Hinode/XRT"] * 2
@@ -411,5 +413,37 @@ def test_responses_of_cubes(suvi, cube):
     ):
         with pytest.raises(ValueError, match=words):
             call()
-    with pytest.raises(ValueError, match="`reference` must be one of the maps, SUVI 94, .* got 'SUVI 193'"):
+    with pytest.raises(ValueError, match=r"`reference` must be one of the maps, SUVI 94, .* got 'SUVI 193'"):
         prepare(suvi[0], reference="SUVI 193")
+
+
+def test_euvi_from_a_table(tmp_path):
+    """As the page about instruments has it, from a real header; the data are made up by sunpy, the response is ours."""
+    smap = get_dummy_map_from_header(get_test_filepath("euvi_20090615_000900_n4euA_s.header"))
+    log_t = np.arange(5.5, 7.01, 0.1)
+    table = [1e-26 * np.exp(-0.5 * ((log_t - center) / 0.2) ** 2) for center in (5.95, 6.15, 6.3)]
+    labels = ["EUVI 171", "EUVI 195", "EUVI 284"]
+    meta = {"instrument": "STEREO-A/EUVI"}
+    response = TemperatureResponse.from_arrays(labels, 10**log_t * u.K, table * u.Unit("DN cm5 / (pix s)"), meta)
+    response.write(tmp_path / "euvi.ecsv")
+
+    def image(smap):
+        channel = round(smap.wavelength.to_value("Angstrom"))
+        dn_per_photon = 12398.4 / channel / 3.65 / 15
+        error = np.sqrt(dn_per_photon * np.clip(smap.data, 0, None) + 1)
+        exposure = smap.exposure_time.to_value("s")
+        known = {"channels": f"EUVI {channel}", "date": smap.date, "instrument": "STEREO-A/EUVI"}
+        error = StdDevUncertainty(error / exposure)
+        return NDCube(smap.data / exposure, smap.wcs, uncertainty=error, unit="DN / (pix s)", meta=known)
+
+    maps = []
+    for label, row in zip(labels, response.response.value, strict=True):
+        data = np.full((6, 6), 1e27 * np.interp(6.1, log_t, row) * 16)
+        maps.append(Map(data, smap.meta | {"wavelnth": int(label[5:])}))
+    cube = combine([image(smap) for smap in maps])
+    assert cube.meta["channels"].tolist() == labels
+    edges = 10 ** np.arange(5.55, 6.96, 0.1) * u.K
+    result = invert(cube, TemperatureResponse.read(tmp_path / "euvi.ecsv"), edges, method="lognormal")
+    assert emission_measure(result, (10**5.75, 10**6.45) * u.K).data.mean() == pytest.approx(1e27, rel=0.3)
+    with pytest.raises(ValueError, match=r"EUVIMap, instrument SECCHI\): make a cube of it, and use `combine`"):
+        prepare(smap)

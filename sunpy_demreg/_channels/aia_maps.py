@@ -82,6 +82,8 @@ def _as_image(name, smap, times):
             cure = "it has lost its type; create a new map from it, `sunpy.map.Map(smap.data, smap.meta)`"
         elif not smap.instrument:
             cure += ", or if it comes from `reproject_to`, pass the original map: `prepare` aligns maps itself"
+        elif smap.detector == "EUVI":
+            cure = "make a cube of it, and use `combine`: the page about instruments of the documentation shows how"
         kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
         raise wrong_map(ValueError, name, f"is not a map of SDO/AIA, GOES/SUVI or Hinode/XRT ({kind}): {cure}")
     channel = number(smap, "wavelnth")
