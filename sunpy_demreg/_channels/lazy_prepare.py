@@ -61,7 +61,7 @@ def prepared_lazily(preparation):
     """
     import dask.array as da
 
-    n = len(preparation.maps)
+    n = len(preparation.plan.leading)
     if not preparation.is_local:
         cube = prepared(preparation)
         arrays = (cube.data, cube.uncertainty.array, cube.mask)

@@ -10,13 +10,14 @@ from astropy.table import Table
 from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
+from sunpy_demreg._channels.exposures import EXPOSURES, groups_of, meta_of_groups
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid, seen_as
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import DetectorErrors, ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import grid_difference
-from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path, check_choice
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
@@ -29,7 +30,7 @@ _SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
 class Preparation(NamedTuple):
     """Maps, the plan for them, and the metadata of the cube that are known in advance."""
 
-    maps: list  # by wavelength
+    maps: list  # by wavelength, as the images of the plan
     plan: Plan
     per_channel: dict  # metadata
     done: dict  # metadata that all channels share
@@ -52,6 +53,7 @@ def planned(
     submap,
     bin,
     n_sample,
+    exposures,
     exposure_times,
     accept_flagged,
     saturation,
@@ -92,7 +94,8 @@ def planned(
         path = as_path("correction_table", correction_table, "a table or a file")
         if not path.is_file():
             raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
-    images = as_images(maps, exposure_times, accept_flagged)
+    check_choice("exposures", exposures, EXPOSURES)
+    images = as_images(maps, exposure_times, accept_flagged, may_repeat=exposures != "one")
     is_aia = images[0].instrument == "AIA"
     if not is_aia:
         _refuse_foreign(
@@ -180,6 +183,10 @@ def planned(
         per_channel |= {key: np.array([image.facts[key] for image in images]) for key in images[0].facts}
     if is_resampled:
         per_channel["source_wcs"] = np.array([wcs_text(each.wcs) for each in plans])
+    groups = ()
+    if exposures != "one":
+        groups = groups_of(images)
+        per_channel = meta_of_groups(per_channel, plans, groups, exposures)
     done = {
         "instrument": images[0].source,
         "level": 1.5 if is_resampled and is_aia else images[0].level,
@@ -188,12 +195,13 @@ def planned(
         "bin": bin,
         "saturation": saturation,
         "n_sample": n_sample * bin**2,
+        "exposures": exposures,
         "include_eve": include_eve,
         "include_chianti": include_chianti,
         "exposure_normalized": True,
         "degradation_corrected": is_corrected,
     }
-    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled)
+    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled, exposures, groups)
     return Preparation([image.map for image in images], plan, per_channel, done)
 
 

@@ -43,6 +43,7 @@ def prepare(
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
+    exposures: Literal["one", "coadd", "replace_saturated"] = "one",
     exposure_times: Mapping[Any, float | u.Quantity] | None = None,
     accept_flagged: bool = False,
     saturation: float | u.Quantity | None = None,
@@ -64,7 +65,8 @@ def prepare(
     Parameters
     ----------
     maps : list, tuple or dict of maps or file names, `~sunpy.map.MapSequence`, map, or file name
-        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order, all of level 1 or
+        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, in any order, each at most once unless ``exposures``
+        says what becomes of several, all of level 1 or
         all of level 1.5. A file name may hold wildcards. The unit of a map is DN (also if it has none, as in the
         synoptic series), DN / pix or ct, or one of these per second, which says that the map was divided by its
         exposure time. Or maps of GOES/SUVI, level 1b, or of Hinode/XRT, level 1: see Notes, also for which options
@@ -92,6 +94,11 @@ def prepare(
         How many pixels were averaged into one in the maps: 16 for the synoptic series. By default 1, with a
         warning if the pixels are larger than those of AIA. Averaged, not summed, as
         `sunpy.map.GenericMap.superpixel` does by default: sums draw a warning where they can be told, see Notes.
+    exposures : {"one", "coadd", "replace_saturated"}, optional
+        What to do with several maps of a channel: by default they are refused. ``"coadd"`` adds the counts of all
+        that have a value in a pixel, over the sum of their exposure times. ``"replace_saturated"`` takes the longest
+        exposure, and where it is saturated or has no value the longest of the others that does, as for the short
+        exposures that AIA takes in flares. See Notes for the errors.
     exposure_times : dict, optional
         Of maps that were divided by their exposure time and have 1 s in their headers since: the true one of each
         channel, such as ``{94: 2.9 * u.s}``, in s if it has no unit.
@@ -179,6 +186,13 @@ def prepare(
     does not reduce it, but the rest: `region_spectrum` does so, for which the cube also tells what its noise depends on
     ("dn_per_photon", "compression_ratio") and the coordinates of the maps it was interpolated from ("source_wcs").
 
+    **Several exposures.** In a sum the variances of photons, reading, digitization and compression of all exposures
+    add up; the errors of the dark level, the calibration and the atomic data are the same in each, and do not average
+    out. ``meta["exposure_time"]`` is then the sum, and ``meta["date"]`` the mean; of replaced pixels the channel has
+    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` and
+    ``meta["shortest_exposure_time"]`` tell what a channel was made of, and ``meta["exposures"]`` how. A pixel is
+    masked where no exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
+
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
     that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
@@ -216,6 +230,7 @@ def prepare(
         submap=submap,
         bin=bin,
         n_sample=n_sample,
+        exposures=exposures,
         exposure_times=exposure_times,
         accept_flagged=accept_flagged,
         saturation=saturation,
@@ -237,7 +252,7 @@ def prepared(preparation):
     measured = {}
     if plan.is_resampled:
         shifts = residual_shifts(intensity, mask) * plan.grid.bin
-        _warn_of_shifts([channel.label for channel in plan.channels], shifts)
+        _warn_of_shifts([channel.label for channel in plan.leading], shifts)
         measured = {"residual_shift_x": shifts[:, 0] * u.pix, "residual_shift_y": shifts[:, 1] * u.pix}
     return wrapped(preparation, intensity, uncertainty, mask, measured)
 
@@ -245,7 +260,7 @@ def prepared(preparation):
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     """The cube of calibrated arrays, NumPy's or Dask's, with what was measured on them for each channel."""
     plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
-    channels = [channel.channel for channel in plan.channels]
+    channels = [channel.channel for channel in plan.leading]
     wavelengths = channels * u.AA if all(isinstance(channel, int) for channel in channels) else None
     return Cube(
         intensity,

@@ -14,6 +14,8 @@ __all__ = ["OF_SOME", "PER_IMAGE", "Cube", "Meta", "as_column", "as_index", "met
 #: Metadata of each image of a channel cube, beside "channels".
 PER_IMAGE = (
     "exposure_time",
+    "n_exposures",
+    "shortest_exposure_time",
     "date",
     "common_error",
     "common_relative_error",
