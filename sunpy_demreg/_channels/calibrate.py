@@ -47,6 +47,7 @@ class Plan:
     corner: tuple = (0, 0)  # row and column where it starts in the maps, if these are not interpolated
     is_resampled: bool = False
     exposures: str = "one"  # what becomes of several images of a channel
+    corrects_shifts: bool = False  # whether images are moved to match the first
     groups: tuple = ()  # their positions, for each channel; none where each channel has one image
 
     @property

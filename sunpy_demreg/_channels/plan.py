@@ -1,5 +1,6 @@
 """The plan for maps of one time, from headers and options: all checks and warnings that need no pixel."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_p
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
-__all__ = ["Preparation", "as_saturation", "planned"]
+__all__ = ["Preparation", "as_saturation", "moved", "planned"]
 
 # DN: where the detector of AIA ends, that of level 2 of SUVI, and just below what `xrt_prep` sets saturated pixels to.
 _SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
@@ -49,6 +50,7 @@ def planned(
     psf,
     pointing_table,
     align,
+    correct_shifts,
     reference,
     submap,
     bin,
@@ -86,6 +88,7 @@ def planned(
     if n_sample is not None:
         n_sample = as_integer("n_sample", n_sample, 1, DETECTOR_SIDE**2, "of averaged pixels, such as 16,")
     align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
+    correct_shifts = as_bool("correct_shifts", correct_shifts)
     include_eve = as_bool("include_eve", include_eve)
     include_chianti = as_bool("include_chianti", include_chianti)
     correct_degradation = as_bool("correct_degradation", correct_degradation)
@@ -134,7 +137,7 @@ def planned(
     if pointing_table is not None:
         images, pointing = repointed(images, pointing_table)
         steps.append("pointing")
-    is_resampled = reference is not None or (align and images[0].level == 1)
+    is_resampled = reference is not None or correct_shifts or (align and images[0].level == 1)
     corner = 0, 0
     if not is_resampled:
         check_one_grid(images)
@@ -201,8 +204,28 @@ def planned(
         "exposure_normalized": True,
         "degradation_corrected": is_corrected,
     }
-    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled, exposures, groups)
+    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled, exposures, correct_shifts, groups)
     return Preparation([image.map for image in images], plan, per_channel, done)
+
+
+def moved(preparation, shifts):
+    """The same, with the images of each channel moved on the grid by so many pixels along x and y, (n, 2)."""
+    plan = preparation.plan
+    channels = list(plan.channels)
+    for group, shift in zip(plan.groups or [(i,) for i in range(len(channels))], shifts, strict=True):
+        for i in group if np.any(shift) else ():
+            wcs = channels[i].wcs.deepcopy()
+            # The same distance in the pixels of the image, which may be turned and of another size.
+            wcs.wcs.crpix -= np.linalg.solve(wcs.pixel_scale_matrix, plan.grid.wcs.pixel_scale_matrix @ shift)
+            wcs.wcs.set()
+            channels[i] = replace(channels[i], wcs=wcs)
+    plan = replace(plan, channels=tuple(channels))
+    sources = {"source_wcs": np.array([wcs_text(each.wcs) for each in plan.leading])}
+    steps = [*preparation.done["steps"]]
+    steps.insert(steps.index("align") + 1, "shift")
+    return preparation._replace(
+        plan=plan, per_channel=preparation.per_channel | sources, done=preparation.done | {"steps": steps}
+    )
 
 
 def _refuse_foreign(image, **options):
