@@ -33,7 +33,7 @@ demo: .venv/.installed
 	.venv/bin/sunpy-demreg demo --output demo-output --overwrite
 
 test: lint
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --mpl --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
 
 # CuPy must be there: .venv/bin/python -m pip install ".[cuda12]", or ".[cuda13]".
 test-gpu: .venv/.installed-tests

@@ -4,7 +4,7 @@ import numpy as np
 
 from astropy.time import Time
 
-__all__ = ["from_microseconds", "mean_date", "to_microseconds"]
+__all__ = ["as_text", "from_microseconds", "mean_date", "to_microseconds"]
 
 _EPOCH = Time("1970-01-01", scale="utc")
 
@@ -21,6 +21,11 @@ def mean_date(dates):
             return None
         dates = Time(known)
     return dates.tai.mean().utc
+
+
+def as_text(date):
+    """A date as titles and messages show it, "" of None."""
+    return "" if date is None else f"{date.utc.strftime('%Y-%m-%d %H:%M:%S')} UT"
 
 
 def to_microseconds(times):
