@@ -120,8 +120,8 @@ def table(report):
     ]
     note = (
         f"Six images of {size} × {size} pixels of level 1, from RICE-compressed FITS files; 36 bins, float32, DEM, "
-        f"error, chi-squared and status; each in a fresh process (Python {env['python']}, {env['processor']}, {env['cores']} "
-        f"cores, load average {env['load']:.1f} before)."
+        f"error, chi-squared and status; each in a fresh process (Python {env['python']}, {env['processor']}, "
+        f"{env['cores']} cores, load average {env['load']:.1f} before)."
     )
     return "\n".join([written_by("benchmarks/bench_whole.py", env["date"]) + note, "", *list_table(head, rows), ""])
 
