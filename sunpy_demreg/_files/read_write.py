@@ -51,10 +51,10 @@ def write(
     encoding : {"float32", "bitround", "log"}, optional
         Smaller numbers, which `read` returns as they are stored. ``"float32"`` stores all values in this type.
         ``"bitround"`` rounds them, in this type, to the bits that the noise leaves: no value changes by more than a
-        tenth of the median relative error of its output, nor an error by more than 1.6 %; so they are compressed to a
-        third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores whole hundredths of the decimal logarithm, an
-        error of at most 1.2 %, with the sign, zero and NaN; only for ``.zarr``. By default nothing is changed. See
-        :doc:`/large` for what is lost, and how many bytes are left.
+        tenth of the median relative error of its output (of intensities, that of the best channel), nor an error by
+        more than 1.6 %; so they are compressed to a third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores
+        whole hundredths of the decimal logarithm, an error of at most 1.2 %, with the sign, zero and NaN; only for
+        ``.zarr``. By default nothing is changed. See :doc:`/large` for what is lost, and how many bytes are left.
     contents : {"result", "inputs"}, optional
         ``"inputs"`` stores, in a ``.zarr`` store, the intensities and their uncertainties, rounded to float32, with λ,
         the status and all settings: some 40 bytes per pixel. `read` then returns a lazy result with the same outputs,
