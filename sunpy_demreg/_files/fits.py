@@ -14,6 +14,7 @@ from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._files import products
 from sunpy_demreg._files.fits_stream import append_images, computed_images
 from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, from_contents, to_contents
+from sunpy_demreg._results.headers import plane_cards
 
 __all__ = ["from_file", "to_file"]
 
@@ -43,6 +44,7 @@ def to_file(result, encoding=None):
             array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
         hdu.header.update(_meaning_of_bits(name, parts.meta["channels"]))
+        hdu.header.update(plane_cards(result[name.removesuffix("_uncertainty").removesuffix("_mask")].meta))
         if is_lazy(array):
             lazy.append((hdu.header, array))
         else:
