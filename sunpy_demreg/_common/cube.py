@@ -112,6 +112,10 @@ class Meta(NDMeta):
         own = {"_axes": dict(self._axes), "_key_comments": dict(self._key_comments)}
         return _restored, (type(self), dict(self), self.__dict__ | own)
 
+    def pop(self, key, *default):
+        self._axes.pop(key, None)  # which ndcube would keep, of what is no longer there
+        return super().pop(key, *default)
+
     @NDMeta.data_shape.setter  # type: ignore[attr-defined]  # mypy does not know setters of other classes
     def data_shape(self, shape):
         shape = np.array(shape, dtype=int)

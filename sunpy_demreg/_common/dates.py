@@ -32,7 +32,7 @@ def known_dates(dates):
     if isinstance(dates, Time):
         dates = dates.utc.reshape(-1)
         is_known = ~np.broadcast_to(dates.mask, dates.shape)
-        return (dates[is_known] if is_known.any() else None), is_known
+        return (dates[is_known].unmasked if is_known.any() else None), is_known
     each = np.ravel(np.array(dates, dtype=object))
     is_known = np.array([date is not None and not np.any(Time(date).mask) for date in each], dtype=bool)
     return (Time([Time(date).utc for date in each[is_known]]) if is_known.any() else None), is_known

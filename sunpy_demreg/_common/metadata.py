@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.units.function import FunctionQuantity
 
+from sunpy_demreg._common.cube import Meta
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import MetadataWarning, warn
 
@@ -85,6 +86,10 @@ def _encoded(value, name, as_text):
         case fits.Header():
             remarks = {key: str(value[key]) for key in ("COMMENT", "HISTORY", "") if key in value}
             return _encoded({key: value[key] for key in value} | remarks, name, as_text)
+        case Meta():  # whose arrays of objects are columns of several kinds of values
+            arrays = {key: value[key] for key in value.axes if isinstance(value[key], np.ndarray)}
+            columns = {key: array.tolist() for key, array in arrays.items() if array.dtype.hasobject}
+            return _encoded(dict(value) | columns, name, as_text)
         case Mapping() if all(isinstance(key, str) and not key.startswith("__") for key in value):
             return {key: _encoded(item, f"{name}[{key!r}]", as_text) for key, item in value.items()}
         case Mapping():
@@ -99,8 +104,6 @@ def _encoded(value, name, as_text):
             pass  # `Quantity` refuses these units
         case u.Quantity() if is_plain and value.unit == u.Unit(str(value.unit), parse_strict="silent"):
             return {"__quantity__": _encoded(value.value, name, as_text), "unit": str(value.unit)}
-        case np.ndarray() if value.dtype.hasobject:  # of several kinds of values
-            return each(value.tolist()) if value.ndim else _encoded(value.item(), name, as_text)
         case np.ndarray() if is_plain and not isinstance(value, u.Quantity):
             kind = "str" if value.dtype.kind == "U" else value.dtype.name
             flat = _encoded(value.ravel().tolist(), name, as_text)

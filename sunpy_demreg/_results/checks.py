@@ -42,10 +42,7 @@ def _told_ranges(result):
     if "dem" in result or "emission_measure" not in result or ranges is None:
         return ""
     told = ", ".join(in_log_t(*np.log10(each)) for each in ranges.to_value(u.K))
-    return (
-        f" (it holds emission measures in ranges instead, `result['emission_measure']` in `result.meta"
-        f"['emission_measure_ranges']`: {told})"
-    )
+    return f" (it holds emission measures in ranges instead, `result.meta['emission_measure_ranges']`: {told})"
 
 
 def in_log_t(low, high):

@@ -123,9 +123,9 @@ def to_xarray(result: NDCollection) -> Dataset:
     -------
     `xarray.Dataset`
         One variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with its unit in
-        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins in K, the ends of the
-        ranges of emission measures, the names of the channels, and the two world coordinates of each pixel where it has them. Masked values are NaN; the arrays are
-        copies, or Dask's where those of the result are.
+        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins and the ends of the ranges
+        of emission measures, in K, the names of the channels, and the two world coordinates of each pixel where it has
+        them. Masked values are NaN; the arrays are copies, or Dask's where those of the result are.
 
     Raises
     ------

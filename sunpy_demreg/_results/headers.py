@@ -60,7 +60,8 @@ def describe_image(header, cube):
 def plane_cards(meta):
     """Cards that say what each of several planes is, PLANE1 and so on, of which each has a different name."""
     content = (meta or {}).get("content")
-    return {} if np.ndim(content) != 1 else {f"PLANE{i + 1}"[:8]: str(each) for i, each in enumerate(content)}
+    planes = content[:999] if np.ndim(content) == 1 else ()  # keywords have eight characters
+    return {f"PLANE{i + 1}": str(each) for i, each in enumerate(planes)}
 
 
 def _content(meta):

@@ -265,11 +265,8 @@ def _stored(result, temperature_range, resolved_only):
     if "dem" in result or "emission_measure" not in result or ranges is None or temperature_range is None:
         return None
     range_functional(result, temperature_range)  # or it raises
-    limits = temperature_range.to_value(u.K)
-    is_same = [
-        are_inside(pair[[0, 1]], limits[0], limits[1]) and are_inside(limits, *pair) for pair in ranges.to_value(u.K)
-    ]
-    return result["emission_measure"][is_same.index(True)] if any(is_same) and not resolved_only else None
+    is_same = np.isclose(ranges.to_value(u.K), temperature_range.to_value(u.K), rtol=1e-9, atol=0).all(axis=1)
+    return result["emission_measure"][int(is_same.argmax())] if is_same.any() and not resolved_only else None
 
 
 def _only_resolved(resolved_only, temperature_range):
