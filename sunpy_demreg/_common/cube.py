@@ -19,6 +19,7 @@ __all__ = [
     "as_index",
     "meta_by_axis",
     "meta_by_channel",
+    "observation_shape",
     "sliced_observation",
 ]
 
@@ -162,6 +163,12 @@ def meta_by_axis(meta, shape):
         of_regions = [key for key in _PER_REGION if key in meta and np.shape(meta[key]) == tuple(shape[1:])]
         axes |= dict.fromkeys(of_regions, tuple(range(1, len(shape))))
     return Meta(values, axes=axes, data_shape=shape)
+
+
+def observation_shape(meta):
+    """The shape in which the "observation" in metadata knows its axes, to make it again; None if there is none."""
+    observation = _observation_of(meta)
+    return None if observation is None else [int(n) for n in observation.data_shape]
 
 
 def sliced_observation(meta, item):
