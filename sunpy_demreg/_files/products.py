@@ -13,7 +13,7 @@ from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
 from sunpy_demreg._common.cube import Cube, Meta, meta_by_axis, observation_shape
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, table_axis, table_values
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs, table_axis, table_values
 from sunpy_demreg._files.parts import pixel_header
 from sunpy_demreg._results.headers import describe_image
 
@@ -48,7 +48,7 @@ def to_product(cube):
             f"has an uncertainty of the kind {cube.uncertainty.uncertainty_type!r}, but a file holds standard "
             "deviations: `cube.uncertainty.represent_as(StdDevUncertainty)`",
         )
-    axes, wcs = [], cube.wcs.low_level_wcs
+    axes, wcs = [], plane_wcs(cube.wcs)
     while wcs is not None and (named := table_axis(wcs)) is not None:
         axes.append((table_values(wcs), *named))
         wcs = sky_wcs(wcs)

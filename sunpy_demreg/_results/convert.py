@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ndcube import NDCollection
     from sunpy.map import GenericMap
 
-__all__ = ["as_computed", "to_map", "to_xarray"]
+__all__ = ["as_computed", "computed_result", "to_map", "to_xarray"]
 
 
 def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
@@ -108,6 +108,25 @@ def as_computed(cube):
     data, mask, error = computed(cube.data, cube.mask, error)
     uncertainty = None if error is None else type(cube.uncertainty)(error, unit=cube.uncertainty.unit, copy=False)
     return Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
+
+
+def computed_result(result):
+    """The result with the Dask arrays of all its cubes computed, in one pass; the result itself if it has none."""
+    arrays = [
+        array
+        for cube in result.values()
+        for array in (cube.data, cube.mask, None if cube.uncertainty is None else cube.uncertainty.array)
+    ]
+    if not is_lazy(*arrays):
+        return result
+    each = iter(computed(*arrays))
+    cubes = []
+    for key, cube in result.items():
+        data, mask, error = next(each), next(each), next(each)
+        uncertainty = None if error is None else type(cube.uncertainty)(error, unit=cube.uncertainty.unit, copy=False)
+        new = Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
+        cubes.append((key, new))
+    return type(result)(cubes, tuple(result.aligned_axes.values()), result.meta, sanitize_inputs=False)
 
 
 def to_xarray(result: NDCollection) -> Dataset:
