@@ -114,10 +114,10 @@ def batch_invert(
     complete steps. A file that cannot be read, or a step that fails, does not stop the others.
 
     With ``missing_channels="omit"``, the default, a time that lacks the file of a channel is a step too: that channel
-    is left out in all of its pixels, and the reason of the `Step` says so. (The store has the exposure time of another
-    step for it.) If the file comes later, or a file is repaired, so that its size or its header changes, the step is
-    done again, at another place of the store. Of steps with an image in common, `sunpy_demreg.read` returns the one
-    with the most images, and of these the last one.
+    is left out in all of its pixels, and the reason of the `Step` says so; `sunpy_demreg.read` gives its image no date
+    (masked) and no exposure time (NaN). If the file comes later, or a file is repaired, so that its size or its header
+    changes, the step is done again, at another place of the store. Of steps with an image in common,
+    `sunpy_demreg.read` returns the one with the most images, and of these the last one.
 
     Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
     same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
