@@ -29,7 +29,7 @@ response
 # %%
 # ``emissivity`` chooses another spectrum: that of xrtpy or fiasco, or your own. For other instruments there are
 # `~sunpy_demreg.TemperatureResponse.from_suvi`, `~sunpy_demreg.TemperatureResponse.from_xrt` and, for any table,
-# `~sunpy_demreg.TemperatureResponse.from_arrays`; `~sunpy_demreg.TemperatureResponse.concatenate` and
+# `~sunpy_demreg.TemperatureResponse.from_arrays` (:doc:`/instruments`); `~sunpy_demreg.TemperatureResponse.concatenate` and
 # `~sunpy_demreg.combine` join the responses and cubes of several.
 #
 # The bins

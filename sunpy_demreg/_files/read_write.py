@@ -35,13 +35,14 @@ def write(
     contents: Literal["result", "inputs"] = "result",
 ) -> None:
     """
-    Write a result to a FITS or ASDF file, or to a Zarr store; or a product of it to a FITS file.
+    Write a result, or a product of it, to a FITS or ASDF file, or to a Zarr store.
 
     Parameters
     ----------
     result : `ndcube.NDCollection` or `ndcube.NDCube`
         From `sunpy_demreg.invert`; it may be sliced along the pixel axes. Or a cube that `emission_measure`,
-        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result.
+        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result, or a cube
+        of intensities, as from `prepare`.
     path : path-like
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
@@ -95,12 +96,14 @@ def write(
     has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
     as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
 
-    **Products.** Of a cube, the primary HDU holds the values, so that any program shows them, and the extensions
-    ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and ``AXIS`` has
-    the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET: TELESCOP,
-    INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature range,
-    coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
-    channels.
+    **Products.** Of a cube in a FITS file, the primary HDU holds the values, so that any program shows them, and the
+    extensions ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and
+    ``AXIS`` has the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET:
+    TELESCOP, INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature
+    range, coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
+    channels. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`, ``["header"]`` the same header, a card a line, and
+    ``["coordinates"]`` has those of the planes. A Zarr store has the arrays "image", "uncertainty" and "mask", those of
+    the coordinates, and this header in its attribute ``wcs``; it alone holds a cube of many times.
 
     **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
     file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
@@ -152,19 +155,19 @@ def write(
 
 
 def _write_product(cube, path, overwrite, encoding, contents):
-    if not path.name.endswith((".fits", ".fits.gz")):
-        raise wrong(
-            ValueError,
-            "path",
-            f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: the others hold whole results",
-        )
     for name, value, default in (("encoding", encoding, None), ("contents", contents, "result")):
         if value != default:
             raise wrong(ValueError, name, "is for whole results, but `result` is a single cube: leave it out")
-    from sunpy_demreg._files.products import product_hdus
+    if path.suffix == ".zarr":
+        _check_installed()
+        from sunpy_demreg._files.zarr import write_product
+        from sunpy_demreg._files.zarr_documents import foreign
 
+        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
+            write_product(cube, part)
+        return
     with replaced(path, overwrite=overwrite) as part:
-        product_hdus(cube, path.name).writeto(part, checksum=True)
+        _format(path).product_to_file(cube, path.name)(part)
 
 
 def read(path: FilePath) -> Any:
@@ -180,7 +183,7 @@ def read(path: FilePath) -> Any:
     Returns
     -------
     `ndcube.NDCollection` or `ndcube.NDCube`
-        A result, as from `sunpy_demreg.invert`, or the cube that was written. A result from a Zarr store holds Dask
+        A result, as from `sunpy_demreg.invert`, or the cube that was written. What is read from a Zarr store holds Dask
         arrays.
 
     Raises
