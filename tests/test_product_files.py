@@ -155,6 +155,9 @@ def test_series_come_back_and_stay_lazy(series_folder, tmp_path):
         assert abs(expected[0] - expected[1]).max() < 1 * u.us
         step = (slice(None), 1) if n_leading else 1
         same(back[step], cube[step])
+        dates = [(each.meta.get("observation") or each.meta)["date"] for each in (back[step], cube[step])]
+        assert dates[0].shape == (6,)
+        assert abs(dates[0] - dates[1]).max() < 1 * u.us
         for ending in (".fits", ".asdf"):
             with pytest.raises(ValueError, match=r"`result` is a series in time.*to a .zarr store"):
                 demreg.write(cube, tmp_path / f"em{ending}")

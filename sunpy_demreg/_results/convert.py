@@ -142,9 +142,9 @@ def to_xarray(result: NDCollection) -> Dataset:
     -------
     `xarray.Dataset`
         One variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with its unit in
-        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins in K, the names of the
-        channels, and the two world coordinates of each pixel where it has them. Masked values are NaN; the arrays are
-        copies, or Dask's where those of the result are.
+        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins and the ends of the ranges
+        of emission measures, in K, the names of the channels, and the two world coordinates of each pixel where it has
+        them. Masked values are NaN; the arrays are copies, or Dask's where those of the result are.
 
     Raises
     ------
@@ -187,6 +187,11 @@ def to_xarray(result: NDCollection) -> Dataset:
     if "temperature" in used:
         coordinates["temperature_low"] = ("temperature", edges[:-1], {"units": "K"})
         coordinates["temperature_high"] = ("temperature", edges[1:], {"units": "K"})
+    ranges = result.meta.get("emission_measure_ranges")
+    if "range" in used and ranges is not None:
+        low, high = ranges.to_value(u.K).T
+        coordinates["range_low"] = ("range", low, {"units": "K"})
+        coordinates["range_high"] = ("range", high, {"units": "K"})
     wcs = status.wcs.low_level_wcs
     if wcs.pixel_n_dim == len(pixel_axes) and wcs.world_n_dim == 2:
         grid = np.indices(status.data.shape)[::-1]
