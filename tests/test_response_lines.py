@@ -53,6 +53,11 @@ def test_units_convert(lines):
     assert TemperatureResponse.from_lines("a", [1, 2] * u.MK, [[1, 2]] * LINE_UNIT, meta={"a": 1}).meta["a"] == 1
 
 
+def test_labels_stand_in_one_column(lines):
+    rows = repr(lines).splitlines()[1:10]
+    assert len({len(row) for row in rows}) == 1
+
+
 @pytest.mark.parametrize("method", ["demreg", "lognormal"])
 def test_the_truth_comes_back(lines, method):
     data, error = observed(lines)
@@ -106,7 +111,8 @@ T = [1, 2] * u.MK
         (("a", None, G), {}, ValueError, "`temperature` must be given with `contribution`"),
         (("a", T, G.value), {}, TypeError, "`contribution` must be a Quantity in .*erg"),
         (("a", T, G.value * u.K), {}, ValueError, "`contribution` must be .* has the unit 'K'"),
-        ((["a", "b"], T, G), {}, ValueError, r"must have the shape"),
+        ((["a", "b"], T, G), {}, ValueError, r"`contribution` must have the shape \(`lines`"),
+        (("a", T, -G), {}, ValueError, "`contribution` must be positive at some temperature"),
         (("a", T, G), {"density": 1e9 / u.cm**3}, ValueError, "`density` is that of the contribution functions given"),
         (("a", T, G), {"abundance": "coronal"}, ValueError, "`abundance` is that of the contribution functions given"),
         (("Fe XII",), {}, ValueError, r"`lines\[0\]` must be an ion and a wavelength in Å, such as 'Fe XII 195\.119'"),

@@ -1,6 +1,7 @@
 """Contribution functions of spectral lines, given or computed by fiasco."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,7 +25,9 @@ _ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50}
 def line_response(lines, temperature, contribution, density, pressure, abundance, meta):
     """Compute what `sunpy_demreg.TemperatureResponse.from_lines` returns, as arguments of the class."""
     lines = as_channels(lines, "lines")
-    meta = {} if meta is None else dict(meta)
+    if not isinstance(meta, Mapping | None):
+        raise wrong(TypeError, "meta", f"must be a dict, but is a {type(meta).__name__}")
+    meta = meta or {}
     given = {"temperature": temperature, "contribution": contribution}
     if (temperature is None) != (contribution is None):
         missing, there = sorted(given, key=lambda name: given[name] is not None)
@@ -34,12 +37,17 @@ def line_response(lines, temperature, contribution, density, pressure, abundance
             if value is not None:
                 rule = "is that of the contribution functions given, and cannot be changed"
                 raise wrong(ValueError, name, f"{rule}: leave it out, and say it in `meta`")
+        check_quantity("temperature", temperature, u.K, "10**log_t * u.K")
         check_quantity("contribution", contribution, LINE_UNIT, 'g * u.Unit("erg cm3 / (s sr)")')
+        shape = len(lines), temperature.size
+        if contribution.shape != shape:
+            rule = f"must have the shape (`lines`, `temperature`), here {shape}"
+            raise wrong(ValueError, "contribution", f"{rule}, but has {contribution.shape}")
         return {
             "channels": lines,
             "temperature": temperature,
             "response": contribution.to(LINE_UNIT),
-            "meta": {"instrument": "spectral lines", "emissivity": "given"} | meta,
+            "meta": {"instrument": "spectral lines", "emissivity": "given", **meta},
         }
     check_choice("abundance", abundance, (None, *ABUNDANCES))
     if density is not None and pressure is not None:
@@ -60,8 +68,8 @@ def line_response(lines, temperature, contribution, density, pressure, abundance
         "meta": {
             "instrument": "spectral lines",
             "emissivity": f"CHIANTI {version}, {_fiasco.abundance_text(name)}, {text}, of fiasco",
-        }
-        | meta,
+            **meta,
+        },
     }
 
 
