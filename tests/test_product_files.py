@@ -67,7 +67,7 @@ def result(part, response, edges):
 
 def plane_of(cube):
     """The FITS WCS of the image behind a cube."""
-    wcs = cube.wcs
+    wcs = plane_wcs(cube.wcs)
     while table_axis(wcs):
         wcs = sky_wcs(wcs)
     return unwrap_wcs_to_fitswcs(plane_wcs(wcs))[0]
@@ -141,6 +141,7 @@ def test_series_come_back_and_stay_lazy(series_folder, tmp_path):
         "dem": result["dem"],
         "in": series,
         "last": result["dem"][:, 1:],
+        "bin": result["dem"][5],
     }
     for name, cube in products.items():
         path = tmp_path / f"{name}.zarr"
@@ -150,10 +151,13 @@ def test_series_come_back_and_stay_lazy(series_folder, tmp_path):
         n_leading = cube.data.ndim - 3
         assert set(back.data.chunks[n_leading]) == {1}  # each time can be read alone
         same(back, cube)
-        expected = [times_of(each.wcs if n_leading == 0 else sky_wcs(each.wcs)) for each in (back, cube)]
+        expected = [times_of(sky_wcs(each.wcs) if n_leading else plane_wcs(each.wcs)) for each in (back, cube)]
         assert abs(expected[0] - expected[1]).max() < 1 * u.us
         step = (slice(None), 1) if n_leading else 1
         same(back[step], cube[step])
+        dates = [(each.meta.get("observation") or each.meta)["date"] for each in (back[step], cube[step])]
+        assert dates[0].shape == (6,)
+        assert abs(dates[0] - dates[1]).max() < 1 * u.us
         for ending in (".fits", ".asdf"):
             with pytest.raises(ValueError, match=r"`result` is a series in time.*to a .zarr store"):
                 demreg.write(cube, tmp_path / f"em{ending}")

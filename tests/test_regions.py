@@ -200,6 +200,8 @@ def test_a_spectrum_can_be_inverted_and_its_area_travels_along(cube, frame, resp
     observation = result.meta["observation"]
     np.testing.assert_array_equal(observation["area"], spectrum.meta["area"])
     assert observation["region"].tolist() == ["small", "large"]
+    assert result[1:].meta["observation"]["region"].tolist() == ["large"]
+    assert np.all(result["dem"][:, 1].meta["observation"]["area"] == spectrum.meta["area"][1])
     assert np.all(spectrum.uncertainty.array[:, 1] < spectrum.uncertainty.array[:, 0] * 1.2)
     part = spectrum[:, 1:]
     assert part.meta["region"].tolist() == ["large"]

@@ -25,6 +25,7 @@ from sunpy_demreg._files.products import (
     to_product,
 )
 from sunpy_demreg._results.convert import as_computed
+from sunpy_demreg._results.headers import plane_cards
 
 __all__ = ["from_file", "product_to_file", "to_file"]
 
@@ -54,6 +55,7 @@ def to_file(result, encoding=None):
             array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
         hdu.header.update(_meaning_of_bits(name, parts.meta["channels"]))
+        hdu.header.update(plane_cards(result[name.removesuffix("_uncertainty").removesuffix("_mask")].meta))
         if is_lazy(array):
             lazy.append((hdu.header, array))
         else:

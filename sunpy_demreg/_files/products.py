@@ -11,9 +11,9 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 
-from sunpy_demreg._common.cube import Cube, Meta
+from sunpy_demreg._common.cube import Cube, Meta, meta_by_axis, observation_shape
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import prepend_axis, prepend_times, sky_wcs, table_axis, table_values
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs, table_axis, table_values
 from sunpy_demreg._files.parts import pixel_header
 from sunpy_demreg._results.headers import describe_image
 
@@ -48,7 +48,7 @@ def to_product(cube):
             f"has an uncertainty of the kind {cube.uncertainty.uncertainty_type!r}, but a file holds standard "
             "deviations: `cube.uncertainty.represent_as(StdDevUncertainty)`",
         )
-    axes, wcs = [], cube.wcs.low_level_wcs
+    axes, wcs = [], plane_wcs(cube.wcs)
     while wcs is not None and (named := table_axis(wcs)) is not None:
         axes.append((table_values(wcs), *named))
         wcs = sky_wcs(wcs)
@@ -67,6 +67,7 @@ def to_product(cube):
     about = {
         "meta": dict(meta),
         "axes": {key: np.atleast_1d(value).tolist() for key, value in getattr(meta, "axes", {}).items()},
+        "observation_shape": observation_shape(meta),
         "unit": cube.unit.to_string(),
         "dates": dates,  # of the coordinates: those in the header are of the observation
         "n_pixel_axes": is_dropped.size,
@@ -89,6 +90,8 @@ def from_product(product):
         wcs = prepend_times(wcs, values) if isinstance(values, Time) else prepend_axis(wcs, values, name, kind)
     data, error = product.arrays["image"], product.arrays.get("uncertainty")
     meta = about["meta"]
+    if (shape := about.get("observation_shape")) is not None:
+        meta["observation"] = meta_by_axis(meta["observation"], shape)
     if about["axes"]:
         meta = Meta(meta, axes={key: tuple(value) for key, value in about["axes"].items()}, data_shape=data.shape)
     return Cube(

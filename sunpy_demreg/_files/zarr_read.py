@@ -58,8 +58,12 @@ def read_store(path):
         wcs = prepend_times(wcs, _table(group, "time")[... if done is None else done])
     if done is not None:
         # Steps that are not done have no values yet.
-        meta["observation"]["date"] = from_microseconds(sound(group, "image_date").oindex[:, done])
-        meta["observation"]["exposure_time"] = sound(group, "exposure_time").oindex[:, done] * u.s
+        dates, exposures = (sound(group, name).oindex[:, done] for name in ("image_date", "exposure_time"))
+        is_missing = dates == 0  # an image that a step lacks
+        meta["observation"]["date"] = from_microseconds(dates)
+        if is_missing.any():
+            meta["observation"]["date"][is_missing] = np.ma.masked
+        meta["observation"]["exposure_time"] = np.where(is_missing, np.nan, exposures) * u.s
     edges, coordinate = (_table(group, name) for name in ("temperature_edge", "channel"))
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
     unit = next(
