@@ -24,6 +24,7 @@ from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._common.urls import FILE, Url
 from sunpy_demreg._common.validators import as_integer, as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
@@ -225,7 +226,7 @@ def items(maps):
     """
     n_items = 0
     for name, item in maps_or_names(maps):
-        if not isinstance(item, str | Path):
+        if not isinstance(item, str | Path | Url):
             n_items += 1
             yield name, item
             continue
@@ -255,7 +256,7 @@ def image_of(name, item):
     from sunpy.map.sources import AIAMap
 
     problem = None
-    if isinstance(item, Path):
+    if isinstance(item, FILE):
         try:
             item, problem = lazy_map(item)
         except Exception as err:  # readers fail in as many ways as files do

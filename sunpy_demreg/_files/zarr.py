@@ -11,6 +11,7 @@ from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import to_text, warn_of_text
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.wcs import sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._files.encodings import CODE_OF_NAN, described, encoded, encodings_for
@@ -48,7 +49,7 @@ def create(path, result, times=None, encoding=None, **attributes):
 
     Parameters
     ----------
-    path : `~pathlib.Path`
+    path : `~pathlib.Path` or `Url`
     result : `ndcube.NDCollection`
         A result like those to be stored; its values are not used.
     times : `~astropy.time.Time`, optional
@@ -96,7 +97,7 @@ def create(path, result, times=None, encoding=None, **attributes):
     text, as_text = to_text(meta)
     warn_of_text(as_text)
     group = zarr.create_group(
-        path,
+        path.store(read_only=False) if isinstance(path, Url) else path,
         attributes={
             "format": f"{FORMAT} {VERSION}",
             "creator": f"sunpy_demreg {__version__}",
