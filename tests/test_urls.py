@@ -27,6 +27,7 @@ from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import file_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+CHANNELS = "094", "131", "171", "193", "211", "335"
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
 
@@ -44,8 +45,6 @@ def memory():
 @pytest.fixture
 def web(tmp_path):
     """A web server of a folder, as plain as can be: it lists folders, and sends only whole files."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
-    handler.log_message = None
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -79,7 +78,7 @@ def upload(files, folder, place):
 def check_same(one, other):
     assert list(one) == list(other)
     for key in one:
-        np.testing.assert_array_equal(np.asarray(one[key].data), np.asarray(other[key].data))
+        np.testing.assert_array_equal(np.asarray(one[key].data), np.asarray(other[key].data), err_msg=key)
 
 
 # ---- names
@@ -112,7 +111,7 @@ def test_wildcards(memory, folder):
 def test_files_in_memory_are_as_on_the_disk(memory, folder, result, caches):
     upload(memory, folder, "/sun")
     cube = prepare(f"{caches}memory://sun/step0*.fits", n_sample=16)
-    assert cube.meta["channels"] == result.meta["channels"]
+    assert tuple(cube.meta["channels"]) == tuple(result.meta["channels"])
     check_same(invert(cube, TemperatureResponse.from_aia(cube), BINS), result)
 
 
@@ -195,12 +194,12 @@ def test_tables_and_maps_beside_the_images(memory, folder, tmp_path):
     np.testing.assert_array_equal(response.response, TemperatureResponse.from_aia(plain).response)
     response.write("memory://response.ecsv")
     np.testing.assert_array_equal(TemperatureResponse.read("memory://response.ecsv").response, response.response)
-    with pytest.raises(FileNotFoundError, match="`error_table`: there is no file memory://none.txt"):
+    with pytest.raises(FileNotFoundError, match=r"`error_table`: there is no file memory://none.txt"):
         prepare(files, n_sample=16, error_table="memory://none.txt")
     pointing = QTable({"T_START": [1], "T_STOP": [2]})
     pointing.write(tmp_path / "pointing.ecsv")
     memory.pipe_file("/pointing.ecsv", (tmp_path / "pointing.ecsv").read_bytes())
-    with pytest.raises(ValueError, match="level 1"):  # it is read before
+    with pytest.raises(ValueError, match=r"level 1"):  # it is read before
         prepare(files, n_sample=16, pointing_table="memory://pointing.ecsv")
 
 
@@ -215,11 +214,11 @@ def test_results_at_urls(memory, result, name):
         write(result, f"memory://out/{name}")
     if name.endswith(".zarr"):
         check_same(read(f"simplecache::memory://out/{name}"), result)
-        with pytest.raises(FileExistsError, match="no store at a URL is replaced"):
+        with pytest.raises(FileExistsError, match=r"no store at a URL is replaced"):
             write(result, f"memory://out/{name}", overwrite=True)
     else:
         write(result[:, :4], f"memory://out/{name}", overwrite=True)
-        assert read(f"memory://out/{name}")["status"].data.shape[1] == result["status"].data.shape[1]
+        assert read(f"memory://out/{name}")["status"].data.shape[1] == 4
     with pytest.raises(FileNotFoundError, match=f"`path`: there is no file 'memory://none/{name}'"):
         read(f"memory://none/{name}")
 
@@ -245,7 +244,7 @@ def test_nothing_is_left_of_a_store_that_could_not_be_written(memory, result, mo
         raise OSError("no more room")
 
     monkeypatch.setattr("sunpy_demreg._files.zarr.seal", fails)
-    with pytest.raises(ConnectionError, match="`path`: memory://out/dem.zarr cannot be reached .OSError: no more room"):
+    with pytest.raises(OSError, match="no more room"):
         write(result, "memory://out/dem.zarr")
     assert not memory.find("/out")
 
@@ -255,7 +254,7 @@ def test_a_store_whose_writing_did_not_end_is_none(memory, result, monkeypatch):
     document = json.loads(memory.cat_file("/out/dem.zarr/zarr.json"))
     del document["attributes"]["sha256"]  # which is written last
     memory.pipe_file("/out/dem.zarr/zarr.json", json.dumps(document).encode())
-    with pytest.raises(ValueError, match="is not a result that sunpy_demreg.write wrote, or is damaged"):
+    with pytest.raises(ValueError, match=r"is not a result that sunpy_demreg.write wrote, or is damaged"):
         read("memory://out/dem.zarr")
 
 
@@ -265,18 +264,18 @@ def test_damaged_chunk_is_named(memory, result):
     content = bytearray(memory.cat_file(name))
     content[len(content) // 2] ^= 1
     memory.pipe_file(name, bytes(content))
-    with pytest.raises(ValueError, match="'memory://out/dem.zarr' is damaged: dem cannot be read"):
+    with pytest.raises(ValueError, match=r"'memory://out/dem.zarr' is damaged: dem cannot be read"):
         read("memory://out/dem.zarr")["dem"].data.compute()
 
 
 def test_store_of_a_batch_at_a_url(memory, folder, tmp_path):
-    with pytest.raises(ValueError, match="`path` must be on a disk, but is 'memory://out/dem.zarr'.*copy the store"):
+    with pytest.raises(ValueError, match=r"`path` must be on a disk, but is 'memory://out/dem.zarr'.*copy the store"):
         batch_invert(folder, "memory://out/dem.zarr", BINS, **OPTIONS)
     batch_invert(folder, tmp_path / "dem.zarr", BINS, **OPTIONS)
     memory.put(str(tmp_path / "dem.zarr"), "/out/dem.zarr", recursive=True)
     check_same(read("memory://out/dem.zarr"), read(tmp_path / "dem.zarr"))
     assert batch_status("memory://out/dem.zarr") == batch_status(tmp_path / "dem.zarr") == (3, 3, [])
-    with pytest.raises(FileNotFoundError, match="`path`: there is no store memory://out/none.zarr"):
+    with pytest.raises(FileNotFoundError, match=r"`path`: there is no store memory://out/none.zarr"):
         batch_status("memory://out/none.zarr")
 
 
@@ -286,7 +285,7 @@ def test_store_of_a_batch_at_a_url(memory, folder, tmp_path):
 def test_web_server(web, folder, result):
     place, address = web
     shutil.copytree(folder, place / "sun")
-    cube = prepare([f"{address}/sun/step0_{channel}.fits" for channel in ("094", 131, 171, 193, 211, 335)], n_sample=16)
+    cube = prepare([f"{address}/sun/step0_{channel}.fits" for channel in CHANNELS], n_sample=16)
     check_same(invert(cube, TemperatureResponse.from_aia(cube), BINS), result)
     series = prepare_series(f"{address}/sun/*.fits", n_sample=16)  # a server without parts of files, lazily
     np.testing.assert_array_equal(series.data.compute(), prepare_series(folder, n_sample=16).data.compute())
@@ -305,15 +304,12 @@ def test_cache_is_opt_in_and_where_it_is_said(web, folder, tmp_path, monkeypatch
     shutil.copytree(folder, place / "sun")
     cache = tmp_path / "cache"
     monkeypatch.setitem(fsspec.config.conf, "filecache", {"cache_storage": str(cache)})
-    plain = prepare([f"{address}/sun/step0_{channel}.fits" for channel in (171, 193, 211)], n_sample=16, **FEW)
+    plain = prepare([f"{address}/sun/step0_{channel}.fits" for channel in CHANNELS], n_sample=16)
     assert not cache.exists()
-    names = [f"filecache::{address}/sun/step0_{channel}.fits" for channel in (171, 193, 211)]
-    cached = prepare(names, n_sample=16, **FEW)
-    assert len([path for path in cache.iterdir() if path.name != "cache"]) == 3
+    names = [f"filecache::{address}/sun/step0_{channel}.fits" for channel in CHANNELS]
+    cached = prepare(names, n_sample=16)
+    assert len([path for path in cache.iterdir() if path.name != "cache"]) == 6
     np.testing.assert_array_equal(cached.data, plain.data)
-
-
-FEW = {"accept_flagged": False}
 
 
 # ---- what goes wrong
@@ -343,12 +339,10 @@ def test_silent_server_is_given_up(monkeypatch):
     assert time.monotonic() - start < 10
 
 
-def test_protocols_that_are_not_known_or_not_installed(monkeypatch):
-    with pytest.raises(ValueError, match="`path`: nowhere://a.fits cannot be opened: Protocol not known: nowhere"):
+def test_protocols_that_are_not_known_or_not_installed():
+    with pytest.raises(ValueError, match=r"`path`: nowhere://a.fits cannot be opened: Protocol not known: nowhere"):
         read("nowhere://a.fits")
-    monkeypatch.setitem(
-        fsspec.registry.known_implementations, "missing", {"class": "none_such.Files", "err": "Install none_such"}
-    )
+    fsspec.register_implementation("missing", "none_such.Files", clobber=True, errtxt="Install none_such")
     with pytest.raises(ImportError, match=r"missing://a.fits needs .*Install none_such.*sunpy-demreg\[remote\]"):
         read("missing://a.fits")
 
@@ -375,7 +369,7 @@ def test_command_line(memory, folder, tmp_path, capsys):
     assert "3 of 3 time steps" in capsys.readouterr().out
     assert main(["info", "memory://out/dem.zarr"]) == 0
     assert "AIA 94" in capsys.readouterr().out
-    files = [f"memory://sun/step0_{channel}.fits" for channel in ("094", 131, 171, 193, 211, 335)]
+    files = [f"memory://sun/step0_{channel}.fits" for channel in CHANNELS]
     corners = ["--submap", "-1200", "-1200", "1200", "1200"]
     output = ["--output", str(tmp_path / "dem.fits")]
     assert main(["invert", *files, *output, "--n-sample", "16", *corners]) == 0
@@ -419,7 +413,7 @@ def test_s3(bucket, folder, result, tmp_path):
     for name in ("one.zarr", "one.fits", "one.asdf"):
         write(result, f"{bucket}/out/{name}")
         check_same(read(f"{bucket}/out/{name}"), result)
-    with pytest.raises(FileExistsError, match="no store at a URL is replaced"):
+    with pytest.raises(FileExistsError, match=r"no store at a URL is replaced"):
         write(result, f"{bucket}/out/one.zarr")
     with pytest.raises(FileNotFoundError, match=f"there is no file '{bucket}/none.fits'"):
         read(f"{bucket}/none.fits")

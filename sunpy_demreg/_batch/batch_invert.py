@@ -63,8 +63,8 @@ def batch_invert(
     maps, tolerance
         As for `prepare_series`.
     path : path-like
-        Ends in ``.zarr``; on a disk, not a URL. If the store exists, it must have been made with the same settings: steps that are done with
-        the same files are kept, all others are done.
+        Ends in ``.zarr``; on a disk, not a URL. If the store exists, it must have been made with the same settings:
+        steps that are done with the same files are kept, all others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     encoding, contents : optional

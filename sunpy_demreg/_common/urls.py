@@ -125,8 +125,12 @@ class Url:
         """Whether there is such a file or folder."""
         if self.protocol in _HTTP and self.suffix == ".zarr":  # of a folder, web servers know nothing
             return any((self / name).exists() for name in _OF_ZARR)
-        with self._reached() as (files, path):
-            return files.exists(path)
+        try:
+            with self._reached() as (files, path):
+                files.info(path)  # `exists` of fsspec says no where a server does not answer
+        except FileNotFoundError:
+            return False
+        return True
 
     def is_dir(self):
         """Whether it is a folder; over HTTP a Zarr store is known by its name, and no other one."""
@@ -234,22 +238,30 @@ class Url:
             try:
                 files, path = core.url_to_fs(self._text, **self._options())
             except ImportError as err:
-                raise ImportError(
-                    f"{self._text} needs another package ({err}): pip install 'sunpy-demreg[remote]'"
-                ) from err
+                cure = "pip install 'sunpy-demreg[remote]'"
+                raise ImportError(f"{self._text} needs another package ({err}): {cure}") from err
             except ValueError as err:  # no such protocol
                 raise wrong(ValueError, self.argument, f": {self._text} cannot be opened: {first_line(err)}") from err
             yield files, path
         except (ArgumentError, ImportError, MemoryError):
             raise
-        except FileNotFoundError as err:
-            raise wrong(FileNotFoundError, self.argument, f": there is no file {self._text}") from err
         except Exception as err:  # clients fail in as many ways as networks do
-            reason = f"{type(err).__name__}: {first_line(err)}".rstrip(": ")
-            is_refused = isinstance(err, PermissionError) or "redentials" in reason
-            hint = f"; {_S3}" if is_refused and self.protocol == "s3" else ""
-            kind = PermissionError if is_refused else ConnectionError
-            raise wrong(kind, self.argument, f": {self._text} cannot be reached ({reason}){hint}") from err
+            raise self._told(err) from err
+
+    def _told(self, err):
+        """The error about the URL that stands for one of its client."""
+        # That of HTTP finds no file also if there is no network.
+        if isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception):
+            err = err.__cause__
+        if isinstance(err, FileNotFoundError):
+            return wrong(FileNotFoundError, self.argument, f": there is no file {self._text}")
+        reason = f"{type(err).__name__}: {first_line(err)}".rstrip(": ")
+        is_refused = (
+            isinstance(err, PermissionError) or "redentials" in reason or getattr(err, "status", 0) in (401, 403)
+        )
+        hint = f"; {_S3}" if is_refused and self.protocol == "s3" else ""
+        kind = PermissionError if is_refused else ConnectionError
+        return wrong(kind, self.argument, f": {self._text} cannot be reached ({reason}){hint}")
 
 
 #: Types of what `file_of` returns.

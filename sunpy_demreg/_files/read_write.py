@@ -161,13 +161,10 @@ def write(
 def _new_at(url):
     """Make sure that nothing is at the URL of a store before, and, after an error, nothing of it afterwards."""
     if url.exists():
-        problem = (
-            f"{str(url)!r} exists, and a store at a URL cannot be replaced at once: choose another name, or remove"
-        )
-        raise wrong(FileExistsError, "path", f"{problem} it yourself")
+        problem = f"{str(url)!r} exists, and no store at a URL is replaced: choose another name, or remove it yourself"
+        raise wrong(FileExistsError, "path", problem)
     try:
-        with url.reached():
-            yield
+        yield
     except BaseException:
         with suppress(Exception):
             url.remove()
