@@ -351,7 +351,7 @@ def test_refused(memory, monkeypatch):
     def refuses(*_, **__):
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(memory), "exists", refuses)
+    monkeypatch.setattr(type(memory), "info", refuses)
     with pytest.raises(PermissionError, match=r"`path`: memory://a.fits cannot be reached .*Access Denied"):
         read("memory://a.fits")
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import posixpath
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -103,6 +104,10 @@ class Url:
         return "sunpy_demreg URL", self._text
 
     @property
+    def _caches(self):
+        return self._text.rpartition("::")[0]
+
+    @property
     def protocol(self):
         """Of the place itself, behind caches."""
         return self._text.rpartition("::")[2].partition("://")[0]
@@ -170,7 +175,7 @@ class Url:
     def open(self):
         """Open it for reading; parts are fetched when they are read, as far as the server can give parts."""
         with self._reached() as (files, path):
-            is_whole = self.protocol in _HTTP and not files.info(path).get("partial")
+            is_whole = self.protocol in _HTTP and not self._caches and not files.info(path).get("partial")
             file = io.BytesIO(files.cat_file(path)) if is_whole else files.open(path, "rb")
         with file:
             yield file
@@ -178,7 +183,11 @@ class Url:
     def copy_to(self, place):
         """Copy it to a local file."""
         with self._reached() as (files, path):
-            files.get_file(path, str(place))
+            if not self._caches:
+                files.get_file(path, str(place))
+                return
+            with files.open(path, "rb") as source, place.open("wb") as target:
+                shutil.copyfileobj(source, target)
 
     def copy_from(self, place):
         """Replace its content by that of a local file."""
@@ -201,11 +210,11 @@ class Url:
         return self._found(lambda files, path: files.glob(posixpath.join(path, pattern)))
 
     def _found(self, function):
-        caches = self._text.rpartition("::")[0]
         with self._reached() as (files, path):
             found = function(files, path)
             names = found if self.protocol in _HTTP else [f"{self.protocol}://{each.lstrip('/')}" for each in found]
-        return sorted(Url(f"{caches}::{name}" if caches else name, self.argument) for name in names)
+        start = f"{self._caches}::" if self._caches else ""
+        return sorted(Url(f"{start}{name}", self.argument) for name in names)
 
     def store(self, *, read_only=True):
         """The Zarr store that it names."""
@@ -253,12 +262,11 @@ class Url:
         # That of HTTP finds no file also if there is no network.
         if isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception):
             err = err.__cause__
-        if isinstance(err, FileNotFoundError):
+        status = getattr(err, "status", None)
+        if isinstance(err, FileNotFoundError) or status in (404, 410):
             return wrong(FileNotFoundError, self.argument, f": there is no file {self._text}")
         reason = f"{type(err).__name__}: {first_line(err)}".rstrip(": ")
-        is_refused = (
-            isinstance(err, PermissionError) or "redentials" in reason or getattr(err, "status", 0) in (401, 403)
-        )
+        is_refused = isinstance(err, PermissionError) or status in (401, 403) or "redentials" in reason
         hint = f"; {_S3}" if is_refused and self.protocol == "s3" else ""
         kind = PermissionError if is_refused else ConnectionError
         return wrong(kind, self.argument, f": {self._text} cannot be reached ({reason}){hint}")
