@@ -392,7 +392,7 @@ def bucket(monkeypatch):
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     address = "http://{}:{}".format(*server.get_host_and_port())
-    options = {"endpoint_url": address, "key": "any", "secret": "any", "client_kwargs": {"region_name": "us-east-1"}}
+    options = {"endpoint_url": address, "key": "any", "secret": "any", "client_kwargs": {"region_name": "eu-west-1"}}
     monkeypatch.setitem(fsspec.config.conf, "s3", options)
     fsspec.filesystem("s3").mkdir("bucket")
     yield "s3://bucket"

@@ -62,8 +62,8 @@ def prepare_series(
     Parameters
     ----------
     maps : list of maps or file names, `~sunpy.map.MapSequence`, file name, or folder
-        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken; of files only
-        the headers are read.
+        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken, also of one at
+        a URL; of files only the headers are read.
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
         channel with the fewest images to belong to the same set. The nearest one is taken, and each only once.

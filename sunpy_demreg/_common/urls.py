@@ -229,15 +229,16 @@ class Url:
             yield
 
     def _options(self):
-        """Limits in time for web servers, which fsspec lets wait for minutes, unless its settings have other ones."""
-        if self.protocol not in _HTTP:
-            return {}
-        config = imported("fsspec.config", f"{self._text}", "remote").conf
-        if any("client_kwargs" in config.get(protocol, {}) for protocol in _HTTP):
-            return {}
-        timeout = imported("aiohttp", f"{self._text}", "remote").ClientTimeout
-        limits = timeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
-        return {self.protocol: {"client_kwargs": {"timeout": limits}}}
+        """Limits in time, which are minutes by default, unless the settings of fsspec have other ones."""
+        config = imported("fsspec.config", self._text, "remote").conf
+        if self.protocol == "s3" and "config_kwargs" not in config.get("s3", {}):
+            # Of the two clients, one inside of the other, which both try again.
+            return {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}}}}
+        if self.protocol in _HTTP and not any("client_kwargs" in config.get(protocol, {}) for protocol in _HTTP):
+            timeout = imported("aiohttp", self._text, "remote").ClientTimeout
+            limits = timeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
+            return {self.protocol: {"client_kwargs": {"timeout": limits}}}
+        return {}
 
     @contextmanager
     def _reached(self):
