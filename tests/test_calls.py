@@ -139,6 +139,10 @@ def world(small, tmp_path_factory):
         ),
         "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),
         "read": (demreg.read, {"path": folder / "result.fits"}),
+        "read_sdoml": (
+            demreg.read_sdoml,
+            {"store": folder / "sdoml.zarr", "start": "2014-01-01T00:00", "stop": "2014-01-01T00:01"},
+        ),
         "sample.flare_maps": (sample.flare_maps, {"step": 0}),
         "synthesize": (demreg.synthesize, {"result": result, "response": response}),
         "TemperatureResponse": (TemperatureResponse, table),
