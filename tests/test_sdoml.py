@@ -19,7 +19,7 @@ from sunpy_demreg import (
     sample,
     write,
 )
-from sunpy_demreg._channels.sdoml import excess, squared_weights
+from sunpy_demreg._channels.sdoml_errors import excess, squared_weights
 from sunpy_demreg._channels.uncertainty import ErrorModel, read_error_table
 from sunpy_demreg.response._aia import degradation_factors
 
@@ -72,7 +72,7 @@ def test_intensities_and_errors_are_those_of_prepare(series, prepared):
     assert tuple(series.meta["channels"]) == tuple(prepared.meta["channels"])
     assert series.unit == prepared.unit
     data, sigma = (np.asarray(a[:, :, *CORNER]) for a in (series.data, series.uncertainty.array))
-    # Well inside of the corner, and where noise does not matter; in the store the Sun is larger by 4e-5, a fiftieth of a pixel here.
+    # Well inside of the corner, and where noise does not matter; the store is larger by 4e-5, a fiftieth of a pixel.
     inside = (slice(None), slice(2, -2), slice(2, -2))
     is_bright = prepared.data[inside] > 30 * prepared.uncertainty.array[inside]
     assert is_bright.mean() > 0.3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +14,7 @@ from astropy.time import Time
 
 from sunpy_demreg._channels.headers import flags_of
 from sunpy_demreg._channels.plan import as_saturation
+from sunpy_demreg._channels.sdoml_errors import AVERAGED, SIDE, calibrated
 from sunpy_demreg._channels.series import check_tolerance, no_sets
 from sunpy_demreg._channels.stacks import prepend_channels
 from sunpy_demreg._channels.time_sets import Image, time_sets
@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Date, FilePath, TableOrFile
 
-__all__ = ["excess", "read_sdoml", "squared_weights"]
+__all__ = ["read_sdoml"]
 
-_SIDE = 1024  # pixels of the synoptic images that the store was made of
-_AVERAGED = 16  # pixels of AIA in each of theirs
 _RADIUS = 976.0  # arcsec: that of the Sun to which they were scaled
 _LEAST_EXPOSURE = 0.01  # s: they were divided by no less
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z?")
@@ -214,7 +212,7 @@ def _arrays(path, years):
     for (year, channel), (values, attributes) in found.items():
         name = f"{year}/{channel}A"
         lacks = [key for key in _NEEDED if np.shape(attributes.get(key)) != values.shape[:1]]
-        if lacks or len(values.shape) != 3 or _SIDE % values.shape[1] or values.shape[1] != values.shape[2]:
+        if lacks or len(values.shape) != 3 or SIDE % values.shape[1] or values.shape[1] != values.shape[2]:
             has = f"no {lacks[0]!r} of each image" if lacks else f"the shape {values.shape}"
             raise wrong(ValueError, "store", f": its array {name} has {has}: it is no SDOMLv2 store")
     return found
@@ -247,7 +245,7 @@ def _problem(header, side, accept_flagged):
             return f"{key.upper()} is {header.get(key)}"
     if accept_flagged:
         return None
-    scale = u.Quantity([_SIDE * 2.4 / side] * 2, u.arcsec / u.pix)
+    scale = u.Quantity([SIDE * 2.4 / side] * 2, u.arcsec / u.pix)
     reasons, _ = flags_of(SimpleNamespace(meta=header, data=np.broadcast_to(0.0, (side, side)), scale=scale))
     return "; ".join(reasons) or None
 
@@ -292,7 +290,7 @@ def _cube(arrays, sets, channels, left, errors, floors, saturation):
         "floors": tuple(floors[c] for c in channels),
         "saturation": saturation,
     }
-    intensity, sigma, mask = map_pixels(_calibrated, outputs, [values, parameters], 3, **options)
+    intensity, sigma, mask = map_pixels(calibrated, outputs, [values, parameters], 3, **options)
     rate = u.DN / u.pix / u.s
     common = np.array([errors.common(channel) for channel in channels])
     noise = np.array([errors.noise(channel) for channel in channels])
@@ -317,7 +315,7 @@ def _cube(arrays, sets, channels, left, errors, floors, saturation):
         "pointing": None,
         "bin": 1,
         "saturation": saturation,
-        "n_sample": _AVERAGED * (_SIDE // side) ** 2,
+        "n_sample": AVERAGED * (SIDE // side) ** 2,
         "include_eve": errors.include_eve,
         "include_chianti": errors.include_chianti,
         "exposure_normalized": True,
@@ -340,64 +338,10 @@ def _wcs(header, side):
     """The coordinates of an image, with the reference pixel where the scaling put it."""
     from sunpy.map import Map
 
-    factor, scale = _SIDE // side, _RADIUS / _number(header, "rsun_obs")
+    factor, scale = SIDE // side, _RADIUS / _number(header, "rsun_obs")
     header = header | {"naxis1": side, "naxis2": side}
     for key in ("crpix1", "crpix2"):
         # The scaling left the pixel behind the center where it was.
-        fixed = _SIDE / 2 + 1
+        fixed = SIDE / 2 + 1
         header[key] = (fixed + scale * (factor * _number(header, key) - fixed) - 0.5) / factor + 0.5
     return Map(np.broadcast_to(0.0, (side, side)), header).wcs
-
-
-def _calibrated(values, parameters, *, channels, errors, floors, saturation):
-    """Intensity, uncertainty and mask of images, (channel, time, y, x)."""
-    values = values.astype(float)
-    is_bad = ~(values > 0) | ~np.isfinite(values)
-    values[is_bad] = np.nan
-    sigma = np.empty_like(values)
-    counts = values * parameters[0]
-    for i, channel in enumerate(channels):
-        for k in range(values.shape[1]):
-            weights = squared_weights(values.shape[-1], float(parameters[2, i, k, 0, 0]))
-            raw = np.where(is_bad[i, k], 0.0, counts[i, k])
-            noise = errors.of_counts(raw, channel, _AVERAGED / np.outer(weights, weights))
-            of_one = errors.of_counts(raw, channel, _AVERAGED)
-            sigma[i, k] = np.hypot(noise, excess(raw, of_one)) / parameters[0, i, k]
-    with np.errstate(invalid="ignore"):
-        is_saturated = counts > saturation
-        values *= parameters[1]
-        sigma *= parameters[1]
-        floor = np.reshape(floors, (-1, 1, 1, 1)) * values
-        np.fmax(sigma, floor, out=sigma)
-    sigma[is_bad], sigma[is_saturated] = np.nan, np.inf
-    return values, sigma, is_bad | is_saturated
-
-
-@lru_cache(maxsize=64)
-def squared_weights(side, scale):
-    """Along an axis, the sum of the squared weights that synoptic pixels have in each pixel of the store."""
-    factor, rows = _SIDE // side, np.arange(side)
-    sampled = _SIDE / 2 + (factor * rows[:, None] + np.arange(factor) - _SIDE / 2) / scale
-    sampled = np.clip(sampled, 0, _SIDE - 1)
-    below = np.floor(sampled).astype(int)
-    weights = np.zeros((side, factor + 3 + int(factor / scale)))
-    for j in range(factor):
-        place = below[:, j] - below[:, 0]
-        weights[rows, place] += (1 - sampled[:, j] + below[:, j]) / factor
-        weights[rows, place + 1] += (sampled[:, j] - below[:, j]) / factor
-    return np.sum(weights**2, axis=1)
-
-
-@lru_cache(maxsize=1)
-def _cut_off():
-    """Of a normal distribution that is cut off at zero: its mean, and by how much it is above that of the whole."""
-    from scipy.special import log_ndtr
-
-    mean = np.linspace(0, 8, 801)
-    above = np.exp(-(mean**2) / 2 - log_ndtr(mean)) / np.sqrt(2 * np.pi)
-    return mean + above, above
-
-
-def excess(counts, sigma):
-    """By how much averages over positive values are too large on average, if those of all would not be negative."""
-    return sigma * np.interp(counts / sigma, *_cut_off(), right=0.0)
