@@ -63,8 +63,9 @@ print(
 # A movie
 # =======
 #
-# `~sunpy_demreg.visualization.animate` takes a list of results, one for each time. The package includes two times of
-# the start of the flare of 2011-02-15, two minutes apart; with your own series the movie can be longer.
+# `~sunpy_demreg.visualization.animate` takes a list of results, one for each time, or the result of a series. The
+# package includes two times of the start of the flare of 2011-02-15, two minutes apart; with your own series the movie
+# can be longer.
 
 flare = []
 for step in (0, 1):

@@ -2,8 +2,10 @@
 
 import warnings
 
+import dask
 import numpy as np
 import pytest
+from dask import compute
 
 import astropy.units as u
 from astropy.coordinates import SkyCoord
@@ -110,6 +112,44 @@ def test_a_series_is_as_its_images(series_folder):
     assert np.all(np.diff(found["emission_measure"].value) > 0)  # they brighten
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_times_at_which_a_region_holds_no_pixel(series_folder, as_list):
+    """A level before the start of a flare, and masks of each time."""
+    series = prepare_series(series_folder, n_sample=16)
+    channel = series.data[2].compute()
+    level = channel[0].max() * 1.05  # not reached at first; they brighten by 10 %
+    masks = np.zeros(series.shape[1:], dtype=bool)
+    masks[0, 3:9, 4:12] = masks[2, 4:10, 4:12] = True
+    regions = {"level": {171: level * series.unit}, "masks": masks, "whole": np.ones(series.shape[2:], dtype=bool)}
+    given = [series[:, k] for k in range(3)] if as_list else series
+    found = region_evolution(given, regions, EDGES, bad_pixels="mask")
+    assert found["fraction"].value.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 1]]
+    pixel = found["area"][0, 1] / 48
+    expected = [[np.nan, 48, 440], [np.sum(channel[1] > level), np.nan, 440], [np.sum(channel[2] > level), 48, 440]]
+    np.testing.assert_allclose((found["area"] / pixel).value, expected, rtol=1e-3)
+    np.testing.assert_array_equal(np.isnan(found["emission_measure"].value), np.isnan(expected))
+    alone = region_evolution([series[:, 2]], masks[2], EDGES, bad_pixels="mask")
+    for name in ("emission_measure", "thermal_energy_error", "chi_squared"):
+        assert found[name][2, 1] == alone[name][0]
+    with pytest.raises(ValueError, match=r"`region\['never'\]` holds no pixel of the image"):
+        region_evolution(given, regions | {"never": {171: 10 * level * series.unit}}, EDGES)
+    with pytest.raises(ValueError, match=r"`region` is a mask of the shape \(2, 20, 22\), but `series` has 3 times"):
+        region_evolution(given, masks[:2], EDGES)
+
+
+def test_many_regions_read_each_time_once(series_folder, monkeypatch):
+    series = prepare_series(series_folder, n_sample=16)
+    n_computed = []
+
+    def counted(*args, **kwargs):
+        n_computed.append(len(args))
+        return compute(*args, **kwargs)
+
+    monkeypatch.setattr(dask, "compute", counted)
+    region_evolution(series, [square for k in range(3) if (square := MASK[18 : 18 + 20, 20 + k : 42 + k]).any()], EDGES)
+    assert n_computed == [9] * 3  # values, errors and masks of three regions at three times
+
+
 def test_the_response_is_that_of_each_date():
     """The same Sun, seen by a detector that ages."""
     channels = [94, 131, 171, 193, 211, 335] * u.AA
@@ -148,6 +188,10 @@ def test_regions_rotate_with_the_sun():
     assert np.all(fixed["emission_measure"].value[1:] < 0.5 * em[0])
     assert np.isnan(em[3]).all()  # behind the limb
     assert followed["fraction"].value.tolist() == [[1, 1]] * 3 + [[0, 0]]
+    with pytest.raises(ValueError, match=r"`region\['circle'\]` is out of sight, behind the limb"):
+        region_evolution(cubes[3:], regions, EDGES, track=True)  # at all times
+    with pytest.raises(ValueError, match=r"`region\[1\]` must have a positive angle for the radius"):
+        region_evolution(cubes[:1], [box, (box[0], -1 * u.arcsec)], EDGES, track=True)
     with pytest.raises(TypeError, match="`region` must be coordinates to be tracked"):
         region_evolution(cubes[:1], np.ones((100, 100), bool), EDGES, track=True)
     far = SkyCoord([900, 1100] * u.arcsec, [0, 100] * u.arcsec, frame=SEEN)
@@ -161,7 +205,7 @@ def test_regions_rotate_with_the_sun():
         ({"series": 5}, TypeError, "`series` must be a cube of `prepare_series`, or a list .* but is 5"),
         ({"series": []}, ValueError, "`series` must be a list of cubes, but is empty"),
         ({"series": [5]}, TypeError, r"`series\[0\]` must be a cube of `prepare`, with"),
-        ({"region": np.zeros((67, 67), bool)}, ValueError, r"`region\['region'\]` holds no pixel"),
+        ({"region": np.zeros((67, 67), bool)}, ValueError, "`region` holds no pixel of the image"),
         ({"depth": 5}, TypeError, "`depth` must be a Quantity"),
         ({"track": "yes"}, TypeError, "`track` must be True or False"),
         ({"response": 5}, TypeError, "`response`"),

@@ -2,9 +2,11 @@
 
 import warnings
 
+import dask.array as da
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from lazy_cubes import lazily
 from scipy.ndimage import map_coordinates
 
 import astropy.units as u
@@ -28,6 +30,8 @@ from sunpy_demreg import (
     visualization,
 )
 from sunpy_demreg._channels.resample import squared_weights
+from sunpy_demreg._channels.stacks import in_time
+from sunpy_demreg._common.cube import Meta
 from sunpy_demreg._common.wcs import sky_wcs, wcs_from_text, wcs_text
 
 CENTER = (-975, -110)  # arcsec, an active region of the sample
@@ -196,6 +200,8 @@ def test_a_spectrum_can_be_inverted_and_its_area_travels_along(cube, frame, resp
     observation = result.meta["observation"]
     np.testing.assert_array_equal(observation["area"], spectrum.meta["area"])
     assert observation["region"].tolist() == ["small", "large"]
+    assert result[1:].meta["observation"]["region"].tolist() == ["large"]
+    assert np.all(result["dem"][:, 1].meta["observation"]["area"] == spectrum.meta["area"][1])
     assert np.all(spectrum.uncertainty.array[:, 1] < spectrum.uncertainty.array[:, 0] * 1.2)
     part = spectrum[:, 1:]
     assert part.meta["region"].tolist() == ["large"]
@@ -275,6 +281,37 @@ def test_a_series(series_folder):
     assert spectrum[:, 1].meta["area"].shape == (2,)
     times = spectrum.axis_world_coords(1)[0]
     assert len(times) == 3
+    # Where a level is reached at some times only, its other averages are of nothing.
+    late = region_spectrum(series, {171: series.data[2, 0].max().compute() * 1.05 * series.unit})
+    assert late.meta["n_pixels"][0, 0] == late.meta["area"][0, 0].value == 0
+    assert np.all(late.meta["n_pixels"][1:] > 0)
+    assert late.mask[:, 0].all()
+
+
+@pytest.mark.parametrize("has_times", [False, True])
+def test_blocks_are_read_once_for_all_regions(cube, has_times):
+    """Once more for the levels, which are found first."""
+    read = []
+
+    def counted(block, block_info=None):
+        if block_info is not None:
+            read.append(block_info[0]["chunk-location"])
+        return block
+
+    cubes = [lazily(cube[:, :40, :60], (6, 20, 20)) for _ in range(1 + has_times)]
+    for minute, lazy in enumerate(cubes):
+        data = da.from_array(cube.data[:, :40, :60], chunks=(6, 20, 20), name=f"minute {minute}")
+        lazy.data = data.map_blocks(counted, dtype=float)
+        lazy.meta = Meta(lazy.meta | {"date": lazy.meta["date"] + minute * u.min}, axes=lazy.meta.axes)
+    lazy = in_time(cubes) if has_times else cubes[0]
+    masks = {f"{i}": square((40, 60), i, i, 12) for i in range(3)}
+    region_spectrum(lazy, masks)
+    assert len(read) == len(set(read)) * (1 + has_times)
+    assert set(read) == {(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)}
+    read.clear()
+    levels = {f"{k}": {171: k * cube.unit} for k in (1, 2, 3)}
+    region_spectrum(lazy, levels)
+    assert len(read) == 2 * len(set(read)) * (1 + has_times)
 
 
 @pytest.mark.parametrize(

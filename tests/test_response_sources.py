@@ -221,7 +221,7 @@ def test_instruments_need_no_network(monkeypatch):
             "`exposure_type`.*'x'",
         ),
         (lambda: TemperatureResponse.from_suvi([171] * u.AA, ccd_temperature=90.0), ValueError, "`ccd_temperature` 90"),
-        (lambda: TemperatureResponse.from_suvi([171]), TypeError, r"`channels` must be wavelengths.*u\.AA"),
+        (lambda: TemperatureResponse.from_suvi([171]), TypeError, r"`channels` must be a cube, or wavelengths.*u\.AA"),
     ],
 )
 def test_wrong_instruments(call, error, words):

@@ -1,5 +1,7 @@
 """Pictures: what is drawn is what the result holds."""
 
+import functools
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,17 +17,21 @@ from astropy.visualization.wcsaxes import WCSAxes
 from ndcube import NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
+import sunpy_demreg
 from sunpy_demreg import (
     Status,
+    TemperatureResponse,
     em_loci,
     emission_measure,
     invert,
     is_resolved,
     mean_temperature,
+    prepare_series,
     read,
     visualization,
     write,
 )
+from sunpy_demreg._results.convert import computed_result
 from sunpy_demreg.visualization import _map_panel, _summary_page
 
 mpl.use("agg")
@@ -572,13 +578,166 @@ def test_movie_has_a_frame_for_each_result_on_one_scale(result, tmp_path):
     [axes] = maps_of(movie._fig)
     [artist] = axes.images
     np.testing.assert_allclose(artist.get_array()[2, 3], emission_measure(other, [1, 2] * u.MK).data[2, 3])
-    assert artist.norm.vmax == visualization.plot_emission_measure(result, [1, 2] * u.MK).norm.vmax
-    assert axes.get_title().endswith("2014-01-01 00:00:05")
+    # Three decades below the brightest of both.
+    brightest = visualization.plot_emission_measure(other, [1, 2] * u.MK).norm
+    np.testing.assert_allclose((artist.norm.vmin, artist.norm.vmax), (brightest.vmin, brightest.vmax))
+    assert axes.get_title().endswith("2014-01-01 00:00:05 UT")
     assert len(limbs_of(axes)) == 1
+    assert len(movie._fig.axes) == 2  # with one color bar
     composite = visualization.animate([result], draw=visualization.plot_composite)
     composite.save(tmp_path / "composite.gif", writer="pillow")
     with Image.open(tmp_path / "composite.gif") as saved:
         assert saved.n_frames == 1
+
+
+@pytest.fixture(scope="module")
+def series(series_folder):
+    """A lazy result of three times, the later ones brighter."""
+    cube = prepare_series(series_folder, n_sample=16)
+    return invert(cube, TemperatureResponse.from_aia(cube), 10 ** np.arange(5.6, 7.41, 0.2) * u.K)
+
+
+def drawn(movie, i):
+    movie._draw_was_started = True  # or matplotlib would warn when it is deleted
+    movie._func(i)
+    [axes] = maps_of(movie._fig)
+    return axes, axes.images[0]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_movies_of_series_have_one_scale_and_the_times(series, in_memory, tmp_path):
+    result = computed_result(series) if in_memory else series
+    movie = visualization.animate(result, [1, 2] * u.MK)
+    em = emission_measure(computed_result(series), [1, 2] * u.MK).data
+    norms = []
+    for i, when in enumerate(("00:00:05", "00:02:05", "00:04:05")):
+        axes, artist = drawn(movie, i)
+        assert axes.get_title().endswith(f"2014-01-01 {when} UT")
+        np.testing.assert_allclose(artist.get_array(), em[i])
+        norms.append(artist.norm)
+        assert len(movie._fig.axes) == 2
+    assert norms[0] is norms[2]
+    last = visualization.plot_emission_measure(result[2], [1, 2] * u.MK).norm
+    assert (norms[0].vmin, norms[0].vmax) == pytest.approx((last.vmin, last.vmax))
+    movie.save(tmp_path / "movie.gif", writer="pillow")
+    with Image.open(tmp_path / "movie.gif") as saved:
+        assert saved.n_frames == 3
+
+
+@pytest.mark.parametrize(
+    ("draw", "kwargs"),
+    [
+        (visualization.plot_mean_temperature, {}),
+        (visualization.plot_mean_temperature, {"norm": LogNorm()}),
+        (visualization.plot_chi_squared, {"vmin": 0.1}),
+        (functools.partial(visualization.plot_residual, channel="AIA 193"), {}),
+    ],
+)
+def test_limits_of_movies_hold_those_of_all_frames(series, draw, kwargs):
+    movie = visualization.animate(series, draw=draw, **kwargs)
+    limits = []
+    for i in range(3):
+        own = draw(series[i], **({"norm": LogNorm()} if "norm" in kwargs else kwargs)).norm
+        limits.append((own.vmin, own.vmax))
+        norm = drawn(movie, i)[1].norm
+    lows, highs = zip(*limits, strict=True)
+    assert (norm.vmin, norm.vmax) == (min(lows), max(highs))
+
+
+def test_composite_movies_have_one_scale_too(series):
+    movie = visualization.animate(series, [0.6, 1.4, 2.5, 10] * u.MK, draw=visualization.plot_composite)
+    pictures = [np.asarray(drawn(movie, i)[1].get_array()) for i in range(3)]
+    full = []
+    for low, high in ((0.6, 1.4), (1.4, 2.5), (2.5, 10)):
+        em = emission_measure(computed_result(series), [low, high] * u.MK).data
+        full.append(max(np.percentile(each[each > 0], 99) for each in em))
+    for i, picture in enumerate(pictures):
+        own = visualization.plot_composite(series[i], [0.6, 1.4, 2.5, 10] * u.MK, full=full * u.cm**-5)
+        np.testing.assert_allclose(picture, own.get_array(), atol=1e-6)
+    assert np.nanmean(pictures[2]) > np.nanmean(pictures[0])
+
+
+def test_movies_of_cubes(series, series_folder):
+    em = emission_measure(series, [1, 2] * u.MK)
+    movie = visualization.animate(em)
+    axes, artist = drawn(movie, 1)
+    np.testing.assert_allclose(artist.get_array(), em[1].data.compute())
+    assert axes.get_title() == "emission measure, log T 6.00-6.30  2014-01-01 00:02:05 UT"
+    assert movie._fig.axes[1].get_ylabel().startswith("Emission measure [")
+    channel = prepare_series(series_folder, n_sample=16)[2]
+    movie = visualization.animate(channel)
+    axes, artist = drawn(movie, 2)
+    assert axes.get_title() == "intensity, AIA 171  2014-01-01 00:04:05 UT"
+    np.testing.assert_array_equal(artist.get_array(), channel[2].data.compute())
+    with pytest.raises(
+        TypeError, match=r"`results` must be a list .* is a cube of the shape \(20, 22\) without a time"
+    ):
+        visualization.animate(em[0])
+    with pytest.raises(TypeError, match=r"is a cube of the shape \(9, 3, 20, 22\)"):
+        visualization.animate(series["dem"])
+
+
+def test_lazy_movies_compute_one_time_at_a_time(series, monkeypatch):
+    computed = []
+    whole = sunpy_demreg.visualization._frames.computed_result
+
+    def counted(result):
+        computed.append(result["status"].data.shape)
+        return whole(result)
+
+    monkeypatch.setattr("sunpy_demreg.visualization._frames.computed_result", counted)
+    movie = visualization.animate(series, [1, 2] * u.MK, vmin=1e25, vmax=1e28)
+    drawn(movie, 0)
+    assert computed == [(20, 22)]  # with both limits, no other frame is needed
+    drawn(movie, 2)
+    assert computed == 2 * [(20, 22)]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_series_are_explored_by_slider_and_keys(series, in_memory):
+    result = computed_result(series) if in_memory else series
+    explorer = visualization.explore(result, [1, 4] * u.MK)
+    figure, [axes] = explorer.figure, maps_of(explorer.figure)
+    figure.canvas.draw()
+    em = emission_measure(computed_result(series), [1, 4] * u.MK).data
+
+    def press(key):
+        figure.canvas.callbacks.process("key_press_event", KeyEvent("key_press_event", figure.canvas, key))
+
+    def is_shown(step):
+        assert explorer.step == step
+        assert axes.get_title().endswith(f"2014-01-01 00:0{2 * step}:05 UT")
+        np.testing.assert_allclose(axes.images[0].get_array(), em[step])
+        assert explorer._slider.val == step
+        own = visualization.plot_emission_measure(result[2 if in_memory else step], [1, 4] * u.MK).norm
+        norm = axes.images[0].norm
+        assert (norm.vmin, norm.vmax) == pytest.approx((own.vmin, own.vmax))
+        [bar] = [each._colorbar for each in figure.axes if hasattr(each, "_colorbar")]
+        assert bar.norm is norm
+        [dem, *_] = [each for each in figure.axes if each.get_yscale() == "log" and each.containers]
+        y, x = explorer.pixel
+        np.testing.assert_allclose(
+            dem.containers[0].lines[0].get_ydata(), np.asarray(result["dem"].data)[:, step, y, x]
+        )
+
+    is_shown(0)
+    pixel = explorer.pixel
+    press("pagedown")
+    is_shown(1)
+    explorer._slider.set_val(2)
+    is_shown(2)
+    press("pagedown")
+    is_shown(2)
+    assert explorer.pixel == pixel
+    press("up")
+    assert explorer.pixel == (pixel[0] + 1, pixel[1])
+    press("pageup")
+    is_shown(1)
+    explorer.show(-3)
+    is_shown(0)
+    figure.canvas.draw()
+    with pytest.raises(ValueError, match="`step` must be a whole number of the 3 times from -3 to 2"):
+        explorer.show(3)
 
 
 def test_clicks_and_keys_explore_a_result(result):
@@ -619,10 +778,13 @@ def test_clicks_and_keys_explore_a_result(result):
         (lambda r: visualization.plot_composite(r, decades=0), ValueError, "`decades` must be"),
         (lambda r: visualization.plot_emission_measure_grid(r, 3 * u.MK), ValueError, "`temperature_edges` must be"),
         (lambda r: visualization.animate(r), TypeError, "`results` must be a list"),
+        (lambda r: visualization.plot_composite(r, full=[1, 2] * u.cm**-5), ValueError, r"`full` must be a Quantity"),
+        (lambda r: visualization.plot_composite(r, full=[1, 2, 0] * u.cm**-5), ValueError, "`full` must be finite and"),
+        (lambda r: visualization.explore(r, [1, 99] * u.MK), ValueError, "`temperature_range`"),
         (lambda r: visualization.animate([]), ValueError, "`results` must be a list of results, but is empty"),
         (lambda r: visualization.animate([r, r[..., 1:3, :]]), ValueError, "`results` must be images of one shape"),
         (lambda r: visualization.explore(r["dem"]), TypeError, "`result` must be"),
-        (lambda r: visualization.explore(r[..., 2, :]), ValueError, "must be of an image"),
+        (lambda r: visualization.explore(r[..., 2, :]), ValueError, "must be of an image, or of images in time"),
     ],
 )
 def test_other_bad_calls_are_refused(result, draw, error, words):

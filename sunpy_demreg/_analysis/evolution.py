@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,11 +11,11 @@ import astropy.units as u
 from astropy.time import Time
 from ndcube import NDCube
 
-from sunpy_demreg._analysis.spectrum import region_spectrum
+from sunpy_demreg._analysis.spectrum import masks_in, region_spectrum
 from sunpy_demreg._analysis.tracking import tracked
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import ArgumentError, wrong
-from sunpy_demreg._common.regions import celestial_frame, is_point
+from sunpy_demreg._common.regions import NoPixelError, celestial_frame, is_mask, named_regions
 from sunpy_demreg._common.validators import a_kind, as_bool, as_keywords, check_list, check_quantity
 from sunpy_demreg._common.warnings import DataWarning
 from sunpy_demreg._common.wcs import sky_wcs, times_of
@@ -78,8 +77,8 @@ def region_evolution(
         Length of the plasma along the line of sight, for the energy; by default the square root of the area.
     track : bool, optional
         Whether regions, which must then be coordinates on the disk, follow the rotation of the Sun, by the differential
-        rotation of `sunpy.coordinates.propagate_with_solar_surface`, from the time of their coordinates. Where they are
-        no longer seen, or outside the image, values are NaN. By default they keep their place in the image.
+        rotation of `sunpy.coordinates.propagate_with_solar_surface`, from the time of their coordinates. By default
+        they keep their place in the image.
     bad_pixels : {"omit", "mask"}, optional
         As of `region_spectrum`.
     **options
@@ -91,12 +90,15 @@ def region_evolution(
         Columns "emission_measure" (cm-5, the mean), "volume_emission_measure" (cm-3), "mean_temperature" (K) and
         "thermal_energy" (erg), each with its "..._error"; "area" (cm2), "fraction" of the pixels that count,
         "chi_squared". Of a list or dict of regions the columns have a second axis, and ``meta["region"]`` their names.
-        Areas, and what follows from them, are those of the pixels that count.
+        Areas, and what follows from them, are those of the pixels that count. At a time at which a region holds no
+        pixel, such as that of a level before the start of a flare, or one that has rotated out of sight, its values are
+        NaN, and "fraction" is zero.
 
     Raises
     ------
     TypeError, ValueError
-        As `region_spectrum` and `invert` do, and if cubes have no date or are not in order of time.
+        As `region_spectrum` and `invert` do, where a region must hold a pixel at one of the times; and if cubes have no
+        date or are not in order of time.
 
     Notes
     -----
@@ -124,15 +126,21 @@ def region_evolution(
     if depth is not None:
         check_quantity("depth", depth, u.Mm, "50 * u.Mm", shape=())
     as_keywords(None, options, invert, without=("out", "outputs", "emission_measure_ranges"))
-    named, is_one = _named(region)
+    regions = named_regions(region)
     of_inversion = response, temperature_bin_edges, options
-    table = []
-    for cube, time in zip(cubes, times, strict=True):
-        spectra = [_spectrum(cube, time, each, name, track, bad_pixels) for name, each in named]
-        table.append([_values(each, of_inversion, temperature_range, depth) for each in spectra])
+    table, not_seen = [], []
+    for k, (cube, time) in enumerate(zip(cubes, times, strict=True)):
+        here = [each._replace(region=_of_time(each, k, len(times))) for each in regions]
+        spectra, errors = _spectra(cube, time, here, track, bad_pixels)
+        table.append([_values(spectra.get(each.name), of_inversion, temperature_range, depth) for each in regions])
+        not_seen.append(errors)
+    for each in regions:
+        if all(each.name in errors for errors in not_seen):
+            raise not_seen[0][each.name]
     columns = {key: u.Quantity([u.Quantity([one[key] for one in row]) for row in table]) for key in _UNITS}
-    columns = {key: column[:, 0] if is_one else column for key, column in columns.items()}
-    return TimeSeries(time=times, data=columns, meta={"region": [name for name, _ in named], "track": track})
+    if regions[0].argument == "region":  # one that was not in a list or dict
+        columns = {key: column[:, 0] for key, column in columns.items()}
+    return TimeSeries(time=times, data=columns, meta={"region": [each.name for each in regions], "track": track})
 
 
 def _steps(series):
@@ -160,29 +168,42 @@ def _steps(series):
     return list(series), times
 
 
-def _named(region):
-    """Pairs of the name of a region and itself, and whether it was not in a list or dict."""
-    if isinstance(region, Mapping) and region and all(isinstance(key, str) for key in region):
-        return list(region.items()), False
-    if isinstance(region, list) and region and not all(is_point(each) for each in region):
-        return [(f"region {i + 1}", each) for i, each in enumerate(region)], False
-    return [("region", region)], True
+def _of_time(named, k, n_times):
+    """A region at one of the times, which a mask may have as its first axis."""
+    region = named.region
+    if not is_mask(region) or np.ndim(region) < 3:
+        return region
+    if np.ndim(region) > 3 or len(region) != n_times:
+        raise wrong(
+            ValueError, named.argument, f"is a mask of the shape {np.shape(region)}, but `series` has {n_times} times"
+        )
+    return region[k]
 
 
-def _spectrum(cube, time, region, name, track, bad_pixels):
-    """The spectrum of one region at one time; None if it is not seen any longer."""
+def _spectra(cube, time, regions, track, bad_pixels):
+    """The spectra of regions at one time, and the errors of those that hold no pixel then, both by name."""
+    errors = {}
     if track:
-        region = tracked(region, *_frames(cube, time), "region" if name == "region" else f"region[{name!r}]")
-        if region is None:
-            return None
+        regions, errors = _all_tracked(regions, *_frames(cube, time))
     try:
+        masks, empty = masks_in(cube, regions)
         with warnings.catch_warnings():  # the column "fraction" tells it of each step
             warnings.filterwarnings("ignore", ".*pixels are left out because", DataWarning)
-            return region_spectrum(cube, {name: region}, bad_pixels=bad_pixels)
+            spectra = region_spectrum(cube, masks, bad_pixels=bad_pixels) if masks else None
     except ArgumentError as err:
-        if track and err.problem.startswith("holds no pixel"):  # it has left the image
-            return None
         raise err.renamed("series") if err.argument == "cube" else err from None
+    return {name: spectra[:, i : i + 1] for i, name in enumerate(masks)}, errors | empty
+
+
+def _all_tracked(regions, frame, of_image):
+    """Those that are seen, moved; and the errors of others."""
+    moved, errors = [], {}
+    for each in regions:
+        try:
+            moved.append(each._replace(region=tracked(each.region, frame, of_image, each.argument)))
+        except NoPixelError as err:
+            errors[each.name] = err.with_traceback(None)
+    return moved, errors
 
 
 def _frames(cube, time):

@@ -115,10 +115,10 @@ def batch_invert(
     complete steps. A file that cannot be read, or a step that fails, does not stop the others.
 
     With ``missing_channels="omit"``, the default, a time that lacks the file of a channel is a step too: that channel
-    is left out in all of its pixels, and the reason of the `Step` says so. (The store has the exposure time of another
-    step for it.) If the file comes later, or a file is repaired, so that its size or its header changes, the step is
-    done again, at another place of the store. Of steps with an image in common, `sunpy_demreg.read` returns the one
-    with the most images, and of these the last one.
+    is left out in all of its pixels, and the reason of the `Step` says so; `sunpy_demreg.read` gives its image no date
+    (masked) and no exposure time (NaN). If the file comes later, or a file is repaired, so that its size or its header
+    changes, the step is done again, at another place of the store. Of steps with an image in common,
+    `sunpy_demreg.read` returns the one with the most images, and of these the last one.
 
     Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
     same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
@@ -194,6 +194,7 @@ def batch_invert(
                 check = partial(_check_held, claims, "store")
                 archive = open_archive(path, template, settings, DEFAULTS, check)
                 archive.allocate(steps, check)
+            del template  # which may hold gigabytes
             outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
             return BatchReport(outcomes, steps.left_over())
 
@@ -211,7 +212,7 @@ def _first(work, steps):
     for number, *_, problem in steps.facts(0, len(steps)):
         if not problem:
             try:
-                result = work.begin(steps.task(number).images)
+                result = work.begin(steps.task(number))
             except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise

@@ -69,7 +69,7 @@ def meaning_of(name, channels):
     def meaning(value):
         try:
             return {
-                "saturation": as_saturation,
+                "saturation": lambda value: as_saturation(15000 if value is None else value),
                 "calibration_error": lambda value: as_channel_errors(value, channels, {}),
                 # The older stores hold None, which then accepted negative bins.
                 "positivity": lambda value: "ignore" if value is None else value,

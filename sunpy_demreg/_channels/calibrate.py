@@ -18,13 +18,15 @@ __all__ = ["ChannelPlan", "Plan", "calibrate"]
 class ChannelPlan:
     """What is to be done to the images of one channel."""
 
-    channel: int  # Å
-    stated: StatedCounts
+    channel: int | str  # Å, or the name of a filter
+    label: str  # with the instrument
+    stated: StatedCounts | None  # None where sums of pixels cannot be
     to_counts: float  # values of the map times this are raw counts
     to_intensity: float  # values of the map divided by this are intensities
     floor: float  # least uncertainty, as a fraction of the intensity
     psf: object = None  # point spread function, "aiapy", or None
     wcs: object = None  # of the map, where it is interpolated
+    least: float = -np.inf  # DN: values below stand for missing pixels
 
     @property
     def counts_per_intensity(self):
@@ -85,7 +87,9 @@ def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_mas
     data = np.asarray(data)
     # Only Dask's masked arrays have a mask of their own: any other is already in the mask of the map.
     masks = [np.asarray(each, dtype=bool) for each in (mask, own_mask) if each is not None]
-    doubts = doubt(channel.stated, data, channel.to_counts)
+    if np.isfinite(channel.least):
+        data = np.where(data * channel.to_counts < channel.least, np.nan, data)
+    doubts = ("", "") if channel.stated is None else doubt(channel.stated, data, channel.to_counts)
     sharp = None if channel.psf is None else deconvolved(_finite(data)[0], channel.channel, channel.psf)
     if plan.is_resampled:
         samples_of = sampler(plan.grid, channel.wcs, data.shape)

@@ -79,7 +79,7 @@ def check_quality(images, accept_flagged):
     """Refuse images that, by their headers, do not show the Sun as it should be; warn of minor flags."""
     bad, minor = {}, {}
     for image in images:
-        reasons, lesser = flags_of(image.map)
+        reasons, lesser = flags_of(image.map) if image.flags is None else image.flags
         bad |= {image.name: reasons} if reasons else {}
         minor |= {image.name: lesser} if lesser else {}
     if bad and not accept_flagged:

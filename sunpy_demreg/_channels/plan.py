@@ -13,7 +13,7 @@ from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid, seen_as
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
-from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
+from sunpy_demreg._channels.uncertainty import DetectorErrors, ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import grid_difference
 from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
@@ -21,6 +21,9 @@ from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
 __all__ = ["Preparation", "as_saturation", "planned"]
+
+# DN: where the detector of AIA ends, that of level 2 of SUVI, and just below what `xrt_prep` sets saturated pixels to.
+_SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
 
 
 class Preparation(NamedTuple):
@@ -76,7 +79,7 @@ def planned(
     -------
     Preparation
     """
-    saturation = as_saturation(saturation)
+    saturation = None if saturation is None else as_saturation(saturation)
     bin = as_integer("bin", bin, 1, DETECTOR_SIDE, "of pixels")
     if n_sample is not None:
         n_sample = as_integer("n_sample", n_sample, 1, DETECTOR_SIDE**2, "of averaged pixels, such as 16,")
@@ -90,14 +93,33 @@ def planned(
         if not path.is_file():
             raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
     images = as_images(maps, exposure_times, accept_flagged)
+    is_aia = images[0].instrument == "AIA"
+    if not is_aia:
+        _refuse_foreign(
+            images[0],
+            psf=psf,
+            pointing_table=pointing_table,
+            n_sample=n_sample,
+            exposure_times=exposure_times or None,
+            error_table=error_table,
+            include_eve=include_eve,
+            include_chianti=include_chianti,
+            correct_degradation=correct_degradation,
+            degradation_corrected=degradation_corrected,
+            correction_table=correction_table,
+        )
+    saturation = _SATURATION[images[0].instrument] if saturation is None else saturation
     _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
     channels = [image.channel for image in images]
-    floors = as_floors(relative_floor, channels)
-    errors = ErrorModel(read_error_table(error_table), include_eve, include_chianti)
+    floors = as_floors(relative_floor, channels, images[0].instrument)
     dates = common_dates(images)
-    if n_sample is None:
-        n_sample = default_n_sample(images[0].map)
-    check_n_sample(images, n_sample)
+    if is_aia:
+        errors = ErrorModel(read_error_table(error_table), include_eve, include_chianti)
+        if n_sample is None:
+            n_sample = default_n_sample(images[0].map)
+        check_n_sample(images, n_sample)
+    else:
+        errors, n_sample = DetectorErrors({image.channel: image.noise for image in images}), 1
     is_corrected = correct_degradation or degradation_corrected
     factors = degradation_factors(channels, dates, correction_table) if is_corrected else np.ones(len(images))
 
@@ -127,33 +149,40 @@ def planned(
     plans = tuple(
         ChannelPlan(
             image.channel,
-            stated_counts(image, n_sample),
-            to_counts=(image.exposure if image.is_rate else 1.0) * (factor if degradation_corrected else 1.0),
-            to_intensity=(1.0 if image.is_rate else image.exposure) * (factor if correct_degradation else 1.0),
+            image.label,
+            stated_counts(image, n_sample) if is_aia else None,
+            to_counts=(image.exposure * image.rate if image.is_rate else 1.0)
+            * (factor if degradation_corrected else 1.0),
+            to_intensity=(1 / image.rate if image.is_rate else image.exposure)
+            * image.summed
+            * (factor if correct_degradation else 1.0),
             floor=floor,
+            least=-np.inf if is_aia else image.noise.least,
             psf=each_psf,
             wcs=image.map.wcs if is_resampled else None,
         )
         for image, factor, floor, each_psf in zip(images, factors, floors, psfs, strict=True)
     )
     common = [errors.common(each.channel) for each in plans]
-    noise = np.array([errors.noise(each.channel) for each in plans])
     rate = u.DN / u.pix / u.s
     per_channel = {
-        "channels": np.array([f"AIA {channel}" for channel in channels]),
+        "channels": np.array([image.label for image in images]),
         "exposure_time": [image.exposure for image in images] * u.s,
         "date": dates,
         "relative_floor": np.array(floors),
         "common_error": [dn / each.counts_per_intensity for (dn, _), each in zip(common, plans, strict=True)] * rate,
         "common_relative_error": np.array([fraction for _, fraction in common]),
-        "dn_per_photon": noise[:, 0],
-        "compression_ratio": noise[:, 1],
     }
+    if is_aia:
+        noise = np.array([errors.noise(each.channel) for each in plans])
+        per_channel |= {"dn_per_photon": noise[:, 0], "compression_ratio": noise[:, 1]}
+    else:
+        per_channel |= {key: np.array([image.facts[key] for image in images]) for key in images[0].facts}
     if is_resampled:
         per_channel["source_wcs"] = np.array([wcs_text(each.wcs) for each in plans])
     done = {
-        "instrument": "AIA",
-        "level": 1.5 if is_resampled else images[0].level,
+        "instrument": images[0].source,
+        "level": 1.5 if is_resampled and is_aia else images[0].level,
         "steps": steps,
         "pointing": pointing,
         "bin": bin,
@@ -166,6 +195,16 @@ def planned(
     }
     plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled)
     return Preparation([image.map for image in images], plan, per_channel, done)
+
+
+def _refuse_foreign(image, **options):
+    """Refuse what only maps of AIA need."""
+    for name, value in options.items():
+        if value is not None and value is not False:
+            cure = "leave it out"
+            if name == "n_sample":
+                cure += ", and pass maps of the original pixels, which `bin` averages"
+            raise wrong(ValueError, name, f"is for maps of AIA, but {image.name} is of {image.source}: {cure}")
 
 
 def _is_same(grid, other):

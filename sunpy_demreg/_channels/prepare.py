@@ -1,4 +1,4 @@
-"""From AIA maps of one time to one cube of channels."""
+"""From maps of one time to one cube of channels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from astropy.nddata import StdDevUncertainty
 from sunpy_demreg._channels.calibrate import calibrate
 from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.shifts import residual_shifts
+from sunpy_demreg._channels.stacks import prepend_channels
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.warnings import DataWarning, warn
-from sunpy_demreg._common.wcs import prepend_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ def prepare(
     n_sample: int | None = None,
     exposure_times: Mapping[Any, float | u.Quantity] | None = None,
     accept_flagged: bool = False,
-    saturation: float | u.Quantity = 15000,
+    saturation: float | u.Quantity | None = None,
     error_table: TableOrFile | None = None,
     include_eve: bool = False,
     include_chianti: bool = False,
@@ -55,7 +55,7 @@ def prepare(
     correction_table: TableOrFile | None = None,
 ) -> NDCube:
     """
-    Put AIA maps of one time into one cube of channels with uncertainties.
+    Put maps of AIA, SUVI or XRT of one time into one cube of channels with uncertainties.
 
     The steps, in this order: deconvolution, pointing, one grid for all channels, cropping, averaging, uncertainty,
     exposure time, degradation. ``meta["steps"]`` of the cube names those that were done. Spikes are left to the caller
@@ -67,7 +67,8 @@ def prepare(
         Maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order, all of level 1 or
         all of level 1.5. A file name may hold wildcards, and may be a URL (see :doc:`/large`). The unit of a map is DN
         (also if it has none, as in the synoptic series), DN / pix or ct, or one of these per second, which says that
-        the map was divided by its exposure time.
+        the map was divided by its exposure time. Or maps of GOES/SUVI, level 1b, or of Hinode/XRT, level 1: see Notes,
+        also for which options are for maps of AIA only.
     psf : dict or "aiapy", optional
         Level 1 only: deconvolve with `aiapy.psf.deconvolve`. A dict of one array for each wavelength, of the shape of
         the images, centered, of sum 1; or ``"aiapy"`` for `aiapy.psf.calculate_psf`, of full images, which takes
@@ -98,9 +99,9 @@ def prepare(
         Whether to take, with a warning, images that their headers flag: taken in eclipse, in a maneuver, out of
         focus, dark, with much missing. By default they are refused.
     saturation : float or `~astropy.units.Quantity`, optional
-        Values above this many DN, before division by the exposure time, are masked, and what is interpolated
-        or averaged from them. Of pixels averaged before it sees the average only, and so misses those that are
-        saturated in part.
+        Values above this many DN, before division by the exposure time, are masked, and what is interpolated or
+        averaged from them. By default 15000 for AIA, 12000 for SUVI, 2490 for XRT. Of pixels averaged before it sees
+        the average only, and so misses those that are saturated in part.
     error_table : str, `~pathlib.Path` or `~astropy.table.QTable`, optional
         Error table as `aiapy.calibrate.utils.get_error_table` reads or returns it. By default the
         version 3 that comes with this package; nothing is downloaded.
@@ -110,7 +111,8 @@ def prepare(
         Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
     relative_floor : float or dict, optional
         The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``. A
-        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``.
+        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``;
+        one of XRT by its name, ``"XRT Be-thin"``.
     correct_degradation : bool, optional
         Divide by the sensitivity that is left at the date, of which the response must then know nothing. By default
         the response takes care of it.
@@ -123,8 +125,8 @@ def prepare(
     Returns
     -------
     `~ndcube.NDCube`
-        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength. Pixels are those of AIA
-        also where they were averaged, as in the response.
+        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength. Pixels are those of the
+        detector also where they were averaged, as in the response.
         ``uncertainty`` is the standard deviation that `aiapy.calibrate.estimate_error` gives for the raw
         counts, negative ones taken as zero, scaled as the intensity; infinite where a value is
         saturated, and thus only a lower limit, and NaN where it is not finite or not covered. ``mask`` is True there,
@@ -181,6 +183,29 @@ def prepare(
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
     that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
     does that.
+
+    **Other instruments**, alone here and together with AIA by `combine`. ``psf``, ``pointing_table``, ``n_sample``,
+    ``exposure_times``, ``error_table``, ``include_eve``, ``include_chianti`` and what is about degradation are for AIA:
+    use ``relative_floor`` for errors of the calibration, which are not included. Maps are put on the grid of the
+    first, or of the ``reference``, unless ``align=False``.
+
+    *GOES/SUVI, level 1b.* Radiances, in W m-2 sr-1, become DN per second with the response and the photon energy that
+    the header says they were made with (INSTRESP, PHOT_ENG); if it does not, with the response of sunkit-instruments at
+    the temperature of the detector, which is needed in any case: ``pip install "sunpy-demreg[instruments]"``. Files
+    with the names of NOAA, FITS or netCDF, are read by it too; pixels that their quality flags call spikes (4) are
+    masked. The variance in DN² of a value N is ``q N + r²``: q the DN per photon, electrons of 3.65 eV over the gain
+    (0.3 to 1), r 20 electrons of reading, which are those of AIA since none are published, and the digitization.
+    Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
+    `TemperatureResponse.from_suvi` takes the cube.
+
+    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM``²,
+    the pixels that were summed on the chip, since the response is that of one pixel of 1.03 arcsec. The variance in
+    DN² of a value N, as it was read, is ``q N + r²``: q the DN per photon for plasma of 3 MK, 3.7 (Al-mesh) to 9
+    (Be-thick), from the effective areas, spectra and gain of xrtpy 0.5.1 as by Narukage et al. 2011 (Sol. Phys. 269,
+    169), and r = 2 DN of reading, digitization and compression, as measured in a faint part of the image that comes
+    with xrtpy. Photon noise is the larger part (Kobelski et al. 2014, Sol. Phys. 289, 2781); in plasma of 1.6 MK it is
+    overestimated by up to 40 %. Missing (-999) and saturated pixels are masked. Channels are named as by
+    `TemperatureResponse.from_xrt`, which takes the cube; the first is the one with the largest pixels.
     """
     preparation = planned(
         maps,
@@ -212,7 +237,7 @@ def prepared(preparation):
     measured = {}
     if plan.is_resampled:
         shifts = residual_shifts(intensity, mask) * plan.grid.bin
-        _warn_of_shifts([channel.channel for channel in plan.channels], shifts)
+        _warn_of_shifts([channel.label for channel in plan.channels], shifts)
         measured = {"residual_shift_x": shifts[:, 0] * u.pix, "residual_shift_y": shifts[:, 1] * u.pix}
     return wrapped(preparation, intensity, uncertainty, mask, measured)
 
@@ -220,24 +245,25 @@ def prepared(preparation):
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     """The cube of calibrated arrays, NumPy's or Dask's, with what was measured on them for each channel."""
     plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
-    wavelengths = [channel.channel for channel in plan.channels] * u.AA
+    channels = [channel.channel for channel in plan.channels]
+    wavelengths = channels * u.AA if all(isinstance(channel, int) for channel in channels) else None
     return Cube(
         intensity,
         unit=u.DN / u.pix / u.s,
         uncertainty=StdDevUncertainty(uncertainty, copy=False),
         mask=mask,
-        wcs=prepend_axis(plan.grid.binned_wcs, wavelengths, "wavelength", "em.wl"),
+        wcs=prepend_channels(plan.grid.binned_wcs, len(channels), wavelengths),
         meta=Meta(per_channel | preparation.done, axes=dict.fromkeys(per_channel, 0), data_shape=intensity.shape),
     )
 
 
 def _warn_of_shifts(channels, shifts):
     distances = zip(channels, np.hypot(*shifts.T), strict=True)
-    far = [f"AIA {channel} by {distance:.1f}" for channel, distance in distances if distance > _MAX_RESIDUAL]
+    far = [f"{channel} by {distance:.1f}" for channel, distance in distances if distance > _MAX_RESIDUAL]
     if far:
         warn(
             DataWarning,
-            f"are still shifted against AIA {channels[0]}, in pixels: {', '.join(far)}; give a "
+            f"are still shifted against {channels[0]}, in pixels: {', '.join(far)}; give a "
             "`pointing_table`, or move them with `shift_reference_coord` (`meta['residual_shift_x']` and `..._y` of "
             "the cube tell how far)",
             "maps",

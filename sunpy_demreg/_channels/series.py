@@ -27,6 +27,7 @@ from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import FILE, Url
 from sunpy_demreg._common.validators import as_integer, as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
+from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ def _on_one_grid(sets, options):
     for each in sets:
         plans.append(plan_of(NamedMaps((image.name, image.map) for image in each), options, grid))
         grid = plans[0].plan.grid
+    if any("source_wcs" in each.per_channel for each in plans):  # one metadata entry for all times
+        for each in plans:  # what was not interpolated has each pixel of the grid from one
+            each.per_channel.setdefault("source_wcs", np.array([wcs_text(grid.wcs)] * len(each.maps)))
     few = []
     for each in plans:
         images = zip((channel.wcs for channel in each.plan.channels), (m.data.shape for m in each.maps), strict=True)

@@ -32,10 +32,12 @@ def _info(options):
     ]
     if not is_cube:
         edges = np.log10(meta["temperature_bin_edges"].value)
+        ranges = meta.get("emission_measure_ranges")
         names = ("method", "parameter_choice", "positivity", "dem_error")
         lines += [
             ("channels", ", ".join(meta["channels"])),
             ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
+            ("ranges", "" if ranges is None else f"log T {_told(np.log10(ranges.value))}, of emission_measure"),
             ("settings", ", ".join(f"{name} = {meta[name]}" for name in names if meta.get(name) is not None)),
         ]
     for name, cube in cubes.items():
@@ -46,6 +48,10 @@ def _info(options):
     for name, text in lines:
         if text:
             print(f"{name:>{width}}  {text}")
+
+
+def _told(ranges):
+    return ", ".join(f"{low:.2f}-{high:.2f}" for low, high in ranges)
 
 
 def _explore(options):

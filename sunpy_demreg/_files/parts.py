@@ -45,14 +45,14 @@ class NewerFormat(ValueError):
     """A file is sound, but was written by a later version of this package."""
 
 
-def format_version(found, kind="sunpy_demreg"):
+def format_version(found, kind="sunpy_demreg", newest=VERSION):
     """The version in a file's "sunpy_demreg 2"; raises, with the reason, if it cannot be read."""
     match = re.fullmatch(rf"{kind} ([1-9]\d{{0,3}})", str(found))
     if not match:
-        raise ValueError(f"its FORMAT is {found!r}, not '{kind} {VERSION}'")
-    if (version := int(match[1])) > VERSION:
+        raise ValueError(f"its FORMAT is {found!r}, not '{kind} {newest}'")
+    if (version := int(match[1])) > newest:
         raise NewerFormat(
-            f"has the format {found!r}, but this version of sunpy_demreg supports versions up to {VERSION}: "
+            f"has the format {found!r}, but this version of sunpy_demreg supports versions up to {newest}: "
             "`pip install --upgrade sunpy-demreg`"
         )
     return version

@@ -37,13 +37,14 @@ def write(
     contents: Literal["result", "inputs"] = "result",
 ) -> None:
     """
-    Write a result to a FITS or ASDF file, or to a Zarr store; or a product of it to a FITS file.
+    Write a result, or a product of it, to a FITS or ASDF file, or to a Zarr store.
 
     Parameters
     ----------
     result : `ndcube.NDCollection` or `ndcube.NDCube`
         From `sunpy_demreg.invert`; it may be sliced along the pixel axes. Or a cube that `emission_measure`,
-        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result.
+        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result, or a cube
+        of intensities, as from `prepare`.
     path : path-like or URL
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
@@ -53,10 +54,10 @@ def write(
     encoding : {"float32", "bitround", "log"}, optional
         Smaller numbers, which `read` returns as they are stored. ``"float32"`` stores all values in this type.
         ``"bitround"`` rounds them, in this type, to the bits that the noise leaves: no value changes by more than a
-        tenth of the median relative error of its output, nor an error by more than 1.6 %; so they are compressed to a
-        third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores whole hundredths of the decimal logarithm, an
-        error of at most 1.2 %, with the sign, zero and NaN; only for ``.zarr``. By default nothing is changed. See
-        :doc:`/large` for what is lost, and how many bytes are left.
+        tenth of the median relative error of its output (of intensities, that of the best channel), nor an error by
+        more than 1.6 %; so they are compressed to a third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores
+        whole hundredths of the decimal logarithm, an error of at most 1.2 %, with the sign, zero and NaN; only for
+        ``.zarr``. By default nothing is changed. See :doc:`/large` for what is lost, and how many bytes are left.
     contents : {"result", "inputs"}, optional
         ``"inputs"`` stores, in a ``.zarr`` store, the intensities and their uncertainties, rounded to float32, with λ,
         the status and all settings: some 40 bytes per pixel. `read` then returns a lazy result with the same outputs,
@@ -97,12 +98,14 @@ def write(
     has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
     as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
 
-    **Products.** Of a cube, the primary HDU holds the values, so that any program shows them, and the extensions
-    ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and ``AXIS`` has
-    the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET: TELESCOP,
-    INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature range,
-    coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
-    channels.
+    **Products.** Of a cube in a FITS file, the primary HDU holds the values, so that any program shows them, and the
+    extensions ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and
+    ``AXIS`` has the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET:
+    TELESCOP, INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature
+    range, coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
+    channels. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`, ``["header"]`` the same header, a card a line, and
+    ``["coordinates"]`` has those of the planes. A Zarr store has the arrays "image", "uncertainty" and "mask", those of
+    the coordinates, and this header in its attribute ``wcs``; it alone holds a cube of many times.
 
     **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
     file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
@@ -142,14 +145,9 @@ def write(
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import write_store
-        from sunpy_demreg._files.zarr_documents import foreign
 
-        if isinstance(path, Url):
-            with _new_at(path):
-                counts = counts_of(write_store(result, path, encoding))
-        else:
-            with replaced(path, overwrite=overwrite, foreign=foreign) as part:
-                counts = counts_of(write_store(result, part, encoding))
+        with _store_at(path, overwrite) as place:
+            counts = counts_of(write_store(result, place, encoding))
     else:
         with replaced(path, overwrite=overwrite) as part:
             counts = counts_of(_format(path).to_file(result, encoding)(part))
@@ -158,33 +156,38 @@ def write(
 
 
 @contextmanager
-def _new_at(url):
-    """Make sure that nothing is at the URL of a store before, and, after an error, nothing of it afterwards."""
-    if url.exists():
-        problem = f"{str(url)!r} exists, and no store at a URL is replaced: choose another name, or remove it yourself"
+def _store_at(path, overwrite):
+    """Where to write a store; after an error nothing of it is left. At a URL none is replaced."""
+    if not isinstance(path, Url):
+        from sunpy_demreg._files.zarr_documents import foreign
+
+        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
+            yield part
+        return
+    if path.exists():
+        problem = f"{str(path)!r} exists, and no store at a URL is replaced: choose another name, or remove it yourself"
         raise wrong(FileExistsError, "path", problem)
     try:
-        yield
+        yield path
     except BaseException:
         with suppress(Exception):
-            url.remove()
+            path.remove()
         raise
 
 
 def _write_product(cube, path, overwrite, encoding, contents):
-    if not path.name.endswith((".fits", ".fits.gz")):
-        raise wrong(
-            ValueError,
-            "path",
-            f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: the others hold whole results",
-        )
     for name, value, default in (("encoding", encoding, None), ("contents", contents, "result")):
         if value != default:
             raise wrong(ValueError, name, "is for whole results, but `result` is a single cube: leave it out")
-    from sunpy_demreg._files.products import product_hdus
+    if path.suffix == ".zarr":
+        _check_installed()
+        from sunpy_demreg._files.zarr import write_product
 
+        with _store_at(path, overwrite) as place:
+            write_product(cube, place)
+        return
     with replaced(path, overwrite=overwrite) as part:
-        product_hdus(cube, path.name).writeto(part, checksum=True)
+        _format(path).product_to_file(cube, path.name)(part)
 
 
 def read(path: FilePath) -> Any:
@@ -201,7 +204,7 @@ def read(path: FilePath) -> Any:
     Returns
     -------
     `ndcube.NDCollection` or `ndcube.NDCube`
-        A result, as from `sunpy_demreg.invert`, or the cube that was written. A result from a Zarr store holds Dask
+        A result, as from `sunpy_demreg.invert`, or the cube that was written. What is read from a Zarr store holds Dask
         arrays.
 
     Raises

@@ -12,9 +12,21 @@ import re
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.urls import Url
 
-__all__ = ["BOOKKEEPING", "FORMAT", "JSON", "foreign", "group_in", "open_store", "seal", "set_length", "sound"]
+__all__ = [
+    "BOOKKEEPING",
+    "FORMAT",
+    "JSON",
+    "PRODUCT",
+    "foreign",
+    "group_in",
+    "open_store",
+    "seal",
+    "set_length",
+    "sound",
+]
 
 FORMAT = "sunpy_demreg zarr"
+PRODUCT = f"{FORMAT} product"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
 _OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
@@ -33,6 +45,7 @@ def foreign(path):
         attributes = json.loads((path / JSON).read_bytes())["attributes"]
         is_ours = attributes["format"].startswith(f"{FORMAT} ")
         own = {*_TABLES, *_OF_BATCH, *attributes["outputs"], *(f"{key}_mask" for key in attributes["masks"])}
+        own.update(attributes.get("tables", ()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         is_ours = False
     if not is_ours:
@@ -71,15 +84,19 @@ def set_length(path, name, n):
         part.write_text(json.dumps(document, indent=2))
 
 
-def open_store(path):
-    """Open a store that `create` made, for reading; everything but the chunks is verified."""
+def open_store(path, or_product=False):
+    """Open a store of a result, for reading, or of a single cube; everything but the chunks is verified."""
     from sunpy_demreg._files.parts import format_version
+    from sunpy_demreg._files.products import PRODUCT_VERSION
 
     try:
         group = group_in(path)
     except FileNotFoundError as err:
         raise ValueError("there is no Zarr group in it") from err
-    if format_version(group.attrs.get("format"), FORMAT) > 1 or "sha256" in group.attrs:
+    found = group.attrs.get("format")
+    is_product = or_product and str(found).startswith(PRODUCT)
+    kind = (PRODUCT, PRODUCT_VERSION) if is_product else (FORMAT,)
+    if format_version(found, *kind) > 1 or is_product or "sha256" in group.attrs:
         for name in ("", *group.attrs["arrays"]):
             _verify(path, name)
     return group
