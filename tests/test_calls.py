@@ -64,6 +64,10 @@ VALID = {
     ("monte_carlo", "common_calibration_error"): {"0.5"},
     ("percentiles", "levels"): {"0.5", "[1]"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
+    **{
+        (f"plot_{name}", "color_bar"): {"True"}
+        for name in ("chi_squared", "emission_measure", "mean_temperature", "residual")
+    },
     ("plot_summary", "pixels"): {"[]"},  # none are marked
     ("plot_summary", "title"): {"text", "empty text"},
     ("prepare", "exposure_times"): {"{}"},

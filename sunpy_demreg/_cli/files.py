@@ -18,7 +18,7 @@ def _info(options):
     import numpy as np
 
     from sunpy_demreg import read
-    from sunpy_demreg._common.dates import mean_date
+    from sunpy_demreg._common.dates import as_text, mean_date
 
     content = read(options.path)
     is_cube = not hasattr(content, "items")
@@ -28,7 +28,7 @@ def _info(options):
     date = mean_date(observation.get("date"))
     lines = [
         ("instrument", str(observation.get("instrument") or "")),
-        ("date", "" if date is None else f"{date.strftime('%Y-%m-%d %H:%M:%S UT')}, the mean of the channels"),
+        ("date", f"{as_text(date)}, the mean of the channels" if date is not None else ""),
     ]
     if not is_cube:
         edges = np.log10(meta["temperature_bin_edges"].value)
