@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sdoml_store import whole, write_sdoml
 
 import astropy.units as u
 from sunpy.map import Map
@@ -73,6 +74,8 @@ VALID = {
     ("prepare", "exposure_times"): {"{}"},
     ("prepare", "relative_floor"): {"0.5", "{}"},
     ("prepare", "saturation"): {"0.5", "inf", "1e300"},
+    ("read_sdoml", "relative_floor"): {"0.5", "{}"},
+    ("read_sdoml", "saturation"): {"0.5", "inf", "1e300"},
     ("TemperatureResponse", "meta"): {"{}", "{1: 2}"},
     ("TemperatureResponse.from_aia", "degradation"): {"True"},
     ("TemperatureResponse.from_arrays", "meta"): {"{}", "{1: 2}"},
@@ -90,6 +93,8 @@ def world(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calls")
     demreg.write(result, folder / "result.fits")
     response.write(folder / "response.ecsv")
+    stored = {(2014, round(m.wavelength.value)): [whole(m)] for m in sample.aia_maps()}
+    write_sdoml(folder / "sdoml.zarr", stored, dict.fromkeys((94, 131, 171, 193, 211, 335), 1.0), side=64)
     quantity = {
         "data": np.asarray(cube.data) * cube.unit,
         "uncertainty": cube.uncertainty.array * cube.unit,
