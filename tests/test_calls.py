@@ -17,6 +17,7 @@ from sunpy_demreg import ArgumentError, TemperatureResponse, sample, visualizati
 
 PACKAGE = str(Path(demreg.__file__).parent)
 
+LINE = u.Unit("erg cm3 / (s sr)")
 WRONG = {
     "None": None,
     "0.5": 0.5,
@@ -79,6 +80,7 @@ VALID = {
     ("TemperatureResponse", "meta"): {"{}", "{1: 2}"},
     ("TemperatureResponse.from_aia", "degradation"): {"True"},
     ("TemperatureResponse.from_arrays", "meta"): {"{}", "{1: 2}"},
+    ("TemperatureResponse.from_lines", "meta"): {"{}", "{1: 2}"},
 }
 
 
@@ -159,6 +161,10 @@ def world(small, tmp_path_factory):
         "TemperatureResponse.concatenate": (TemperatureResponse.concatenate, {"responses": [response]}),
         "TemperatureResponse.from_aia": (TemperatureResponse.from_aia, {"cube_or_channels": [171] * u.AA}),
         "TemperatureResponse.from_arrays": (TemperatureResponse.from_arrays, table),
+        "TemperatureResponse.from_lines": (
+            TemperatureResponse.from_lines,
+            {"lines": ["a", "b"], "temperature": [1, 2] * u.MK, "contribution": [[1, 2], [2, 1]] * LINE},
+        ),
         "TemperatureResponse.from_sav": (TemperatureResponse.from_sav, {"path": folder / "absent.sav"}),
         "TemperatureResponse.from_suvi": (TemperatureResponse.from_suvi, {"channels": [171] * u.AA}),
         "TemperatureResponse.from_xrt": (
