@@ -87,6 +87,7 @@ _EXAMPLES = (
     "regions.py",
     "flare_in_time.py",
     "aia_and_xrt.py",
+    "spectral_lines.py",
     "larger_than_memory.py",
     "on_a_gpu.py",
 )

@@ -1,7 +1,5 @@
 """The commands ``sunpy-demreg info`` and ``sunpy-demreg explore``, on files that exist."""
 
-from pathlib import Path
-
 __all__ = ["add_file_commands"]
 
 
@@ -12,7 +10,7 @@ def add_file_commands(commands):
         ("explore", _explore, "open a window: click on a pixel for its DEM; for files of invert --plot, or of write"),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: sunpy-demreg {name} dem.fits")
-        command.add_argument("path", type=Path, metavar="FILE", help="a .fits or .asdf file, or a .zarr store")
+        command.add_argument("path", metavar="FILE-OR-URL", help="a .fits or .asdf file, or a .zarr store")
         command.set_defaults(run=run, command=command)
 
 

@@ -11,6 +11,7 @@ from sunpy_demreg._cli.files import add_file_commands
 from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
 from sunpy_demreg._common.errors import nearest
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = ["main"]
 
@@ -67,7 +68,9 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="invert the bundled AIA sample, draw it, and write the result")
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument(
+        "--output", type=_on_disk, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
+    )
     demo.set_defaults(run=_demo, command=demo)
 
     invert = commands.add_parser(
@@ -76,9 +79,9 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
     )
-    invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
-    invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
-    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
+    invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file, or URL, per channel")
+    invert.add_argument("--output", type=_on_disk, required=True, metavar="FILE", help="the FITS file to write")
+    invert.add_argument("--plot", type=_on_disk, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     invert.add_argument(
         "--outputs",
         nargs="+",
@@ -109,6 +112,13 @@ def _parser():
     batch.set_defaults(run=_batch, command=batch)
     add_file_commands(commands)
     return parser
+
+
+def _on_disk(text):
+    path = file_of(text)
+    if isinstance(path, Url):
+        raise argparse.ArgumentTypeError(f"must be a file on a disk, but is {text!r}: copy it there when it is done")
+    return path
 
 
 def _refuse(unknown, command):
