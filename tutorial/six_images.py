@@ -20,17 +20,7 @@ import sunpy_demreg as demreg
 #
 # One image in each of the channels 94, 131, 171, 193, 211 and 335 Å, of about the same time, all of level 1 or all of
 # level 1.5. (`~sunpy_demreg.prepare` refuses 304 Å, whose line is optically thick, and warns if the images are more than
-# a minute apart.) With a network, sunpy downloads them:
-#
-# .. code-block:: python
-#
-#    import sunpy.map
-#    from sunpy.net import Fido, attrs as a
-#
-#    channels = a.AttrOr([a.Wavelength(w * u.AA) for w in (94, 131, 171, 193, 211, 335)])
-#    time = a.Time("2014-01-01 00:00:00", "2014-01-01 00:00:12")
-#    files = Fido.fetch(Fido.search(time, a.Instrument.aia, channels))
-#    maps = sunpy.map.Map(files)
+# a minute apart.) :doc:`/event` shows how to find and download them with sunpy.
 #
 # Here we use six that the package includes, courtesy of NASA/SDO and the AIA science team: a cutout, active regions at
 # the east limb, of the synoptic maps of that time, which are of level 1.5 and have a quarter of the resolution.
