@@ -103,10 +103,8 @@ def test_cutouts_of_the_jsoc(monkeypatch, fetched):
     assert len(asked) == 2
     assert space["cube"].shape[0] == 6
     assert space["cubes"].shape[:2] == (6, 2)
-    for found, times in (
-        (asked[0], "01:44:34_TAI-2011.02.15_01:44:45_TAI]"),
-        (asked[1], "01:44:34_TAI-2011.02.15_01:46:45_TAI@120"),
-    ):
+    ends = ("01:44:45_TAI]", "01:46:45_TAI@120")
+    for found, end in zip(asked, ends, strict=True):
         queries = [query for table in found for query in table.query_args]
         assert sorted(query["wavelength"].to_value(u.AA) for query in queries) == [94, 131, 171, 193, 211, 335]
         for query in queries:
