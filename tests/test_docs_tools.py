@@ -47,6 +47,7 @@ def test_page_of_the_command_line_has_each_option_with_its_help():
     assert "Type of the values (default: float32)." in text
     assert ".. option:: --submap X1 Y1 X2 Y2\n" in text
     assert "``--plot`` also" in text
+    assert "such as ``s3://bucket/aia/*.fits``." in text
     assert max(map(len, re.findall(r"^   \S.*\[--.*", text, re.MULTILINE))) < 85
 
 

@@ -46,8 +46,8 @@ def _option(action):
     value = argparse.HelpFormatter("")._format_args(action, action.dest.upper()) if action.option_strings else ""
     value = f" {value}" if action.nargs != 0 and value else ""
     text = action.help % {**vars(action), "prog": ""}
-    # Options in the text are code: two hyphens would become a dash.
-    text = " ".join(f"``{word}``" if word.startswith("--") else word for word in text.split())
+    # Options and patterns in the text are code: two hyphens would become a dash, and an asterisk would be lost.
+    text = " ".join(f"``{word}``" if word.startswith("--") or "*" in word else word for word in text.split())
     is_required = " Required." if action.required and action.option_strings else ""
     return [f".. option:: {', '.join(name + value for name in names)}", "", f"   {_sentence(text)}{is_required}", ""]
 
