@@ -47,8 +47,14 @@ def test_page_of_the_command_line_has_each_option_with_its_help():
     assert "Type of the values (default: float32)." in text
     assert ".. option:: --submap X1 Y1 X2 Y2\n" in text
     assert "``--plot`` also" in text
-    assert "such as ``s3://bucket/aia/*.fits``." in text
     assert max(map(len, re.findall(r"^   \S.*\[--.*", text, re.MULTILINE))) < 85
+
+
+def test_help_with_markup_of_the_page_stays_text():
+    parser = argparse.ArgumentParser(prog="it")
+    command = parser.add_subparsers().add_parser("run", help="does it")
+    command.add_argument("--files", metavar="GLOB", help="such as *.fits, or a_b_|c|")
+    assert r"   Such as \*.fits, or a\_b\_\|c\|." in extension("command_line").page(parser)
 
 
 def test_formulas_are_mathml():
