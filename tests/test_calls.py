@@ -62,7 +62,6 @@ VALID = {
     ("invert", "target_growth"): {"1e300"},
     ("monte_carlo", "calibration_error"): {"0.5", "{}"},
     ("monte_carlo", "common_calibration_error"): {"0.5"},
-    ("percentiles", "levels"): {"0.5", "[1]"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
     ("plot_summary", "pixels"): {"[]"},  # none are marked
     ("plot_summary", "title"): {"text", "empty text"},

@@ -154,5 +154,11 @@ def test_percentiles_need_draws(field):
     for levels in ((50, 16), (0, 50), (), 100):
         with pytest.raises(ValueError, match="`levels` must be ascending, between 0 and 100"):
             percentiles(monte_carlo(field, 2), levels)
+    for levels, cure in (((0.16, 0.5, 0.84), "16, 50, 84"), (0.5, "50"), ([0.5, 1], "50, 100")):
+        with pytest.raises(
+            ValueError, match=rf"`levels` must be percentages, .* fractions: multiply by 100 \({cure}\)"
+        ):
+            percentiles(monte_carlo(field, 2), levels)
+    assert percentiles(monte_carlo(field, 2), (0.135, 50)).data.shape[0] == 2
     with pytest.raises(TypeError, match="`levels` must be percentages"):
         percentiles(monte_carlo(field, 2), "median")

@@ -348,7 +348,8 @@ def test_summary_page_without_pixels(result, unsolved, tmp_path):
 
 @pytest.mark.parametrize("shape", [(100, 100), (60, 100), (100, 60), (30, 120), (120, 30), (2, 500), (500, 2)])
 def test_panels_of_the_page_fit_the_map_and_do_not_overlap(shape):
-    page = _summary_page.arrange(shape)
+    page = _summary_page.arrange(shape, ["a caption of many words " * 10])
+    assert " ".join(page.lines).split() == ("a caption of many words " * 10).split()
     boxes = [*page.maps, page.map_bar, page.chi_squared, page.chi_squared_bar, page.dem]
     inches = np.array(boxes) * np.tile(page.size, 2)
     assert np.all(inches[:, 2:] > 0.1)
@@ -486,6 +487,25 @@ def test_em_loci_are_not_cut_off(result, factor):
     assert len(lines) == 6
     for line in lines:
         assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize("size", [None, (6, 7), (12, 5)])
+@pytest.mark.parametrize("shape", [(3, 12), (8, 8), (14, 3)])
+def test_caption_of_the_page_is_clear_of_the_labels(cube, response, edges, shape, size):
+    """In narrow figures too, and whatever it has to say."""
+    part = cube[:, 40 : 40 + shape[0], 60 : 60 + shape[1]]
+    part.mask = part.mask.copy()
+    part.mask[2, 1, 1] = True
+    result = invert(part, response, edges, calibration_error=0.1, common_calibration_error=0.1)
+    figure = visualization.plot_summary(result, figure=None if size is None else plt.figure(figsize=size))
+    [caption] = [text for text in figure.texts if text.get_text().startswith("maps:")]
+    assert "1 pixel lacks a channel" in " ".join(caption.get_text().split())
+    renderer = figure.canvas.get_renderer()
+    figure.draw(renderer)
+    box = caption.get_window_extent(renderer)
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > 0
+    assert box.y1 < curves_of(figure).xaxis.label.get_window_extent(renderer).y0
 
 
 def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):

@@ -436,8 +436,10 @@ def test_status_names_who_works(series_folder, store, tmp_path, capsys):
     assert main(["batch", "--output", str(tmp_path / "no.zarr"), "--status"]) == 1
     assert "`--output`: there is no store" in capsys.readouterr().err
     (tmp_path / "other.zarr").mkdir()
-    with pytest.raises(ValueError, match="is not the store of a batch"):
-        batch_status(tmp_path / "other.zarr")
+    (tmp_path / "s1.fits").write_bytes(b"an image")
+    for name, what in (("other.zarr", r"\("), ("s1.fits", r"\(it is a file, and a store is a folder\)")):
+        with pytest.raises(ValueError, match=rf"`path` .*{name}' .* is not the store of a batch {what}.*: pass the .zarr"):
+            batch_status(tmp_path / name)
 
 
 # ---- SLURM

@@ -339,7 +339,10 @@ def _log_edges(low, high, step):
     if not (low < high and step > 0):
         raise ValueError(f"`--log-t` must have LOW < HIGH and STEP > 0, but is {given}")
     if low < 3 or high > 9:
-        raise ValueError(f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}")
+        kelvin = f", and {low:g} K is {math.log10(low):.4g}" if low > 1e3 else ""
+        raise ValueError(
+            f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}{kelvin}"
+        )
     n_bins = (high - low) / step
     if not 2.5 < n_bins < _MAX_BINS + 0.5:
         raise ValueError(f"`--log-t` must make 3 to {_MAX_BINS} bins, but {given} makes {n_bins:.4g}")

@@ -101,9 +101,11 @@ def write(
     ``AXIS`` has the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET:
     TELESCOP, INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature
     range, coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
-    channels. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`, ``["header"]`` the same header, a card a line, and
-    ``["coordinates"]`` has those of the planes. A Zarr store has the arrays "image", "uncertainty" and "mask", those of
-    the coordinates, and this header in its attribute ``wcs``; it alone holds a cube of many times.
+    channels. ``sunpy.map.Map(path)`` makes a map of each of these HDUs, and so returns a list, with the values first;
+    ``to_map(read(path))`` is one map with error and mask. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`,
+    ``["header"]`` the same header, a card a line, and ``["coordinates"]`` has those of the planes. A Zarr store has the
+    arrays "image", "uncertainty" and "mask", those of the coordinates, and this header in its attribute ``wcs``; it
+    alone holds a cube of many times.
 
     **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
     file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
