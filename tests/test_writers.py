@@ -438,7 +438,9 @@ def test_status_names_who_works(series_folder, store, tmp_path, capsys):
     (tmp_path / "other.zarr").mkdir()
     (tmp_path / "s1.fits").write_bytes(b"an image")
     for name, what in (("other.zarr", r"\("), ("s1.fits", r"\(it is a file, and a store is a folder\)")):
-        with pytest.raises(ValueError, match=rf"`path` .*{name}' .* is not the store of a batch {what}.*: pass the .zarr"):
+        with pytest.raises(
+            ValueError, match=rf"`path` .*{name}' .* is not the store of a batch {what}.*: pass the .zarr"
+        ):
             batch_status(tmp_path / name)
 
 

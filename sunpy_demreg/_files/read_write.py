@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
+from astropy.table import Table
 from ndcube import NDCube
 
 from sunpy_demreg._common.atomic import replaced
@@ -125,6 +126,14 @@ def write(
     if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
         raise wrong(
             TypeError, "result", "is a file name: pass first the result and then the path, `write(result, path)`"
+        )
+    if isinstance(result, Table):
+        kind = type(result).__name__
+        raise wrong(
+            TypeError,
+            "result",
+            f"is a {kind}, not a result or a cube: it writes itself, `result.write('evolution.ecsv')`, and "
+            f"`{kind}.read` of astropy reads it",
         )
     path, overwrite = as_path("path", path), as_bool("overwrite", overwrite)
     if path.is_dir() and path.suffix != ".zarr":
