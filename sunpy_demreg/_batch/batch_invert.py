@@ -186,6 +186,7 @@ def batch_invert(
                 check = partial(_check_held, claims, "store")
                 archive = open_archive(path, template, settings, DEFAULTS, check)
                 archive.allocate(steps, check)
+            del template  # which may hold gigabytes
             outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
             return BatchReport(outcomes, steps.left_over())
 
@@ -203,7 +204,7 @@ def _first(work, steps):
     for number, *_, problem in steps.facts(0, len(steps)):
         if not problem:
             try:
-                result = work.begin(steps.task(number).images)
+                result = work.begin(steps.task(number))
             except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise
