@@ -16,8 +16,10 @@ from sunpy_demreg import (
     percentiles,
     prepare,
     prepare_series,
+    read,
     region_spectrum,
     sample,
+    write,
 )
 from sunpy_demreg._analysis import draws
 
@@ -117,6 +119,21 @@ def test_an_ensemble_is_inverted_and_has_percentiles(field, edges):
     expected = emission_measure(invert(small, response, edges), [1, 4] * u.MK)
     np.testing.assert_allclose(em.data.compute()[0], expected.data, rtol=0.2)
     assert em.unit == u.cm**-5
+
+
+def test_ensembles_are_written_as_single_cubes(field, edges, tmp_path):
+    spectrum = region_spectrum(field, {"left": np.arange(7) < 3 + np.zeros((6, 1)), "all": np.ones((6, 7), bool)})
+    ensemble = invert(monte_carlo(spectrum, 4, seed=1), TemperatureResponse.from_aia(field), edges)
+    for ending in (".zarr", ".fits", ".asdf"):
+        with pytest.raises(
+            ValueError, match=r"`result` has an axis of draws.*: write single cubes, .* or the percentiles"
+        ):
+            write(ensemble, tmp_path / f"all{ending}")
+        for name, cube in (("dem", ensemble["dem"]), ("percentiles", percentiles(ensemble["dem"]))):
+            write(cube, tmp_path / f"{name}{ending}")
+            back = read(tmp_path / f"{name}{ending}")
+            np.testing.assert_array_equal(np.asarray(back.data), np.asarray(cube.data))
+            assert back.wcs.world_axis_physical_types == cube.wcs.world_axis_physical_types
 
 
 def test_percentiles_without_some_draws():

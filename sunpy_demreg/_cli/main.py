@@ -10,6 +10,7 @@ from sunpy_demreg._cli.batch import add_batch_options, run_batch
 from sunpy_demreg._cli.files import add_file_commands
 from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
+from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
 
 __all__ = ["main"]
@@ -42,11 +43,12 @@ def main(arguments=None):
     """
     command = None
     try:
+        arguments = with_value(sys.argv[1:] if arguments is None else arguments)
         options, unknown = _parser().parse_known_args(arguments)
         command = options.command
         if unknown:
             _refuse(unknown, command)
-        options.arguments = sys.argv[1:] if arguments is None else list(arguments)
+        options.arguments = arguments
         with warnings_as_lines(command):
             return options.run(options) or 0
     except KeyboardInterrupt:
