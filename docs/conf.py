@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ version = release = __version__
 extensions = [
     "command_line",
     "mathml",
+    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
     "other_packages",
@@ -24,9 +26,16 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_ext", "_tables", "gallery/GALLERY_HEADER.rst"]
+# Where the project is, as pyproject.toml says.
+_urls = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+rst_epilog = f"""
+.. _repository: {_urls["Repository"]}
+.. _issues: {_urls["Issues"]}
+"""
+exclude_patterns = ["_build", "_ext", "_tables", "gallery/GALLERY_HEADER.rst", "tutorial/GALLERY_HEADER.rst"]
 default_role = "obj"
 
 templates_path = ["_templates"]
@@ -61,7 +70,13 @@ html_math_renderer = "mathml"
 
 # The order of the gallery: what comes first, first.
 _EXAMPLES = (
-    "first_dem.py",
+    # of the tutorial
+    "quickstart.py",
+    "six_images.py",
+    "inversion.py",
+    "judging.py",
+    "products.py",
+    # of the gallery
     "which_method.py",
     "quiet_active_flare.py",
     "errors_and_resolution.py",
@@ -72,6 +87,7 @@ _EXAMPLES = (
     "regions.py",
     "flare_in_time.py",
     "aia_and_xrt.py",
+    "spectral_lines.py",
     "larger_than_memory.py",
     "on_a_gpu.py",
 )
@@ -83,8 +99,8 @@ def by_order(name):
 
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
-    "gallery_dirs": "gallery",
+    "examples_dirs": ["../tutorial", "../examples"],
+    "gallery_dirs": ["tutorial", "gallery"],
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"__init__",
     "within_subsection_order": by_order,
@@ -102,12 +118,18 @@ suppress_warnings = ["config.cache"]  # of a function in the configuration, whic
 # The examples are drawn without a screen.
 warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
+# Figures of the pages.
+plot_formats = [("png", 110)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "sunpy"
 html_title = f"{project} {version}"
 html_logo = ""
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_theme_options = {
@@ -120,6 +142,7 @@ html_theme_options = {
         ["sunpy", "https://docs.sunpy.org/", 3],
     ],
     "footer_links": [],
+    "icon_links": [{"name": "Repository", "url": _urls["Repository"], "icon": "fa-solid fa-code-branch"}],
     # Neither count the readers nor search other projects' pages.
     "goatcounter_analytics_url": False,
     "rtd_search": False,

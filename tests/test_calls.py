@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sdoml_store import whole, write_sdoml
 
 import astropy.units as u
 from sunpy.map import Map
@@ -16,6 +17,7 @@ from sunpy_demreg import ArgumentError, TemperatureResponse, sample, visualizati
 
 PACKAGE = str(Path(demreg.__file__).parent)
 
+LINE = u.Unit("erg cm3 / (s sr)")
 WRONG = {
     "None": None,
     "0.5": 0.5,
@@ -63,14 +65,21 @@ VALID = {
     ("monte_carlo", "calibration_error"): {"0.5", "{}"},
     ("monte_carlo", "common_calibration_error"): {"0.5"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
+    **{
+        (f"plot_{name}", "color_bar"): {"True"}
+        for name in ("chi_squared", "emission_measure", "mean_temperature", "residual")
+    },
     ("plot_summary", "pixels"): {"[]"},  # none are marked
     ("plot_summary", "title"): {"text", "empty text"},
     ("prepare", "exposure_times"): {"{}"},
     ("prepare", "relative_floor"): {"0.5", "{}"},
     ("prepare", "saturation"): {"0.5", "inf", "1e300"},
+    ("read_sdoml", "relative_floor"): {"0.5", "{}"},
+    ("read_sdoml", "saturation"): {"0.5", "inf", "1e300"},
     ("TemperatureResponse", "meta"): {"{}", "{1: 2}"},
     ("TemperatureResponse.from_aia", "degradation"): {"True"},
     ("TemperatureResponse.from_arrays", "meta"): {"{}", "{1: 2}"},
+    ("TemperatureResponse.from_lines", "meta"): {"{}", "{1: 2}"},
 }
 
 
@@ -85,6 +94,8 @@ def world(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calls")
     demreg.write(result, folder / "result.fits")
     response.write(folder / "response.ecsv")
+    stored = {(2014, round(m.wavelength.value)): [whole(m)] for m in sample.aia_maps()}
+    write_sdoml(folder / "sdoml.zarr", stored, dict.fromkeys((94, 131, 171, 193, 211, 335), 1.0), side=64)
     quantity = {
         "data": np.asarray(cube.data) * cube.unit,
         "uncertainty": cube.uncertainty.array * cube.unit,
@@ -138,6 +149,10 @@ def world(small, tmp_path_factory):
         ),
         "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),
         "read": (demreg.read, {"path": folder / "result.fits"}),
+        "read_sdoml": (
+            demreg.read_sdoml,
+            {"store": folder / "sdoml.zarr", "start": "2014-01-01T00:00", "stop": "2014-01-01T00:01"},
+        ),
         "sample.flare_maps": (sample.flare_maps, {"step": 0}),
         "synthesize": (demreg.synthesize, {"result": result, "response": response}),
         "TemperatureResponse": (TemperatureResponse, table),
@@ -145,6 +160,10 @@ def world(small, tmp_path_factory):
         "TemperatureResponse.concatenate": (TemperatureResponse.concatenate, {"responses": [response]}),
         "TemperatureResponse.from_aia": (TemperatureResponse.from_aia, {"cube_or_channels": [171] * u.AA}),
         "TemperatureResponse.from_arrays": (TemperatureResponse.from_arrays, table),
+        "TemperatureResponse.from_lines": (
+            TemperatureResponse.from_lines,
+            {"lines": ["a", "b"], "temperature": [1, 2] * u.MK, "contribution": [[1, 2], [2, 1]] * LINE},
+        ),
         "TemperatureResponse.from_sav": (TemperatureResponse.from_sav, {"path": folder / "absent.sav"}),
         "TemperatureResponse.from_suvi": (TemperatureResponse.from_suvi, {"channels": [171] * u.AA}),
         "TemperatureResponse.from_xrt": (

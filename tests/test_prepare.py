@@ -408,7 +408,7 @@ BAD_CALLS = {
     "no match": (lambda _, p: [str(p / "*.fits")], FileNotFoundError, r"there is no file .*\*\.fits"),
     "folder": (lambda _, p: p, ValueError, r"is a folder, not a file: name its files, for instance '.*/\*\.fits'"),
     "no name": (lambda *_: "", ValueError, r"'' is a folder, not a file: .*'\*\.fits'"),
-    "web address": (lambda *_: "https://example.com/a.fits", FileNotFoundError, "there is no file https"),
+    "web address": (lambda *_: "http://127.0.0.1:9/a.fits", ConnectionError, r"`maps`: http://127.*cannot be reached"),
     "empty": (lambda *_: [], ValueError, "`maps` is empty"),
     "array": (lambda m, _: m[0].data, TypeError, "`maps` must be a list or dict of maps .*, but is of type ndarray"),
     "list of arrays": (lambda m, _: [m[0].data], TypeError, r"`maps\[0\]` must be a sunpy map or a file name"),

@@ -20,6 +20,7 @@ from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import check_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
@@ -62,8 +63,8 @@ def batch_invert(
     maps, tolerance
         As for `prepare_series`.
     path : path-like
-        Ends in ``.zarr``. If the store exists, it must have been made with the same settings: steps that are done with
-        the same files are kept, all others are done.
+        Ends in ``.zarr``; on a disk, not a URL. If the store exists, it must have been made with the same settings:
+        steps that are done with the same files are kept, all others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     encoding, contents : optional
@@ -127,6 +128,13 @@ def batch_invert(
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
     """
     path = as_path("path", path)
+    if isinstance(path, Url):
+        raise wrong(
+            ValueError,
+            "path",
+            f"must be on a disk, but is {str(path)!r}: steps are claimed with files that only one process can create, "
+            "which is not known of URLs; copy the store there when it is done: `read` and `batch_status` take its URL",
+        )
     if path.suffix != ".zarr":
         raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
     check_encoding(encoding)

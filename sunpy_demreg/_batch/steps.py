@@ -3,7 +3,6 @@
 import hashlib
 import json
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from astropy.time import Time
 from sunpy_demreg._channels.series import NO_IMAGE, no_sets
 from sunpy_demreg._channels.time_sets import time_sets
 from sunpy_demreg._common.dates import to_microseconds
+from sunpy_demreg._common.urls import file_of
 
 __all__ = ["Steps", "Task", "key_of"]
 
@@ -192,7 +192,7 @@ class Steps:
 
     def _item(self, i):
         name, path = self._db.execute("SELECT name, path FROM images WHERE id = ?", (i,)).fetchone()
-        return name, self._index.maps[i] if path is None else Path(path)
+        return name, self._index.maps[i] if path is None else file_of(path, "maps")
 
     def latest(self):
         """The date of the latest image in any step."""

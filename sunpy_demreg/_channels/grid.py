@@ -9,6 +9,7 @@ from astropy.coordinates import SkyCoord
 
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.errors import first_line, wrong
+from sunpy_demreg._common.urls import local_copy
 from sunpy_demreg._common.validators import as_path
 
 __all__ = ["cropped", "own_grid", "reference_grid", "seen_as", "share_covered"]
@@ -89,7 +90,8 @@ def _read(reference):
         cure = "give a map, its file, or the wavelength of one, such as 171 * u.AA"
         raise wrong(FileNotFoundError, "reference", f": there is no file {path}: {cure}")
     try:
-        smap = Map(path)
+        with local_copy(path) as place:
+            smap = Map(place)
     except Exception as err:  # readers fail in as many ways as files do
         raise wrong(ValueError, "reference", f": cannot read {path} as a map ({first_line(err)})") from err
     if not isinstance(smap, GenericMap):

@@ -65,10 +65,10 @@ def prepare(
     ----------
     maps : list, tuple or dict of maps or file names, `~sunpy.map.MapSequence`, map, or file name
         Maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order, all of level 1 or
-        all of level 1.5. A file name may hold wildcards. The unit of a map is DN (also if it has none, as in the
-        synoptic series), DN / pix or ct, or one of these per second, which says that the map was divided by its
-        exposure time. Or maps of GOES/SUVI, level 1b, or of Hinode/XRT, level 1: see Notes, also for which options
-        are for maps of AIA only.
+        all of level 1.5. A file name may hold wildcards, and may be a URL (see :doc:`/large`). The unit of a map is DN
+        (also if it has none, as in the synoptic series), DN / pix or ct, or one of these per second, which says that
+        the map was divided by its exposure time. Or maps of GOES/SUVI, level 1b, or of Hinode/XRT, level 1: see Notes,
+        also for which options are for maps of AIA only.
     psf : dict or "aiapy", optional
         Level 1 only: deconvolve with `aiapy.psf.deconvolve`. A dict of one array for each wavelength, of the shape of
         the images, centered, of sum 1; or ``"aiapy"`` for `aiapy.psf.calculate_psf`, of full images, which takes

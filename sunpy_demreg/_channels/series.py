@@ -24,6 +24,7 @@ from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._common.urls import FILE, Url
 from sunpy_demreg._common.validators import as_integer, as_keywords, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import wcs_text
@@ -62,8 +63,8 @@ def prepare_series(
     Parameters
     ----------
     maps : list of maps or file names, `~sunpy.map.MapSequence`, file name, or folder
-        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken; of files only
-        the headers are read.
+        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken, also of one at
+        a URL; of files only the headers are read.
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
         channel with the fewest images to belong to the same set. The nearest one is taken, and each only once.
@@ -229,7 +230,7 @@ def items(maps):
     """
     n_items = 0
     for name, item in maps_or_names(maps):
-        if not isinstance(item, str | Path):
+        if not isinstance(item, str | Path | Url):
             n_items += 1
             yield name, item
             continue
@@ -259,7 +260,7 @@ def image_of(name, item):
     from sunpy.map.sources import AIAMap
 
     problem = None
-    if isinstance(item, Path):
+    if isinstance(item, FILE):
         try:
             item, problem = lazy_map(item)
         except Exception as err:  # readers fail in as many ways as files do

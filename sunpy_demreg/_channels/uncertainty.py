@@ -11,6 +11,7 @@ from astropy.table import QTable, Table
 
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.urls import file_of, local_copy
 from sunpy_demreg._common.validators import a_kind, as_number, by_wavelength
 
 __all__ = [
@@ -34,9 +35,11 @@ def read_error_table(error_table):
     if error_table is None:
         error_table = _ERROR_TABLE
     if isinstance(error_table, str | Path):
-        if not Path(error_table).is_file():
+        file = file_of(error_table, "error_table")
+        if not file.is_file():
             raise wrong(FileNotFoundError, "error_table", f": there is no file {error_table}")
-        error_table = get_error_table(Path(error_table))  # as a str, "SSW" would mean a download
+        with local_copy(file) as path:
+            error_table = get_error_table(path)  # as a str, "SSW" would mean a download
     if not isinstance(error_table, Table):
         raise wrong(TypeError, "error_table", f"must be a table or a file, but is {a_kind(error_table)}")
     if "WAVELNTH" not in error_table.colnames:

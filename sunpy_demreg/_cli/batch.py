@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 from sunpy_demreg._cli.slurm import part_of_array, submit
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -19,9 +19,12 @@ __all__ = ["add_batch_options", "run_batch"]
 def add_batch_options(batch):
     """Add the options that only this command has."""
     batch.add_argument(
-        "files", nargs="*", metavar="FILES-OR-FOLDER", help="FITS files of any number of times, in any order"
+        "files",
+        nargs="*",
+        metavar="FILES-OR-FOLDER",
+        help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
     )
-    batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="created, or resumed")
+    batch.add_argument("--output", type=file_of, required=True, metavar="STORE.zarr", help="created, or resumed")
     batch.add_argument(
         "--tolerance",
         type=float,
@@ -101,6 +104,8 @@ def run_batch(options, log_edges, prepare_options, choices):
         return _tell_status(options.output)
     if not options.files:
         options.command.error("the files are missing: name them, or folders of them (only --status needs none)")
+    if isinstance(options.output, Url):
+        options.command.error(f"--output must be on a disk, but is {options.output}: copy it there when it is done")
     if options.slurm is not None:
         return submit(options)
     part = options.part or part_of_array()

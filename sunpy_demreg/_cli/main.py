@@ -12,6 +12,7 @@ from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warni
 from sunpy_demreg._cli.one_time import run_inversion
 from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = ["main"]
 
@@ -69,7 +70,9 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="invert the bundled AIA sample, draw it, and write the result")
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument(
+        "--output", type=_on_disk, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
+    )
     demo.set_defaults(run=_demo, command=demo)
 
     invert = commands.add_parser(
@@ -78,9 +81,9 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
     )
-    invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
-    invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
-    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
+    invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file, or URL, per channel")
+    invert.add_argument("--output", type=_on_disk, required=True, metavar="FILE", help="the FITS file to write")
+    invert.add_argument("--plot", type=_on_disk, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     invert.add_argument(
         "--outputs",
         nargs="+",
@@ -113,6 +116,13 @@ def _parser():
     return parser
 
 
+def _on_disk(text):
+    path = file_of(text)
+    if isinstance(path, Url):
+        raise argparse.ArgumentTypeError(f"must be a file on a disk, but is {text!r}: copy it there when it is done")
+    return path
+
+
 def _refuse(unknown, command):
     """Exit with the usage of the command, and the nearest of its options."""
     near = nearest(unknown[0].partition("=")[0], options_of(command)).replace("'", "")
@@ -135,9 +145,8 @@ def _add_choices(invert):
     invert.add_argument(
         "--saturation",
         type=_positive,
-        default=15000,
         metavar="DN",
-        help="mask values above this many counts (default: %(default)s)",
+        help="mask values above this many counts (default: 15000)",
     )
     invert.add_argument(
         "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"

@@ -4,7 +4,7 @@ import numpy as np
 
 from astropy.time import Time
 
-__all__ = ["from_microseconds", "known_dates", "mean_date", "to_microseconds"]
+__all__ = ["as_text", "from_microseconds", "known_dates", "mean_date", "to_microseconds"]
 
 _EPOCH = Time("1970-01-01", scale="utc")
 
@@ -36,6 +36,11 @@ def known_dates(dates):
     each = np.ravel(np.array(dates, dtype=object))
     is_known = np.array([date is not None and not np.any(Time(date).mask) for date in each], dtype=bool)
     return (Time([Time(date).utc for date in each[is_known]]) if is_known.any() else None), is_known
+
+
+def as_text(date):
+    """A date as titles and messages show it, "" of None."""
+    return "" if date is None else f"{date.utc.strftime('%Y-%m-%d %H:%M:%S')} UT"
 
 
 def to_microseconds(times):

@@ -9,11 +9,11 @@ import math
 import warnings
 from numbers import Real
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
 from sunpy_demreg._common.errors import nearest, wrong
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = [
     "a_kind",
@@ -212,13 +212,14 @@ def check_edges(name, edges):
 
 
 def as_path(name, value, of="a file name"):
-    """A path, with ``~`` expanded; the file need not exist."""
-    if not isinstance(value, str | PathLike) or not str(value):
+    """A path, with ``~`` expanded, or a `Url`; the file need not exist."""
+    if not isinstance(value, str | PathLike | Url) or not str(value):
         raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
     if "\0" in str(value):
         raise wrong(ValueError, name, f"must be {of}, but contains a null character")
     try:
-        return Path(value).expanduser()
+        path = file_of(value, name)
+        return path if isinstance(path, Url) else path.expanduser()
     except RuntimeError as err:
         raise wrong(ValueError, name, f"{str(value)!r} cannot be expanded: {err}") from err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from ndcube import NDCube
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.urls import Url, local_copy
 from sunpy_demreg._common.validators import as_bool, as_path
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents, inputs_of
@@ -44,12 +46,12 @@ def write(
         From `sunpy_demreg.invert`; it may be sliced along the pixel axes. Or a cube that `emission_measure`,
         `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result, or a cube
         of intensities, as from `prepare`.
-    path : path-like
+    path : path-like or URL
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
         Whether to replace an existing file of this name, whatever its content. A folder is replaced only if it is a
         Zarr store that this function or `batch_invert` wrote and nothing else is in it. On any error the old one is
-        kept. Of a link the target is replaced; permissions are kept.
+        kept. Of a link the target is replaced; permissions are kept. A store at a URL is never replaced.
     encoding : {"float32", "bitround", "log"}, optional
         Smaller numbers, which `read` returns as they are stored. ``"float32"`` stores all values in this type.
         ``"bitround"`` rounds them, in this type, to the bits that the noise leaves: no value changes by more than a
@@ -154,15 +156,34 @@ def write(
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import write_store
-        from sunpy_demreg._files.zarr_documents import foreign
 
-        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
-            counts = counts_of(write_store(result, part, encoding))
+        with _store_at(path, overwrite) as place:
+            counts = counts_of(write_store(result, place, encoding))
     else:
         with replaced(path, overwrite=overwrite) as part:
             counts = counts_of(_format(path).to_file(result, encoding)(part))
     if is_lazy(result["status"].data):  # otherwise `invert` has warned already
         warn_of_unsolved(counts)
+
+
+@contextmanager
+def _store_at(path, overwrite):
+    """Where to write a store; after an error nothing of it is left. At a URL none is replaced."""
+    if not isinstance(path, Url):
+        from sunpy_demreg._files.zarr_documents import foreign
+
+        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
+            yield part
+        return
+    if path.exists():
+        problem = f"{str(path)!r} exists, and no store at a URL is replaced: choose another name, or remove it yourself"
+        raise wrong(FileExistsError, "path", problem)
+    try:
+        yield path
+    except BaseException:
+        with suppress(Exception):
+            path.remove()
+        raise
 
 
 def _write_product(cube, path, overwrite, encoding, contents):
@@ -172,10 +193,9 @@ def _write_product(cube, path, overwrite, encoding, contents):
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import write_product
-        from sunpy_demreg._files.zarr_documents import foreign
 
-        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
-            write_product(cube, part)
+        with _store_at(path, overwrite) as place:
+            write_product(cube, place)
         return
     with replaced(path, overwrite=overwrite) as part:
         _format(path).product_to_file(cube, path.name)(part)
@@ -189,7 +209,8 @@ def read(path: FilePath) -> Any:
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or URL
+        Of a Zarr store at a URL only the chunks that are needed are fetched; any other file is fetched as a whole.
 
     Returns
     -------
@@ -203,6 +224,8 @@ def read(path: FilePath) -> Any:
         If there is no such file.
     ImportError
         If it is an ASDF file and the package asdf-astropy is not installed.
+    ConnectionError, PermissionError
+        If a URL cannot be reached, or may not be read.
     ValueError
         If it is not a result of this package, or is damaged: every checksum is verified, that of a chunk of a Zarr
         store when it is loaded.
@@ -216,8 +239,9 @@ def read(path: FilePath) -> Any:
             from sunpy_demreg._files.zarr_read import read_store
 
             return read_store(path)
-        return _format(path).from_file(path)
-    except (IsADirectoryError, PermissionError, MemoryError, ImportError):
+        with local_copy(path) as place:
+            return _format(path).from_file(place)
+    except (IsADirectoryError, PermissionError, ConnectionError, MemoryError, ImportError):
         raise
     except NewerFormat as err:
         raise wrong(ValueError, "path", f"{str(path)!r} {err}") from None

@@ -13,6 +13,7 @@ from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.metadata import to_text, unit_name, warn_of_text
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.wcs import sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._files.encodings import CODE_OF_NAN, described, encoded, encodings_for
@@ -50,7 +51,7 @@ def create(path, result, times=None, encoding=None, **attributes):
 
     Parameters
     ----------
-    path : `~pathlib.Path`
+    path : `~pathlib.Path` or `Url`
     result : `ndcube.NDCollection`
         A result like those to be stored; its values are not used.
     times : `~astropy.time.Time`, optional
@@ -86,7 +87,7 @@ def create(path, result, times=None, encoding=None, **attributes):
     text, as_text = to_text(meta)
     warn_of_text(as_text)
     group = zarr.create_group(
-        path,
+        _place(path),
         attributes={
             "format": f"{FORMAT} {VERSION}",
             "creator": f"sunpy_demreg {__version__}",
@@ -172,6 +173,11 @@ def _add_table(group, name, values):
     table.attrs.update(about)
 
 
+def _place(path):
+    """What zarr writes to."""
+    return path.store(read_only=False) if isinstance(path, Url) else path
+
+
 def _compressors(is_noise):
     """Codecs of values: of those that hardly shrink the fast one, with a few percent more bytes."""
     import zarr
@@ -229,7 +235,7 @@ def write_product(cube, path):
     warn_of_text(as_text)
     names = [name for _, name, _ in axes]
     group = zarr.create_group(
-        path,
+        _place(path),
         attributes={
             "format": f"{PRODUCT} {PRODUCT_VERSION}",
             "creator": f"sunpy_demreg {__version__}",

@@ -10,8 +10,20 @@ import json
 import re
 
 from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.urls import Url
 
-__all__ = ["BOOKKEEPING", "FORMAT", "JSON", "PRODUCT", "foreign", "open_store", "seal", "set_length", "sound"]
+__all__ = [
+    "BOOKKEEPING",
+    "FORMAT",
+    "JSON",
+    "PRODUCT",
+    "foreign",
+    "group_in",
+    "open_store",
+    "seal",
+    "set_length",
+    "sound",
+]
 
 FORMAT = "sunpy_demreg zarr"
 PRODUCT = f"{FORMAT} product"
@@ -53,13 +65,13 @@ def foreign(path):
 
 def seal(path):
     """Give each file ``zarr.json`` of a store its checksum."""
-    names = sorted(each.name for each in path.iterdir() if each.is_dir() and each.name != BOOKKEEPING)
-    for name in ("", *names):
+    names = sorted(group_in(path).array_keys())
+    for name in (*names, ""):  # that of the group last: a store without its checksum is none
         document = _document(path, name)
         if not name:
             document["attributes"]["arrays"] = names
         document["attributes"]["sha256"] = _digest(document, name)
-        (path / name / JSON).write_text(json.dumps(document, indent=2))
+        (path / name / JSON).write_bytes(json.dumps(document, indent=2).encode())
 
 
 def set_length(path, name, n):
@@ -74,13 +86,11 @@ def set_length(path, name, n):
 
 def open_store(path, or_product=False):
     """Open a store of a result, for reading, or of a single cube; everything but the chunks is verified."""
-    import zarr
-
     from sunpy_demreg._files.parts import format_version
     from sunpy_demreg._files.products import PRODUCT_VERSION
 
     try:
-        group = zarr.open_group(path, mode="r")
+        group = group_in(path)
     except FileNotFoundError as err:
         raise ValueError("there is no Zarr group in it") from err
     found = group.attrs.get("format")
@@ -90,6 +100,16 @@ def open_store(path, or_product=False):
         for name in ("", *group.attrs["arrays"]):
             _verify(path, name)
     return group
+
+
+def group_in(path):
+    """Open the Zarr group at a path or URL, for reading."""
+    import zarr
+
+    if not isinstance(path, Url):
+        return zarr.open_group(path, mode="r")
+    with path.reached():
+        return zarr.open_group(path.store(), mode="r")
 
 
 def sound(group, name):

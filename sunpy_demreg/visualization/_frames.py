@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ndcube import NDCollection, NDCube
 
-from sunpy_demreg._common.dates import mean_date
+from sunpy_demreg._common.dates import as_text, mean_date
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.wcs import plane_wcs, times_of
 from sunpy_demreg._results.checks import check_image, check_result
@@ -69,7 +69,7 @@ class Frames:
     def when(self, i):
         """Its time in UT; where that is not known its number, if there are several."""
         if self._dates[i] is not None:
-            return self._dates[i].strftime("%Y-%m-%d %H:%M:%S UT")
+            return as_text(self._dates[i])
         return f"{i + 1} of {len(self)}" if len(self) > 1 else ""
 
 
