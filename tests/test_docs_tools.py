@@ -50,6 +50,13 @@ def test_page_of_the_command_line_has_each_option_with_its_help():
     assert max(map(len, re.findall(r"^   \S.*\[--.*", text, re.MULTILINE))) < 85
 
 
+def test_help_with_markup_of_the_page_stays_text():
+    parser = argparse.ArgumentParser(prog="it")
+    command = parser.add_subparsers().add_parser("run", help="does it")
+    command.add_argument("--files", metavar="GLOB", help="such as *.fits, or a_b_|c|")
+    assert r"   Such as \*.fits, or a\_b\_\|c\|." in extension("command_line").page(parser)
+
+
 def test_formulas_are_mathml():
     math = extension("mathml")
     assert "<msup>" in math.tex2mathml(r"\lvert A\xi - d\rvert^2")

@@ -1,5 +1,5 @@
 """
-Six pictures, compared with what they looked like: with ``--mpl``, as ``make test`` does.
+Six pictures, and that of the README, compared with what they looked like: with ``--mpl``, as ``make test`` does.
 
 Text is drawn differently by other versions of matplotlib, so the tolerance is that of a picture, not of its letters;
 on the oldest dependencies they are not compared.
@@ -7,6 +7,7 @@ on the oldest dependencies they are not compared.
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 import astropy.units as u
@@ -19,6 +20,14 @@ mpl.use("agg")
 picture = pytest.mark.mpl_image_compare(
     baseline_dir="data/pictures", style="default", tolerance=12, savefig_kwargs={"dpi": 45}
 )
+
+
+@pytest.mark.mpl_image_compare(
+    baseline_dir="../docs/images", filename="demo.png", style="default", tolerance=12, savefig_kwargs={"dpi": 80}
+)
+def test_picture_of_the_readme_is_what_the_demo_draws(cube, response):
+    edges = 10 ** np.linspace(5.575, 7.425, 38) * u.K
+    return visualization.plot_summary(invert(cube, response, edges, method="lognormal", calibration_error=0.1))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The directive ``command-line``: the page of the command line, made from its parser."""
 
 import argparse
+import re
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -46,10 +47,14 @@ def _option(action):
     value = argparse.HelpFormatter("")._format_args(action, action.dest.upper()) if action.option_strings else ""
     value = f" {value}" if action.nargs != 0 and value else ""
     text = action.help % {**vars(action), "prog": ""}
-    # Options in the text are code: two hyphens would become a dash.
-    text = " ".join(f"``{word}``" if word.startswith("--") else word for word in text.split())
+    # Options in the text are code: two hyphens would become a dash. What would be markup is text.
+    text = " ".join(f"``{word}``" if word.startswith("--") else _plain(word) for word in text.split())
     is_required = " Required." if action.required and action.option_strings else ""
     return [f".. option:: {', '.join(name + value for name in names)}", "", f"   {_sentence(text)}{is_required}", ""]
+
+
+def _plain(word):
+    return re.sub(r"([\\*`|_])", r"\\\1", word)
 
 
 def _sentence(text):

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["masks_in", "region_spectrum"]
 
 #: What an average has no longer, as it is of the pixels.
-_OF_PIXELS = ("source_wcs", "residual_shift_x", "residual_shift_y", "n_sample", "bin")
+_OF_SHIFTS = tuple(
+    f"{kind}_{axis}" for kind in ("residual_shift", "residual_shift_error", "applied_shift") for axis in "xy"
+)
+_OF_PIXELS = ("source_wcs", *_OF_SHIFTS, "n_sample", "bin")
 
 
 def region_spectrum(

@@ -16,12 +16,13 @@ from sunpy_demreg._batch.steps import Steps
 from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._batch.where import check_can_start, connected
 from sunpy_demreg._batch.work import Work
+from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import check_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.urls import Url
-from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
+from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
 from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
@@ -71,8 +72,9 @@ def batch_invert(
         As for `write`. With ``contents="inputs"`` the images are rounded to float32 before the inversion, so that
         `sunpy_demreg.read` returns its result.
     prepare_options : `dict`, optional
-        Options of `prepare`; ``correct_degradation`` is True, unless the maps are ``degradation_corrected``. Steps are
-        put on the grid of the first one, or on that of the ``reference``, as by `prepare_series`.
+        Options of `prepare`, with ``exposures`` as for `prepare_series`; ``correct_degradation`` is True, unless the
+        maps are ``degradation_corrected``. Steps are put on the grid of the first one, or on that of the ``reference``,
+        as by `prepare_series`.
     response_options : `dict`, optional
         Options of `TemperatureResponse.from_aia`, but for ``obstime`` and ``degradation``: one response serves all
         steps, since their data are corrected for the degradation, with the same ``correction_table``.
@@ -173,6 +175,7 @@ def batch_invert(
     client = None if scheduler is None else connected(scheduler)
     most = as_integer("max_missing_channels", options.get("max_missing_channels", 1), 1, 64, "of channels")
     check_tolerance(tolerance)
+    check_choice("exposures", prepare_options.get("exposures", "one"), EXPOSURES)
     settings = settings_of(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     if contents == "inputs":  # the outputs are part of what is kept
@@ -185,7 +188,8 @@ def batch_invert(
             index.add(maps)
             index.keep()
         with index:
-            steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
+            n_lacking = most if options.get("missing_channels", "omit") == "omit" else 0
+            steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"))
             table = table_for(steps.latest(), prepare_options.get("correction_table"))
             prepare_options |= {"correction_table": table}
             work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)

@@ -99,7 +99,7 @@ class Work:
         for image in found:
             if image.problem:
                 raise ValueError(f"{image.name}: {image.problem}")
-        if len(found) < len(images):
+        if None in images:
             found = filled(found, [image_of(*item) for item in self._like])
         return NamedMaps((image.name, image.map) for image in found)
 

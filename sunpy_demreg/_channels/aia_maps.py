@@ -24,9 +24,9 @@ _SEVERAL = "for several times use `prepare_series` and `batch_invert`, or `sunpy
 _NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
 
-def as_images(maps, exposure_times=None, accept_flagged=False):
+def as_images(maps, exposure_times=None, accept_flagged=False, may_repeat=False):
     """
-    Check each map by itself, and that all are of different channels and of one level.
+    Check each map by itself, and that all are of one level and, unless they may repeat, of different channels.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
     Returns
     -------
     list of Image
-        Ascending in wavelength.
+        Ascending in wavelength, then in time.
     """
     times = as_exposure_times(exposure_times)
     images = [_as_image(name, each, times) for name, each in named_maps(maps)]
@@ -48,14 +48,15 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
                 f"is of {images[0].source}, but {image.name} of {image.source}: prepare the maps of each "
                 "instrument by themselves, and put the cubes together with `combine`",
             )
-    images.sort(key=lambda image: image.order)
+    images.sort(key=lambda image: (image.order, image.map.date))
     unknown = [f"{channel}" for channel in times if channel not in [image.channel for image in images]]
     if unknown:
         raise wrong(ValueError, "exposure_times", f"names {', '.join(unknown)} Å, but there is no such map")
     check_quality(images, accept_flagged)
     for before, image in combinations(images, 2):
-        if image.channel == before.channel:
-            problem = f"and {image.name} are both {image.label}{image.unit}: leave one out; {_SEVERAL}"
+        if image.channel == before.channel and not may_repeat:
+            cure = "leave one out, or combine them with `exposures`"
+            problem = f"and {image.name} are both {image.label}{image.unit}: {cure}; {_SEVERAL}"
             raise wrong_map(ValueError, before.name, problem)
     for before, image in pairwise(images):
         if image.level != before.level:

@@ -59,7 +59,7 @@ def prepared_lazily(preparation):
     `~ndcube.NDCube`
         As from `sunpy_demreg.prepare`, with Dask arrays.
     """
-    n = len(preparation.maps)
+    n = len(preparation.plan.leading)
     if not preparation.is_local:
         cube = prepared(preparation)
         arrays = (cube.data, cube.uncertainty.array, cube.mask)

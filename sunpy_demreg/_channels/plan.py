@@ -1,5 +1,6 @@
 """The plan for maps of one time, from headers and options: all checks and warnings that need no pixel."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,17 +11,18 @@ from astropy.table import Table
 from sunpy_demreg._channels.aia_maps import as_images, check_one_grid, common_dates
 from sunpy_demreg._channels.averages import check_n_sample, default_n_sample, stated_counts
 from sunpy_demreg._channels.calibrate import ChannelPlan, Plan
+from sunpy_demreg._channels.exposures import EXPOSURES, groups_of, meta_of_groups
 from sunpy_demreg._channels.grid import cropped, own_grid, reference_grid, seen_as
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._channels.level1 import point_spreads, repointed
 from sunpy_demreg._channels.uncertainty import DetectorErrors, ErrorModel, as_floors, read_error_table
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import grid_difference
-from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path
+from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_path, check_choice
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
-__all__ = ["Preparation", "as_saturation", "planned"]
+__all__ = ["Preparation", "as_saturation", "moved", "planned"]
 
 # DN: where the detector of AIA ends, that of level 2 of SUVI, and just below what `xrt_prep` sets saturated pixels to.
 _SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
@@ -29,7 +31,7 @@ _SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
 class Preparation(NamedTuple):
     """Maps, the plan for them, and the metadata of the cube that are known in advance."""
 
-    maps: list  # by wavelength
+    maps: list  # by wavelength, as the images of the plan
     plan: Plan
     per_channel: dict  # metadata
     done: dict  # metadata that all channels share
@@ -48,10 +50,12 @@ def planned(
     psf,
     pointing_table,
     align,
+    correct_shifts,
     reference,
     submap,
     bin,
     n_sample,
+    exposures,
     exposure_times,
     accept_flagged,
     saturation,
@@ -84,6 +88,7 @@ def planned(
     if n_sample is not None:
         n_sample = as_integer("n_sample", n_sample, 1, DETECTOR_SIDE**2, "of averaged pixels, such as 16,")
     align, accept_flagged = as_bool("align", align), as_bool("accept_flagged", accept_flagged)
+    correct_shifts = as_bool("correct_shifts", correct_shifts)
     include_eve = as_bool("include_eve", include_eve)
     include_chianti = as_bool("include_chianti", include_chianti)
     correct_degradation = as_bool("correct_degradation", correct_degradation)
@@ -92,7 +97,8 @@ def planned(
         path = as_path("correction_table", correction_table, "a table or a file")
         if not path.is_file():
             raise wrong(ValueError, "correction_table", f"must be a table or a file, but there is no file {path}")
-    images = as_images(maps, exposure_times, accept_flagged)
+    check_choice("exposures", exposures, EXPOSURES)
+    images = as_images(maps, exposure_times, accept_flagged, may_repeat=exposures != "one")
     is_aia = images[0].instrument == "AIA"
     if not is_aia:
         _refuse_foreign(
@@ -131,7 +137,7 @@ def planned(
     if pointing_table is not None:
         images, pointing = repointed(images, pointing_table)
         steps.append("pointing")
-    is_resampled = reference is not None or (align and images[0].level == 1)
+    is_resampled = reference is not None or correct_shifts or (align and images[0].level == 1)
     corner = 0, 0
     if not is_resampled:
         check_one_grid(images)
@@ -180,6 +186,10 @@ def planned(
         per_channel |= {key: np.array([image.facts[key] for image in images]) for key in images[0].facts}
     if is_resampled:
         per_channel["source_wcs"] = np.array([wcs_text(each.wcs) for each in plans])
+    groups = ()
+    if exposures != "one":
+        groups = groups_of(images)
+        per_channel = meta_of_groups(per_channel, plans, groups, exposures)
     done = {
         "instrument": images[0].source,
         "level": 1.5 if is_resampled and is_aia else images[0].level,
@@ -188,13 +198,34 @@ def planned(
         "bin": bin,
         "saturation": saturation,
         "n_sample": n_sample * bin**2,
+        "exposures": exposures,
         "include_eve": include_eve,
         "include_chianti": include_chianti,
         "exposure_normalized": True,
         "degradation_corrected": is_corrected,
     }
-    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled)
+    plan = Plan(plans, n_sample, saturation, errors, grid, corner, is_resampled, exposures, correct_shifts, groups)
     return Preparation([image.map for image in images], plan, per_channel, done)
+
+
+def moved(preparation, shifts):
+    """The same, with the images of each channel moved on the grid by so many pixels along x and y, (n, 2)."""
+    plan = preparation.plan
+    channels = list(plan.channels)
+    for group, shift in zip(plan.groups or [(i,) for i in range(len(channels))], shifts, strict=True):
+        for i in group if np.any(shift) else ():
+            wcs = channels[i].wcs.deepcopy()
+            # The same distance in the pixels of the image, which may be turned and of another size.
+            wcs.wcs.crpix -= np.linalg.solve(wcs.pixel_scale_matrix, plan.grid.wcs.pixel_scale_matrix @ shift)
+            wcs.wcs.set()
+            channels[i] = replace(channels[i], wcs=wcs)
+    plan = replace(plan, channels=tuple(channels))
+    sources = {"source_wcs": np.array([wcs_text(each.wcs) for each in plan.leading])}
+    steps = [*preparation.done["steps"]]
+    steps.insert(steps.index("align") + 1, "shift")
+    return preparation._replace(
+        plan=plan, per_channel=preparation.per_channel | sources, done=preparation.done | {"steps": steps}
+    )
 
 
 def _refuse_foreign(image, **options):

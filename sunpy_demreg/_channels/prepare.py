@@ -10,8 +10,8 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 
 from sunpy_demreg._channels.calibrate import calibrate
-from sunpy_demreg._channels.plan import planned
-from sunpy_demreg._channels.shifts import residual_shifts
+from sunpy_demreg._channels.plan import moved, planned
+from sunpy_demreg._channels.shifts import residual_shifts, shift_errors
 from sunpy_demreg._channels.stacks import prepend_channels
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.hardware import available_cores
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["prepare", "prepared", "wrapped"]
 
 _MAX_RESIDUAL = 1.0  # pixels
+_MIN_MOVE = 0.1  # pixels: less is not worth an interpolation
 
 
 def prepare(
@@ -39,10 +40,12 @@ def prepare(
     psf: Mapping[Any, npt.ArrayLike] | Literal["aiapy"] | None = None,
     pointing_table: TableOrFile | None = None,
     align: bool = True,
+    correct_shifts: bool = False,
     reference: u.Quantity | GenericMap | FilePath | None = None,
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
+    exposures: Literal["one", "coadd", "replace_saturated"] = "one",
     exposure_times: Mapping[Any, float | u.Quantity] | None = None,
     accept_flagged: bool = False,
     saturation: float | u.Quantity | None = None,
@@ -64,11 +67,11 @@ def prepare(
     Parameters
     ----------
     maps : list, tuple or dict of maps or file names, `~sunpy.map.MapSequence`, map, or file name
-        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order, all of level 1 or
-        all of level 1.5. A file name may hold wildcards, and may be a URL (see :doc:`/large`). The unit of a map is DN
-        (also if it has none, as in the synoptic series), DN / pix or ct, or one of these per second, which says that
-        the map was divided by its exposure time. Or maps of GOES/SUVI, level 1b, or of Hinode/XRT, level 1: see Notes,
-        also for which options are for maps of AIA only.
+        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, in any order, each at most once unless ``exposures``
+        says what becomes of several, all of level 1 or all of level 1.5. A file name may hold wildcards, and may be a
+        URL (see :doc:`/large`). The unit of a map is DN (also if it has none, as in the synoptic series), DN / pix or
+        ct, or one of these per second, which says that the map was divided by its exposure time. Or maps of GOES/SUVI,
+        level 1b, or of Hinode/XRT, level 1: see Notes, also for which options are for maps of AIA only.
     psf : dict or "aiapy", optional
         Level 1 only: deconvolve with `aiapy.psf.deconvolve`. A dict of one array for each wavelength, of the shape of
         the images, centered, of sum 1; or ``"aiapy"`` for `aiapy.psf.calculate_psf`, of full images, which takes
@@ -80,6 +83,9 @@ def prepare(
     align : bool, optional
         Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
         that of the ``reference``. Interpolation is bilinear.
+    correct_shifts : bool, optional
+        Whether maps are moved to match that of the shortest wavelength, where the measured shift is larger than its
+        error and a tenth of a pixel: see Notes. All maps are then interpolated.
     reference : `~astropy.units.Quantity`, map or file name, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
@@ -92,6 +98,11 @@ def prepare(
         How many pixels were averaged into one in the maps: 16 for the synoptic series. By default 1, with a
         warning if the pixels are larger than those of AIA. Averaged, not summed, as
         `sunpy.map.GenericMap.superpixel` does by default: sums draw a warning where they can be told, see Notes.
+    exposures : {"one", "coadd", "replace_saturated"}, optional
+        What to do with several maps of a channel: by default they are refused. ``"coadd"`` adds the counts of all
+        that have a value in a pixel, over the sum of their exposure times. ``"replace_saturated"`` takes the longest
+        exposure, and where it is saturated or has no value the longest of the others that does, as for the short
+        exposures that AIA takes in flares. See Notes for the errors.
     exposure_times : dict, optional
         Of maps that were divided by their exposure time and have 1 s in their headers since: the true one of each
         channel, such as ``{94: 2.9 * u.s}``, in s if it has no unit.
@@ -153,7 +164,8 @@ def prepare(
     DataWarning
         If there are fewer than six channels, the maps are more than a minute apart, they look averaged and
         ``n_sample`` was not given, or like sums, or divided by their exposure time already, headers have minor
-        flags (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
+        flags (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel, and than
+        the error of this.
 
     Notes
     -----
@@ -179,10 +191,20 @@ def prepare(
     does not reduce it, but the rest: `region_spectrum` does so, for which the cube also tells what its noise depends on
     ("dn_per_photon", "compression_ratio") and the coordinates of the maps it was interpolated from ("source_wcs").
 
+    **Several exposures.** In a sum the variances of photons, reading, digitization and compression of all exposures
+    add up; the errors of the dark level, the calibration and the atomic data are the same in each, and do not average
+    out. ``meta["exposure_time"]`` is then the sum, and ``meta["date"]`` the mean; of replaced pixels the channel has
+    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` and
+    ``meta["shortest_exposure_time"]`` tell what a channel was made of, and ``meta["exposures"]`` how. A pixel is
+    masked where no exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
+
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
-    that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
-    does that.
+    that finds no significant match. ``meta["residual_shift_error_x"]`` and ``..._y`` are the scatter of what is found
+    in four or nine fields of the image: plasma of different temperatures does not lie in the same places, so channels
+    differ by more than their pointing. (NaN for images below 96 pixels on a side.) Shifts are measured, and corrected
+    only by ``correct_shifts=True``; ``meta["applied_shift_x"]`` and ``..._y`` then tell by how much, and the others
+    what is left. `sunpy.map.GenericMap.shift_reference_coord` moves a map by any amount.
 
     **Other instruments**, alone here and together with AIA by `combine`. ``psf``, ``pointing_table``, ``n_sample``,
     ``exposure_times``, ``error_table``, ``include_eve``, ``include_chianti`` and what is about degradation are for AIA:
@@ -212,10 +234,12 @@ def prepare(
         psf=psf,
         pointing_table=pointing_table,
         align=align,
+        correct_shifts=correct_shifts,
         reference=reference,
         submap=submap,
         bin=bin,
         n_sample=n_sample,
+        exposures=exposures,
         exposure_times=exposure_times,
         accept_flagged=accept_flagged,
         saturation=saturation,
@@ -232,20 +256,46 @@ def prepare(
 
 def prepared(preparation):
     """The cube of maps that have been planned."""
-    plan, maps = preparation.plan, preparation.maps
-    intensity, uncertainty, mask = calibrate([(smap.data, smap.mask) for smap in maps], plan, available_cores())
-    measured = {}
-    if plan.is_resampled:
-        shifts = residual_shifts(intensity, mask) * plan.grid.bin
-        _warn_of_shifts([channel.label for channel in plan.channels], shifts)
-        measured = {"residual_shift_x": shifts[:, 0] * u.pix, "residual_shift_y": shifts[:, 1] * u.pix}
-    return wrapped(preparation, intensity, uncertainty, mask, measured)
+    planes = [(smap.data, smap.mask) for smap in preparation.maps]
+    arrays = calibrate(planes, preparation.plan, available_cores())
+    if not preparation.plan.is_resampled:
+        return wrapped(preparation, *arrays)
+    measured, applied = _measured(preparation.plan, *arrays), {}
+    if preparation.plan.corrects_shifts:
+        moves = _beyond_errors(**measured)
+        if np.any(moves):
+            preparation = moved(preparation, moves)
+            arrays = calibrate(planes, preparation.plan, available_cores())
+            measured = _measured(preparation.plan, *arrays)
+        applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
+    _warn_of_shifts([channel.label for channel in preparation.plan.leading], **measured)
+    return wrapped(preparation, *arrays, measured | applied)
+
+
+def _measured(plan, intensity, _, mask):
+    """Shifts and their errors, in pixels before averaging."""
+    shifts, errors = (measure(intensity, mask) * plan.grid.bin * u.pix for measure in (residual_shifts, shift_errors))
+    return {
+        "residual_shift_x": shifts[:, 0],
+        "residual_shift_y": shifts[:, 1],
+        "residual_shift_error_x": errors[:, 0],
+        "residual_shift_error_y": errors[:, 1],
+    }
+
+
+def _beyond_errors(residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
+    """Those of the shifts, (n, 2), that are larger than their error; zero for the others."""
+    shifts = np.stack([residual_shift_x.value, residual_shift_y.value], axis=-1)
+    errors = np.stack([residual_shift_error_x.value, residual_shift_error_y.value], axis=-1)
+    distance = np.hypot(*shifts.T)
+    is_beyond = (distance > np.hypot(*errors.T)) & (distance > _MIN_MOVE)  # False for NaN
+    return np.where(is_beyond[:, None], shifts, 0)
 
 
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     """The cube of calibrated arrays, NumPy's or Dask's, with what was measured on them for each channel."""
     plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
-    channels = [channel.channel for channel in plan.channels]
+    channels = [channel.channel for channel in plan.leading]
     wavelengths = channels * u.AA if all(isinstance(channel, int) for channel in channels) else None
     return Cube(
         intensity,
@@ -257,14 +307,16 @@ def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     )
 
 
-def _warn_of_shifts(channels, shifts):
-    distances = zip(channels, np.hypot(*shifts.T), strict=True)
-    far = [f"{channel} by {distance:.1f}" for channel, distance in distances if distance > _MAX_RESIDUAL]
+def _warn_of_shifts(channels, residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
+    distances = np.hypot(residual_shift_x, residual_shift_y).to_value(u.pix)
+    errors = np.nan_to_num(np.hypot(residual_shift_error_x, residual_shift_error_y).to_value(u.pix))
+    known = zip(channels, distances, errors, strict=True)
+    far = [f"{name} by {distance:.1f}" for name, distance, error in known if distance > max(_MAX_RESIDUAL, error)]
     if far:
         warn(
             DataWarning,
             f"are still shifted against {channels[0]}, in pixels: {', '.join(far)}; give a "
-            "`pointing_table`, or move them with `shift_reference_coord` (`meta['residual_shift_x']` and `..._y` of "
-            "the cube tell how far)",
+            "`pointing_table`, or move them, with `correct_shifts=True` or `shift_reference_coord` "
+            "(`meta['residual_shift_x']` and `..._y` of the cube tell how far)",
             "maps",
         )

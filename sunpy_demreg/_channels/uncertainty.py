@@ -178,6 +178,7 @@ def uncertainty_of_means(cube, means, squares, n_averaged, noise):
     """
     common = common_uncertainty(cube, means)
     variance = noise + common**2
+    exposures = np.asarray(cube.meta.get("n_exposures", np.ones(len(means))), dtype=float)
     names = ("dn_per_photon", "compression_ratio", "channels")
     parameters = [cube.meta.get(name) for name in names]
     if n_averaged is not None and all(np.shape(each) == (len(means),) for each in parameters):
@@ -189,7 +190,9 @@ def uncertainty_of_means(cube, means, squares, n_averaged, noise):
             constant = np.asarray(u.Quantity(cube.meta["common_error"][i]).to_value(cube.unit), dtype=float)
             per_count = constant.reshape(constant.shape + (1,) * (means[i].ndim - constant.ndim)) / dark
             of_counts = model.of_counts(means[i] / per_count, channel, n_averaged / squares[i])
-            variance[i] = (of_counts**2 - dark**2) * per_count**2 + common[i] ** 2
+            # Of a sum of exposures, `per_count` is that of their mean.
+            n = exposures[i].reshape(exposures[i].shape + (1,) * (means[i].ndim - exposures[i].ndim))
+            variance[i] = (of_counts**2 - dark**2) * per_count**2 / n + common[i] ** 2
     floor = np.asarray(cube.meta.get("relative_floor", np.zeros(len(means))), dtype=float)
     return np.fmax(np.sqrt(variance), floor.reshape((-1,) + (1,) * (means.ndim - 1)) * np.abs(means))
 

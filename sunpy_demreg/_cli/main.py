@@ -158,6 +158,14 @@ def _add_choices(invert):
         "in a file",
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    _add_choice(
+        invert,
+        "--exposures",
+        ("one", "coadd", "replace_saturated"),
+        default="one",
+        help="several images of a channel at a time: refuse them (of a batch, take the nearest), or add them, or take "
+        "the short ones where the long one is saturated (default: %(default)s)",
+    )
     invert.add_argument(
         "--calibration-error",
         type=float,
@@ -319,6 +327,8 @@ def _choices(options):
         prepare["reference"] = f"{options.reference} Angstrom" if is_channel else options.reference
     if options.bin != 1:
         prepare["bin"] = options.bin
+    if options.exposures != "one":
+        prepare["exposures"] = options.exposures
     names = (
         "method",
         "solve_for",

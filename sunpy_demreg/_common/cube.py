@@ -26,11 +26,17 @@ __all__ = [
 #: Metadata of each image of a channel cube, beside "channels".
 PER_IMAGE = (
     "exposure_time",
+    "n_exposures",
+    "shortest_exposure_time",
     "date",
     "common_error",
     "common_relative_error",
     "residual_shift_x",
     "residual_shift_y",
+    "residual_shift_error_x",
+    "residual_shift_error_y",
+    "applied_shift_x",
+    "applied_shift_y",
     "source_wcs",
 )
 #: Metadata that are kept where only some channels have them, with None for the others: what a response is checked
