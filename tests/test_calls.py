@@ -65,7 +65,6 @@ VALID = {
     ("invert", "target_growth"): {"1e300"},
     ("monte_carlo", "calibration_error"): {"0.5", "{}"},
     ("monte_carlo", "common_calibration_error"): {"0.5"},
-    ("percentiles", "levels"): {"0.5", "[1]"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
     **{
         (f"plot_{name}", "color_bar"): {"True"}
