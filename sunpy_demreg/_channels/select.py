@@ -66,7 +66,7 @@ def drop_channels(cube: NDCube, channels: str | u.Quantity | Sequence[str | u.Qu
             ValueError, "cube", "must name each plane along its first axis in `meta['channels']`, as `prepare` does"
         )
     labels = [str(label) for label in labels]
-    is_several = isinstance(channels, list | tuple | np.ndarray) and np.ndim(channels) > 0
+    is_several = isinstance(channels, list | tuple | np.ndarray) and getattr(channels, "shape", None) != ()
     dropped = {as_channel("channels", channel, labels) for channel in (channels if is_several else [channels])}
     keep = [i for i, label in enumerate(labels) if label not in dropped]
     if not keep:
