@@ -424,6 +424,11 @@ def test_same_settings_in_other_words(series_folder, store, tmp_path):
     for change in ({"saturation": 15001 * u.DN}, {"relative_floor": {94: 0.1}}):
         with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
             batch_invert(series_folder, path, bins, **same | {"prepare_options": prepare_options | change})
+    changed = {"tolerance": 12.5 * u.s, "prepare_options": prepare_options | {"relative_floor": 0.1}}
+    with pytest.raises(
+        ValueError, match=r"relative_floor is 0 there and 0\.1 now; tolerance is 12 s there and 12\.5 s now;"
+    ):
+        batch_invert(series_folder, path, bins, **same | changed)
     for change in ({"tolerance": 12.001 * u.s}, {"chi_squared_target": 1 + 1e-9}, {"n_refinements": 1}):
         with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
             batch_invert(series_folder, path, bins, **same | change)

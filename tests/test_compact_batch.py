@@ -132,5 +132,11 @@ def test_command_that_stores_emission_measures_only(series_folder, tmp_path, cap
         with pytest.raises(SystemExit):
             main([*command, "--em-ranges", ranges])
         assert "must be two or more ascending log10(T/K)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--em-ranges", "1e6,2e6"])
+    assert "must be log10(T/K), but '1e6,2e6' seems to be in kelvin, for which it is 6,6.301" in capsys.readouterr().err
+    assert main([*command[:-3], "4e5", "2e7", "0.1"]) == 1
+    assert "`--log-t` must be log10(T/K) between 3 and 9, such as" in (told := capsys.readouterr().err)
+    assert "400000 K is 5.602" in told
     assert main([*command[:3], str(tmp_path / "c.zarr"), *command[4:], "--em-ranges", "3.1,9"]) == 1
     assert "`--em-ranges`" in capsys.readouterr().err

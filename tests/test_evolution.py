@@ -1,5 +1,6 @@
 """How regions evolve: the same as by hand, dated responses, and regions that rotate with the Sun."""
 
+import re
 import warnings
 
 import dask
@@ -10,6 +11,7 @@ from dask import compute
 import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
+from astropy.timeseries import TimeSeries
 from sunpy.coordinates import get_earth
 from sunpy.map import Map
 from sunpy.physics.differential_rotation import solar_rotate_coordinate
@@ -26,6 +28,7 @@ from sunpy_demreg import (
     region_spectrum,
     sample,
     thermal_energy_density,
+    write,
 )
 
 EDGES = 10 ** np.arange(5.575, 7.63, 0.1) * u.K
@@ -135,6 +138,51 @@ def test_times_at_which_a_region_holds_no_pixel(series_folder, as_list):
         region_evolution(given, regions | {"never": {171: 10 * level * series.unit}}, EDGES)
     with pytest.raises(ValueError, match=r"`region` is a mask of the shape \(2, 20, 22\), but `series` has 3 times"):
         region_evolution(given, masks[:2], EDGES)
+
+
+def test_times_without_a_channel_are_told_once(series_folder, tmp_path):
+    """With the cure, the times and the regions; that of averages that are not solved too."""
+    for path in series_folder.glob("*.fits"):
+        if path.name not in ("step1_211.fits",):
+            (tmp_path / path.name).symlink_to(path)
+    series = prepare_series(tmp_path, n_sample=16, max_missing_channels=1)
+    mask = np.zeros(series.shape[2:], dtype=bool)
+    mask[3:9, 4:12] = True
+    regions = {"core": mask, "all": mask | True}
+    with pytest.warns(SunpyUserWarning) as caught:
+        found = region_evolution(series, regions, EDGES)
+    [message] = [str(each.message) for each in caught]
+    assert message.startswith("`region`: each pixel has a channel that is missing or saturated")
+    assert "of core at 2014-01-01T00:02:0" in message
+    assert "; all at 2014-01-01T00:02:0" in message
+    assert "`bad_pixels='mask'`" in message
+    assert found["fraction"].value.tolist() == [[1, 1], [0, 0], [1, 1]]
+    kept = region_evolution(series, regions, EDGES, bad_pixels="mask")  # without a warning
+    assert np.isfinite(kept["emission_measure"].value).all()
+    with pytest.warns(SunpyUserWarning) as caught:
+        none = region_evolution(series, regions, EDGES, bad_pixels="mask", missing_channels="mask")
+    [message] = [str(each.message) for each in caught]
+    assert re.match(
+        r"`region`: means could not be inverted, .* NaN: core \((MASKED|NOT_FINITE)\) at 2014-01-01T00:02:0\S+; all",
+        message,
+    )
+    assert np.isnan(none["emission_measure"].value).tolist() == [[False, False], [True, True], [False, False]]
+
+
+def test_evolution_of_several_regions_is_written_and_read(flare, tmp_path):
+    found = region_evolution(flare, {"core": MASK, "corner": MASK[::-1]}, EDGES)
+    assert found["emission_measure"].info.description == "of the regions core, corner"
+    found.write(tmp_path / "a.ecsv")
+    back = TimeSeries.read(tmp_path / "a.ecsv")
+    assert back.meta == found.meta == {"region": ["core", "corner"], "track": False}
+    for name in found.colnames[1:]:
+        np.testing.assert_array_equal(back[name], found[name])
+    assert np.all(abs(back.time - found.time) < 1 * u.ms)  # as ISO 8601
+    with pytest.raises(ValueError, match="ecsv"):
+        found.write(tmp_path / "a.csv")
+    for name in ("a.fits", "a.ecsv"):
+        with pytest.raises(TypeError, match=r"`result` is a TimeSeries, .* `result.write\('evolution.ecsv'\)`"):
+            write(found, tmp_path / name)
 
 
 def test_many_regions_read_each_time_once(series_folder, monkeypatch):

@@ -259,6 +259,7 @@ def test_plain_astropy_and_sunpy_read_them(result, part, tmp_path):
     assert (header["CUNIT1"], header["CUNIT2"], header["CDELT1"]) == ("arcsec", "arcsec", 2.4)
     assert header["CREATOR"] == f"sunpy_demreg {demreg.__version__}"
     assert json.loads(header["PRPARA1"])["method"] == "demreg"
+    assert "calibration_error" not in json.loads(header["PRPARA1"])
     assert abs(Time(header["DATE-BEG"]) - dates.min()) < 1 * u.ms
     assert abs(Time(header["DATE-END"]) - (dates + exposures).max()) < 1 * u.ms
     assert abs(Time(header["DATE-AVG"]) - dates.tai.mean()) < 1 * u.ms
@@ -266,6 +267,21 @@ def test_plain_astropy_and_sunpy_read_them(result, part, tmp_path):
     assert type(smap) is GenericMap
     assert smap.unit == em.unit
     assert smap.observatory == "SDO"
+
+
+@pytest.mark.filterwarnings("ignore:.*not solved")
+def test_settings_are_told_in_words_and_numbers(part, result, tmp_path):
+    response, edges = demreg.TemperatureResponse.from_aia(part), result.meta["temperature_bin_edges"]
+    options = {"method": "lognormal", "prior": demreg.LogNormalPrior(3, 0.6), "common_calibration_error": 0.2}
+    for error, told in ((0.1, 0.1), ({"AIA 94": 0.3, "AIA 171": 0.1}, "AIA 94 0.3, ")):
+        one = demreg.invert(part, response, edges, calibration_error=error, **options)
+        demreg.write(demreg.emission_measure(one, [1, 2] * u.MK), tmp_path / "em.fits", overwrite=True)
+        found = json.loads(fits.getheader(tmp_path / "em.fits")["PRPARA1"])
+        assert found["prior"] == "amplitude 3, correlation length 0.6 dex"
+        assert found["common_calibration_error"] == 0.2
+        assert found["calibration_error"] == told or found["calibration_error"].startswith(told)
+        assert demreg.to_xarray(one).attrs["prior"] == found["prior"]
+        assert "prior = amplitude 3, correlation length 0.6 dex" in one._repr_html_()
 
 
 def test_maps_carry_the_same_header_and_are_saved(result, tmp_path):

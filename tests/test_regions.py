@@ -209,7 +209,9 @@ def test_a_spectrum_can_be_inverted_and_its_area_travels_along(cube, frame, resp
     total = region_spectrum(cube, (center, 20 * u.arcsec), "sum")
     assert total.unit.is_equivalent(u.DN / u.s)
     np.testing.assert_allclose(total.data[:, 0], spectrum.data[:, 0] * spectrum.meta["n_pixels"][0])
-    with pytest.raises(ValueError, match=r"`data` has the unit .* must convert"):
+    with pytest.raises(
+        ValueError, match=r"`data` is a sum over pixels in DN / s, `statistic='sum'` .*: pass one of `sta"
+    ):
         invert(total, response, edges)
 
 
@@ -325,11 +327,31 @@ def test_blocks_are_read_once_for_all_regions(cube, has_times):
         (np.zeros((128, 128), dtype=bool), ValueError, "`region` holds no pixel"),
         ({"a": np.zeros((128, 128), dtype=bool)}, ValueError, r"`region\['a'\]` holds no pixel"),
         ({304: 5 * u.DN / u.pix / u.s}, ValueError, "`region` names the channel 304, but the cube has AIA 94"),
+        (
+            {171: 1e9 * u.DN / u.pix / u.s},
+            ValueError,
+            "holds no pixel .*: the highest value of AIA 171 is .* lower the",
+        ),
+        ("levels", ValueError, "`region` holds no pixel of the image: no pixel is above all of its levels"),
+        ({171: 500}, ValueError, r"`region` must have one number in DN .* has 500.0: such as `{171: 500 \* u.DN"),
+        ({171: np.nan * u.DN / u.pix / u.s}, ValueError, "`region` must have one number .* but has nan"),
+        ({"171": 500 * u.DN / u.pix / u.s}, TypeError, r"`region\['171'\]` must be .* 500.* a number, not by a text"),
         ({171: 5 * u.K}, ValueError, "`region` must have one number in DN .* for a level, but has 5.0 K"),
         ({171: "bright"}, TypeError, "`region` must be two SkyCoords .* but is {171: 'bright'}"),
         ([(-975, -110)], TypeError, r"`region\[0\]` must be two SkyCoords"),
         ("circle", ValueError, "`region` must have a positive angle for the radius of the circle, but has -5.0 arcsec"),
-        ("point", ValueError, "`region` must be two SkyCoords .* but is one SkyCoord of the shape"),
+        (
+            "no angle",
+            TypeError,
+            r"`region` must have a positive angle .*: `\(center, 40 \* u.arcsec\)`.* but is .*, 40\)",
+        ),
+        (
+            "length",
+            ValueError,
+            "`region` must have a positive angle for the radius of the circle, but has 40.0 km: pass",
+        ),
+        ("reversed", TypeError, r"`region` must have a positive angle .* but is \(40.0 arcsec, of type SkyCoord\)"),
+        ("point", ValueError, "`region` must be two SkyCoords .* but is one SkyCoord of the shape .* add its radius"),
         ("far", ValueError, "`region` holds no pixel"),
         ("unseen", ValueError, "`region` has coordinates that cannot be those of the image"),
     ],
@@ -337,6 +359,10 @@ def test_blocks_are_read_once_for_all_regions(cube, has_times):
 def test_regions_that_are_none(cube, frame, region, kind, words):
     named = {
         "circle": (at(frame, CENTER)[0], -5 * u.arcsec),
+        "levels": {94: 0.999 * np.nanmax(cube.data[0]) * cube.unit, 171: 0.999 * np.nanmax(cube.data[2]) * cube.unit},
+        "no angle": (at(frame, CENTER)[0], 40),
+        "length": [at(frame, CENTER)[0], 40 * u.km],
+        "reversed": (40 * u.arcsec, at(frame, CENTER)[0]),
         "point": at(frame, CENTER)[0],
         "far": at(frame, (500, 500), (600, 600)),
         "unseen": SkyCoord([1, 2] * u.deg, [3, 4] * u.deg, frame="helioprojective"),  # of nobody

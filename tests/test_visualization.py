@@ -605,6 +605,27 @@ def test_em_loci_are_not_cut_off(result, factor):
         assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
 
 
+@pytest.mark.parametrize("shape", [(3, 12), (8, 8), (14, 3)])
+def test_caption_of_the_page_is_clear_of_the_labels(cube, response, edges, shape):
+    """Whatever it has to say."""
+    part = cube[:, 40 : 40 + shape[0], 60 : 60 + shape[1]]
+    part.mask = part.mask.copy()
+    part.mask[2, 1, 1] = True
+    result = invert(part, response, edges, calibration_error=0.1, common_calibration_error=0.1)
+    figure = visualization.plot_summary(result)
+    [caption] = [text for text in figure.texts if text.get_text().startswith("maps:")]
+    assert "1 pixel lacks a channel" in " ".join(caption.get_text().split())
+    renderer = figure.canvas.get_renderer()
+    figure.draw(renderer)
+    box = caption.get_window_extent(renderer)
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > 0
+    assert box.y1 < curves_of(figure).xaxis.label.get_window_extent(renderer).y0
+    for size in ((12, 5), (6, 3), (2, 9)):  # too small for it
+        small = visualization.plot_summary(result, figure=plt.figure(figsize=size))
+        assert all(min(axes.get_position().size) > 0 for axes in small.axes)
+
+
 def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
     def caption(n):
         data = small.data.copy()

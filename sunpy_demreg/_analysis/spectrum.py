@@ -16,7 +16,7 @@ from sunpy_demreg._channels.uncertainty import common_uncertainty, uncertainty_o
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import computed
 from sunpy_demreg._common.errors import ArgumentError, wrong
-from sunpy_demreg._common.regions import as_masks, named_regions, pixel_area
+from sunpy_demreg._common.regions import NoPixelError, as_masks, named_regions, pixel_area
 from sunpy_demreg._common.validators import a_kind, check_choice
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import pixel_wcs, prepend_axis, prepend_times, sky_wcs, times_of, wcs_from_text
@@ -197,10 +197,22 @@ def _above(cube, plane, channel, level, name):
     labels = [str(label) for label in cube.meta["channels"]]
     found = [i for i, label in enumerate(labels) if label.split()[-1] == f"{channel:g}"]
     if len(found) != 1:
-        raise wrong(ValueError, name, f"names the channel {channel:g}, but the cube has {', '.join(labels)}")
-    if not level.unit.is_equivalent(cube.unit) or not level.isscalar:
-        raise wrong(ValueError, name, f"must have one number in {cube.unit} for a level, but has {level}")
-    return plane(found[0]) > level.to_value(cube.unit)
+        cure = "choose one of these, by its wavelength in Å"
+        raise wrong(ValueError, name, f"names the channel {channel:g}, but the cube has {', '.join(labels)}: {cure}")
+    if not level.unit.is_equivalent(cube.unit) or not level.isscalar or not np.isfinite(level):
+        raise wrong(
+            ValueError,
+            name,
+            f"must have one number in {cube.unit} for a level, but has {level}: such as "
+            "`{171: 500 * u.DN / u.pix / u.s}`",
+        )
+    values, level = plane(found[0]), level.to(cube.unit)
+    is_above = values > level.value
+    if not is_above.any():
+        most = np.max(values, initial=-np.inf, where=np.isfinite(values))
+        told = f"the highest value of {labels[found[0]]} is {most:.4g}, and its level {level.value:.4g} {cube.unit}"
+        raise wrong(NoPixelError, name, f"holds no pixel of the image: {told}; lower the level")
+    return is_above
 
 
 def _averages(cube, masks, image_wcs, bad_pixels):

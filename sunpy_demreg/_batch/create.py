@@ -114,9 +114,9 @@ def _check_is_store(path):
         raise no_store(path, err) from err
 
 
-def no_store(path, err):
-    problem = f"{str(path)!r} exists but is not the store of a batch ({err}): pass a path that does not exist yet"
-    return wrong(ValueError, "path", problem)
+def no_store(path, err, cure="pass a path that does not exist yet"):
+    """The error that something is at this path, but no store of a batch."""
+    return wrong(ValueError, "path", f"{str(path)!r} exists but is not the store of a batch ({err}): {cure}")
 
 
 def create(path, result, settings, check):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import FilePath
 
+_CURE = "pass the .zarr folder that `batch_invert` writes"
+
 __all__ = ["BatchStatus", "Claim", "batch_status"]
 
 
@@ -71,8 +73,10 @@ def batch_status(path: FilePath) -> BatchStatus:
     """
     path = as_path("path", path)
     imported("zarr", "`batch_status`", "batch")
-    if not (path.exists() if isinstance(path, Url) else path.is_dir()):
+    if not path.exists():
         raise wrong(FileNotFoundError, "path", f": there is no store {path}")
+    if not isinstance(path, Url) and not path.is_dir():
+        raise no_store(path, "it is a file, and a store is a folder", _CURE)
     if is_begun(path):
         return BatchStatus(0, 0, [])
     try:
@@ -85,7 +89,7 @@ def batch_status(path: FilePath) -> BatchStatus:
         steps = latest_steps(group, np.union1d(last, np.flatnonzero(done)))
         done = done[steps]
     except (OSError, ValueError, KeyError) as err:
-        raise no_store(path, err) from err
+        raise no_store(path, err, _CURE) from err
     claims = []
     if isinstance(path, Url):  # where no batch runs
         return BatchStatus(steps.size, int(np.count_nonzero(done)), claims)

@@ -3,6 +3,7 @@
 # As in `cli`, only the standard library is loaded before the work begins.
 import argparse
 import logging
+import math
 import re
 import signal
 import sys
@@ -79,11 +80,19 @@ def add_batch_options(batch):
     batch.add_argument("--backend", default="cpu", help="engine, as in sunpy_demreg.invert (default: %(default)s)")
 
 
+_MOST_LOG_T = 100  # of a temperature in K no logarithm is as large
+
+
 def _em_ranges(text):
     try:
         edges = [float(each) for each in text.split(",")]
     except ValueError:
         edges = []
+    if edges and min(edges) > _MOST_LOG_T:  # kelvin
+        told = ",".join(f"{math.log10(each):.4g}" for each in edges)
+        raise argparse.ArgumentTypeError(
+            f"must be log10(T/K), but {text!r} seems to be in kelvin, for which it is {told}"
+        )
     if len(edges) < 2 or sorted(set(edges)) != edges:
         raise argparse.ArgumentTypeError(f"must be two or more ascending log10(T/K), as 5.7,6.0,6.3, but is {text!r}")
     return edges

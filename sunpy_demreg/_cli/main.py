@@ -10,6 +10,7 @@ from sunpy_demreg._cli.batch import add_batch_options, run_batch
 from sunpy_demreg._cli.files import add_file_commands
 from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
+from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
 from sunpy_demreg._common.urls import Url, file_of
 
@@ -43,11 +44,12 @@ def main(arguments=None):
     """
     command = None
     try:
+        arguments = with_value(sys.argv[1:] if arguments is None else arguments)
         options, unknown = _parser().parse_known_args(arguments)
         command = options.command
         if unknown:
             _refuse(unknown, command)
-        options.arguments = sys.argv[1:] if arguments is None else list(arguments)
+        options.arguments = arguments
         with warnings_as_lines(command):
             return options.run(options) or 0
     except KeyboardInterrupt:
@@ -143,9 +145,8 @@ def _add_choices(invert):
     invert.add_argument(
         "--saturation",
         type=_positive,
-        default=15000,
         metavar="DN",
-        help="mask values above this many counts (default: %(default)s)",
+        help="mask values above this many counts (default: 15000)",
     )
     invert.add_argument(
         "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
@@ -359,7 +360,10 @@ def _log_edges(low, high, step):
     if not (low < high and step > 0):
         raise ValueError(f"`--log-t` must have LOW < HIGH and STEP > 0, but is {given}")
     if low < 3 or high > 9:
-        raise ValueError(f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}")
+        kelvin = f", and {low:g} K is {math.log10(low):.4g}" if low > 1e3 else ""
+        raise ValueError(
+            f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}{kelvin}"
+        )
     n_bins = (high - low) / step
     if not 2.5 < n_bins < _MAX_BINS + 0.5:
         raise ValueError(f"`--log-t` must make 3 to {_MAX_BINS} bins, but {given} makes {n_bins:.4g}")

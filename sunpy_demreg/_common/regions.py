@@ -51,7 +51,8 @@ def named_regions(region):
     """Each of the regions that were given as the argument ``region``: one, a list, or a dict of them by name."""
     if isinstance(region, Mapping) and region and all(isinstance(key, str) for key in region):
         return [NamedRegion(key, f"region[{key!r}]", each) for key, each in region.items()]
-    if isinstance(region, list) and region and not all(_is_point(each) for each in region):
+    # A center and a radius are one region.
+    if isinstance(region, list) and region and not all(_is_point(each) or _is_angle(each) for each in region):
         return [NamedRegion(f"region {i + 1}", f"region[{i}]", each) for i, each in enumerate(region)]
     return [NamedRegion("region", "region", region)]
 
@@ -122,10 +123,15 @@ def _is_point(value):
     return hasattr(value, "spherical") and value.isscalar
 
 
+def _is_angle(value):
+    return isinstance(value, u.Quantity) and not hasattr(value, "spherical")
+
+
 def _mask(region, wcs, shape, level, name):
     """The pixels of one region, (y, x), or (..., y, x) of a mask or a level in a series."""
+    why = "the center of a pixel must lie inside"
     if isinstance(region, Mapping) and region:
-        mask = _above(region, level, name)
+        mask, why = _above(region, level, name), "no pixel is above all of its levels: lower them"
     elif (hasattr(region, "to_pixel") and not hasattr(region, "spherical")) or hasattr(region, "to_mask"):
         mask = _of_regions(region, wcs, shape, name)
     elif is_mask(region):
@@ -133,7 +139,13 @@ def _mask(region, wcs, shape, level, name):
         if mask.dtype != bool:
             raise wrong(TypeError, name, f"is an array of {mask.dtype}: a mask is of bool, such as `image > 500`")
         if mask.ndim < 2 or mask.shape[-2:] != tuple(shape):
-            raise wrong(ValueError, name, f"is a mask of the shape {mask.shape}, but the image has {tuple(shape)}")
+            raise wrong(
+                ValueError,
+                name,
+                f"is a mask of the shape {mask.shape}, but the image has {tuple(shape)}: make it from the cube, such "
+                "as `cube.data[2] > 500`",
+            )
+        why = "it is False everywhere"
     else:
         x, y = _to_pixels(_outline(region, wcs, name), wcs, name)
         outside = max(-0.5 - x.min(), x.max() - shape[1] + 0.5, -0.5 - y.min(), y.max() - shape[0] + 0.5)
@@ -141,7 +153,7 @@ def _mask(region, wcs, shape, level, name):
         if outside > 1 and mask.any():
             warn(DataWarning, f"reaches {outside:.0f} pixels beyond the image: only what is inside counts", name)
     if not mask.any():
-        raise wrong(NoPixelError, name, "holds no pixel of the image: the center of a pixel must lie inside")
+        raise wrong(NoPixelError, name, f"holds no pixel of the image: {why}")
     return mask
 
 
@@ -182,11 +194,15 @@ def _outline(region, wcs, name):
 def as_circle(region, name):
     """Center and radius of a circle; None if the region is none."""
     is_pair = isinstance(region, tuple | list) and len(region) == 2
-    if not (is_pair and _is_point(region[0]) and isinstance(region[1], u.Quantity)):
+    if not (is_pair and any(map(_is_point, region)) and not all(map(_is_point, region))):
         return None
     center, radius = region
+    rule = "must have a positive angle for the radius of the circle"
+    if not (_is_point(center) and _is_angle(radius)):
+        came = ", ".join(a_kind(each) for each in region)
+        raise wrong(TypeError, name, f"{rule}: `(center, 40 * u.arcsec)`, a SkyCoord and an angle, but is ({came})")
     if not (radius.isscalar and radius.unit.is_equivalent(u.arcsec) and radius > 0):
-        raise wrong(ValueError, name, f"must have a positive angle for the radius of the circle, but has {radius}")
+        raise wrong(ValueError, name, f"{rule}, but has {radius}: pass one such as `40 * u.arcsec`")
     return center, radius
 
 
@@ -200,9 +216,11 @@ def as_corners(region, name, rule=_RULE):
         except (TypeError, ValueError) as err:
             raise wrong(ValueError, name, f"must have coordinates in one frame ({first_line(err)})") from err
     if not hasattr(region, "spherical"):
-        raise wrong(TypeError, name, f"{rule}, but is {a_kind(region)}")
+        cure = ": a level names its channel by a number, not by a text" if isinstance(region, u.Quantity) else ""
+        raise wrong(TypeError, name, f"{rule}, but is {a_kind(region)}{cure}")
     if region.isscalar or region.ndim > 1 or len(region) < 2:
-        raise wrong(ValueError, name, f"{rule}, but is one SkyCoord of the shape {region.shape}")
+        cure = ": for a circle, add its radius, `(center, 40 * u.arcsec)`" if region.size == 1 else ""
+        raise wrong(ValueError, name, f"{rule}, but is one SkyCoord of the shape {region.shape}{cure}")
     return SkyCoord(region)
 
 

@@ -11,7 +11,7 @@ from astropy.wcs.wcsapi import SlicedLowLevelWCS
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, table_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._files.encodings import encoded, encodings_for
 from sunpy_demreg._results.checks import check_result
@@ -167,6 +167,13 @@ def _check_shapes(arrays, edges, channels):
 
 def pixel_header(wcs):
     """Header with the coordinates of the pixel axes, and which of these axes were dropped from the arrays."""
+    if (named := table_axis(wcs)) is not None and named[0] == "draw":
+        raise wrong(
+            ValueError,
+            "result",
+            "has an axis of draws, which the file of a whole result does not hold: write single cubes, such as "
+            "`write(result['dem'], path)`, or the percentiles of one, `write(percentiles(result['dem']), path)`",
+        )
     try:
         wcs, dropped = unwrap_wcs_to_fitswcs(plane_wcs(wcs))
     except TypeError:

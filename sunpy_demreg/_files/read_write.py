@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
+from astropy.table import Table
 from ndcube import NDCube
 
 from sunpy_demreg._common.atomic import replaced
@@ -103,9 +104,11 @@ def write(
     ``AXIS`` has the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET:
     TELESCOP, INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature
     range, coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
-    channels. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`, ``["header"]`` the same header, a card a line, and
-    ``["coordinates"]`` has those of the planes. A Zarr store has the arrays "image", "uncertainty" and "mask", those of
-    the coordinates, and this header in its attribute ``wcs``; it alone holds a cube of many times.
+    channels. ``sunpy.map.Map(path)`` makes a map of each of these HDUs, and so returns a list, with the values first;
+    ``to_map(read(path))`` is one map with error and mask. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`,
+    ``["header"]`` the same header, a card a line, and ``["coordinates"]`` has those of the planes. A Zarr store has the
+    arrays "image", "uncertainty" and "mask", those of the coordinates, and this header in its attribute ``wcs``; it
+    alone holds a cube of many times.
 
     **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
     file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
@@ -125,6 +128,14 @@ def write(
     if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
         raise wrong(
             TypeError, "result", "is a file name: pass first the result and then the path, `write(result, path)`"
+        )
+    if isinstance(result, Table):
+        kind = type(result).__name__
+        raise wrong(
+            TypeError,
+            "result",
+            f"is a {kind}, not a result or a cube: it writes itself, `result.write('evolution.ecsv')`, and "
+            f"`{kind}.read` of astropy reads it",
         )
     path, overwrite = as_path("path", path), as_bool("overwrite", overwrite)
     if path.is_dir() and path.suffix != ".zarr":
