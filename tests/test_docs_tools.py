@@ -1,6 +1,7 @@
 """The extensions that build the documentation: the command line, formulas, and links into other packages."""
 
 import argparse
+import json
 import re
 import sys
 from importlib import import_module
@@ -90,3 +91,20 @@ def test_links_into_other_packages(name, link):
 def test_names_that_do_not_exist_have_no_link(name):
     with pytest.raises(AttributeError):
         extension("other_packages").address(name, PACKAGES)
+
+
+def test_numbers_that_lead_are_those_of_the_tables():
+    results = DOCS.parent / "benchmarks" / "results"
+    rows = json.loads((results / "peers.json").read_text(encoding="utf-8"))["results"]
+    [ours] = [row for row in rows if (row["case"], row["bins"], row["cores"]) == ("cpu", 41, 2)]
+    disk = json.loads((results / "full_disk.json").read_text(encoding="utf-8"))["results"]
+    page = (DOCS / "performance.rst").read_text(encoding="utf-8")
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    cards = re.findall(r"grid-item-card:: ([\d.]+) (.+)", page)
+    assert [unit for _, unit in cards] == ["µs", "times", "s"]
+    each, times, seconds = (float(number) for number, _ in cards)
+    assert each == pytest.approx(ours["us_per_pixel"], rel=0.01)
+    assert times == pytest.approx(ours["times_demregpy"], rel=0.01)
+    assert seconds == pytest.approx(disk["rules"]["relax"]["total_seconds"], rel=0.03)
+    assert f"{each:g} µs per pixel" in readme
+    assert f"{times:.0f} times faster" in readme
