@@ -139,7 +139,7 @@ def constrain(problem, system, lam, goal):
         pending = pending & ~fits
 
         def settle(goal, count, floor, bound, is_sure):
-            bound = M.maximum(bound, dual.least_misfit(x))
+            bound = M.where(pending, M.maximum(bound, dual.least_misfit(x)), bound)
             is_unknown = goal > bound
             is_guessed = pending & is_unknown & (floor <= least)
 
