@@ -18,7 +18,7 @@ _MAX_STEPS = 20  # and halvings of one; a guard only: real AIA pixels take five 
 _MAX_ATTEMPTS = 10  # likewise: of goals that are tried
 # With care: steps of all attempts together. Strong spikes take up to thirty; what takes more is rarely solved by any
 # number, as rounding then hides which bins are zero.
-_MOST_STEPS_WITH_CARE = 40
+_MOST_STEPS_WITH_CARE = 32
 _MAX_TARGETS = 10_000
 _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be raised
 # Of the trace of G, on the way: the misfit of a few bins alone may not reach the target. With singular values there
@@ -26,9 +26,9 @@ _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be 
 _LEAST_LAM, _LEAST_LAM_WITH_CARE = 1e-10, 1e-16
 
 
-def relax(problem, system, lam, goal):
+def relax(problem, system, lam, goal, is_wanted):
     """
-    Raise the misfit aimed at until no bin is negative: lam and the misfit.
+    Raise the misfit aimed at until no bin is negative: lam and the misfit, in the lanes whose answer is wanted.
 
     It stops before a misfit that no plasma at all would meet too; the reference's rule stops after it.
     """
@@ -57,17 +57,17 @@ def relax(problem, system, lam, goal):
         return negative, (lam, goal, count, negative)
 
     count = 0.0 * lam + 1.0
-    negative = may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
+    negative = is_wanted & may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
     state, given = (lam, goal, count, negative), (problem, system, grid)
     lam, goal, *_ = M.iterate(step, state, 1000, pending=negative, given=given)
     return lam, goal
 
 
-def constrain(problem, system, lam, goal):
+def constrain(problem, system, lam, goal, is_wanted):
     """
     Of all ``xi >= 0`` with the misfit aimed at, find the one of least ``|L xi|``.
 
-    It starts from the lam, and the system, of the solution without the constraint.
+    It starts from the lam, and the system, of the solution without the constraint, in the lanes whose answer is wanted.
 
     Its `Dual` variable x minimizes psi. On the bins where ``A^T x > 0``, psi is that of the problem without a
     constraint, whose minimum is known: so step there, or less far while psi does not fall (with care, to where psi is
@@ -160,7 +160,7 @@ def constrain(problem, system, lam, goal):
         *state, is_sure = M.iterate(settle, (goal, count, floor, bound, is_sure), 1, pending=pending)
         return again, (*state, again, is_sure, is_lost, left, *x)
 
-    pending = signal > goal
+    pending = is_wanted & (signal > goal)
     zero = 0.0 * goal
     is_sure, is_lost = pending | ~pending, pending & ~pending
     left = zero + (float(most_steps) if M.is_careful else float("inf"))
