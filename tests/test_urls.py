@@ -258,6 +258,15 @@ def test_a_store_whose_writing_did_not_end_is_none(memory, result, monkeypatch):
         read("memory://out/dem.zarr")
 
 
+def test_damaged_documents_are_no_trouble_of_the_network(memory, result):
+    write(result, "memory://out/dem.zarr")
+    memory.pipe_file("/out/dem.zarr/zarr.json", b"{")
+    with pytest.raises(ValueError, match=r"'memory://out/dem.zarr' is not a result .* or is damaged"):
+        read("memory://out/dem.zarr")
+    with pytest.raises(ValueError, match=r"exists but is not the store of a batch"):
+        batch_status("memory://out/dem.zarr")
+
+
 def test_damaged_chunk_is_named(memory, result):
     write(result, "memory://out/dem.zarr")
     [name] = memory.find("/out/dem.zarr/dem/c")
@@ -418,3 +427,11 @@ def test_s3(bucket, folder, result, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"there is no file '{bucket}/none.fits'"):
         read(f"{bucket}/none.fits")
     assert os.environ.get("FSSPEC_S3_ANON") is None
+    # Files that others add are seen.
+    other = fsspec.filesystem("s3", skip_instance_cache=True)
+    assert len(matching_paths(f"{bucket}/sun/*.fits")) == 18
+    with pytest.raises(FileNotFoundError):
+        read(f"{bucket}/sun/late.fits")
+    other.pipe_file("bucket/sun/late.fits", files.cat_file("bucket/out/one.fits"))
+    assert len(matching_paths(f"{bucket}/sun/*.fits")) == 19
+    check_same(read(f"{bucket}/sun/late.fits"), result)

@@ -78,7 +78,7 @@ def read_sdoml(
         As from `prepare_series`, (wavelength, time, y, x), in DN / (pix s), with Dask arrays: what is needed is read
         when it is. The intensities are those that AIA would have measured at launch, so that
         `TemperatureResponse.from_aia` makes a response without degradation for it; one with degradation is refused.
-        ``meta["left_over"]`` has the names of images that are in no set, with the reason where they are flagged.
+        ``meta["left_over"]`` has the names of images that are in no set, such as ``"2014/171A[2]"``.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def read_sdoml(
     Warns
     -----
     DataWarning
-        If channels are missing, or images are left over.
+        If channels are missing, or images are left over: with the reason, if they are flagged.
 
     Notes
     -----

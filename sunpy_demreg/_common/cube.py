@@ -66,6 +66,11 @@ class Cube(NDCube):
         sliced_too = sliced_observation(self.meta, item)
         return _observed(sliced, observation if sliced_too is None else sliced_too)
 
+    def _repr_html_(self):
+        from sunpy_demreg._common.cube_html import cube_html
+
+        return cube_html(self)
+
     def explode_along_axis(self, axis):
         """As in ndcube, which however takes the metadata from the cubes of the sequence."""
         before = (slice(None),) * range(self.data.ndim)[axis]
@@ -276,7 +281,7 @@ def _as_part(part, length, axis, what):
     except (TypeError, ValueError):
         raise IndexError(
             f"a {what} is sliced with whole numbers and ranges such as 2:5, but got {part!r}: take the `data` "
-            "of a cube, or channels that are not adjacent with `sunpy_demreg.combine([cube[i] for i in (0, 2, 3)])`"
+            "of a cube, or leave channels out with `sunpy_demreg.drop_channels(cube, names)`"
         ) from None
     if not -length <= part < length:
         raise IndexError(f"index {part} lies outside axis {axis} of the {what}, which has the length {length}")

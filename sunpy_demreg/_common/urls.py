@@ -131,7 +131,8 @@ class Url:
         if self.protocol in _HTTP and self.suffix == ".zarr":  # of a folder, web servers know nothing
             return any((self / name).exists() for name in _OF_ZARR)
         try:
-            with self._reached() as (files, path):
+            with self.reached() as (files, path):
+                files.invalidate_cache()  # of lists of folders, to which others may have added files
                 files.info(path)  # `exists` of fsspec says no where a server does not answer
         except FileNotFoundError:
             return False
@@ -141,7 +142,7 @@ class Url:
         """Whether it is a folder; over HTTP a Zarr store is known by its name, and no other one."""
         if self.protocol in _HTTP:
             return self.suffix == ".zarr"
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             return files.isdir(path)
 
     def is_file(self):
@@ -150,7 +151,7 @@ class Url:
 
     def stat(self):
         """Its size, and a number that is another one when its content has changed, as far as the server tells."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             info = files.info(path)
         version = repr([(key, str(info[key])) for key in _VERSION if key in info])
         digest = int.from_bytes(hashlib.blake2b(version.encode(), digest_size=8).digest(), "little") >> 1
@@ -158,23 +159,23 @@ class Url:
 
     def start(self, n):
         """Its first bytes."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             return files.cat_file(path, start=0, end=n)[:n]
 
     def read_bytes(self):
         """Its content."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             return files.cat_file(path)
 
     def write_bytes(self, content):
         """Replace its content, at once."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             files.pipe_file(path, content)
 
     @contextmanager
     def open(self):
         """Open it for reading; parts are fetched when they are read, as far as the server can give parts."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             is_whole = self.protocol in _HTTP and not self._caches and not files.info(path).get("partial")
             file = io.BytesIO(files.cat_file(path)) if is_whole else files.open(path, "rb")
         with file:
@@ -182,7 +183,7 @@ class Url:
 
     def copy_to(self, place):
         """Copy it to a local file."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             if not self._caches:
                 files.get_file(path, str(place))
                 return
@@ -191,12 +192,12 @@ class Url:
 
     def copy_from(self, place):
         """Replace its content by that of a local file."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             files.put_file(str(place), path)
 
     def remove(self):
         """Remove it with all that is in it."""
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
             files.rm(path, recursive=True)
 
     def matches(self):
@@ -210,7 +211,8 @@ class Url:
         return self._found(lambda files, path: files.glob(posixpath.join(path, pattern)))
 
     def _found(self, function):
-        with self._reached() as (files, path):
+        with self.reached() as (files, path):
+            files.invalidate_cache()
             found = function(files, path)
             names = found if self.protocol in _HTTP else [f"{self.protocol}://{each.lstrip('/')}" for each in found]
         start = f"{self._caches}::" if self._caches else ""
@@ -219,14 +221,8 @@ class Url:
     def store(self, *, read_only=True):
         """The Zarr store that it names."""
         storage = imported("zarr.storage", "a Zarr store", "batch")
-        with self._reached():
+        with self.reached():
             return storage.FsspecStore.from_url(self._text, self._options(), read_only=read_only)
-
-    @contextmanager
-    def reached(self):
-        """As `_reached`, around what others do with the store."""
-        with self._reached():
-            yield
 
     def _options(self):
         """Limits in time, which are minutes by default, unless the settings of fsspec have other ones."""
@@ -241,7 +237,7 @@ class Url:
         return {}
 
     @contextmanager
-    def _reached(self):
+    def reached(self):
         """Yield the file system and the path in it; what goes wrong becomes an error about the URL."""
         core = imported("fsspec.core", self._text, "remote")
         try:
@@ -253,7 +249,7 @@ class Url:
             except ValueError as err:  # no such protocol
                 raise wrong(ValueError, self.argument, f": {self._text} cannot be opened: {first_line(err)}") from err
             yield files, path
-        except (ArgumentError, ImportError, MemoryError):
+        except (ArgumentError, ImportError, MemoryError, LookupError, TypeError, ValueError):  # not of the network
             raise
         except Exception as err:  # clients fail in as many ways as networks do
             raise self._told(err) from err
