@@ -33,7 +33,7 @@ demo: .venv/.installed
 	.venv/bin/sunpy-demreg demo --output demo-output --overwrite
 
 test: lint
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --mpl --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
 
 # CuPy must be there: .venv/bin/python -m pip install ".[cuda12]", or ".[cuda13]".
 test-gpu: .venv/.installed-tests
@@ -64,7 +64,7 @@ lint: .venv/.installed-tests
 	.venv/bin/python -m mypy
 
 docs: .venv/.installed-docs
-	@rm -rf docs/_build docs/api docs/gallery
+	@rm -rf docs/_build docs/api docs/gallery docs/tutorial
 	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo 'The documentation is in docs/_build/html/index.html'
 
@@ -75,8 +75,8 @@ bench-gpu: .venv/.installed-tests
 	.venv/bin/python benchmarks/gpu.py
 
 clean:
-	rm -rf build dist .tox bench-output demo-output docs/_build docs/api docs/gallery docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache *.egg-info
-	find sunpy_demreg tests benchmarks tools examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf build dist .tox bench-output demo-output docs/_build docs/api docs/gallery docs/tutorial docs/sg_execution_times.rst htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find sunpy_demreg tests benchmarks tools examples tutorial docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment knows where it was built and with which Python: after a move, or without that Python, it is
 # built again. One that was made by hand and works is taken as it is.

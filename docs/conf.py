@@ -1,9 +1,14 @@
 """Sphinx configuration."""
 
 import os
+import sys
+import tomllib
 import warnings
+from pathlib import Path
 
 from sunpy_demreg import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "sunpy_demreg"
 author = "The sunpy_demreg developers"
@@ -11,16 +16,26 @@ copyright = f"2026, {author}"
 version = release = __version__
 
 extensions = [
+    "command_line",
+    "mathml",
+    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
+    "other_packages",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_tables", "gallery/GALLERY_HEADER.rst"]
+# Where the project is, as pyproject.toml says.
+_urls = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+rst_epilog = f"""
+.. _repository: {_urls["Repository"]}
+.. _issues: {_urls["Issues"]}
+"""
+exclude_patterns = ["_build", "_ext", "_tables", "gallery/GALLERY_HEADER.rst", "tutorial/GALLERY_HEADER.rst"]
 default_role = "obj"
 
 templates_path = ["_templates"]
@@ -31,37 +46,37 @@ autodoc_typehints = "none"
 # Of a field without a default it would be the inside of `dataclasses`.
 autodoc_default_options = {"no-value": True}
 
-# Links into other projects need their inventories from the network, which a build must be able to do without.
-online = bool(os.environ.get("SUNPY_DEMREG_DOCS_ONLINE"))
-intersphinx_timeout = 10
-intersphinx_mapping = {
-    "aiapy": ("https://aiapy.readthedocs.io/en/stable/", None),
-    "astropy": ("https://docs.astropy.org/en/stable/", None),
-    "matplotlib": ("https://matplotlib.org/stable/", None),
-    "ndcube": ("https://docs.sunpy.org/projects/ndcube/en/stable/", None),
-    "numpy": ("https://numpy.org/doc/stable/", None),
-    "python": ("https://docs.python.org/3/", None),
-    "sunpy": ("https://docs.sunpy.org/en/stable/", None),
+# Where other projects have their documentation. Their inventories come from the network, which a build must be able to
+# do without: then `other_packages` makes the links.
+other_packages = {
+    "aiapy": "https://aiapy.readthedocs.io/en/stable/",
+    "astropy": "https://docs.astropy.org/en/stable/",
+    "matplotlib": "https://matplotlib.org/stable/",
+    "ndcube": "https://docs.sunpy.org/projects/ndcube/en/stable/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "python": "https://docs.python.org/3/",
+    "sunpy": "https://docs.sunpy.org/en/stable/",
+    "xarray": "https://docs.xarray.dev/en/stable/",
 }
+intersphinx_timeout = 10
+is_online = bool(os.environ.get("SUNPY_DEMREG_DOCS_ONLINE"))
+intersphinx_mapping = {name: (url, None) for name, url in other_packages.items()} if is_online else {}
 # Every other name in the text must lead somewhere.
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "optional"),  # how numpydoc says that an argument may be left out
 ]
-if not online:
-    intersphinx_mapping = {}
-    # What is documented elsewhere.
-    nitpick_ignore_regex = [
-        (
-            r"py:.*",
-            r"(aiapy|astropy|dask|enum|fiasco|matplotlib|ndcube|numpy|pathlib|sunkit_image|sunpy|xarray)(\..*)?",
-        ),
-        (r"py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|[A-Z][A-Za-z]*(Error|Warning))"),
-    ]
+html_math_renderer = "mathml"
 
 # The order of the gallery: what comes first, first.
 _EXAMPLES = (
-    "first_dem.py",
+    # of the tutorial
+    "quickstart.py",
+    "six_images.py",
+    "inversion.py",
+    "judging.py",
+    "products.py",
+    # of the gallery
     "which_method.py",
     "quiet_active_flare.py",
     "errors_and_resolution.py",
@@ -72,6 +87,7 @@ _EXAMPLES = (
     "regions.py",
     "flare_in_time.py",
     "aia_and_xrt.py",
+    "spectral_lines.py",
     "larger_than_memory.py",
     "on_a_gpu.py",
 )
@@ -83,8 +99,8 @@ def by_order(name):
 
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
-    "gallery_dirs": "gallery",
+    "examples_dirs": ["../tutorial", "../examples"],
+    "gallery_dirs": ["tutorial", "gallery"],
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"__init__",
     "within_subsection_order": by_order,
@@ -92,6 +108,7 @@ sphinx_gallery_conf = {
     "matplotlib_animations": (True, "jshtml"),
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
     "show_signature": False,
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("sunpy_demreg",),
@@ -101,12 +118,18 @@ suppress_warnings = ["config.cache"]  # of a function in the configuration, whic
 # The examples are drawn without a screen.
 warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
+# Figures of the pages.
+plot_formats = [("png", 110)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "sunpy"
 html_title = f"{project} {version}"
 html_logo = ""
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_theme_options = {
@@ -119,6 +142,7 @@ html_theme_options = {
         ["sunpy", "https://docs.sunpy.org/", 3],
     ],
     "footer_links": [],
+    "icon_links": [{"name": "Repository", "url": _urls["Repository"], "icon": "fa-solid fa-code-branch"}],
     # Neither count the readers nor search other projects' pages.
     "goatcounter_analytics_url": False,
     "rtd_search": False,

@@ -20,6 +20,8 @@ edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 result = demreg.invert(cube, response, edges)
 pixel = (64, 64)
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # The fit
 # =======

@@ -92,7 +92,7 @@ for axes, (name, (unit, label)) in zip(rows, columns.items(), strict=True):
     if name in ("volume_emission_measure", "thermal_energy"):
         axes.set_yscale("log")
 rows[0].legend(frameon=False)
-rows[-1].set_xlabel(f"Minutes since {flare.time[0].strftime('%Y-%m-%d %H:%M')}")
+rows[-1].set_xlabel(f"Minutes since {flare.time[0].strftime('%Y-%m-%d %H:%M')} UT")
 plt.show()
 
 # %%

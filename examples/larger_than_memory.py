@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask.array as da
+import matplotlib.pyplot as plt
 import numpy as np
 
 import astropy.units as u
@@ -56,5 +57,8 @@ part = result[..., 40:60, 40:60]["dem"].data.compute()
 print(np.array_equal(part, written["dem"].data[:, 40:60, 40:60], equal_nan=True))
 
 # %%
-# A name that ends in ``.zarr`` creates a store that is also read block by block; the page on large data describes time
+# Maps are drawn from the file as from memory. A name that ends in ``.zarr`` creates a store that is also read block by block; the page on large data describes time
 # series and clusters.
+
+demreg.visualization.plot_composite(written)
+plt.show()

@@ -14,6 +14,8 @@ import astropy.units as u
 
 import sunpy_demreg as demreg
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Six cutouts of the start of the X2.2 flare of 2011-02-15, as delivered by the Joint Science Operations Center. For
 # your own files: ``maps = sunpy.map.Map("aia.lev1*.fits")``.

@@ -15,6 +15,8 @@ import sunpy_demreg as demreg
 
 edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 
+# sphinx_gallery_thumbnail_number = 5
+
 # %%
 # Quiet Sun and active region
 # ===========================

@@ -70,7 +70,7 @@ low, median, high = demreg.percentiles(ensemble["dem"], [16, 50, 84]).data.compu
 figure = plt.figure(figsize=(11, 4.6), layout="constrained")
 image = figure.add_subplot(1, 2, 1, projection=maps[0].wcs)
 image.imshow(maps[2].data, cmap="sdoaia171", norm="log", vmin=100, origin="lower")
-image.set(xlabel="Solar-X", ylabel="Solar-Y", title="AIA 171 Å")
+image.set(xlabel="Solar X", ylabel="Solar Y", title="AIA 171 Å")
 axes = figure.add_subplot(1, 2, 2)
 for k, (name, corners) in enumerate(regions.items()):
     closed = np.append(np.arange(len(corners)), 0)
@@ -86,8 +86,8 @@ for k, (name, corners) in enumerate(regions.items()):
         alpha=0.25,
         label=f"{name}, draws",
     )
-axes.set_ylim(1e18, 1e23)
-axes.legend(fontsize="small")
+axes.set_ylim(1e18, 1e24)
+axes.legend(fontsize="small", ncols=2, loc="upper center", frameon=False)
 plt.show()
 
 # %%

@@ -42,9 +42,13 @@ plt.show()
 temperature_map = demreg.to_map(temperature)
 figure = plt.figure()
 axes = figure.add_subplot(projection=temperature_map)
-temperature_map.plot(axes=axes, cmap="plasma", norm=LogNorm(1e6, 5e6))
+temperature_map.plot(
+    axes=axes, cmap="plasma", norm=LogNorm(1e6, 5e6), title="Resolved bins"
+)
 temperature_map.draw_limb(axes=axes, color="white")
-figure.colorbar(axes.images[0], label="Mean temperature [K]")
+figure.colorbar(
+    axes.images[0], label="Mean temperature [K]", ticks=[1e6, 2e6, 3e6, 5e6]
+)
 plt.show()
 
 # %%
@@ -63,8 +67,9 @@ print(
 # A movie
 # =======
 #
-# `~sunpy_demreg.visualization.animate` takes a list of results, one for each time. The package includes two times of
-# the start of the flare of 2011-02-15, two minutes apart; with your own series the movie can be longer.
+# `~sunpy_demreg.visualization.animate` takes a list of results, one for each time, or the result of a series. The
+# package includes two times of the start of the flare of 2011-02-15, two minutes apart; with your own series the movie
+# can be longer.
 
 flare = []
 for step in (0, 1):

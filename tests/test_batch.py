@@ -28,13 +28,17 @@ from sunpy_demreg import (
     TemperatureResponse,
     UnsolvedWarning,
     batch_invert,
+    emission_measure,
     invert,
     prepare,
     prepare_series,
     read,
+    to_map,
+    write,
 )
 from sunpy_demreg._batch import same, settings, where
 from sunpy_demreg._cli.main import main
+from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg.response._emissivity import load_emissivity
 
@@ -360,6 +364,36 @@ def test_step_without_a_file_has_the_dem_of_the_other_channels(folder, tmp_path)
     np.testing.assert_array_equal(again["omitted_channels"].data.compute(), omitted)
 
 
+def test_date_of_an_image_that_a_step_lacks_is_unknown(folder, tmp_path, capsys):
+    """And not 1970: neither in the metadata, nor in what follows from them."""
+    (folder / "step1_211.fits").unlink()
+    batch_invert(folder, tmp_path / "a.zarr", BINS, **OPTIONS)
+    result = read(tmp_path / "a.zarr")
+    dates, exposures = (result.meta["observation"][key] for key in ("date", "exposure_time"))
+    assert np.argwhere(dates.mask).tolist() == np.argwhere(np.isnan(exposures)).tolist() == [[4, 1]]
+    known = Time([Map(path).date for path in sorted(folder.glob("step1_*"))])
+    one = result[1]
+    assert abs(mean_date(one.meta["observation"]["date"]) - mean_date(known)) < 1 * u.us
+    header = to_map(emission_measure(one)).meta
+    for keyword, date in (("date-beg", known.min()), ("date-avg", mean_date(known))):
+        assert abs(Time(header[keyword]) - date) < 1 * u.ms
+    assert known.max() < Time(header["date-end"]) < known.max() + 3 * u.s
+    plane = to_map(one["intensity"])[4]
+    assert abs(plane.date - result["dem"].axis_world_coords("time")[0][1]) < 1 * u.ms
+    for name in ("one.fits", "one.asdf", "one.zarr"):
+        write(one, tmp_path / name)
+        back = read(tmp_path / name).meta["observation"]["date"]
+        assert back.mask.tolist() == [*4 * [False], True, False]
+        assert np.all(abs(back[~back.mask] - known) < 1 * u.us)
+    assert main(["info", str(tmp_path / "a.zarr")]) == 0
+    assert f"{mean_date(dates).isot[:19].replace('T', ' ')} UT" in capsys.readouterr().out
+    assert mean_date(dates).isot.startswith("2014-01-01T00:0")
+    inverted = invert(one["intensity"], TemperatureResponse.from_aia(one["intensity"], degradation=False), BINS)
+    assert inverted.meta["observation"]["date"].mask.sum() == 1
+    one["intensity"].meta["date"][:] = np.ma.masked
+    assert mean_date(one["intensity"].meta["date"]) is None
+
+
 # ---- settings
 
 
@@ -390,6 +424,11 @@ def test_same_settings_in_other_words(series_folder, store, tmp_path):
     for change in ({"saturation": 15001 * u.DN}, {"relative_floor": {94: 0.1}}):
         with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
             batch_invert(series_folder, path, bins, **same | {"prepare_options": prepare_options | change})
+    changed = {"tolerance": 12.5 * u.s, "prepare_options": prepare_options | {"relative_floor": 0.1}}
+    with pytest.raises(
+        ValueError, match=r"relative_floor is 0 there and 0\.1 now; tolerance is 12 s there and 12\.5 s now;"
+    ):
+        batch_invert(series_folder, path, bins, **same | changed)
     for change in ({"tolerance": 12.001 * u.s}, {"chi_squared_target": 1 + 1e-9}, {"n_refinements": 1}):
         with pytest.raises(ValueError, match=rf"other settings: {next(iter(change))} is .* there and .* now"):
             batch_invert(series_folder, path, bins, **same | change)

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sdoml_store import whole, write_sdoml
 
 import astropy.units as u
 from sunpy.map import Map
@@ -16,6 +17,7 @@ from sunpy_demreg import ArgumentError, TemperatureResponse, sample, visualizati
 
 PACKAGE = str(Path(demreg.__file__).parent)
 
+LINE = u.Unit("erg cm3 / (s sr)")
 WRONG = {
     "None": None,
     "0.5": 0.5,
@@ -52,6 +54,7 @@ VALID = {
     ("dn2dem_pos", "gloci"): {"True"},  # an array of them has one for each channel
     ("dn2dem_pos", "reg_tweak"): {"0.5", "1e300"},
     ("dn2dem_pos", "rgt_fact"): {"0.5", "1e300"},  # as there, below one too
+    ("drop_channels", "channels"): {"[]"},  # none is dropped
     ("invert", "chi_squared_target"): {"0.5", "1e300"},
     ("is_resolved", "max_width"): {"0.5", "1e300"},
     ("is_resolved", "min_response"): {"0.5"},
@@ -62,16 +65,22 @@ VALID = {
     ("invert", "target_growth"): {"1e300"},
     ("monte_carlo", "calibration_error"): {"0.5", "{}"},
     ("monte_carlo", "common_calibration_error"): {"0.5"},
-    ("percentiles", "levels"): {"0.5", "[1]"},
     ("plot_composite", "decades"): {"0.5", "1e300"},
+    **{
+        (f"plot_{name}", "color_bar"): {"True"}
+        for name in ("chi_squared", "emission_measure", "mean_temperature", "residual")
+    },
     ("plot_summary", "pixels"): {"[]"},  # none are marked
     ("plot_summary", "title"): {"text", "empty text"},
     ("prepare", "exposure_times"): {"{}"},
     ("prepare", "relative_floor"): {"0.5", "{}"},
     ("prepare", "saturation"): {"0.5", "inf", "1e300"},
+    ("read_sdoml", "relative_floor"): {"0.5", "{}"},
+    ("read_sdoml", "saturation"): {"0.5", "inf", "1e300"},
     ("TemperatureResponse", "meta"): {"{}", "{1: 2}"},
     ("TemperatureResponse.from_aia", "degradation"): {"True"},
     ("TemperatureResponse.from_arrays", "meta"): {"{}", "{1: 2}"},
+    ("TemperatureResponse.from_lines", "meta"): {"{}", "{1: 2}"},
 }
 
 
@@ -86,6 +95,8 @@ def world(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calls")
     demreg.write(result, folder / "result.fits")
     response.write(folder / "response.ecsv")
+    stored = {(2014, round(m.wavelength.value)): [whole(m)] for m in sample.aia_maps()}
+    write_sdoml(folder / "sdoml.zarr", stored, dict.fromkeys((94, 131, 171, 193, 211, 335), 1.0), side=64)
     quantity = {
         "data": np.asarray(cube.data) * cube.unit,
         "uncertainty": cube.uncertainty.array * cube.unit,
@@ -125,6 +136,7 @@ def world(small, tmp_path_factory):
         ),
         "batch_status": (demreg.batch_status, {"path": folder / "store.zarr"}),
         "combine": (demreg.combine, {"cubes": [cube]}),
+        "drop_channels": (demreg.drop_channels, {"cube": cube, "channels": "AIA 94"}),
         "dn2dem_pos": (demreg.dn2dem_pos, arrays),
         "Explorer.select": (visualization.explore(result).select, {"pixel": (0, 1)}),
         "invert": (demreg.invert, quantity),
@@ -139,6 +151,10 @@ def world(small, tmp_path_factory):
         ),
         "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),
         "read": (demreg.read, {"path": folder / "result.fits"}),
+        "read_sdoml": (
+            demreg.read_sdoml,
+            {"store": folder / "sdoml.zarr", "start": "2014-01-01T00:00", "stop": "2014-01-01T00:01"},
+        ),
         "sample.flare_maps": (sample.flare_maps, {"step": 0}),
         "synthesize": (demreg.synthesize, {"result": result, "response": response}),
         "TemperatureResponse": (TemperatureResponse, table),
@@ -146,6 +162,10 @@ def world(small, tmp_path_factory):
         "TemperatureResponse.concatenate": (TemperatureResponse.concatenate, {"responses": [response]}),
         "TemperatureResponse.from_aia": (TemperatureResponse.from_aia, {"cube_or_channels": [171] * u.AA}),
         "TemperatureResponse.from_arrays": (TemperatureResponse.from_arrays, table),
+        "TemperatureResponse.from_lines": (
+            TemperatureResponse.from_lines,
+            {"lines": ["a", "b"], "temperature": [1, 2] * u.MK, "contribution": [[1, 2], [2, 1]] * LINE},
+        ),
         "TemperatureResponse.from_sav": (TemperatureResponse.from_sav, {"path": folder / "absent.sav"}),
         "TemperatureResponse.from_suvi": (TemperatureResponse.from_suvi, {"channels": [171] * u.AA}),
         "TemperatureResponse.from_xrt": (

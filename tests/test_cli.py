@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -416,7 +417,9 @@ def test_info_and_explore(tmp_path, capsys, small_files, monkeypatch):
     assert shown == [1]
     for command in ("info", "explore"):
         assert main([command, str(tmp_path / "none.fits")]) == 1
-        assert "there is no file" in capsys.readouterr().err
+        assert capsys.readouterr().err.startswith("sunpy-demreg: error: `FILE`: there is no file")
+        assert main([command, small_files[0]]) == 1
+        assert re.search(r"error: `FILE` '.*' is not a result", capsys.readouterr().err)
 
 
 def test_help_and_version(capsys):

@@ -5,8 +5,19 @@ import pytest
 import zarr
 
 import astropy.units as u
+from astropy.io import fits
 
-from sunpy_demreg import TemperatureResponse, batch_invert, invert, prepare, read
+from sunpy_demreg import (
+    TemperatureResponse,
+    batch_invert,
+    emission_measure,
+    invert,
+    prepare,
+    read,
+    to_map,
+    to_xarray,
+    write,
+)
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._files.inputs import rounded
 
@@ -90,6 +101,26 @@ def test_command_that_stores_emission_measures_only(series_folder, tmp_path, cap
     found = result[1]["emission_measure"]
     np.testing.assert_allclose(found.data, expected["emission_measure"].data, rtol=0.012)
     np.testing.assert_allclose(found.uncertainty.array, expected["emission_measure"].uncertainty.array, rtol=0.012)
+    ranges = result.meta["emission_measure_ranges"]
+    for i, words in enumerate(["log T 5.80-6.20", "log T 6.20-6.60"]):
+        em = emission_measure(result[1], ranges[i].to(u.MK))
+        np.testing.assert_array_equal(em.data, found.data[i])
+        np.testing.assert_array_equal(em.uncertainty.array, found.uncertainty.array[i])
+        assert em.meta["content"] == f"emission measure, {words}"
+        assert to_map(found)[i].meta["content"] == to_map(em).meta["content"] == em.meta["content"]
+    for pair, more in (([1, 2] * u.MK, {}), (ranges[0], {"resolved_only": True}), (None, {})):
+        with pytest.raises(ValueError, match=r"`result` lacks 'dem' \(.*: log T 5.80-6.20, log T 6.20-6.60\)"):
+            emission_measure(result[1], pair, **more)
+    with pytest.raises(ValueError, match="`temperature_range` must be ascending pairs inside the temperature bins"):
+        emission_measure(result, [2, 1] * u.MK)
+    write(result[1], tmp_path / "all.fits")
+    write(found, tmp_path / "em.fits")
+    for name, image in (("all.fits", "EMISSION_MEASURE"), ("em.fits", 0)):
+        header = fits.getheader(tmp_path / name, image)
+        assert [header[f"PLANE{i}"] for i in (1, 2)] == found.meta["content"].tolist()
+    assert to_xarray(result)["range_high"].values.tolist() == ranges[:, 1].value.tolist()
+    assert main(["info", str(path)]) == 0
+    assert "log T 5.80-6.20, 6.20-6.60" in capsys.readouterr().out
     assert main([*command[:3], str(tmp_path / "b.zarr"), *command[4:], "--contents", "inputs"]) == 0
     np.testing.assert_array_equal(
         read(tmp_path / "b.zarr")[1]["dem"].data, by_hand(series_folder, 1, rounded)["dem"].data
@@ -101,5 +132,11 @@ def test_command_that_stores_emission_measures_only(series_folder, tmp_path, cap
         with pytest.raises(SystemExit):
             main([*command, "--em-ranges", ranges])
         assert "must be two or more ascending log10(T/K)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--em-ranges", "1e6,2e6"])
+    assert "must be log10(T/K), but '1e6,2e6' seems to be in kelvin, for which it is 6,6.301" in capsys.readouterr().err
+    assert main([*command[:-3], "4e5", "2e7", "0.1"]) == 1
+    assert "`--log-t` must be log10(T/K) between 3 and 9, such as" in (told := capsys.readouterr().err)
+    assert "400000 K is 5.602" in told
     assert main([*command[:3], str(tmp_path / "c.zarr"), *command[4:], "--em-ranges", "3.1,9"]) == 1
     assert "`--em-ranges`" in capsys.readouterr().err

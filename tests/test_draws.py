@@ -16,8 +16,10 @@ from sunpy_demreg import (
     percentiles,
     prepare,
     prepare_series,
+    read,
     region_spectrum,
     sample,
+    write,
 )
 from sunpy_demreg._analysis import draws
 
@@ -119,6 +121,21 @@ def test_an_ensemble_is_inverted_and_has_percentiles(field, edges):
     assert em.unit == u.cm**-5
 
 
+def test_ensembles_are_written_as_single_cubes(field, edges, tmp_path):
+    spectrum = region_spectrum(field, {"left": np.arange(7) < 3 + np.zeros((6, 1)), "all": np.ones((6, 7), bool)})
+    ensemble = invert(monte_carlo(spectrum, 4, seed=1), TemperatureResponse.from_aia(field), edges)
+    for ending in (".zarr", ".fits", ".asdf"):
+        with pytest.raises(
+            ValueError, match=r"`result` has an axis of draws.*: write single cubes, .* or the percentiles"
+        ):
+            write(ensemble, tmp_path / f"all{ending}")
+        for name, cube in (("dem", ensemble["dem"]), ("percentiles", percentiles(ensemble["dem"]))):
+            write(cube, tmp_path / f"{name}{ending}")
+            back = read(tmp_path / f"{name}{ending}")
+            np.testing.assert_array_equal(np.asarray(back.data), np.asarray(cube.data))
+            assert back.wcs.world_axis_physical_types == cube.wcs.world_axis_physical_types
+
+
 def test_percentiles_without_some_draws():
     rng = np.random.default_rng(3)
     values = rng.normal(size=(9, 4, 5))
@@ -154,5 +171,11 @@ def test_percentiles_need_draws(field):
     for levels in ((50, 16), (0, 50), (), 100):
         with pytest.raises(ValueError, match="`levels` must be ascending, between 0 and 100"):
             percentiles(monte_carlo(field, 2), levels)
+    for levels, cure in (((0.16, 0.5, 0.84), "16, 50, 84"), (0.5, "50"), ([0.5, 1], "50, 100")):
+        with pytest.raises(
+            ValueError, match=rf"`levels` must be percentages, .* fractions: multiply by 100 \({cure}\)"
+        ):
+            percentiles(monte_carlo(field, 2), levels)
+    assert percentiles(monte_carlo(field, 2), (0.135, 50)).data.shape[0] == 2
     with pytest.raises(TypeError, match="`levels` must be percentages"):
         percentiles(monte_carlo(field, 2), "median")

@@ -69,6 +69,20 @@ def test_bits_follow_from_the_median_noise():
         assert how["dem_uncertainty"]["mantissa_bits"] == 5
 
 
+def test_bits_of_channels_are_those_that_the_best_needs():
+    noise = np.array([0.5, 0.5, 0.5, 0.002, 0.002, np.nan])[:, None, None]
+    value = 10 ** np.random.default_rng(0).uniform(0, 3, (6, 40, 50))
+    arrays = {"intensity": value, "intensity_uncertainty": noise * value, "predicted_intensity": value}
+    how = encodings_for(arrays | {"status": np.zeros((40, 50))}, "bitround")
+    assert how["intensity"] == how["predicted_intensity"]
+    change = np.abs(encoded(value, how["intensity"]) / value - 1).max()
+    assert 0.01 * 0.002 < change <= 0.1 * 0.002
+    # It does not matter where there are none, nor how many of the channels are bad.
+    assert encodings_for(arrays | {"intensity_uncertainty": 0 * noise * value, "status": value[0]}, "bitround")[
+        "intensity"
+    ] == {"name": "bitround", "mantissa_bits": 23}
+
+
 @pytest.mark.parametrize("ending", [".fits", ".fits.gz", ".asdf", ".zarr"])
 @pytest.mark.parametrize("encoding", ["float32", "bitround", "log"])
 @pytest.mark.parametrize("chunks", [None, (6, 5, 9)])

@@ -1,13 +1,17 @@
 """How regions evolve: the same as by hand, dated responses, and regions that rotate with the Sun."""
 
+import re
 import warnings
 
+import dask
 import numpy as np
 import pytest
+from dask import compute
 
 import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
+from astropy.timeseries import TimeSeries
 from sunpy.coordinates import get_earth
 from sunpy.map import Map
 from sunpy.physics.differential_rotation import solar_rotate_coordinate
@@ -24,6 +28,7 @@ from sunpy_demreg import (
     region_spectrum,
     sample,
     thermal_energy_density,
+    write,
 )
 
 EDGES = 10 ** np.arange(5.575, 7.63, 0.1) * u.K
@@ -110,6 +115,89 @@ def test_a_series_is_as_its_images(series_folder):
     assert np.all(np.diff(found["emission_measure"].value) > 0)  # they brighten
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_times_at_which_a_region_holds_no_pixel(series_folder, as_list):
+    """A level before the start of a flare, and masks of each time."""
+    series = prepare_series(series_folder, n_sample=16)
+    channel = series.data[2].compute()
+    level = channel[0].max() * 1.05  # not reached at first; they brighten by 10 %
+    masks = np.zeros(series.shape[1:], dtype=bool)
+    masks[0, 3:9, 4:12] = masks[2, 4:10, 4:12] = True
+    regions = {"level": {171: level * series.unit}, "masks": masks, "whole": np.ones(series.shape[2:], dtype=bool)}
+    given = [series[:, k] for k in range(3)] if as_list else series
+    found = region_evolution(given, regions, EDGES, bad_pixels="mask")
+    assert found["fraction"].value.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 1]]
+    pixel = found["area"][0, 1] / 48
+    expected = [[np.nan, 48, 440], [np.sum(channel[1] > level), np.nan, 440], [np.sum(channel[2] > level), 48, 440]]
+    np.testing.assert_allclose((found["area"] / pixel).value, expected, rtol=1e-3)
+    np.testing.assert_array_equal(np.isnan(found["emission_measure"].value), np.isnan(expected))
+    alone = region_evolution([series[:, 2]], masks[2], EDGES, bad_pixels="mask")
+    for name in ("emission_measure", "thermal_energy_error", "chi_squared"):
+        assert found[name][2, 1] == alone[name][0]
+    with pytest.raises(ValueError, match=r"`region\['never'\]` holds no pixel of the image"):
+        region_evolution(given, regions | {"never": {171: 10 * level * series.unit}}, EDGES)
+    with pytest.raises(ValueError, match=r"`region` is a mask of the shape \(2, 20, 22\), but `series` has 3 times"):
+        region_evolution(given, masks[:2], EDGES)
+
+
+def test_times_without_a_channel_are_told_once(series_folder, tmp_path):
+    """With the cure, the times and the regions; that of averages that are not solved too."""
+    for path in series_folder.glob("*.fits"):
+        if path.name not in ("step1_211.fits",):
+            (tmp_path / path.name).symlink_to(path)
+    series = prepare_series(tmp_path, n_sample=16, max_missing_channels=1)
+    mask = np.zeros(series.shape[2:], dtype=bool)
+    mask[3:9, 4:12] = True
+    regions = {"core": mask, "all": mask | True}
+    with pytest.warns(SunpyUserWarning) as caught:
+        found = region_evolution(series, regions, EDGES)
+    [message] = [str(each.message) for each in caught]
+    assert message.startswith("`region`: each pixel has a channel that is missing or saturated")
+    assert "of core at 2014-01-01T00:02:0" in message
+    assert "; all at 2014-01-01T00:02:0" in message
+    assert "`bad_pixels='mask'`" in message
+    assert found["fraction"].value.tolist() == [[1, 1], [0, 0], [1, 1]]
+    kept = region_evolution(series, regions, EDGES, bad_pixels="mask")  # without a warning
+    assert np.isfinite(kept["emission_measure"].value).all()
+    with pytest.warns(SunpyUserWarning) as caught:
+        none = region_evolution(series, regions, EDGES, bad_pixels="mask", missing_channels="mask")
+    [message] = [str(each.message) for each in caught]
+    assert re.match(
+        r"`region`: means could not be inverted, .* NaN: core \((MASKED|NOT_FINITE)\) at 2014-01-01T00:02:0\S+; all",
+        message,
+    )
+    assert np.isnan(none["emission_measure"].value).tolist() == [[False, False], [True, True], [False, False]]
+
+
+def test_evolution_of_several_regions_is_written_and_read(flare, tmp_path):
+    found = region_evolution(flare, {"core": MASK, "corner": MASK[::-1]}, EDGES)
+    assert found["emission_measure"].info.description == "of the regions core, corner"
+    found.write(tmp_path / "a.ecsv")
+    back = TimeSeries.read(tmp_path / "a.ecsv")
+    assert back.meta == found.meta == {"region": ["core", "corner"], "track": False}
+    for name in found.colnames[1:]:
+        np.testing.assert_array_equal(back[name], found[name])
+    assert np.all(abs(back.time - found.time) < 1 * u.ms)  # as ISO 8601
+    with pytest.raises(ValueError, match="ecsv"):
+        found.write(tmp_path / "a.csv")
+    for name in ("a.fits", "a.ecsv"):
+        with pytest.raises(TypeError, match=r"`result` is a TimeSeries, .* `result.write\('evolution.ecsv'\)`"):
+            write(found, tmp_path / name)
+
+
+def test_many_regions_read_each_time_once(series_folder, monkeypatch):
+    series = prepare_series(series_folder, n_sample=16)
+    n_computed = []
+
+    def counted(*args, **kwargs):
+        n_computed.append(len(args))
+        return compute(*args, **kwargs)
+
+    monkeypatch.setattr(dask, "compute", counted)
+    region_evolution(series, [square for k in range(3) if (square := MASK[18 : 18 + 20, 20 + k : 42 + k]).any()], EDGES)
+    assert n_computed == [9] * 3  # values, errors and masks of three regions at three times
+
+
 def test_the_response_is_that_of_each_date():
     """The same Sun, seen by a detector that ages."""
     channels = [94, 131, 171, 193, 211, 335] * u.AA
@@ -148,6 +236,10 @@ def test_regions_rotate_with_the_sun():
     assert np.all(fixed["emission_measure"].value[1:] < 0.5 * em[0])
     assert np.isnan(em[3]).all()  # behind the limb
     assert followed["fraction"].value.tolist() == [[1, 1]] * 3 + [[0, 0]]
+    with pytest.raises(ValueError, match=r"`region\['circle'\]` is out of sight, behind the limb"):
+        region_evolution(cubes[3:], regions, EDGES, track=True)  # at all times
+    with pytest.raises(ValueError, match=r"`region\[1\]` must have a positive angle for the radius"):
+        region_evolution(cubes[:1], [box, (box[0], -1 * u.arcsec)], EDGES, track=True)
     with pytest.raises(TypeError, match="`region` must be coordinates to be tracked"):
         region_evolution(cubes[:1], np.ones((100, 100), bool), EDGES, track=True)
     far = SkyCoord([900, 1100] * u.arcsec, [0, 100] * u.arcsec, frame=SEEN)
@@ -161,7 +253,7 @@ def test_regions_rotate_with_the_sun():
         ({"series": 5}, TypeError, "`series` must be a cube of `prepare_series`, or a list .* but is 5"),
         ({"series": []}, ValueError, "`series` must be a list of cubes, but is empty"),
         ({"series": [5]}, TypeError, r"`series\[0\]` must be a cube of `prepare`, with"),
-        ({"region": np.zeros((67, 67), bool)}, ValueError, r"`region\['region'\]` holds no pixel"),
+        ({"region": np.zeros((67, 67), bool)}, ValueError, "`region` holds no pixel of the image"),
         ({"depth": 5}, TypeError, "`depth` must be a Quantity"),
         ({"track": "yes"}, TypeError, "`track` must be True or False"),
         ({"response": 5}, TypeError, "`response`"),

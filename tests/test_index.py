@@ -1,6 +1,7 @@
 """The index of a batch: the facts of files without their maps, kept with the store; the steps made of them."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sunpy_demreg._batch.report import BatchReport, Outcomes
 from sunpy_demreg._batch.steps import Steps, _windows
 from sunpy_demreg._channels import facts
 from sunpy_demreg._channels.series import image_of, items, series_sets
-from sunpy_demreg._channels.time_sets import time_sets
+from sunpy_demreg._channels.time_sets import exposure_sets, time_sets
 from sunpy_demreg._common.dates import from_microseconds
 from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.zarr_read import latest_steps, superseded
@@ -167,10 +168,12 @@ def year(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("most_missing", [0, 1])
-def test_sets_are_those_of_all_images_at_once(year, most_missing):
-    whole, left = time_sets(year.images(0, np.inf), 30.0, most_missing)
+@pytest.mark.parametrize("kind", [time_sets, exposure_sets])
+def test_sets_are_those_of_all_images_at_once(year, most_missing, kind):
+    make_sets = partial(kind, tolerance=30.0, most_missing=most_missing, n_channels=6)
+    whole, left = make_sets(year.images(0, np.inf))
     sets, left_over = [], []
-    for some, rest in _windows(year, 30.0, most_missing, 6):
+    for some, rest in _windows(year, 30.0, make_sets):
         sets += some
         left_over += rest
     assert len(sets) > 800

@@ -31,6 +31,7 @@ from sunpy_demreg import (
 from sunpy_demreg._channels import level1, resample, shifts, uncertainty
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
+from sunpy_demreg._common.wcs import wcs_from_text
 
 prepare_module = import_module("sunpy_demreg._channels.prepare")
 CHANNELS = (94, 131, 171, 193, 211, 335)
@@ -628,3 +629,77 @@ def test_what_is_fetched_in_time_is_returned():
     forever = threading.Event()
     assert issubclass(CalibrationDataError, RuntimeError)
     forever.set()
+
+
+# ---- errors of shifts
+
+
+def shifted(smap, x, y, **changes):
+    """The map as if its pointing were wrong by so many pixels; the numbers stay where they are."""
+    return Map(
+        smap.data,
+        {**smap.meta, "crpix1": smap.meta["crpix1"] + x, "crpix2": smap.meta["crpix2"] + y, **changes},
+    )
+
+
+def test_errors_of_shifts_are_the_scatter_over_the_fields():
+    scene = sample.aia_maps()[2].data
+    apart = np.concatenate([np.roll(half, by, axis=1) for half, by in ((scene[:64], 2), (scene[64:], -2))])
+    images = np.stack([scene, np.roll(scene, 3, axis=1), apart, np.random.default_rng(0).uniform(1, 2, scene.shape)])
+    errors = shifts.shift_errors(images, images <= 0)
+    assert np.all(errors[:2] < 0.2)  # the first is exactly zero
+    assert np.all(errors[0] == 0)
+    # Two of the four fields are shifted by 2 and two by -2.
+    assert 1.8 < errors[2, 0] < 2.8
+    assert errors[2, 1] < 0.5
+    assert np.isnan(errors[3]).all()
+    assert np.isnan(shifts.shift_errors(images[:, :90, :90], images[:, :90, :90] <= 0)[1:]).all()
+
+
+def test_shifts_beyond_their_errors_are_corrected_on_request():
+    maps = sample.aia_maps()
+    # All but the first show the same, so that the pointing is all that can differ.
+    same = [Map(maps[2].data, {**m.meta, "exptime": maps[2].meta["exptime"]}) for m in maps]
+    wrong = [same[0], shifted(same[1], 1.3, -2.2), *same[2:5], shifted(same[5], 0.04, 0.0)]
+    with pytest.warns(SunpyUserWarning, match=r"still shifted against AIA 94, in pixels: AIA 131 by 2\.[56]; "):
+        before = prepare(wrong, n_sample=16, reference=94 * u.AA)
+    cube = prepare(wrong, n_sample=16, correct_shifts=True)
+    applied = np.stack([cube.meta["applied_shift_x"].value, cube.meta["applied_shift_y"].value], axis=-1)
+    np.testing.assert_allclose(applied[1], [1.3, -2.2], atol=0.1)
+    np.testing.assert_array_equal(np.delete(applied, 1, axis=0), 0)  # a shift of 0.04 is not worth it
+    for name in ("residual_shift_x", "residual_shift_y"):
+        assert abs(before.meta[name][1]) > 1.2 * u.pix
+        assert abs(cube.meta[name][1]) < 0.1 * u.pix
+    assert np.all(cube.meta["residual_shift_error_x"] < 0.2 * u.pix)
+    inner = (slice(8, -8), slice(8, -8))
+    truth = cube.data[0][inner]
+    assert np.std(cube.data[1][inner] / truth - 1) < 0.25 * np.std(before.data[1][inner] / truth - 1)
+    assert cube.meta["steps"][:2] == ["align", "shift"]
+    moved = wcs_from_text(cube.meta["source_wcs"][1]).wcs.crpix - wcs_from_text(before.meta["source_wcs"][1]).wcs.crpix
+    np.testing.assert_allclose(moved, -applied[1])
+    # With averages, shifts are in pixels before averaging.
+    binned = prepare(wrong, n_sample=16, reference=94 * u.AA, bin=2)
+    assert abs(binned.meta["residual_shift_x"][1] - 1.3 * u.pix) < 0.2 * u.pix
+    assert np.isnan(binned.meta["residual_shift_error_x"][1])  # of 64 pixels on a side
+
+
+def test_shifts_within_their_errors_are_neither_told_nor_corrected():
+    maps = sample.aia_maps()
+    scene = maps[2].data
+    apart = np.concatenate([np.roll(scene[:64], 2, axis=1), np.roll(scene[64:], -1, axis=1)])
+    same = [Map(scene, {**m.meta, "exptime": maps[2].meta["exptime"]}) for m in maps]
+    same[3] = Map(apart, same[3].meta)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cube = prepare(same, n_sample=16, correct_shifts=True)
+    assert np.hypot(cube.meta["residual_shift_error_x"][3], cube.meta["residual_shift_error_y"][3]) > 1.2 * u.pix
+    assert np.all(cube.meta["applied_shift_x"] == 0)
+    assert "shift" not in cube.meta["steps"]
+
+
+def test_shifts_of_the_flare_are_corrected_where_their_error_is_known(flare):
+    """The cutouts are too small for fields: nothing is moved, and what is left is told as before."""
+    with pytest.warns(SunpyUserWarning, match="still shifted"):
+        cube = prepare(flare, correct_shifts=True)
+    assert np.isnan(cube.meta["residual_shift_error_x"][1:]).all()
+    assert np.all(cube.meta["applied_shift_x"] == 0)

@@ -11,7 +11,16 @@ import astropy.units as u
 from astropy.io import fits
 from sunpy.map import Map
 
-from sunpy_demreg import DataWarning, TemperatureResponse, batch_invert, invert, prepare, prepare_series, read
+from sunpy_demreg import (
+    DataWarning,
+    TemperatureResponse,
+    batch_invert,
+    invert,
+    prepare,
+    prepare_series,
+    read,
+    region_spectrum,
+)
 from sunpy_demreg._channels import resample
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._cli.main import main
@@ -147,6 +156,25 @@ def test_level_1_5_is_interpolated_only_where_it_moves(moving, series_folder):
     # By whole pixels: no value changes.
     np.testing.assert_array_equal(series[:, 1].data[..., 2:], plain[:, 1].data[..., :-2])
     assert np.isnan(series[:, 1].data[..., :2].compute()).all()
+
+
+@pytest.mark.parametrize("bin", [1, 2])
+def test_regions_count_shared_pixels_of_interpolated_times(moving, bin):
+    """Of these only; each time is as it would be alone, also with pointing that wanders by less than is noticed."""
+    for i, smap in enumerate(moving):
+        smap.meta["crpix1"] += 0.5 * (6 <= i < 12) + 0.06 * (i >= 12)
+    options = {"n_sample": 16, "bin": bin}
+    series = prepare_series(moving, **options)
+    assert series.meta["source_wcs"].shape == (6, 3)
+    mask = np.zeros(series.shape[2:], dtype=bool)
+    mask[3:6, 5:7] = True
+    found = region_spectrum(series, mask).uncertainty.array[:, :, 0]
+    for k in range(3):
+        one = prepare(moving[6 * k : 6 * k + 6], reference=moving[0] if k == 1 else None, **options)
+        np.testing.assert_allclose(found[:, k], region_spectrum(one, mask).uncertainty.array[:, 0], rtol=1e-6)
+        assert ("source_wcs" in one.meta) == (k == 1)
+    part = region_spectrum(series[1:3, 1:, :, 2:], mask[:, 2:]).uncertainty.array[..., 0]
+    np.testing.assert_allclose(part, found[1:3, 1:], rtol=1e-6)
 
 
 def test_channel_that_a_moving_time_lacks(moving):

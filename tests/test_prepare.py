@@ -385,12 +385,13 @@ BAD_CALLS = {
     "not AIA": (
         lambda m, _: replaced(m, 0, instrume="other"),
         ValueError,
-        r"`maps\[0\]` is not a map of SDO/AIA \(GenericMap, instrument other\): leave it out$",
+        r"`maps\[0\]` is not a map of SDO/AIA, GOES/SUVI or Hinode/XRT \(GenericMap, instrument other\): leave it out$",
     ),
     "reprojected": (
         lambda m, _: [without_type(m[0])],
         ValueError,
-        r"`maps\[0\]` is not a map of SDO/AIA \(GenericMap, instrument unknown\): .*`prepare` aligns maps itself",
+        r"`maps\[0\]` is not a map of SDO/AIA, GOES/SUVI or Hinode/XRT \(GenericMap, instrument unknown\): "
+        ".*`prepare` aligns maps itself",
     ),
     "reprojected, header changed": (
         lambda m, _: [without_type(m[0], instrume="AIA_4")],
@@ -407,7 +408,7 @@ BAD_CALLS = {
     "no match": (lambda _, p: [str(p / "*.fits")], FileNotFoundError, r"there is no file .*\*\.fits"),
     "folder": (lambda _, p: p, ValueError, r"is a folder, not a file: name its files, for instance '.*/\*\.fits'"),
     "no name": (lambda *_: "", ValueError, r"'' is a folder, not a file: .*'\*\.fits'"),
-    "web address": (lambda *_: "https://example.com/a.fits", FileNotFoundError, "there is no file https"),
+    "web address": (lambda *_: "http://127.0.0.1:9/a.fits", ConnectionError, r"`maps`: http://127.*cannot be reached"),
     "empty": (lambda *_: [], ValueError, "`maps` is empty"),
     "array": (lambda m, _: m[0].data, TypeError, "`maps` must be a list or dict of maps .*, but is of type ndarray"),
     "list of arrays": (lambda m, _: [m[0].data], TypeError, r"`maps\[0\]` must be a sunpy map or a file name"),
@@ -439,7 +440,12 @@ def test_a_unit_that_sunpy_cannot_read_is_not_taken_for_none(maps):
         ("saturation", 0, ValueError, "`saturation` must be a finite number of DN, .* above 0, but is 0$"),
         ("saturation", np.nan, ValueError, "`saturation` must be a finite number of DN, .* above 0, but is nan$"),
         ("saturation", -3 * u.DN, ValueError, "`saturation` must be a finite number of DN, .* above 0, but is -3.0$"),
-        ("saturation", None, TypeError, "`saturation` must be a finite number of DN, such as 15000, .* but is None$"),
+        (
+            "saturation",
+            "much",
+            TypeError,
+            "`saturation` must be a finite number of DN, such as 15000, .* but is .much.$",
+        ),
         ("saturation", "15000", TypeError, "`saturation` must be a finite number of DN, .* but is '15000'$"),
         ("saturation", 15000 * u.DN / u.s, TypeError, "`saturation` must be a finite .*but is 15000.0 DN / s$"),
         ("saturation", [1e4] * u.DN, TypeError, "`saturation` must be a finite number of DN, .*of type Quantity$"),

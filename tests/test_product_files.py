@@ -15,7 +15,8 @@ from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 from sunpy.map import GenericMap, Map
 
 import sunpy_demreg as demreg
-from sunpy_demreg._common.wcs import plane_wcs, sky_wcs, table_axis
+from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.wcs import plane_wcs, sky_wcs, table_axis, times_of
 
 #: What SOLARNET requires of an HDU with observations (Recommendations, version 1.4, appendix on mandatory keywords).
 MANDATORY = {
@@ -41,6 +42,15 @@ PRODUCTS = {
     "a row": lambda r: demreg.emission_measure(r[2], [1, 2] * u.MK),
     "planes of a column": lambda r: r[:, 3]["dem"],
 }
+ENDINGS = (".fits", ".asdf", ".zarr")
+
+
+@pytest.fixture(params=ENDINGS)
+def ending(request):
+    needed = {".asdf": "asdf_astropy", ".zarr": "zarr"}.get(request.param)
+    if needed is not None:
+        pytest.importorskip(needed)
+    return request.param
 
 
 def r_response(result):
@@ -57,7 +67,9 @@ def result(part, response, edges):
 
 def plane_of(cube):
     """The FITS WCS of the image behind a cube."""
-    wcs = sky_wcs(cube.wcs) if table_axis(cube.wcs) else cube.wcs
+    wcs = plane_wcs(cube.wcs)
+    while table_axis(wcs):
+        wcs = sky_wcs(wcs)
     return unwrap_wcs_to_fitswcs(plane_wcs(wcs))[0]
 
 
@@ -72,12 +84,12 @@ def same(found, expected):
         np.testing.assert_array_equal(found.mask, np.broadcast_to(expected.mask, expected.data.shape))
     assert plane_of(found).wcs.dateobs == plane_of(expected).wcs.dateobs
     at = np.indices(expected.data.shape)[::-1]
-    for a, b in zip(
-        found.wcs.low_level_wcs.pixel_to_world_values(*at),
-        expected.wcs.low_level_wcs.pixel_to_world_values(*at),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-11)
+    worlds = (each.wcs.low_level_wcs.pixel_to_world_values(*at) for each in (found, expected))
+    for a, b, unit in zip(*worlds, expected.wcs.low_level_wcs.world_axis_units, strict=True):
+        if unit == "s":  # since the first time, in whole microseconds
+            np.testing.assert_allclose(a - a.min(), b - b.min(), atol=2e-6)
+        else:
+            np.testing.assert_allclose(a, b, rtol=1e-11)
     found_types, types = (list(each.wcs.low_level_wcs.world_axis_physical_types) for each in (found, expected))
     assert found_types == types
     assert list(found.meta) == list(expected.meta)
@@ -87,9 +99,9 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_products_come_back(result, tmp_path, name):
+def test_products_come_back(result, tmp_path, name, ending):
     cube = PRODUCTS[name](result)
-    path = tmp_path / "product.fits"
+    path = tmp_path / f"product{ending}"
     demreg.write(cube, path)
     back = demreg.read(path)
     same(back, cube)
@@ -97,6 +109,126 @@ def test_products_come_back(result, tmp_path, name):
     same(demreg.read(path), cube)
     if cube.data.ndim > 1:
         same(back[1], cube[1])
+
+
+@pytest.mark.parametrize("key", ["covariance", "resolution_matrix", "emission_measure"])
+def test_matrices_and_ranges_come_back(part, response, edges, tmp_path, key, ending):
+    ranges = [[1, 2], [2, 4]] * u.MK if key == "emission_measure" else None
+    with pytest.warns(demreg.UnsolvedWarning):
+        result = demreg.invert(part, response, edges, outputs=("dem", key), emission_measure_ranges=ranges)
+    demreg.write(result[key], tmp_path / f"p{ending}")
+    back = demreg.read(tmp_path / f"p{ending}")
+    same(back, result[key])
+    if key != "emission_measure":
+        same(back[4, 5], result[key][4, 5])
+
+
+def test_input_cubes_come_back(part, tmp_path, ending):
+    demreg.write(part, tmp_path / f"p{ending}")
+    back = demreg.read(tmp_path / f"p{ending}")
+    same(back, part)
+    assert list(back[2:4].meta["channels"]) == list(part.meta["channels"][2:4])
+    assert abs(back.meta["date"] - part.meta["date"]).max() < 1 * u.us
+
+
+def test_series_come_back_and_stay_lazy(series_folder, tmp_path):
+    pytest.importorskip("zarr")
+    series = demreg.prepare_series(series_folder, n_sample=16)
+    response = demreg.TemperatureResponse.from_aia(series)
+    result = demreg.invert(series, response, 10 ** np.arange(5.6, 7.41, 0.2) * u.K)
+    products = {
+        "em": demreg.emission_measure(result, [1, 2] * u.MK),
+        "dem": result["dem"],
+        "in": series,
+        "last": result["dem"][:, 1:],
+        "bin": result["dem"][5],
+    }
+    for name, cube in products.items():
+        path = tmp_path / f"{name}.zarr"
+        demreg.write(cube, path)
+        back = demreg.read(path)
+        assert is_lazy(back.data, back.uncertainty.array, back.mask)
+        n_leading = cube.data.ndim - 3
+        assert set(back.data.chunks[n_leading]) == {1}  # each time can be read alone
+        same(back, cube)
+        expected = [times_of(sky_wcs(each.wcs) if n_leading else plane_wcs(each.wcs)) for each in (back, cube)]
+        assert abs(expected[0] - expected[1]).max() < 1 * u.us
+        step = (slice(None), 1) if n_leading else 1
+        same(back[step], cube[step])
+        dates = [(each.meta.get("observation") or each.meta)["date"] for each in (back[step], cube[step])]
+        assert dates[0].shape == (6,)
+        assert abs(dates[0] - dates[1]).max() < 1 * u.us
+        for ending in (".fits", ".asdf"):
+            with pytest.raises(ValueError, match=r"`result` is a series in time.*to a .zarr store"):
+                demreg.write(cube, tmp_path / f"em{ending}")
+    for ending in (".fits", ".asdf"):
+        demreg.write(products["em"][1], tmp_path / f"one{ending}")
+        same(demreg.read(tmp_path / f"one{ending}"), products["em"][1])
+
+
+def test_other_programs_open_them(result, tmp_path):
+    asdf, xarray = pytest.importorskip("asdf"), pytest.importorskip("xarray")
+    pytest.importorskip("asdf_astropy")
+    pytest.importorskip("zarr")
+    dem = result["dem"]
+    demreg.write(dem, tmp_path / "dem.asdf")
+    with asdf.open(tmp_path / "dem.asdf") as file:
+        cube = file["cube"]
+        assert type(cube) is NDCube
+        np.testing.assert_array_equal(cube.data, dem.data)
+        np.testing.assert_array_equal(cube.uncertainty.array, dem.uncertainty.array)
+        np.testing.assert_array_equal(cube.mask, dem.mask)
+        assert cube.unit == dem.unit
+        np.testing.assert_allclose(file["coordinates"]["temperature"].value, dem.axis_world_coords(0)[0].value)
+        header = fits.Header.fromstring(file["header"], sep="\n")
+    demreg.write(dem, tmp_path / "dem.zarr")
+    with xarray.open_zarr(tmp_path / "dem.zarr", consolidated=False) as dataset:
+        assert dataset["image"].dims == ("temperature", "y", "x")
+        assert dataset["temperature"].attrs["units"] == "K"
+        np.testing.assert_array_equal(dataset["image"].values, dem.data)
+        assert fits.Header.fromstring(dataset.attrs["wcs"], sep="\n") == header
+    assert (header["TELESCOP"], header["INSTRUME"], header["LEVEL"]) == ("SDO", "SDO/AIA", "2")
+    assert header["CONTENT"] == "differential emission measure"
+
+
+def damage(path):
+    """Change a byte of the values in a file, or of what a chunk of a store holds."""
+    if path.suffix == ".zarr":
+        path = next(each for each in sorted((path / "image" / "c").rglob("*")) if each.is_file())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damage_is_found(result, tmp_path, ending):
+    path = tmp_path / f"em{ending}"
+    demreg.write(result["dem"], path)
+    damage(path)
+    with pytest.raises(ValueError, match="is damaged"):
+        np.asarray(demreg.read(path).data)
+
+
+def test_documents_and_versions_are_verified(result, tmp_path):
+    pytest.importorskip("zarr")
+    em = demreg.emission_measure(result, [1, 2] * u.MK)
+    path = tmp_path / "em.zarr"
+    demreg.write(em, path)
+    document = path / "zarr.json"
+    text = document.read_text()
+    document.write_text(text.replace("product 1", "product 2"))
+    with pytest.raises(ValueError, match="supports versions up to 1"):
+        demreg.read(path)
+    document.write_text(text.replace("emission measure", "emission pleasure"))
+    with pytest.raises(ValueError, match=r"checksum of the store/zarr.json does not match"):
+        demreg.read(path)
+    document.write_text(text)
+    demreg.write(em, path, overwrite=True)
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"notes.txt, which sunpy_demreg did not write"):
+        demreg.write(em, path, overwrite=True)
+    (path / "notes.txt").unlink()
+    demreg.write(result, path, overwrite=True)
+    assert set(demreg.read(path)) == set(result)
 
 
 def test_compressed_and_lazy_products_come_back(result, tmp_path):
@@ -127,6 +259,7 @@ def test_plain_astropy_and_sunpy_read_them(result, part, tmp_path):
     assert (header["CUNIT1"], header["CUNIT2"], header["CDELT1"]) == ("arcsec", "arcsec", 2.4)
     assert header["CREATOR"] == f"sunpy_demreg {demreg.__version__}"
     assert json.loads(header["PRPARA1"])["method"] == "demreg"
+    assert "calibration_error" not in json.loads(header["PRPARA1"])
     assert abs(Time(header["DATE-BEG"]) - dates.min()) < 1 * u.ms
     assert abs(Time(header["DATE-END"]) - (dates + exposures).max()) < 1 * u.ms
     assert abs(Time(header["DATE-AVG"]) - dates.tai.mean()) < 1 * u.ms
@@ -134,6 +267,21 @@ def test_plain_astropy_and_sunpy_read_them(result, part, tmp_path):
     assert type(smap) is GenericMap
     assert smap.unit == em.unit
     assert smap.observatory == "SDO"
+
+
+@pytest.mark.filterwarnings("ignore:.*not solved")
+def test_settings_are_told_in_words_and_numbers(part, result, tmp_path):
+    response, edges = demreg.TemperatureResponse.from_aia(part), result.meta["temperature_bin_edges"]
+    options = {"method": "lognormal", "prior": demreg.LogNormalPrior(3, 0.6), "common_calibration_error": 0.2}
+    for error, told in ((0.1, 0.1), ({"AIA 94": 0.3, "AIA 171": 0.1}, "AIA 94 0.3, ")):
+        one = demreg.invert(part, response, edges, calibration_error=error, **options)
+        demreg.write(demreg.emission_measure(one, [1, 2] * u.MK), tmp_path / "em.fits", overwrite=True)
+        found = json.loads(fits.getheader(tmp_path / "em.fits")["PRPARA1"])
+        assert found["prior"] == "amplitude 3, correlation length 0.6 dex"
+        assert found["common_calibration_error"] == 0.2
+        assert found["calibration_error"] == told or found["calibration_error"].startswith(told)
+        assert demreg.to_xarray(one).attrs["prior"] == found["prior"]
+        assert "prior = amplitude 3, correlation length 0.6 dex" in one._repr_html_()
 
 
 def test_maps_carry_the_same_header_and_are_saved(result, tmp_path):
@@ -175,9 +323,6 @@ def test_headers_pass_the_validation_of_solarnet(result, tmp_path, name):
 
 def test_bad_calls_say_what_is_wrong(result, tmp_path):
     em = demreg.emission_measure(result, [1, 2] * u.MK)
-    for ending in ("asdf", "zarr"):
-        with pytest.raises(ValueError, match=r"`path` must end in .fits or .fits.gz for a single cube"):
-            demreg.write(em, tmp_path / f"em.{ending}")
     with pytest.raises(ValueError, match="`encoding` is for whole results"):
         demreg.write(em, tmp_path / "em.fits", encoding="float32")
     with pytest.raises(ValueError, match="`contents` is for whole results"):
@@ -185,7 +330,7 @@ def test_bad_calls_say_what_is_wrong(result, tmp_path):
     odd = NDCube(em.data, em.wcs, unit=em.unit, uncertainty=VarianceUncertainty(em.data**2))
     with pytest.raises(TypeError, match=r"`result` has an uncertainty of the kind 'var'.*represent_as"):
         demreg.write(odd, tmp_path / "em.fits")
-    with pytest.raises(ValueError, match=r"`result` is a series in time, or of one pixel"):
+    with pytest.raises(ValueError, match=r"`result` is of one pixel, but the file"):
         demreg.write(result["dem"][:, 2, 3], tmp_path / "em.fits")
     demreg.write(em, tmp_path / "em.fits")
     with pytest.raises(FileExistsError, match="overwrite"):

@@ -2,9 +2,11 @@
 
 import warnings
 
+import dask.array as da
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from lazy_cubes import lazily
 from scipy.ndimage import map_coordinates
 
 import astropy.units as u
@@ -28,6 +30,8 @@ from sunpy_demreg import (
     visualization,
 )
 from sunpy_demreg._channels.resample import squared_weights
+from sunpy_demreg._channels.stacks import in_time
+from sunpy_demreg._common.cube import Meta
 from sunpy_demreg._common.wcs import sky_wcs, wcs_from_text, wcs_text
 
 CENTER = (-975, -110)  # arcsec, an active region of the sample
@@ -196,6 +200,8 @@ def test_a_spectrum_can_be_inverted_and_its_area_travels_along(cube, frame, resp
     observation = result.meta["observation"]
     np.testing.assert_array_equal(observation["area"], spectrum.meta["area"])
     assert observation["region"].tolist() == ["small", "large"]
+    assert result[1:].meta["observation"]["region"].tolist() == ["large"]
+    assert np.all(result["dem"][:, 1].meta["observation"]["area"] == spectrum.meta["area"][1])
     assert np.all(spectrum.uncertainty.array[:, 1] < spectrum.uncertainty.array[:, 0] * 1.2)
     part = spectrum[:, 1:]
     assert part.meta["region"].tolist() == ["large"]
@@ -203,7 +209,9 @@ def test_a_spectrum_can_be_inverted_and_its_area_travels_along(cube, frame, resp
     total = region_spectrum(cube, (center, 20 * u.arcsec), "sum")
     assert total.unit.is_equivalent(u.DN / u.s)
     np.testing.assert_allclose(total.data[:, 0], spectrum.data[:, 0] * spectrum.meta["n_pixels"][0])
-    with pytest.raises(ValueError, match=r"`data` has the unit .* must convert"):
+    with pytest.raises(
+        ValueError, match=r"`data` is a sum over pixels in DN / s, `statistic='sum'` .*: pass one of `sta"
+    ):
         invert(total, response, edges)
 
 
@@ -275,6 +283,37 @@ def test_a_series(series_folder):
     assert spectrum[:, 1].meta["area"].shape == (2,)
     times = spectrum.axis_world_coords(1)[0]
     assert len(times) == 3
+    # Where a level is reached at some times only, its other averages are of nothing.
+    late = region_spectrum(series, {171: series.data[2, 0].max().compute() * 1.05 * series.unit})
+    assert late.meta["n_pixels"][0, 0] == late.meta["area"][0, 0].value == 0
+    assert np.all(late.meta["n_pixels"][1:] > 0)
+    assert late.mask[:, 0].all()
+
+
+@pytest.mark.parametrize("has_times", [False, True])
+def test_blocks_are_read_once_for_all_regions(cube, has_times):
+    """Once more for the levels, which are found first."""
+    read = []
+
+    def counted(block, block_info=None):
+        if block_info is not None:
+            read.append(block_info[0]["chunk-location"])
+        return block
+
+    cubes = [lazily(cube[:, :40, :60], (6, 20, 20)) for _ in range(1 + has_times)]
+    for minute, lazy in enumerate(cubes):
+        data = da.from_array(cube.data[:, :40, :60], chunks=(6, 20, 20), name=f"minute {minute}")
+        lazy.data = data.map_blocks(counted, dtype=float)
+        lazy.meta = Meta(lazy.meta | {"date": lazy.meta["date"] + minute * u.min}, axes=lazy.meta.axes)
+    lazy = in_time(cubes) if has_times else cubes[0]
+    masks = {f"{i}": square((40, 60), i, i, 12) for i in range(3)}
+    region_spectrum(lazy, masks)
+    assert len(read) == len(set(read)) * (1 + has_times)
+    assert set(read) == {(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)}
+    read.clear()
+    levels = {f"{k}": {171: k * cube.unit} for k in (1, 2, 3)}
+    region_spectrum(lazy, levels)
+    assert len(read) == 2 * len(set(read)) * (1 + has_times)
 
 
 @pytest.mark.parametrize(
@@ -288,11 +327,31 @@ def test_a_series(series_folder):
         (np.zeros((128, 128), dtype=bool), ValueError, "`region` holds no pixel"),
         ({"a": np.zeros((128, 128), dtype=bool)}, ValueError, r"`region\['a'\]` holds no pixel"),
         ({304: 5 * u.DN / u.pix / u.s}, ValueError, "`region` names the channel 304, but the cube has AIA 94"),
+        (
+            {171: 1e9 * u.DN / u.pix / u.s},
+            ValueError,
+            "holds no pixel .*: the highest value of AIA 171 is .* lower the",
+        ),
+        ("levels", ValueError, "`region` holds no pixel of the image: no pixel is above all of its levels"),
+        ({171: 500}, ValueError, r"`region` must have one number in DN .* has 500.0: such as `{171: 500 \* u.DN"),
+        ({171: np.nan * u.DN / u.pix / u.s}, ValueError, "`region` must have one number .* but has nan"),
+        ({"171": 500 * u.DN / u.pix / u.s}, TypeError, r"`region\['171'\]` must be .* 500.* a number, not by a text"),
         ({171: 5 * u.K}, ValueError, "`region` must have one number in DN .* for a level, but has 5.0 K"),
         ({171: "bright"}, TypeError, "`region` must be two SkyCoords .* but is {171: 'bright'}"),
         ([(-975, -110)], TypeError, r"`region\[0\]` must be two SkyCoords"),
         ("circle", ValueError, "`region` must have a positive angle for the radius of the circle, but has -5.0 arcsec"),
-        ("point", ValueError, "`region` must be two SkyCoords .* but is one SkyCoord of the shape"),
+        (
+            "no angle",
+            TypeError,
+            r"`region` must have a positive angle .*: `\(center, 40 \* u.arcsec\)`.* but is .*, 40\)",
+        ),
+        (
+            "length",
+            ValueError,
+            "`region` must have a positive angle for the radius of the circle, but has 40.0 km: pass",
+        ),
+        ("reversed", TypeError, r"`region` must have a positive angle .* but is \(40.0 arcsec, of type SkyCoord\)"),
+        ("point", ValueError, "`region` must be two SkyCoords .* but is one SkyCoord of the shape .* add its radius"),
         ("far", ValueError, "`region` holds no pixel"),
         ("unseen", ValueError, "`region` has coordinates that cannot be those of the image"),
     ],
@@ -300,6 +359,10 @@ def test_a_series(series_folder):
 def test_regions_that_are_none(cube, frame, region, kind, words):
     named = {
         "circle": (at(frame, CENTER)[0], -5 * u.arcsec),
+        "levels": {94: 0.999 * np.nanmax(cube.data[0]) * cube.unit, 171: 0.999 * np.nanmax(cube.data[2]) * cube.unit},
+        "no angle": (at(frame, CENTER)[0], 40),
+        "length": [at(frame, CENTER)[0], 40 * u.km],
+        "reversed": (40 * u.arcsec, at(frame, CENTER)[0]),
         "point": at(frame, CENTER)[0],
         "far": at(frame, (500, 500), (600, 600)),
         "unseen": SkyCoord([1, 2] * u.deg, [3, 4] * u.deg, frame="helioprojective"),  # of nobody

@@ -91,7 +91,7 @@ def write_database(root):
 
 @pytest.fixture(scope="module")
 def fiasco():
-    return _fiasco._imported()
+    return _fiasco.imported_fiasco()
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,67 @@ def test_a_database_without_those_abundances(fiasco, database, tmp_path, monkeyp
         TemperatureResponse.from_aia(171 * u.AA, emissivity="fiasco")
 
 
+@pytest.mark.usefixtures("installed")
+def test_lines_of_fiasco():
+    response = TemperatureResponse.from_lines(["Fe IX 171.073", "Fe 9 244.909", "Fe IX 171.07+244.91"])
+    temperature = response.temperature.value
+    expected = []
+    for level in (1, 2):
+        *_, line, rate = LEVELS["fe_9"][level]
+        photons = abundance("Fe 9") * population("fe_9", level, temperature) * rate / (4 * np.pi)
+        expected.append(photons * 1.98644586e-8 / line)
+    expected.append(expected[0] + expected[1])
+    np.testing.assert_allclose(response.response.to_value("erg cm3 / (s sr)"), expected, rtol=2e-4)
+    assert response.meta["emissivity"] == "CHIANTI 9.0.1, Feldman 1992 coronal, 1e+15 K cm-3, of fiasco"
+    dense = TemperatureResponse.from_lines("Fe IX 171.073", density=1e15 / 1e6 / u.cm**3)
+    at = [1] * u.MK
+    np.testing.assert_allclose(dense.at(at)[0], response.at(at)[0], rtol=2e-3)
+    assert "1e+09 cm-3" in dense.meta["emissivity"]
+    for line, words in (
+        ("Fe IX 180.0", r"`lines`: Fe IX 180\.0 is no line of Fe 9 within .*; the nearest is at 171\.073 Angstrom"),
+        ("O VI 150.1", "`lines` names O 6, of which .* lacks data"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            TemperatureResponse.from_lines(line)
+
+
+def test_lines_without_a_database(fiasco, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("asked, or tried to use the network")
+
+    monkeypatch.setattr("builtins.input", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setitem(fiasco.defaults, "hdf5_dbase_root", tmp_path / "none.h5")
+    with pytest.raises(FileNotFoundError, match=r"`lines` 'fiasco' needs .*none\.h5'.*check_database"):
+        TemperatureResponse.from_lines("Fe IX 171.073")
+
+
+@pytest.mark.usefixtures("installed")
+def test_photospheric_abundances_that_the_database_lacks():
+    with pytest.raises(ValueError, match=r"needs a database with the abundances 'sun_photospheric_2021_asplund'"):
+        TemperatureResponse.from_aia(171 * u.AA, emissivity="fiasco", abundance="photospheric")
+
+
+@pytest.mark.usefixtures("installed")
+def test_photospheric_abundances_of_fiasco(fiasco, database, tmp_path, monkeypatch):
+    import h5py
+
+    path = tmp_path / "photospheric.h5"
+    path.write_bytes(database.read_bytes())
+    with h5py.File(path, "a") as file:
+        for element in ("h", "he", "fe"):
+            group = file[f"{element}/abundance"]
+            group.copy("sun_coronal_1992_feldman_ext", "sun_photospheric_2015_scott")
+            if element == "fe":
+                group["sun_photospheric_2015_scott"][()] *= 0.25
+    monkeypatch.setitem(fiasco.defaults, "hdf5_dbase_root", path)
+    coronal = TemperatureResponse.from_lines("Fe IX 171.073")
+    other = TemperatureResponse.from_lines("Fe IX 171.073", abundance="photospheric")
+    np.testing.assert_allclose(other.response, 0.25 * coronal.response, rtol=1e-9)
+    assert "Scott 2015 photospheric" in other.meta["emissivity"]
+
+
 @pytest.mark.usefixtures("fiasco")
 def test_the_import_asks_nobody_and_says_nothing():
     code = """
@@ -240,11 +301,11 @@ from concurrent.futures import ThreadPoolExecutor
 def refuse(*args, **kwargs):
     print("tried to use the network")
 socket.socket.connect = socket.getaddrinfo = refuse
-from sunpy_demreg.response._fiasco import _imported
+from sunpy_demreg.response._fiasco import imported_fiasco
 import requests
 ask = requests.get
 with ThreadPoolExecutor(3) as pool:
-    [fiasco] = set(pool.map(lambda _: _imported(), range(3)))
+    [fiasco] = set(pool.map(lambda _: imported_fiasco(), range(3)))
 assert requests.get is ask
 print(fiasco.__name__)
 """

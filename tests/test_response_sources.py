@@ -16,11 +16,13 @@ from sunpy.util.exceptions import SunpyUserWarning
 from sunpy_demreg import TemperatureResponse
 from sunpy_demreg.response import _files
 from sunpy_demreg.response._emissivity import load_emissivity
+from sunpy_demreg.response._spectra import given_emissivity
 
 SIX = [94, 131, 171, 193, 211, 335] * u.AA
 UNIT = u.Unit("DN cm5 / (pix s)")
 SPECTRUM = u.Unit("photon cm3 / (s sr Angstrom)")
-ENDS = r"`emissivity` ends at 400 Å, .* up to 830 Å: it is continued by CHIANTI 9\.0\.1"
+ENDS = r"`emissivity` ends at 400 Å, .* up to 830 Å: continued by CHIANTI 9\.0\.1"
+SPECTRA_END = r"`abundance` '\w+' has spectra that end at 400 Å, .* continued by CHIANTI 9\.0\.1, .*coronal"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,58 @@ def test_chianti_10_of_xrtpy(plain):
     hot = given.temperature > 10**6.95 * u.K
     np.testing.assert_allclose(ratio[:, hot], 1, atol=0.03)  # hardly changed between the versions
     assert 1.3 < ratio[3].max() < 1.5  # 193 Å near log T 5.6
+
+
+# Of Feldman et al. 1992, as CHIANTI has them, and of Scott et al. 2015 and Schmelz et al. 2012.
+IRON = {"coronal": 8.10, "photospheric": 7.47, "hybrid": 7.85}
+OXYGEN = {"coronal": 8.89, "photospheric": 8.69, "hybrid": 8.61}
+
+
+@pytest.mark.parametrize("abundance", ["photospheric", "hybrid"])
+def test_abundances_are_those_of_the_lines(abundance):
+    """Lines of two elements in the spectra of xrtpy, whose own labels call them coronal."""
+    with pytest.warns(SunpyUserWarning, match=SPECTRA_END):
+        other = given_emissivity(None, abundance)
+    assert abundance in other.source
+    bundled = load_emissivity()
+    for line, temperature, of in ((93.93, 6.8, IRON), (195.12, 6.2, IRON), (150.1, 5.5, OXYGEN)):
+        strengths = []
+        for each in (other, bundled):
+            row = np.abs(np.log10(each.temperature.value) - temperature).argmin()
+            near = np.abs(each.wavelength.value - line) < 0.3
+            strengths.append(np.sum((each.spectrum[row] * each.width).value[near]))
+        assert np.log10(strengths[0] / strengths[1]) == pytest.approx(of[abundance] - of["coronal"], abs=0.05)
+
+
+def test_a_flare_of_photospheric_abundances(plain):
+    with pytest.warns(SunpyUserWarning, match=SPECTRA_END):
+        given = TemperatureResponse.from_aia(SIX, abundance="photospheric")
+    assert "photospheric" in given.meta["emissivity"]
+    hot = np.abs(np.log10(given.temperature.value) - 7.0).argmin()
+    ratio = (given.response / plain.at(given.temperature))[:, hot].value
+    assert 0.23 < ratio[1] < 0.45  # 131 Å: iron, and the continuum
+    assert TemperatureResponse.from_aia(SIX, abundance="coronal") == plain
+    with pytest.warns(SunpyUserWarning, match=SPECTRA_END):
+        suvi = TemperatureResponse.from_suvi([131] * u.AA, abundance="photospheric")
+    assert suvi.response.max() < 0.5 * TemperatureResponse.from_suvi([131] * u.AA).response.max()
+    xrt = TemperatureResponse.from_xrt("Be-thin", "2014-01-01", abundance="photospheric")
+    assert xrt.meta["emissivity"] == "CHIANTI version 9.0.1 with photospheric abundances (as of Scott et al. 2015)"
+    assert 0.2 < (xrt.response.max() / TemperatureResponse.from_xrt("Be-thin", "2014-01-01").response.max()) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"abundance": "solar"}, "`abundance` must be .*'coronal', 'hybrid'.*'solar'"),
+        ({"abundance": "photospheric", "chiantifix": True}, "`chiantifix` corrects the bundled CHIANTI"),
+        ({"abundance": "coronal", "emissivity": "own"}, "`abundance` is that of the spectra given as `emissivity`"),
+    ],
+)
+def test_wrong_abundances(options, words):
+    if options.get("emissivity") == "own":
+        options = options | {"emissivity": bundled()}
+    with pytest.raises(ValueError, match=words):
+        TemperatureResponse.from_aia(SIX, **options)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +275,7 @@ def test_instruments_need_no_network(monkeypatch):
             "`exposure_type`.*'x'",
         ),
         (lambda: TemperatureResponse.from_suvi([171] * u.AA, ccd_temperature=90.0), ValueError, "`ccd_temperature` 90"),
-        (lambda: TemperatureResponse.from_suvi([171]), TypeError, r"`channels` must be wavelengths.*u\.AA"),
+        (lambda: TemperatureResponse.from_suvi([171]), TypeError, r"`channels` must be a cube, or wavelengths.*u\.AA"),
     ],
 )
 def test_wrong_instruments(call, error, words):

@@ -1,5 +1,7 @@
 """Series in time: sorted into sets, one lazy cube, and a Zarr store with all of it."""
 
+import pickle
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -7,15 +9,26 @@ import zarr
 
 import astropy.units as u
 from astropy.io import fits
+from astropy.time import Time
 from ndcube import NDCubeSequence
 from sunpy.map import Map
 from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
-from sunpy_demreg import TemperatureResponse, invert, prepare, prepare_series, read, to_map, write
+from sunpy_demreg import (
+    TemperatureResponse,
+    emission_measure,
+    invert,
+    prepare,
+    prepare_series,
+    read,
+    to_map,
+    write,
+)
 from sunpy_demreg._channels import plan
 from sunpy_demreg._channels.time_sets import Image, time_sets
 from sunpy_demreg._channels.uncertainty import common_uncertainty
+from sunpy_demreg._common.dates import mean_date
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
 
@@ -335,7 +348,35 @@ def test_each_time_has_its_date(series, result):
         assert planes[2].date == one.date
         np.testing.assert_array_equal(planes[2].data, result["dem"].data[2, step])
         assert abs(one.date - time) < 1 * u.ms
-        assert "date-avg" not in one.meta
+        of_channels = series[:, step].meta
+        ends = of_channels["date"] + of_channels["exposure_time"]
+        for keyword, expected in (
+            ("date-beg", of_channels["date"].min()),
+            ("date-avg", mean_date(of_channels["date"])),
+            ("date-end", ends.max()),
+        ):
+            assert abs(Time(one.meta[keyword]) - expected) < 1 * u.ms
+
+
+def test_metadata_of_each_time_are_sliced_with_it(series, result, tmp_path):
+    """Of cubes of any axes and of results, also of products and of what was read."""
+    dates = series.meta["date"]
+    assert result.meta["observation"]["date"].shape == (6, 3)
+    for one in (result[1], result[1, 2:5], result[0:2][1], result[1, 3, 4:6]):
+        assert np.all(one.meta["observation"]["date"] == dates[:, 1])
+        for cube in (one["chi_squared"], one["dem"], one["dem"][2], emission_measure(one)):
+            assert np.all(cube.meta["observation"]["date"] == dates[:, 1])
+            assert cube.meta["observation"]["exposure_time"].shape == (6,)
+        assert np.all(one["intensity"].meta["date"] == dates[:, 1])
+    assert np.all(result["dem"][3:5, 1:, 4].meta["observation"]["date"] == dates[:, 1:])
+    assert np.all(emission_measure(result)[2].meta["observation"]["date"] == dates[:, 2])
+    assert result["dem"][:, 1, 2, 3].meta["observation"]["date"].shape == (6,)
+    assert result.meta["observation"]["date"].shape == result["chi_squared"].meta["observation"]["date"].shape == (6, 3)
+    write(result[1:], tmp_path / "a.zarr")
+    for back in (read(tmp_path / "a.zarr"), pickle.loads(pickle.dumps(result[1:]))):
+        assert np.all(abs(back[1].meta["observation"]["date"] - dates[:, 2]) < 1 * u.us)
+    binned = result["chi_squared"].rebin((3, 2, 2))
+    assert binned[0].meta["observation"]["date"].shape == (6, 3)  # of all that was averaged
 
 
 # ---- years

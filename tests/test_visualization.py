@@ -1,5 +1,7 @@
 """Pictures: what is drawn is what the result holds."""
 
+import functools
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,17 +17,23 @@ from astropy.visualization.wcsaxes import WCSAxes
 from ndcube import NDCube
 from sunpy.util.exceptions import SunpyUserWarning
 
+import sunpy_demreg
 from sunpy_demreg import (
     Status,
+    TemperatureResponse,
     em_loci,
     emission_measure,
     invert,
     is_resolved,
     mean_temperature,
+    prepare_series,
     read,
+    resolution_matrix,
     visualization,
     write,
 )
+from sunpy_demreg._common.constants import COLORS
+from sunpy_demreg._results.convert import computed_result
 from sunpy_demreg.visualization import _map_panel, _summary_page
 
 mpl.use("agg")
@@ -51,6 +59,12 @@ def unsolved(small, response, edges):
 @pytest.fixture(scope="module")
 def without_coordinates(small, response, edges):
     return invert(small.data * small.unit, response, edges, uncertainty=small.uncertainty.array * small.unit)
+
+
+@pytest.fixture(scope="module")
+def whole(cube, response, edges):
+    """A map of some size, so that ticks and markers are where they are in use."""
+    return invert(cube[:, 30:70, 30:80], response, edges, method="lognormal", calibration_error=0.1)
 
 
 def maps_of(figure):
@@ -149,9 +163,17 @@ def test_bins_that_are_not_resolved_are_faded(result):
     assert hollow.get_markerfacecolor() == "white"
     shown = line.get_ydata() > 0
     np.testing.assert_array_equal(np.isnan(hollow.get_ydata()), resolved | ~shown)
-    for each in bars:
+    log_t = np.log10(line.get_xdata())
+    matrix = resolution_matrix(result, (2, 3)).value
+    away = np.abs(log_t[np.argmax(matrix, axis=0)] - log_t)
+    width = result["temperature_resolution"].data[:, 2, 3]
+    displaced = (away > 0.06) & (away > width / 4)  # of more than a bin
+    assert np.any(displaced & shown)
+    for each, is_shown in zip(bars, (resolved & ~displaced, resolved), strict=True):
         is_full = np.all(each.get_colors() == to_rgba(line.get_color()), axis=1)
-        np.testing.assert_array_equal(is_full, resolved[shown])
+        np.testing.assert_array_equal(is_full, is_shown[shown])
+    is_gray = np.all(bars[0].get_colors() == to_rgba("0.85"), axis=1)
+    np.testing.assert_array_equal(is_gray, displaced[shown])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["not resolved"]
     # What does not tell is drawn as it is.
     untold = result.copy()
@@ -190,6 +212,23 @@ def test_map_is_grayed_out_where_it_is_not_resolved(result, edges):
             np.testing.assert_array_equal(veil.get_array()[..., 3] > 0, expected)
             assert veil.get_zorder() > artist.get_zorder()
             assert veil.get_extent() == artist.get_extent()
+
+
+def test_map_tells_how_much_of_it_is_not_resolved(result, edges):
+    ranges = [edges[i : i + 2] for i in range(len(edges) - 1)]
+    resolved = is_resolved(result).data
+    solved = np.isfinite(result["chi_squared"].data)
+    told = []
+    for pair, flags in zip(ranges, resolved, strict=True):
+        artist = visualization.plot_emission_measure(result, pair)
+        share = 100 * np.mean(~flags[solved])
+        texts = [text.get_text() for text in artist.axes.texts]
+        assert texts == ([f"{min(share, 99 if share < 100 else 100):.0f} % not resolved"] if share > 50 else [])
+        told += texts
+        visualization.plot_emission_measure(result, ranges[0], axes=artist.axes)  # another picture: its text alone
+        assert len(artist.axes.texts) <= 1
+        plt.close("all")
+    assert 2 <= len(told) < len(ranges)
 
 
 def test_map_of_all_temperatures_has_the_bins_that_are_resolved(result):
@@ -238,6 +277,36 @@ def test_pyplot_knows_the_map(result, draw):
     assert plt.gci() is artist
     assert plt.colorbar().ax.figure is axes.figure
     assert not other.axes
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        *MAPS.values(),
+        visualization.plot_mean_temperature,
+        lambda each, **kwargs: visualization.plot_residual(each, "AIA 171", **kwargs),
+    ],
+)
+def test_map_in_given_axes_has_labels_and_if_asked_a_color_bar(result, draw):
+    wcs = result["chi_squared"].wcs
+    axes = plt.figure().add_subplot(projection=wcs)
+    artist = draw(result, axes=axes, color_bar=True)
+    assert [c.get_axislabel() for c in axes.coords] == ["Solar X [arcsec]", "Solar Y [arcsec]"]
+    assert axes.coords[0].get_format_unit() == u.arcsec
+    [bar] = [each for each in axes.figure.axes if each is not axes]
+    assert bar.get_ylabel()
+    assert artist.colorbar.ax is bar
+    named = plt.figure().add_subplot(projection=wcs)
+    named.coords[0].set_axislabel("X")
+    named.coords[1].set_axislabel("")
+    draw(result, axes=named)
+    named.figure.canvas.draw()
+    assert [c.get_axislabel() for c in named.coords] == ["X", ""]
+    assert named.figure.axes == [named]
+    assert len(draw(result, color_bar=False).figure.axes) == 1
+    with pytest.raises(TypeError, match="`color_bar`"):
+        draw(result, color_bar="yes")
+    plt.close("all")
 
 
 @either_map
@@ -320,8 +389,9 @@ def test_summary_page_of_chosen_pixels(result):
     assert len(curves_of(figure).get_legend().get_texts()) == 3
     for axes in maps_of(figure)[:6]:
         assert [tuple(int(i[0]) for i in line.get_data()) for line in axes.lines] == [(2, 2), (5, 5)]
-        assert [text.get_text() for text in axes.texts] == ["A", "B"]
-        for artist in (*axes.lines, *axes.texts):
+        names = [text for text in axes.texts if "resolved" not in text.get_text()]
+        assert [text.get_text() for text in names] == ["A", "B"]
+        for artist in (*axes.lines, *names):
             assert any(isinstance(effect, withStroke) for effect in artist.get_path_effects())
 
 
@@ -359,6 +429,59 @@ def test_panels_of_the_page_fit_the_map_and_do_not_overlap(shape):
     if max(shape) / min(shape) < 2:  # longer ones leave some of their panel empty
         _, _, width, height = inches[0]
         assert height / width == pytest.approx(shape[0] / shape[1])
+
+
+def boxes_of(figure):
+    """Each panel with its labels, and each text of the figure, as it is drawn."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    texts = [text for text in figure.texts if text.get_text()]
+    return [each.get_tightbbox(renderer) for each in (*figure.axes, *texts)]
+
+
+@pytest.mark.parametrize("size", [(3.5, 6.8), (7.1, 6.8), None])
+def test_page_of_a_journal_has_nothing_cut_or_overlapping(whole, size):
+    figure = visualization.plot_summary(whole, figure=size and plt.figure(figsize=size))
+    boxes = boxes_of(figure)
+    assert len(boxes) >= 11
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
+        for other in boxes[:i]:
+            assert not box.padded(-1).overlaps(other.padded(-1))
+    plt.close("all")
+
+
+@pytest.mark.parametrize("size", [(3.5, 4.5), (7.1, 4.5)])
+def test_grid_of_a_journal_has_nothing_cut_or_overlapping(whole, size):
+    figure = plt.figure(figsize=size, layout="constrained")
+    artists = visualization.plot_emission_measure_grid(whole, figure=figure)
+    boxes = boxes_of(figure)
+    assert len({round(artist.axes.get_position().x0, 3) for artist in artists}) == (2 if size[0] < 5 else 3)
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert not any(box.padded(-1).overlaps(other.padded(-1)) for other in boxes[:i])
+    plt.close("all")
+
+
+@pytest.mark.parametrize("size", [(3.5, 2.8), (7.1, 5)])
+@pytest.mark.parametrize("loci", [True, False])
+def test_legend_covers_no_curve(whole, size, loci):
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    pixels = (15, 20) if loci else [(15, 20), (25, 10), (5, 30)]
+    visualization.plot_dem(whole, pixels, em_loci=loci, axes=axes)
+    figure.canvas.draw()
+    legend = axes.get_legend().get_window_extent()
+    frame = axes.get_window_extent()
+    assert frame.x0 <= legend.x0
+    assert legend.x1 <= frame.x1
+    for line in axes.lines:
+        points = axes.transData.transform(np.column_stack(line.get_data()))
+        assert not any(legend.contains(*point) for point in points if np.isfinite(point).all())
+    plt.close("all")
 
 
 # Which pixels the page shows
@@ -459,7 +582,7 @@ def test_em_loci_are_drawn_under_the_dem(result, edges):
     for line, locus in zip(lines, loci, strict=True):
         np.testing.assert_allclose(line.get_ydata() * centers * np.log(10) * 0.05, locus)
         assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
-    assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == [axes.get_title(), "not resolved"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == ["DEM", "not resolved"]
     assert len(axes.get_legend().get_texts()) == 8
 
 
@@ -482,6 +605,27 @@ def test_em_loci_are_not_cut_off(result, factor):
         assert axes.get_ylim()[0] < line.get_ydata().min() < axes.get_ylim()[1]
 
 
+@pytest.mark.parametrize("shape", [(3, 12), (8, 8), (14, 3)])
+def test_caption_of_the_page_is_clear_of_the_labels(cube, response, edges, shape):
+    """Whatever it has to say."""
+    part = cube[:, 40 : 40 + shape[0], 60 : 60 + shape[1]]
+    part.mask = part.mask.copy()
+    part.mask[2, 1, 1] = True
+    result = invert(part, response, edges, calibration_error=0.1, common_calibration_error=0.1)
+    figure = visualization.plot_summary(result)
+    [caption] = [text for text in figure.texts if text.get_text().startswith("maps:")]
+    assert "1 pixel lacks a channel" in " ".join(caption.get_text().split())
+    renderer = figure.canvas.get_renderer()
+    figure.draw(renderer)
+    box = caption.get_window_extent(renderer)
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > 0
+    assert box.y1 < curves_of(figure).xaxis.label.get_window_extent(renderer).y0
+    for size in ((12, 5), (6, 3), (2, 9)):  # too small for it
+        small = visualization.plot_summary(result, figure=plt.figure(figsize=size))
+        assert all(min(axes.get_position().size) > 0 for axes in small.axes)
+
+
 def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
     def caption(n):
         data = small.data.copy()
@@ -500,7 +644,8 @@ def test_fit_shows_what_was_seen_and_what_is_predicted(result):
     np.testing.assert_array_equal(points.lines[0].get_ydata(), result["intensity"].data[:, 2, 3])
     np.testing.assert_array_equal(line.get_ydata(), result["predicted_intensity"].data[:, 2, 3])
     axes = line.axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == list(result.meta["channels"])
+    assert [f"AIA {text.get_text()}" for text in axes.get_xticklabels()] == list(result.meta["channels"])
+    assert axes.get_xlabel() == "Channel of AIA"
     residuals = [float(text.get_text().strip("$").split("\\")[0]) for text in axes.texts]
     assert np.mean(np.square(residuals)) == pytest.approx(result["chi_squared"].data[2, 3], abs=0.2)
     assert f"{result['chi_squared'].data[2, 3]:.2f}" in axes.get_title()
@@ -511,6 +656,34 @@ def test_response_curves(response):
     assert [line.get_label() for line in lines] == list(response.channels)
     np.testing.assert_array_equal(lines[2].get_ydata(), response.response.value[2])
     assert "DN" in lines[0].axes.get_ylabel().replace("\\", "")
+
+
+def test_channel_has_one_color_everywhere(result, response):
+    def colors(lines):
+        return {
+            line.get_label().removesuffix(" alone"): line.get_color() for line in lines if "AIA" in line.get_label()
+        }
+
+    loci = visualization.plot_dem(result, (2, 3), em_loci=True).lines[0].axes
+    turned = TemperatureResponse.from_arrays(
+        ["XRT", *response.channels[::-1]], response.temperature, response.response[[0, *range(6)[::-1]]]
+    )
+    responses = colors(visualization.plot_response(turned, axes=plt.figure().add_subplot()))
+    assert responses == colors(loci.lines)
+    assert len(set(responses.values())) == 6
+    fit = visualization.plot_intensity(result, (2, 3), axes=plt.figure().add_subplot())[1].axes
+    ticks = {f"AIA {text.get_text()}": text.get_color() for text in fit.get_xticklabels()}
+    assert ticks == responses
+    plt.close("all")
+
+
+def test_curves_have_the_colors_of_the_palette_unless_a_format_names_one(result):
+    axes = plt.figure().add_subplot()
+    curves = visualization.plot_dem(result, [(2, 3), (3, 3)], axes=axes)
+    assert [curve.lines[0].get_color() for curve in curves] == list(COLORS[:2])
+    named = visualization.plot_dem(result, (2, 3), axes=axes, fmt="rs")
+    assert to_rgba(named.lines[0].get_color()) == to_rgba("r")
+    plt.close("all")
 
 
 def test_maps_of_temperature_and_residuals(result):
@@ -572,13 +745,166 @@ def test_movie_has_a_frame_for_each_result_on_one_scale(result, tmp_path):
     [axes] = maps_of(movie._fig)
     [artist] = axes.images
     np.testing.assert_allclose(artist.get_array()[2, 3], emission_measure(other, [1, 2] * u.MK).data[2, 3])
-    assert artist.norm.vmax == visualization.plot_emission_measure(result, [1, 2] * u.MK).norm.vmax
-    assert axes.get_title().endswith("2014-01-01 00:00:05")
+    # Three decades below the brightest of both.
+    brightest = visualization.plot_emission_measure(other, [1, 2] * u.MK).norm
+    np.testing.assert_allclose((artist.norm.vmin, artist.norm.vmax), (brightest.vmin, brightest.vmax))
+    assert axes.get_title().endswith("2014-01-01 00:00:05 UT")
     assert len(limbs_of(axes)) == 1
+    assert len(movie._fig.axes) == 2  # with one color bar
     composite = visualization.animate([result], draw=visualization.plot_composite)
     composite.save(tmp_path / "composite.gif", writer="pillow")
     with Image.open(tmp_path / "composite.gif") as saved:
         assert saved.n_frames == 1
+
+
+@pytest.fixture(scope="module")
+def series(series_folder):
+    """A lazy result of three times, the later ones brighter."""
+    cube = prepare_series(series_folder, n_sample=16)
+    return invert(cube, TemperatureResponse.from_aia(cube), 10 ** np.arange(5.6, 7.41, 0.2) * u.K)
+
+
+def drawn(movie, i):
+    movie._draw_was_started = True  # or matplotlib would warn when it is deleted
+    movie._func(i)
+    [axes] = maps_of(movie._fig)
+    return axes, axes.images[0]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_movies_of_series_have_one_scale_and_the_times(series, in_memory, tmp_path):
+    result = computed_result(series) if in_memory else series
+    movie = visualization.animate(result, [1, 2] * u.MK)
+    em = emission_measure(computed_result(series), [1, 2] * u.MK).data
+    norms = []
+    for i, when in enumerate(("00:00:05", "00:02:05", "00:04:05")):
+        axes, artist = drawn(movie, i)
+        assert axes.get_title().endswith(f"2014-01-01 {when} UT")
+        np.testing.assert_allclose(artist.get_array(), em[i])
+        norms.append(artist.norm)
+        assert len(movie._fig.axes) == 2
+    assert norms[0] is norms[2]
+    last = visualization.plot_emission_measure(result[2], [1, 2] * u.MK).norm
+    assert (norms[0].vmin, norms[0].vmax) == pytest.approx((last.vmin, last.vmax))
+    movie.save(tmp_path / "movie.gif", writer="pillow")
+    with Image.open(tmp_path / "movie.gif") as saved:
+        assert saved.n_frames == 3
+
+
+@pytest.mark.parametrize(
+    ("draw", "kwargs"),
+    [
+        (visualization.plot_mean_temperature, {}),
+        (visualization.plot_mean_temperature, {"norm": LogNorm()}),
+        (visualization.plot_chi_squared, {"vmin": 0.1}),
+        (functools.partial(visualization.plot_residual, channel="AIA 193"), {}),
+    ],
+)
+def test_limits_of_movies_hold_those_of_all_frames(series, draw, kwargs):
+    movie = visualization.animate(series, draw=draw, **kwargs)
+    limits = []
+    for i in range(3):
+        own = draw(series[i], **({"norm": LogNorm()} if "norm" in kwargs else kwargs)).norm
+        limits.append((own.vmin, own.vmax))
+        norm = drawn(movie, i)[1].norm
+    lows, highs = zip(*limits, strict=True)
+    assert (norm.vmin, norm.vmax) == (min(lows), max(highs))
+
+
+def test_composite_movies_have_one_scale_too(series):
+    movie = visualization.animate(series, [0.6, 1.4, 2.5, 10] * u.MK, draw=visualization.plot_composite)
+    pictures = [np.asarray(drawn(movie, i)[1].get_array()) for i in range(3)]
+    full = []
+    for low, high in ((0.6, 1.4), (1.4, 2.5), (2.5, 10)):
+        em = emission_measure(computed_result(series), [low, high] * u.MK).data
+        full.append(max(np.percentile(each[each > 0], 99) for each in em))
+    for i, picture in enumerate(pictures):
+        own = visualization.plot_composite(series[i], [0.6, 1.4, 2.5, 10] * u.MK, full=full * u.cm**-5)
+        np.testing.assert_allclose(picture, own.get_array(), atol=1e-6)
+    assert np.nanmean(pictures[2]) > np.nanmean(pictures[0])
+
+
+def test_movies_of_cubes(series, series_folder):
+    em = emission_measure(series, [1, 2] * u.MK)
+    movie = visualization.animate(em)
+    axes, artist = drawn(movie, 1)
+    np.testing.assert_allclose(artist.get_array(), em[1].data.compute())
+    assert axes.get_title() == "emission measure, log T 6.00-6.30  2014-01-01 00:02:05 UT"
+    assert movie._fig.axes[1].get_ylabel().startswith("Emission measure [")
+    channel = prepare_series(series_folder, n_sample=16)[2]
+    movie = visualization.animate(channel)
+    axes, artist = drawn(movie, 2)
+    assert axes.get_title() == "intensity, AIA 171  2014-01-01 00:04:05 UT"
+    np.testing.assert_array_equal(artist.get_array(), channel[2].data.compute())
+    with pytest.raises(
+        TypeError, match=r"`results` must be a list .* is a cube of the shape \(20, 22\) without a time"
+    ):
+        visualization.animate(em[0])
+    with pytest.raises(TypeError, match=r"is a cube of the shape \(9, 3, 20, 22\)"):
+        visualization.animate(series["dem"])
+
+
+def test_lazy_movies_compute_one_time_at_a_time(series, monkeypatch):
+    computed = []
+    whole = sunpy_demreg.visualization._frames.computed_result
+
+    def counted(result):
+        computed.append(result["status"].data.shape)
+        return whole(result)
+
+    monkeypatch.setattr("sunpy_demreg.visualization._frames.computed_result", counted)
+    movie = visualization.animate(series, [1, 2] * u.MK, vmin=1e25, vmax=1e28)
+    drawn(movie, 0)
+    assert computed == [(20, 22)]  # with both limits, no other frame is needed
+    drawn(movie, 2)
+    assert computed == 2 * [(20, 22)]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_series_are_explored_by_slider_and_keys(series, in_memory):
+    result = computed_result(series) if in_memory else series
+    explorer = visualization.explore(result, [1, 4] * u.MK)
+    figure, [axes] = explorer.figure, maps_of(explorer.figure)
+    figure.canvas.draw()
+    em = emission_measure(computed_result(series), [1, 4] * u.MK).data
+
+    def press(key):
+        figure.canvas.callbacks.process("key_press_event", KeyEvent("key_press_event", figure.canvas, key))
+
+    def is_shown(step):
+        assert explorer.step == step
+        assert axes.get_title().endswith(f"2014-01-01 00:0{2 * step}:05 UT")
+        np.testing.assert_allclose(axes.images[0].get_array(), em[step])
+        assert explorer._slider.val == step
+        own = visualization.plot_emission_measure(result[2 if in_memory else step], [1, 4] * u.MK).norm
+        norm = axes.images[0].norm
+        assert (norm.vmin, norm.vmax) == pytest.approx((own.vmin, own.vmax))
+        [bar] = [each._colorbar for each in figure.axes if hasattr(each, "_colorbar")]
+        assert bar.norm is norm
+        [dem, *_] = [each for each in figure.axes if each.get_yscale() == "log" and each.containers]
+        y, x = explorer.pixel
+        np.testing.assert_allclose(
+            dem.containers[0].lines[0].get_ydata(), np.asarray(result["dem"].data)[:, step, y, x]
+        )
+
+    is_shown(0)
+    pixel = explorer.pixel
+    press("pagedown")
+    is_shown(1)
+    explorer._slider.set_val(2)
+    is_shown(2)
+    press("pagedown")
+    is_shown(2)
+    assert explorer.pixel == pixel
+    press("up")
+    assert explorer.pixel == (pixel[0] + 1, pixel[1])
+    press("pageup")
+    is_shown(1)
+    explorer.show(-3)
+    is_shown(0)
+    figure.canvas.draw()
+    with pytest.raises(ValueError, match="`step` must be a whole number of the 3 times from -3 to 2"):
+        explorer.show(3)
 
 
 def test_clicks_and_keys_explore_a_result(result):
@@ -619,10 +945,13 @@ def test_clicks_and_keys_explore_a_result(result):
         (lambda r: visualization.plot_composite(r, decades=0), ValueError, "`decades` must be"),
         (lambda r: visualization.plot_emission_measure_grid(r, 3 * u.MK), ValueError, "`temperature_edges` must be"),
         (lambda r: visualization.animate(r), TypeError, "`results` must be a list"),
+        (lambda r: visualization.plot_composite(r, full=[1, 2] * u.cm**-5), ValueError, r"`full` must be a Quantity"),
+        (lambda r: visualization.plot_composite(r, full=[1, 2, 0] * u.cm**-5), ValueError, "`full` must be finite and"),
+        (lambda r: visualization.explore(r, [1, 99] * u.MK), ValueError, "`temperature_range`"),
         (lambda r: visualization.animate([]), ValueError, "`results` must be a list of results, but is empty"),
         (lambda r: visualization.animate([r, r[..., 1:3, :]]), ValueError, "`results` must be images of one shape"),
         (lambda r: visualization.explore(r["dem"]), TypeError, "`result` must be"),
-        (lambda r: visualization.explore(r[..., 2, :]), ValueError, "must be of an image"),
+        (lambda r: visualization.explore(r[..., 2, :]), ValueError, "must be of an image, or of images in time"),
     ],
 )
 def test_other_bad_calls_are_refused(result, draw, error, words):
@@ -668,7 +997,7 @@ def test_summary_tells_the_date_and_how_many_pixels_fit_badly(result):
     figure = visualization.plot_summary(result)
     chi_squared = result["chi_squared"].data
     share = 100 * np.mean(chi_squared[np.isfinite(chi_squared)] > 3)
-    assert figure.get_suptitle() == "AIA 2014-01-01T00:00:05"
+    assert figure.get_suptitle() == "AIA  2014-01-01 00:00:05 UT"
     assert any(f"in {share:.2g} % of the pixels" in text.get_text() for text in figure.texts)
     assert visualization.plot_summary(result, title="").get_suptitle() == ""
     plt.close("all")

@@ -436,8 +436,12 @@ def test_status_names_who_works(series_folder, store, tmp_path, capsys):
     assert main(["batch", "--output", str(tmp_path / "no.zarr"), "--status"]) == 1
     assert "`--output`: there is no store" in capsys.readouterr().err
     (tmp_path / "other.zarr").mkdir()
-    with pytest.raises(ValueError, match="is not the store of a batch"):
-        batch_status(tmp_path / "other.zarr")
+    (tmp_path / "s1.fits").write_bytes(b"an image")
+    for name, what in (("other.zarr", r"\("), ("s1.fits", r"\(it is a file, and a store is a folder\)")):
+        with pytest.raises(
+            ValueError, match=rf"`path` .*{name}' .* is not the store of a batch {what}.*: pass the .zarr"
+        ):
+            batch_status(tmp_path / name)
 
 
 # ---- SLURM
@@ -479,6 +483,12 @@ def test_array_is_written_and_submitted(series_folder, store, tmp_path, sbatch, 
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
         assert main(command) == 0
     assert files_of(tmp_path / "a b.zarr") == files_of(store)
+    for given in (["--slurm", "--array=1-2"], ["--slu", "--array=1-2"], ["--slurm=--array=1-2"]):  # as one word
+        assert main([*command[:2], *given, *command[2:]]) == 0
+        lines = script.read_text().splitlines()
+        assert "#SBATCH --array=1-2" in lines
+        assert shlex.split(lines[-1]) == ["exec", *COMMAND, *command[1:]]
+    capsys.readouterr()
     script.write_text("mine")
     assert main([*command, "--slurm=--array=1-2"]) == 1
     assert "sunpy-demreg did not write it" in capsys.readouterr().err
@@ -487,6 +497,9 @@ def test_array_is_written_and_submitted(series_folder, store, tmp_path, sbatch, 
 
 def test_bad_arrays(series_folder, tmp_path, sbatch, capsys, monkeypatch):
     command = ["batch", str(series_folder), "--output", str(tmp_path / "a.zarr"), *CHOICES]
+    with pytest.raises(SystemExit):
+        main([*command, "--slurm"])
+    assert "argument --slurm: expected one argument" in capsys.readouterr().err
     for given in ("--partition=main", "array=1-3", "--array='1-3"):
         assert main([*command, f"--slurm={given}"]) == 1
         assert "`--slurm` must be options of sbatch" in capsys.readouterr().err

@@ -40,6 +40,7 @@ def inputs(response: TemperatureResponse) -> None:
     demreg.prepare("aia_*.fits")
     demreg.prepare({"a": Path("a.fits")})
     demreg.prepare_series([Path("a.fits")], tolerance=6 * u.s, bin=2)
+    assert_type(demreg.read_sdoml("s3://bucket/sdomlv2.zarr", "2014-01-01", "2014-01-02"), NDCube)
     demreg.invert(np.ones((6, 4)) * u.DN / u.s, response, edges, uncertainty=1 * u.DN / u.s, weighting=np.ones(37))
     prior = demreg.LogNormalPrior(amplitude=3, correlation_length=0.8 * u.dex)
     demreg.invert("aia_*.fits", response, edges, method="lognormal", prior=prior, dem_error="noise")

@@ -170,7 +170,8 @@ def percentiles(cube: NDCube, levels: Sequence[float] = (16, 50, 84)) -> NDCube:
         With an axis of draws: of the result of `invert` on draws of `monte_carlo`, such as its ``"dem"``, or a product
         of it, such as `emission_measure`.
     levels : sequence of float, optional
-        Percentages between 0 and 100, ascending. By default the median, and what is one standard deviation about it.
+        Percentages between 0 and 100, ascending: ``(16, 50, 84)`` and not ``(0.16, 0.5, 0.84)``. By default the median,
+        and what is one standard deviation about it.
 
     Returns
     -------
@@ -181,7 +182,7 @@ def percentiles(cube: NDCube, levels: Sequence[float] = (16, 50, 84)) -> NDCube:
     Raises
     ------
     TypeError, ValueError
-        If ``cube`` has no axis of draws, or ``levels`` are none.
+        If ``cube`` has no axis of draws, or ``levels`` are none, or all are 1 at most, as fractions would be.
     """
     from ndcube import NDCube
 
@@ -201,6 +202,14 @@ def percentiles(cube: NDCube, levels: Sequence[float] = (16, 50, 84)) -> NDCube:
     if values.ndim != 1 or not values.size or not np.all((values > 0) & (values < 100)) or np.any(np.diff(values) <= 0):
         raise wrong(
             ValueError, "levels", f"must be ascending, between 0 and 100, such as (16, 50, 84), but is {levels}"
+        )
+    if values[-1] <= 1:
+        cure = ", ".join(f"{value:.6g}" for value in 100 * values)
+        raise wrong(
+            ValueError,
+            "levels",
+            f"must be percentages, but {levels} would be fractions: multiply by 100 ({cure}), or, for percentages "
+            "below 1, add another one, such as 50",
         )
     data = cube.data
     if is_lazy(data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from sunpy_demreg._channels.uncertainty import common_uncertainty, uncertainty_o
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import computed
 from sunpy_demreg._common.errors import ArgumentError, wrong
-from sunpy_demreg._common.regions import as_masks, pixel_area
+from sunpy_demreg._common.regions import NoPixelError, as_masks, named_regions, pixel_area
 from sunpy_demreg._common.validators import a_kind, check_choice
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import pixel_wcs, prepend_axis, prepend_times, sky_wcs, times_of, wcs_from_text
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Regions
 
-__all__ = ["region_spectrum"]
+__all__ = ["masks_in", "region_spectrum"]
 
 #: What an average has no longer, as it is of the pixels.
-_OF_PIXELS = ("source_wcs", "residual_shift_x", "residual_shift_y", "n_sample", "bin")
+_OF_SHIFTS = tuple(
+    f"{kind}_{axis}" for kind in ("residual_shift", "residual_shift_error", "applied_shift") for axis in "xy"
+)
+_OF_PIXELS = ("source_wcs", *_OF_SHIFTS, "n_sample", "bin")
 
 
 def region_spectrum(
@@ -109,16 +113,19 @@ def region_spectrum(
     check_choice("statistic", statistic, ("mean", "sum"))
     check_choice("bad_pixels", bad_pixels, ("omit", "mask"))
     image_wcs, times = _checked(cube)
-    names, masks = as_masks(region, image_wcs, cube.shape[-2:], lambda *args: _above(cube, *args))
-    for name, mask in zip(names, masks, strict=True):
+    by_name, empty = masks_in(cube, named_regions(region))
+    for err in empty.values():
+        raise err
+    names, masks = list(by_name), list(by_name.values())
+    for name, mask in by_name.items():
         if mask.shape not in (cube.shape[-2:], cube.shape[1:]):
             raise wrong(ValueError, "region", f"has a mask {name!r} of {mask.shape}, but `cube` is {cube.shape[1:]}")
     try:
         if times is None:
-            averages = [[_average(cube, mask, image_wcs, bad_pixels) for mask in masks]]
+            averages = [_averages(cube, masks, image_wcs, bad_pixels)]
         else:
             averages = [
-                [_average(cube[:, k], mask if mask.ndim == 2 else mask[k], image_wcs, bad_pixels) for mask in masks]
+                _averages(cube[:, k], [each if each.ndim == 2 else each[k] for each in masks], image_wcs, bad_pixels)
                 for k in range(len(times))
             ]
         total = _gathered(averages, has_times=times is not None)
@@ -136,6 +143,24 @@ def region_spectrum(
         of_regions["area"] = total.n_used * u.Quantity(areas)
     shared = {"region": np.array(names), "statistic": statistic}
     return _spectrum(cube, (total.mean * factor, error * factor, mask), unit, times, of_regions, shared)
+
+
+def masks_in(cube, regions):
+    """
+    The pixels of regions in a cube of channels.
+
+    Returns
+    -------
+    dict of bool arrays, dict of NoPixelError
+        See `as_masks`.
+    """
+    image_wcs, _ = _checked(cube)
+
+    @cache  # a channel is read once for the levels of all regions
+    def plane(i):
+        return np.asarray(*computed(cube.data[i]))
+
+    return as_masks(regions, image_wcs, cube.shape[-2:], lambda *args: _above(cube, plane, *args))
 
 
 class _Average(NamedTuple):
@@ -167,31 +192,58 @@ def _checked(cube):
     return sky_wcs(sky_wcs(cube.wcs)), times
 
 
-def _above(cube, channel, level, name):
-    """Where a channel is above a level."""
+def _above(cube, plane, channel, level, name):
+    """Where a channel is above a level; `plane` returns the values of one."""
     labels = [str(label) for label in cube.meta["channels"]]
     found = [i for i, label in enumerate(labels) if label.split()[-1] == f"{channel:g}"]
     if len(found) != 1:
-        raise wrong(ValueError, name, f"names the channel {channel:g}, but the cube has {', '.join(labels)}")
-    if not level.unit.is_equivalent(cube.unit) or not level.isscalar:
-        raise wrong(ValueError, name, f"must have one number in {cube.unit} for a level, but has {level}")
-    [plane] = computed(cube.data[found[0]])
-    return np.asarray(plane) > level.to_value(cube.unit)
+        cure = "choose one of these, by its wavelength in Å"
+        raise wrong(ValueError, name, f"names the channel {channel:g}, but the cube has {', '.join(labels)}: {cure}")
+    if not level.unit.is_equivalent(cube.unit) or not level.isscalar or not np.isfinite(level):
+        raise wrong(
+            ValueError,
+            name,
+            f"must have one number in {cube.unit} for a level, but has {level}: such as "
+            "`{171: 500 * u.DN / u.pix / u.s}`",
+        )
+    values, level = plane(found[0]), level.to(cube.unit)
+    is_above = values > level.value
+    if not is_above.any():
+        most = np.max(values, initial=-np.inf, where=np.isfinite(values))
+        told = f"the highest value of {labels[found[0]]} is {most:.4g}, and its level {level.value:.4g} {cube.unit}"
+        raise wrong(NoPixelError, name, f"holds no pixel of the image: {told}; lower the level")
+    return is_above
 
 
-def _average(cube, mask, image_wcs, bad_pixels):
-    """The `_Average` of one region at one time."""
-    n, n_all = cube.shape[0], int(mask.sum())
+def _averages(cube, masks, image_wcs, bad_pixels):
+    """The `_Average` of each region at one time, of which all blocks are read once."""
+    boxes = [_box_of(mask) for mask in masks]
+    arrays = []
+    for box in boxes:
+        part = cube[(slice(None), *box)]
+        sigma, unit = standard_deviation(part)
+        arrays += [part.data, sigma, np.zeros(part.shape, dtype=bool) if part.mask is None else part.mask]
+    arrays = iter(computed(*arrays))
+    averages = []
+    for mask, box in zip(masks, boxes, strict=True):
+        values, sigma, hidden = (np.asarray(next(arrays))[:, mask[box]] for _ in range(3))
+        pixels = values, sigma * unit.to(cube.unit), hidden
+        averages.append(_average(cube, pixels, *np.nonzero(mask), image_wcs, bad_pixels))
+    return averages
+
+
+def _box_of(mask):
+    """The smallest box around its pixels; one that holds nothing of it, if it has none."""
+    if not mask.any():
+        return slice(0, 1), slice(0, 1)
+    return tuple(slice(int(each.min()), int(each.max()) + 1) for each in np.nonzero(mask))
+
+
+def _average(cube, pixels, rows, columns, image_wcs, bad_pixels):
+    """The `_Average` of one region at one time, from its values, their sigma and mask, each (channel, pixel)."""
+    n, n_all = cube.shape[0], rows.size
     nothing = _Average(0, n_all, np.full(n, np.nan), np.ones(n), np.zeros(n), np.zeros(n, bool), np.ones(n, bool))
-    if n_all == 0:
-        return nothing
-    rows, columns = np.nonzero(mask)
-    box = tuple(slice(int(each.min()), int(each.max()) + 1) for each in (rows, columns))
-    part, here = cube[(slice(None), *box)], mask[box]
-    sigma, unit = standard_deviation(part)
-    hidden = np.zeros(part.shape, dtype=bool) if part.mask is None else part.mask
-    values, sigma, hidden = (np.asarray(each)[:, here] for each in computed(part.data, sigma, hidden))
-    sigma = sigma * unit.to(cube.unit)
+    values, sigma, hidden = pixels
     is_bad = ~np.isfinite(values) | np.isnan(sigma)
     is_saturated = hidden & np.isinf(sigma) & ~is_bad  # how `prepare` marks it
     is_bad |= (hidden | ~np.isfinite(sigma)) & ~is_saturated

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-import astropy.units as u
 from astropy.coordinates import SkyCoord
 
 from sunpy_demreg._common.errors import first_line, wrong
-from sunpy_demreg._common.regions import box_outline, is_point
+from sunpy_demreg._common.regions import NoPixelError, as_circle, as_corners, box_outline
 
 __all__ = ["tracked"]
+
+_RULE = "must be coordinates to be tracked: those of a box, a polygon, or a circle"
 
 
 def tracked(region, frame, of_image, name):
@@ -28,18 +29,24 @@ def tracked(region, frame, of_image, name):
 
     Returns
     -------
-    The moved region, as far as it is seen; None if it is not.
+    The moved region, as far as it is seen.
+
+    Raises
+    ------
+    NoPixelError
+        If it is out of sight.
     """
-    is_pair = isinstance(region, tuple | list) and len(region) == 2
-    if is_pair and is_point(region[0]) and isinstance(region[1], u.Quantity):
-        center = _moved(SkyCoord([SkyCoord(region[0])]), frame, of_image, name)
-        return (center[0], region[1]) if len(center) else None
-    if isinstance(region, tuple | list) and len(region) > 1 and all(is_point(each) for each in region):
-        region = SkyCoord([SkyCoord(each) for each in region])
-    if not hasattr(region, "spherical") or region.isscalar:
-        raise wrong(TypeError, name, "must be coordinates to be tracked: those of a box, a polygon, or a circle")
-    outline = _moved(box_outline(SkyCoord(region)), frame, of_image, name)
-    return outline if len(outline) > 2 else None
+    circle = as_circle(region, name)
+    if circle is None:
+        moved = _moved(box_outline(as_corners(region, name, _RULE)), frame, of_image, name)
+        is_seen = len(moved) > 2
+    else:
+        center, radius = circle
+        moved = _moved(SkyCoord([SkyCoord(center)]), frame, of_image, name)
+        is_seen = len(moved) > 0
+    if not is_seen:
+        raise wrong(NoPixelError, name, "is out of sight, behind the limb")
+    return moved if circle is None else (moved[0], radius)
 
 
 def _moved(points, frame, of_image, name):

@@ -16,11 +16,13 @@ from sunpy_demreg._batch.steps import Steps
 from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._batch.where import check_can_start, connected
 from sunpy_demreg._batch.work import Work
+from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import check_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path
+from sunpy_demreg._common.urls import Url
+from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
 from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
@@ -62,16 +64,17 @@ def batch_invert(
     maps, tolerance
         As for `prepare_series`.
     path : path-like
-        Ends in ``.zarr``. If the store exists, it must have been made with the same settings: steps that are done with
-        the same files are kept, all others are done.
+        Ends in ``.zarr``; on a disk, not a URL. If the store exists, it must have been made with the same settings:
+        steps that are done with the same files are kept, all others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     encoding, contents : optional
         As for `write`. With ``contents="inputs"`` the images are rounded to float32 before the inversion, so that
         `sunpy_demreg.read` returns its result.
     prepare_options : `dict`, optional
-        Options of `prepare`; ``correct_degradation`` is True, unless the maps are ``degradation_corrected``. Steps are
-        put on the grid of the first one, or on that of the ``reference``, as by `prepare_series`.
+        Options of `prepare`, with ``exposures`` as for `prepare_series`; ``correct_degradation`` is True, unless the
+        maps are ``degradation_corrected``. Steps are put on the grid of the first one, or on that of the ``reference``,
+        as by `prepare_series`.
     response_options : `dict`, optional
         Options of `TemperatureResponse.from_aia`, but for ``obstime`` and ``degradation``: one response serves all
         steps, since their data are corrected for the degradation, with the same ``correction_table``.
@@ -114,10 +117,10 @@ def batch_invert(
     complete steps. A file that cannot be read, or a step that fails, does not stop the others.
 
     With ``missing_channels="omit"``, the default, a time that lacks the file of a channel is a step too: that channel
-    is left out in all of its pixels, and the reason of the `Step` says so. (The store has the exposure time of another
-    step for it.) If the file comes later, or a file is repaired, so that its size or its header changes, the step is
-    done again, at another place of the store. Of steps with an image in common, `sunpy_demreg.read` returns the one
-    with the most images, and of these the last one.
+    is left out in all of its pixels, and the reason of the `Step` says so; `sunpy_demreg.read` gives its image no date
+    (masked) and no exposure time (NaN). If the file comes later, or a file is repaired, so that its size or its header
+    changes, the step is done again, at another place of the store. Of steps with an image in common,
+    `sunpy_demreg.read` returns the one with the most images, and of these the last one.
 
     Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
     same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
@@ -127,6 +130,13 @@ def batch_invert(
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
     """
     path = as_path("path", path)
+    if isinstance(path, Url):
+        raise wrong(
+            ValueError,
+            "path",
+            f"must be on a disk, but is {str(path)!r}: steps are claimed with files that only one process can create, "
+            "which is not known of URLs; copy the store there when it is done: `read` and `batch_status` take its URL",
+        )
     if path.suffix != ".zarr":
         raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
     check_encoding(encoding)
@@ -165,6 +175,7 @@ def batch_invert(
     client = None if scheduler is None else connected(scheduler)
     most = as_integer("max_missing_channels", options.get("max_missing_channels", 1), 1, 64, "of channels")
     check_tolerance(tolerance)
+    check_choice("exposures", prepare_options.get("exposures", "one"), EXPOSURES)
     settings = settings_of(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     if contents == "inputs":  # the outputs are part of what is kept
@@ -177,7 +188,8 @@ def batch_invert(
             index.add(maps)
             index.keep()
         with index:
-            steps = Steps(index, tolerance, most if options.get("missing_channels", "omit") == "omit" else 0)
+            n_lacking = most if options.get("missing_channels", "omit") == "omit" else 0
+            steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"))
             table = table_for(steps.latest(), prepare_options.get("correction_table"))
             prepare_options |= {"correction_table": table}
             work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)
@@ -186,6 +198,7 @@ def batch_invert(
                 check = partial(_check_held, claims, "store")
                 archive = open_archive(path, template, settings, DEFAULTS, check)
                 archive.allocate(steps, check)
+            del template  # which may hold gigabytes
             outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
             return BatchReport(outcomes, steps.left_over())
 
@@ -203,7 +216,7 @@ def _first(work, steps):
     for number, *_, problem in steps.facts(0, len(steps)):
         if not problem:
             try:
-                result = work.begin(steps.task(number).images)
+                result = work.begin(steps.task(number))
             except Exception as err:  # other steps may still be good
                 if getattr(err, "argument", "maps") not in ("maps", "data"):
                     raise

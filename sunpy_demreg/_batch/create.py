@@ -12,6 +12,7 @@ from sunpy_demreg._batch.claims import Claims, remove_ended
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
 
@@ -84,6 +85,8 @@ def _begin(path):
 
 def is_begun(path):
     """Whether a folder holds what `begun` made, and what `create` may have added to it, but no store yet."""
+    if isinstance(path, Url):
+        return (path / documents.BOOKKEEPING / documents.JSON).exists() and not (path / documents.JSON).exists()
     return (path / documents.BOOKKEEPING / documents.JSON).exists() and all(each.is_dir() for each in path.iterdir())
 
 
@@ -111,9 +114,9 @@ def _check_is_store(path):
         raise no_store(path, err) from err
 
 
-def no_store(path, err):
-    problem = f"{str(path)!r} exists but is not the store of a batch ({err}): pass a path that does not exist yet"
-    return wrong(ValueError, "path", problem)
+def no_store(path, err, cure="pass a path that does not exist yet"):
+    """The error that something is at this path, but no store of a batch."""
+    return wrong(ValueError, "path", f"{str(path)!r} exists but is not the store of a batch ({err}): {cure}")
 
 
 def create(path, result, settings, check):

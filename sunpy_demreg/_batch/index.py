@@ -12,6 +12,7 @@ from sunpy_demreg._channels.series import image_of, items, not_read
 from sunpy_demreg._channels.time_sets import Image
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.constants import AIA_CHANNELS
+from sunpy_demreg._common.urls import FILE
 
 __all__ = ["Index"]
 
@@ -84,8 +85,8 @@ class Index:
         last = time.monotonic()
         with ThreadPoolExecutor(_THREADS) as pool:
             for some in batched(items(maps), _AT_ONCE):
-                self._add_maps([(name, item) for name, item in some if not isinstance(item, Path)])
-                self._add_files([(name, item.absolute()) for name, item in some if isinstance(item, Path)], pool)
+                self._add_maps([(name, item) for name, item in some if not isinstance(item, FILE)])
+                self._add_files([(name, item.absolute()) for name, item in some if isinstance(item, FILE)], pool)
                 if time.monotonic() - last > _PAUSE:
                     self.keep()
                     last = time.monotonic()

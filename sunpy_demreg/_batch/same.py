@@ -17,11 +17,14 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text, to_text
 from sunpy_demreg._inversion.calibration import as_channel_errors
 
-__all__ = ["as_setting", "is_same", "meaning_of", "shown"]
+__all__ = ["NOT_SET", "as_setting", "in_words", "is_same", "meaning_of", "shown"]
+
+NOT_SET = "not set"  # of a setting that a store does not have
 
 _SAME = 1e-12  # relative difference of numbers that were computed by two formulas
 _LONG = 50_000  # characters of a setting, beyond which a digest stands for them
 _SHOWN = 200  # characters of a setting in a message, beyond which it is abbreviated
+_N_SHOWN = 6  # numbers of an array in a message; of more, their ends
 _START = 60  # characters that are kept in front of the digest
 
 
@@ -41,8 +44,38 @@ def as_setting(name, value):
     return text if len(text) <= _LONG else shown(text)
 
 
+def in_words(*texts):
+    """Different settings in a message: in words, or, if these are the same, with a digest of each."""
+    words = [_words(_value(text)) for text in texts]
+    words = [each if len(each) <= _SHOWN else f"{each[:_SHOWN]}..." for each in words]
+    return words if len(set(words)) == len(words) else [shown(text) for text in texts]
+
+
+def _words(value):
+    match value:
+        case None:
+            return NOT_SET
+        case u.Quantity():
+            return f"{_words(value.value)} {value.unit}".rstrip()
+        case np.ndarray() if value.ndim > 1 and value.size <= _N_SHOWN:
+            return ", ".join(f"({_words(row)})" for row in value)
+        case np.ndarray() if value.size > _N_SHOWN and value.dtype.kind in "iuf":
+            return f"{value.size} values from {value.min():.6g} to {value.max():.6g}"
+        case np.ndarray():
+            return _words(value.tolist())
+        case bool() | str():
+            return str(value)
+        case int() | float():
+            return f"{value:.15g}"
+        case dict():
+            return ", ".join(f"{key} {_words(each)}" for key, each in value.items()) or "nothing"
+        case list() | tuple():
+            return ", ".join(map(_words, value)) or "nothing"
+    return str(value)
+
+
 def shown(text):
-    """A setting in a message: its text if that is short; otherwise its ends or its start, and a digest of the whole."""
+    """A short form of a setting: its text, if that is short; else its ends or its start, and a digest of the whole."""
     value = _value(text)
     if isinstance(value, np.ndarray) and value.size > 1 and value.dtype.kind in "iuf":
         ends = " to ".join(f"{end:.6g}" for end in (value.min(), value.max()))
@@ -69,7 +102,7 @@ def meaning_of(name, channels):
     def meaning(value):
         try:
             return {
-                "saturation": as_saturation,
+                "saturation": lambda value: as_saturation(15000 if value is None else value),
                 "calibration_error": lambda value: as_channel_errors(value, channels, {}),
                 # The older stores hold None, which then accepted negative bins.
                 "positivity": lambda value: "ignore" if value is None else value,

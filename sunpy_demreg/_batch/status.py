@@ -10,6 +10,7 @@ from sunpy_demreg._batch.claims import claims_in
 from sunpy_demreg._batch.create import CLAIMS, is_begun, no_store
 from sunpy_demreg._common.dates import from_microseconds
 from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.validators import as_path
 from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.zarr_read import latest_steps
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from astropy.time import Time
 
     from sunpy_demreg._common.typing import FilePath
+
+_CURE = "pass the .zarr folder that `batch_invert` writes"
 
 __all__ = ["BatchStatus", "Claim", "batch_status"]
 
@@ -52,8 +55,8 @@ def batch_status(path: FilePath) -> BatchStatus:
 
     Parameters
     ----------
-    path : path-like
-        Of the store.
+    path : path-like or URL
+        Of the store, or of a copy of it.
 
     Returns
     -------
@@ -70,8 +73,10 @@ def batch_status(path: FilePath) -> BatchStatus:
     """
     path = as_path("path", path)
     imported("zarr", "`batch_status`", "batch")
-    if not path.is_dir():
+    if not path.exists():
         raise wrong(FileNotFoundError, "path", f": there is no store {path}")
+    if not isinstance(path, Url) and not path.is_dir():
+        raise no_store(path, "it is a file, and a store is a folder", _CURE)
     if is_begun(path):
         return BatchStatus(0, 0, [])
     try:
@@ -84,8 +89,10 @@ def batch_status(path: FilePath) -> BatchStatus:
         steps = latest_steps(group, np.union1d(last, np.flatnonzero(done)))
         done = done[steps]
     except (OSError, ValueError, KeyError) as err:
-        raise no_store(path, err) from err
+        raise no_store(path, err, _CURE) from err
     claims = []
+    if isinstance(path, Url):  # where no batch runs
+        return BatchStatus(steps.size, int(np.count_nonzero(done)), claims)
     for name, (host, seconds) in claims_in(path / documents.BOOKKEEPING / CLAIMS).items():
         kind, _, slot = name.partition("-")
         if kind == "step" and int(slot) < n_steps:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from astropy.time import Time
 
 from sunpy_demreg._channels.series import NO_IMAGE, no_sets
-from sunpy_demreg._channels.time_sets import time_sets
+from sunpy_demreg._channels.time_sets import exposure_sets, time_sets
 from sunpy_demreg._common.dates import to_microseconds
+from sunpy_demreg._common.urls import file_of
 
 __all__ = ["Steps", "Task", "key_of"]
 
@@ -25,7 +26,7 @@ class Task(NamedTuple):
 
     number: int
     slot: int  # its place in the store
-    images: tuple  # for each channel its name, and its path, its map, or None where it has none
+    images: tuple  # for each image its name, and its path or its map; None for a channel that has none
 
 
 class Steps:
@@ -38,6 +39,8 @@ class Steps:
     tolerance : `~astropy.units.Quantity`
     most_missing : `int`
         How many channels a step may lack.
+    exposures : `str`
+        As of `sunpy_demreg.prepare`.
 
     Raises
     ------
@@ -45,7 +48,7 @@ class Steps:
         If there is no complete step.
     """
 
-    def __init__(self, index, tolerance, most_missing):
+    def __init__(self, index, tolerance, most_missing, exposures="one"):
         self._db, self._index = index.db, index
         self.channels = sorted(index.counts())
         self._db.execute(
@@ -53,7 +56,13 @@ class Steps:
             "images TEXT, dates BLOB, digests BLOB, lacking TEXT, problem TEXT)"
         )
         self._db.execute("CREATE TABLE left_over (id INTEGER PRIMARY KEY)")
-        for sets, left in _windows(index, tolerance.to_value("s"), most_missing, len(self.channels)):
+        make_sets = partial(
+            time_sets if exposures == "one" else exposure_sets,
+            tolerance=tolerance.to_value("s"),
+            most_missing=most_missing,
+            n_channels=len(self.channels),
+        )
+        for sets, left in _windows(index, tolerance.to_value("s"), make_sets):
             self._db.execute("BEGIN")
             self._db.executemany("INSERT INTO left_over VALUES (?)", [(image.map,) for image in left])
             self._db.executemany(
@@ -77,15 +86,20 @@ class Steps:
         """What the table says of sets of images."""
         if not sets:
             return []
-        ids = np.zeros((len(sets), len(self.channels)), dtype=int)
-        digests, facts = ids.copy(), np.full((*ids.shape, 2), np.nan)
+        ids = [[[] for _ in self.channels] for _ in sets]
+        digests = np.zeros((len(sets), len(self.channels)), dtype=int)
+        facts = np.full((*digests.shape, 2), np.nan)
         for i, images in enumerate(sets):
             for image in images:
                 k = self.channels.index(image.channel)
-                query = "SELECT id, digest, jd1, jd2 FROM images WHERE id = ?"
-                ids[i, k], digests[i, k], *facts[i, k] = self._db.execute(query, (image.map,)).fetchone()
-        times, dates = np.zeros(len(sets), dtype=int), np.zeros_like(ids)
-        has_image = ids > 0
+                query = "SELECT digest, jd1, jd2 FROM images WHERE id = ?"
+                digest, *date = self._db.execute(query, (image.map,)).fetchone()
+                if not ids[i][k]:  # of several exposures, the date is that of the first
+                    facts[i, k] = date
+                digests[i, k] = digest if not ids[i][k] else key_of(digests[i, k], digest)
+                ids[i][k].append(image.map)
+        times, dates = np.zeros(len(sets), dtype=int), np.zeros_like(digests)
+        has_image = digests != 0
         for pattern in np.unique(has_image, axis=0):
             which = np.flatnonzero((has_image == pattern).all(axis=1))
             some = Time(*np.moveaxis(facts[which][:, pattern], -1, 0), format="jd", scale="utc")
@@ -96,7 +110,7 @@ class Steps:
             (
                 int(times[i]),
                 key_of(dates[i], digests[i]),
-                json.dumps(ids[i].tolist()),
+                json.dumps(ids[i]),
                 dates[i].tobytes(),
                 digests[i].tobytes(),
                 self._lacking(has_image[i]),
@@ -188,11 +202,11 @@ class Steps:
         return self._items(self._whole)
 
     def _items(self, ids):
-        return tuple(None if i == 0 else self._item(i) for i in ids)
+        return tuple(self._item(i) if i else None for of_channel in ids for i in of_channel or [0])
 
     def _item(self, i):
         name, path = self._db.execute("SELECT name, path FROM images WHERE id = ?", (i,)).fetchone()
-        return name, self._index.maps[i] if path is None else Path(path)
+        return name, self._index.maps[i] if path is None else file_of(path, "maps")
 
     def latest(self):
         """The date of the latest image in any step."""
@@ -214,7 +228,7 @@ def key_of(dates, digests):
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
-def _windows(index, tolerance, most_missing, n_channels):
+def _windows(index, tolerance, make_sets):
     """
     Sets and images left over, a day at a time, so that memory does not depend on their number.
 
@@ -228,7 +242,7 @@ def _windows(index, tolerance, most_missing, n_channels):
         end = end + _DAY if waiting else (loaded // _DAY + 1) * _DAY
         images = waiting + index.images(loaded, end + margin)
         loaded = index.next_time(max(loaded, end + margin))
-        sets, left = time_sets(images, tolerance, most_missing, n_channels)
+        sets, left = make_sets(images)
         if loaded is not None:
             sets = [each for each in sets if sum(image.seconds for image in each) / len(each) < end]
             used = {image.map for each in sets for image in each}

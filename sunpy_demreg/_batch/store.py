@@ -14,7 +14,7 @@ import astropy.units as u
 from astropy.wcs import WCS
 
 from sunpy_demreg._batch.create import HEADER_SIZE, N_STEPS, create, no_store
-from sunpy_demreg._batch.same import as_setting, is_same, meaning_of, shown
+from sunpy_demreg._batch.same import NOT_SET, as_setting, in_words, is_same, meaning_of
 from sunpy_demreg._batch.steps import key_of
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
@@ -80,9 +80,9 @@ class Archive:
             raise no_store(path, err) from err
         channels = settings["channels"].split(", ")
         different = [
-            f"{key} is {shown(old[key])} there and {shown(new)} now"
+            f"{key} is {{}} there and {{}} now".format(*in_words(old[key], new))
             for key, new in settings.items()
-            if not is_same(old.setdefault(key, defaults.get(key, "not set")), new, meaning_of(key, channels))
+            if not is_same(old.setdefault(key, defaults.get(key, NOT_SET)), new, meaning_of(key, channels))
         ]
         if different:
             raise wrong(

@@ -50,20 +50,19 @@ class Work:
     def __setstate__(self, state):
         vars(self).update(state | _of_a_process())
 
-    def begin(self, images):
+    def begin(self, task):
         """As `result`, of the first step: all are put on its grid, or on that of the store."""
-        self._first, self._grid = images, None
-        result = self.result(images)
+        self._first, self._grid = task.images, None
+        result = self.result(task.images)
+        # Full disks of level 1 are prepared by now.
+        self._begun = task.number, self._grid, result
         self._grid = None  # another process may be making the store
         return result
 
     def result(self, images):
         """The lazy result of a step, of whose images each is a name with a path or a map, or None."""
         maps = self._maps(images)
-        if self._grid is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the first step, which are for itself
-                self._grid = self._grid_of_all()
+        self._find_grid()
         cube = prepare_lazily(maps, self._prepare_options, self._grid)
         # The data are corrected for the degradation, so that the response is that of all steps.
         channels = tuple(cube.meta["channels"])
@@ -81,12 +80,26 @@ class Work:
         result = invert(cube, response, self._edges, **options)
         return inputs_of(result, outputs, options.get("dtype", "float64"))
 
+    def _find_grid(self):
+        if self._grid is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the first step, which are for itself
+                self._grid = self._grid_of_all()
+
+    def _result_of(self, task):
+        if self._begun is not None and self._begun[0] == task.number:
+            (_, grid, result), self._begun = self._begun, None
+            self._find_grid()
+            if grid[1:] == self._grid[1:] and grid.wcs.wcs == self._grid.wcs.wcs:
+                return result
+        return self.result(task.images)
+
     def _maps(self, images):
         found = [image_of(*item) for item in images if item is not None]
         for image in found:
             if image.problem:
                 raise ValueError(f"{image.name}: {image.problem}")
-        if len(found) < len(images):
+        if None in images:
             found = filled(found, [image_of(*item) for item in self._like])
         return NamedMaps((image.name, image.map) for image in found)
 
@@ -124,7 +137,7 @@ class Work:
 
         # Python's filters of warnings, which preparing uses, are those of all threads.
         with self._lock:
-            result = self.result(task.images)
+            result = self._result_of(task)
             self._writer = self._writer or Writer(self._path)
             stored = self._writer.store(result, task.slot)
         dask.compute(*stored, **how)
@@ -133,7 +146,7 @@ class Work:
 
 def _of_a_process():
     """What each process has for itself, as it is in the beginning."""
-    return {"_lock": threading.Lock(), "_writer": None, "_known": {}, "_grid": None}
+    return {"_lock": threading.Lock(), "_writer": None, "_known": {}, "_grid": None, "_begun": None}
 
 
 def work_apart(work, task):

@@ -1,21 +1,20 @@
-"""The maps of one time: checks of each map by itself, and whether they belong together."""
+"""The maps of one time: checks of each map of AIA by itself, and whether maps belong together."""
 
-from itertools import pairwise
-from typing import NamedTuple
-
-import numpy as np
+from itertools import combinations, pairwise
 
 import astropy.units as u
 from astropy.time import Time
 
-from sunpy_demreg._channels.headers import as_exposure_times, check_quality, has_date, number
+from sunpy_demreg._channels.headers import as_exposure_times, check_quality, number
+from sunpy_demreg._channels.images import Image, check_image
+from sunpy_demreg._channels.other_maps import suvi_image, xrt_image
 from sunpy_demreg._channels.read_maps import named_maps, wrong_map
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.warnings import DataWarning, warn
 
-__all__ = ["MAX_SPAN", "Image", "as_images", "check_one_grid", "common_dates"]
+__all__ = ["MAX_SPAN", "as_images", "check_one_grid", "common_dates"]
 
 _COUNTS = (u.dimensionless_unscaled, u.DN, u.DN / u.pix, u.ct, u.ct / u.pix)
 MAX_SPAN = 60 * u.s  # in which the plasma is taken to be the same
@@ -25,20 +24,9 @@ _SEVERAL = "for several times use `prepare_series` and `batch_invert`, or `sunpy
 _NORMALIZED, _NEAR = 1.0, 1e-3  # s: an exposure that AIA never takes, and how near to it values count as it
 
 
-class Image(NamedTuple):
-    """A map that passed its own checks, with what `sunpy_demreg.prepare` needs of it."""
-
-    name: str
-    map: object
-    channel: int
-    level: float
-    exposure: float  # s
-    is_rate: bool  # already divided by the exposure time
-
-
-def as_images(maps, exposure_times=None, accept_flagged=False):
+def as_images(maps, exposure_times=None, accept_flagged=False, may_repeat=False):
     """
-    Check each map by itself, and that all are of different channels and of one level.
+    Check each map by itself, and that all are of one level and, unless they may repeat, of different channels.
 
     Parameters
     ----------
@@ -48,18 +36,29 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
     Returns
     -------
     list of Image
-        Ascending in wavelength.
+        Ascending in wavelength, then in time.
     """
     times = as_exposure_times(exposure_times)
-    images = sorted((_as_image(name, each, times) for name, each in named_maps(maps)), key=lambda image: image.channel)
+    images = [_as_image(name, each, times) for name, each in named_maps(maps)]
+    for image in images[1:]:
+        if image.source != images[0].source:
+            raise wrong_map(
+                ValueError,
+                images[0].name,
+                f"is of {images[0].source}, but {image.name} of {image.source}: prepare the maps of each "
+                "instrument by themselves, and put the cubes together with `combine`",
+            )
+    images.sort(key=lambda image: (image.order, image.map.date))
     unknown = [f"{channel}" for channel in times if channel not in [image.channel for image in images]]
     if unknown:
         raise wrong(ValueError, "exposure_times", f"names {', '.join(unknown)} Å, but there is no such map")
     check_quality(images, accept_flagged)
-    for before, image in pairwise(images):
-        if image.channel == before.channel:
-            problem = f"and {image.name} are both AIA {image.channel} Å: leave one out; {_SEVERAL}"
+    for before, image in combinations(images, 2):
+        if image.channel == before.channel and not may_repeat:
+            cure = "leave one out, or combine them with `exposures`"
+            problem = f"and {image.name} are both {image.label}{image.unit}: {cure}; {_SEVERAL}"
             raise wrong_map(ValueError, before.name, problem)
+    for before, image in pairwise(images):
         if image.level != before.level:
             raise wrong_map(
                 ValueError,
@@ -72,16 +71,22 @@ def as_images(maps, exposure_times=None, accept_flagged=False):
 
 def _as_image(name, smap, times):
     """Check one map by itself."""
-    from sunpy.map.sources import AIAMap
+    from sunpy.map.sources import AIAMap, SUVIMap, XRTMap
 
+    if isinstance(smap, SUVIMap):
+        return suvi_image(name, smap)
+    if isinstance(smap, XRTMap):
+        return xrt_image(name, smap)
     if not isinstance(smap, AIAMap):
         cure = "leave it out"
         if smap.instrument.startswith("AIA"):
             cure = "it has lost its type; create a new map from it, `sunpy.map.Map(smap.data, smap.meta)`"
         elif not smap.instrument:
             cure += ", or if it comes from `reproject_to`, pass the original map: `prepare` aligns maps itself"
+        elif smap.detector == "EUVI":
+            cure = "make a cube of it, and use `combine`: the page about instruments of the documentation shows how"
         kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
-        raise wrong_map(ValueError, name, f"is not a map of SDO/AIA ({kind}): {cure}")
+        raise wrong_map(ValueError, name, f"is not a map of SDO/AIA, GOES/SUVI or Hinode/XRT ({kind}): {cure}")
     channel = number(smap, "wavelnth")
     if channel == 304:
         raise wrong_map(
@@ -101,20 +106,8 @@ def _as_image(name, smap, times):
             name,
             f"is level {smap.meta.get('lvl_num')}, but `maps` must be level 1 or 1.5: correct its keyword LVL_NUM",
         )
-    if smap.data.size == 0:
-        raise wrong_map(ValueError, name, f"has no pixels (its shape is {smap.data.shape}): crop it to a larger field")
     exposure = number(smap, "exptime")
-    if not 0 < exposure < np.inf:
-        value = smap.meta.get("exptime")
-        raise wrong_map(
-            ValueError, name, f"must have a positive exposure time, got {value}: set its keyword EXPTIME, in s"
-        )
-    if not has_date(smap):
-        raise wrong_map(
-            ValueError, name, "has no date, so that sunpy assumes the current one: set its keyword DATE-OBS"
-        )
-    if np.dtype(smap.data.dtype).kind not in "iuf":
-        raise wrong_map(TypeError, name, f"must hold counts, as real numbers, but holds {smap.data.dtype}")
+    check_image(name, smap, exposure)
     is_rate = _is_rate(name, smap)
     if abs(exposure - _NORMALIZED) < _NEAR:
         if channel not in times:
@@ -156,7 +149,7 @@ def _is_rate(name, smap):
 def common_dates(images):
     """Dates of the images; warns if there are too few images, or if they are far apart."""
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in {image.channel for image in images}]
-    if missing:
+    if missing and images[0].instrument == "AIA":
         warn(
             DataWarning,
             f"lack {', '.join(missing)}: a DEM from fewer than six channels is poorly constrained",
@@ -179,7 +172,7 @@ def check_one_grid(images):
     first, *others = images
     for other in others:
         if _geometry(other.map) != _geometry(first.map):  # sunpy's coordinates take long to make
-            named = ((f"{i.name} (AIA {i.channel} Å)", i.map.wcs, i.map.data.shape) for i in (first, other))
+            named = ((f"{i.name} ({i.label}{i.unit})", i.map.wcs, i.map.data.shape) for i in (first, other))
             check_same_grid("maps", *named, "put them on one grid with `reference`, such as 171 * u.AA")
 
 

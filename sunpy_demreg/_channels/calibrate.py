@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sunpy_demreg._channels.averages import StatedCounts, doubt, warn_of_doubts
+from sunpy_demreg._channels.exposures import combined
 from sunpy_demreg._channels.level1 import deconvolved
 from sunpy_demreg._channels.resample import Grid, parts, sampler, whole_pixels
 from sunpy_demreg._channels.uncertainty import ErrorModel
@@ -16,15 +17,17 @@ __all__ = ["ChannelPlan", "Plan", "calibrate"]
 
 @dataclass(frozen=True, eq=False)
 class ChannelPlan:
-    """What is to be done to the images of one channel."""
+    """What is to be done to one image."""
 
-    channel: int  # Å
-    stated: StatedCounts
+    channel: int | str  # Å, or the name of a filter
+    label: str  # with the instrument
+    stated: StatedCounts | None  # None where sums of pixels cannot be
     to_counts: float  # values of the map times this are raw counts
     to_intensity: float  # values of the map divided by this are intensities
     floor: float  # least uncertainty, as a fraction of the intensity
     psf: object = None  # point spread function, "aiapy", or None
     wcs: object = None  # of the map, where it is interpolated
+    least: float = -np.inf  # DN: values below stand for missing pixels
 
     @property
     def counts_per_intensity(self):
@@ -36,13 +39,21 @@ class ChannelPlan:
 class Plan:
     """What is to be done to the images of one time: all that headers and options say, and no pixels."""
 
-    channels: tuple  # of ChannelPlan
+    channels: tuple  # of ChannelPlan: for each image, which may be several of a channel
     n_sample: int  # pixels averaged into one in the maps
     saturation: float  # DN
     errors: ErrorModel
     grid: Grid  # of the cube
     corner: tuple = (0, 0)  # row and column where it starts in the maps, if these are not interpolated
     is_resampled: bool = False
+    exposures: str = "one"  # what becomes of several images of a channel
+    corrects_shifts: bool = False  # whether images are moved to match the first
+    groups: tuple = ()  # their positions, for each channel; none where each channel has one image
+
+    @property
+    def leading(self):
+        """The plan for the first image of each channel."""
+        return tuple(self.channels[group[0]] for group in self.groups) or self.channels
 
 
 def calibrate(planes, plan, workers=1):
@@ -52,10 +63,10 @@ def calibrate(planes, plan, workers=1):
     Parameters
     ----------
     planes : iterable of (array, array or None)
-        Values and mask of the image of each channel, in the order of the plan.
+        Values and mask of each image, in the order of the plan.
     plan : Plan
     workers : int, optional
-        Threads to calibrate channels on, all at the same time if there are as many.
+        Threads to calibrate images on, all at the same time if there are as many.
 
     Returns
     -------
@@ -76,6 +87,8 @@ def calibrate(planes, plan, workers=1):
         with ThreadPoolExecutor(min(workers, len(plan.channels))) as pool:
             doubts = list(pool.map(one, *given))
     warn_of_doubts(doubts)
+    if plan.groups:
+        return combined(intensity, uncertainty, mask, plan)
     return intensity, uncertainty, mask
 
 
@@ -85,7 +98,9 @@ def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_mas
     data = np.asarray(data)
     # Only Dask's masked arrays have a mask of their own: any other is already in the mask of the map.
     masks = [np.asarray(each, dtype=bool) for each in (mask, own_mask) if each is not None]
-    doubts = doubt(channel.stated, data, channel.to_counts)
+    if np.isfinite(channel.least):
+        data = np.where(data * channel.to_counts < channel.least, np.nan, data)
+    doubts = ("", "") if channel.stated is None else doubt(channel.stated, data, channel.to_counts)
     sharp = None if channel.psf is None else deconvolved(_finite(data)[0], channel.channel, channel.psf)
     if plan.is_resampled:
         samples_of = sampler(plan.grid, channel.wcs, data.shape)
@@ -106,7 +121,8 @@ def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_mas
         # So that the reason for the mask survives whatever is done to the cube: slicing, factors, other units.
         error[saturated], error[bad] = np.inf, np.nan
         np.divide(np.where(bad, np.nan, value), channel.to_intensity, out=intensity[part])
-        least = channel.floor * np.abs(intensity[part])
+        # Of several exposures, the floor comes last.
+        least = (0 if plan.groups else channel.floor) * np.abs(intensity[part])
         np.fmax(error / channel.counts_per_intensity, least, out=uncertainty[part])
     return doubts
 

@@ -108,7 +108,7 @@ def _check_dates(planes):
     for plane in planes:
         with suppress(KeyError, TypeError, ValueError):
             dated.append((parse_time(plane.meta["date"]), str(plane.meta["channels"])))
-    dated = sorted((each for each in dated if each[0].isscalar), key=lambda each: each[0])
+    dated = sorted((each for each in dated if each[0].isscalar and not each[0].masked), key=lambda each: each[0])
     if dated and (span := dated[-1][0] - dated[0][0]) > MAX_SPAN:
         first, last = (f"{label} is of {date.utc.isot[:19]}" for date, label in (dated[0], dated[-1]))
         seconds = span.to_value(u.s)

@@ -106,6 +106,13 @@ def _from_cube(cube, unit, uncertainty, mask, channels):
             )
     if cube.unit is None:
         raise wrong(ValueError, "data", f"is a cube without a unit: it needs one that converts to {unit}")
+    if meta.get("statistic") == "sum" and not cube.unit.is_equivalent(unit):
+        raise wrong(
+            ValueError,
+            "data",
+            f"is a sum over pixels in {cube.unit}, `statistic='sum'` of `region_spectrum`, but a DEM is of means in "
+            f"{unit}: pass one of `statistic='mean'`, whose DEM times its `meta['area']` is that of the whole region",
+        )
     one_label = own_channels is not None and np.ndim(own_channels) == 0
     if wavelength_of(cube) is not None or (one_label and cube.shape[0] != 1):
         left = f" ({own_channels} is left)" if one_label else ""

@@ -13,6 +13,7 @@ from astropy.time import Time
 
 from sunpy_demreg._channels.series import image_of, no_channel
 from sunpy_demreg._common.constants import AIA_CHANNELS
+from sunpy_demreg._common.urls import Url
 
 __all__ = ["Facts", "facts_of_files", "facts_of_map"]
 
@@ -41,7 +42,7 @@ def facts_of_files(files, run):
 
     Parameters
     ----------
-    files : list of (`str`, `~pathlib.Path`, `int`)
+    files : list of (`str`, `~pathlib.Path` or `Url`, `int`)
         Name for messages, path, and size in bytes.
     run : callable
         As `map`; it may call its function on several threads.
@@ -102,8 +103,11 @@ def _header(path, size):
     Usual is one image of two axes, plain or compressed, with a header of AIA, and nothing after it.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.read(_START)
+        if isinstance(path, Url):
+            content = path.start(_START)
+        else:
+            with open(path, "rb", buffering=0) as file:
+                content = file.read(_START)
         cards, end = _cards(content, 0)
         if _integer(cards, "NAXIS") == 0:
             cards, end = _cards(content, end)

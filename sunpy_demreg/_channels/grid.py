@@ -9,6 +9,7 @@ from astropy.coordinates import SkyCoord
 
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.errors import first_line, wrong
+from sunpy_demreg._common.urls import local_copy
 from sunpy_demreg._common.validators import as_path
 
 __all__ = ["cropped", "own_grid", "reference_grid", "seen_as", "share_covered"]
@@ -33,8 +34,12 @@ def reference_grid(images, reference):
     """
     from sunpy.map import GenericMap, contains_full_disk
 
-    if isinstance(reference, str) and reference.startswith("AIA "):  # as the channels are named
-        reference = f"{reference.removeprefix('AIA ')} Angstrom"
+    labels = {image.label: image.map for image in images}
+    if isinstance(reference, str) and reference in labels:  # as the channels are named
+        return own_grid(labels[reference])
+    if isinstance(reference, str) and reference.startswith(f"{images[0].instrument} "):
+        rule = f"must be one of the maps, {', '.join(labels)}"
+        raise wrong(ValueError, "reference", f"{rule}, got {reference!r}")
     if isinstance(reference, PathLike) or (isinstance(reference, str) and not _is_wavelength(reference)):
         reference = _read(reference)
     if isinstance(reference, GenericMap):
@@ -51,6 +56,10 @@ def reference_grid(images, reference):
                 "reference",
                 f"must be a map, its file, or the wavelength of one, such as 171 * u.AA, got {reference!r:.80}",
             ) from err
+        if images[0].instrument == "XRT":
+            raise wrong(
+                TypeError, "reference", f"must be a map, its file, or one of {', '.join(labels)}, got {reference}"
+            )
         if round(channel) not in by_channel or abs(channel - round(channel)) > 0.01:
             raise wrong(
                 ValueError,
@@ -59,7 +68,7 @@ def reference_grid(images, reference):
             )
         return own_grid(by_channel[round(channel)])
     first = images[0].map
-    if all(contains_full_disk(image.map) for image in images):
+    if images[0].instrument == "AIA" and all(contains_full_disk(image.map) for image in images):
         return Grid(_registered(first), first.data.shape, 1)
     return own_grid(first)
 
@@ -81,7 +90,8 @@ def _read(reference):
         cure = "give a map, its file, or the wavelength of one, such as 171 * u.AA"
         raise wrong(FileNotFoundError, "reference", f": there is no file {path}: {cure}")
     try:
-        smap = Map(path)
+        with local_copy(path) as place:
+            smap = Map(place)
     except Exception as err:  # readers fail in as many ways as files do
         raise wrong(ValueError, "reference", f": cannot read {path} as a map ({first_line(err)})") from err
     if not isinstance(smap, GenericMap):

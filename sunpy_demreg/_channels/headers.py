@@ -17,6 +17,7 @@ __all__ = [
     "as_exposure_times",
     "check_quality",
     "contains_whole_image",
+    "flags_of",
     "has_date",
     "number",
     "pixel_size",
@@ -78,7 +79,7 @@ def check_quality(images, accept_flagged):
     """Refuse images that, by their headers, do not show the Sun as it should be; warn of minor flags."""
     bad, minor = {}, {}
     for image in images:
-        reasons, lesser = _flags(image.map)
+        reasons, lesser = flags_of(image.map) if image.flags is None else image.flags
         bad |= {image.name: reasons} if reasons else {}
         minor |= {image.name: lesser} if lesser else {}
     if bad and not accept_flagged:
@@ -114,8 +115,8 @@ def _percent(smap):
     return percent
 
 
-def _flags(smap):
-    """What a header says against an image: reasons not to use it, and minor ones."""
+def flags_of(smap):
+    """What the header of a map, or of what has its `meta`, `data` and `scale`, says against it; and minor reasons."""
     from aiapy.utils import check_quality_flag
 
     reasons, lesser = [], []

@@ -9,11 +9,11 @@ from sunpy_demreg._channels.calibrate import calibrate
 from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.prepare import prepare, prepared, wrapped
 from sunpy_demreg._channels.resample import Grid
-from sunpy_demreg._common.dask_arrays import map_pixels
+from sunpy_demreg._common.dask_arrays import in_blocks, map_pixels
 
 __all__ = ["plan_of", "prepare_lazily", "prepared_lazily"]
 
-_ROWS = 256  # of a block, for images that were prepared as a whole
+_BLOCK = 256, 1024  # for images that were prepared as a whole
 
 
 def plan_of(maps, options, grid=None):
@@ -59,13 +59,11 @@ def prepared_lazily(preparation):
     `~ndcube.NDCube`
         As from `sunpy_demreg.prepare`, with Dask arrays.
     """
-    import dask.array as da
-
-    n = len(preparation.maps)
+    n = len(preparation.plan.leading)
     if not preparation.is_local:
         cube = prepared(preparation)
         arrays = (cube.data, cube.uncertainty.array, cube.mask)
-        lazy = [da.from_array(array, chunks=(n, _ROWS, -1)) for array in arrays]
+        lazy = [in_blocks(array, (n, *_BLOCK)) for array in arrays]
         cube.data, cube.uncertainty.array, cube.mask = lazy
         return cube
     arrays = [smap.data for smap in preparation.maps] + [smap.mask for smap in preparation.maps]

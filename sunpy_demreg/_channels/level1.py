@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,8 @@ from astropy.table import QTable, Table
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
-from sunpy_demreg._common.validators import by_wavelength
+from sunpy_demreg._common.urls import local_copy
+from sunpy_demreg._common.validators import as_path, by_wavelength
 
 __all__ = ["deconvolved", "point_spreads", "repointed"]
 
@@ -131,7 +131,7 @@ def _read_pointing_table(table, images):
             f"must be a table, a file, 'lmsal' or 'jsoc', got a {type(table).__name__}: see "
             "`aiapy.calibrate.utils.get_pointing_table`",
         )
-    path = Path(table).expanduser()
+    path = as_path("pointing_table", table)
     if not path.is_file():
         raise wrong(
             FileNotFoundError,
@@ -139,7 +139,8 @@ def _read_pointing_table(table, images):
             f": there is no file {path}; to fetch the table, pass 'lmsal' or 'jsoc'",
         )
     try:
-        return QTable.read(path), path.name
+        with local_copy(path) as place:
+            return QTable.read(place), path.name
     except Exception as err:  # readers fail in as many ways as files do
         raise wrong(
             ValueError,

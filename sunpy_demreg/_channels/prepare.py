@@ -1,4 +1,4 @@
-"""From AIA maps of one time to one cube of channels."""
+"""From maps of one time to one cube of channels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 
 from sunpy_demreg._channels.calibrate import calibrate
-from sunpy_demreg._channels.plan import planned
-from sunpy_demreg._channels.shifts import residual_shifts
+from sunpy_demreg._channels.plan import moved, planned
+from sunpy_demreg._channels.shifts import residual_shifts, shift_errors
+from sunpy_demreg._channels.stacks import prepend_channels
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.warnings import DataWarning, warn
-from sunpy_demreg._common.wcs import prepend_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["prepare", "prepared", "wrapped"]
 
 _MAX_RESIDUAL = 1.0  # pixels
+_MIN_MOVE = 0.1  # pixels: less is not worth an interpolation
 
 
 def prepare(
@@ -39,13 +40,15 @@ def prepare(
     psf: Mapping[Any, npt.ArrayLike] | Literal["aiapy"] | None = None,
     pointing_table: TableOrFile | None = None,
     align: bool = True,
+    correct_shifts: bool = False,
     reference: u.Quantity | GenericMap | FilePath | None = None,
     submap: tuple[SkyCoord, SkyCoord] | None = None,
     bin: int = 1,
     n_sample: int | None = None,
+    exposures: Literal["one", "coadd", "replace_saturated"] = "one",
     exposure_times: Mapping[Any, float | u.Quantity] | None = None,
     accept_flagged: bool = False,
-    saturation: float | u.Quantity = 15000,
+    saturation: float | u.Quantity | None = None,
     error_table: TableOrFile | None = None,
     include_eve: bool = False,
     include_chianti: bool = False,
@@ -55,7 +58,7 @@ def prepare(
     correction_table: TableOrFile | None = None,
 ) -> NDCube:
     """
-    Put AIA maps of one time into one cube of channels with uncertainties.
+    Put maps of AIA, SUVI or XRT of one time into one cube of channels with uncertainties.
 
     The steps, in this order: deconvolution, pointing, one grid for all channels, cropping, averaging, uncertainty,
     exposure time, degradation. ``meta["steps"]`` of the cube names those that were done. Spikes are left to the caller
@@ -64,10 +67,11 @@ def prepare(
     Parameters
     ----------
     maps : list, tuple or dict of maps or file names, `~sunpy.map.MapSequence`, map, or file name
-        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, each at most once, in any order, all of level 1 or
-        all of level 1.5. A file name may hold wildcards. The unit of a map is DN (also if it has none, as in the
-        synoptic series), DN / pix or ct, or one of these per second, which says that the map was divided by its
-        exposure time.
+        Maps of the channels 94, 131, 171, 193, 211 and 335 Å, in any order, each at most once unless ``exposures``
+        says what becomes of several, all of level 1 or all of level 1.5. A file name may hold wildcards, and may be a
+        URL (see :doc:`/large`). The unit of a map is DN (also if it has none, as in the synoptic series), DN / pix or
+        ct, or one of these per second, which says that the map was divided by its exposure time. Or maps of GOES/SUVI,
+        level 1b, or of Hinode/XRT, level 1: see Notes, also for which options are for maps of AIA only.
     psf : dict or "aiapy", optional
         Level 1 only: deconvolve with `aiapy.psf.deconvolve`. A dict of one array for each wavelength, of the shape of
         the images, centered, of sum 1; or ``"aiapy"`` for `aiapy.psf.calculate_psf`, of full images, which takes
@@ -79,6 +83,9 @@ def prepare(
     align : bool, optional
         Whether level-1 maps are put on one grid: full-disk images on that of `aiapy.calibrate.register`, cutouts on
         that of the ``reference``. Interpolation is bilinear.
+    correct_shifts : bool, optional
+        Whether maps are moved to match that of the shortest wavelength, where the measured shift is larger than its
+        error and a tenth of a pixel: see Notes. All maps are then interpolated.
     reference : `~astropy.units.Quantity`, map or file name, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
@@ -91,6 +98,11 @@ def prepare(
         How many pixels were averaged into one in the maps: 16 for the synoptic series. By default 1, with a
         warning if the pixels are larger than those of AIA. Averaged, not summed, as
         `sunpy.map.GenericMap.superpixel` does by default: sums draw a warning where they can be told, see Notes.
+    exposures : {"one", "coadd", "replace_saturated"}, optional
+        What to do with several maps of a channel: by default they are refused. ``"coadd"`` adds the counts of all
+        that have a value in a pixel, over the sum of their exposure times. ``"replace_saturated"`` takes the longest
+        exposure, and where it is saturated or has no value the longest of the others that does, as for the short
+        exposures that AIA takes in flares. See Notes for the errors.
     exposure_times : dict, optional
         Of maps that were divided by their exposure time and have 1 s in their headers since: the true one of each
         channel, such as ``{94: 2.9 * u.s}``, in s if it has no unit.
@@ -98,9 +110,9 @@ def prepare(
         Whether to take, with a warning, images that their headers flag: taken in eclipse, in a maneuver, out of
         focus, dark, with much missing. By default they are refused.
     saturation : float or `~astropy.units.Quantity`, optional
-        Values above this many DN, before division by the exposure time, are masked, and what is interpolated
-        or averaged from them. Of pixels averaged before it sees the average only, and so misses those that are
-        saturated in part.
+        Values above this many DN, before division by the exposure time, are masked, and what is interpolated or
+        averaged from them. By default 15000 for AIA, 12000 for SUVI, 2490 for XRT. Of pixels averaged before it sees
+        the average only, and so misses those that are saturated in part.
     error_table : str, `~pathlib.Path` or `~astropy.table.QTable`, optional
         Error table as `aiapy.calibrate.utils.get_error_table` reads or returns it. By default the
         version 3 that comes with this package; nothing is downloaded.
@@ -110,7 +122,8 @@ def prepare(
         Whether the uncertainty includes that of the atomic data (25 to 50 percent of the intensity).
     relative_floor : float or dict, optional
         The least uncertainty, as a fraction of the intensity: of all channels, or of some, such as ``{94: 0.2}``. A
-        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``.
+        channel may be named in any dict here by its wavelength in Å, a Quantity, or as in ``meta``, ``"AIA 94"``;
+        one of XRT by its name, ``"XRT Be-thin"``.
     correct_degradation : bool, optional
         Divide by the sensitivity that is left at the date, of which the response must then know nothing. By default
         the response takes care of it.
@@ -123,8 +136,8 @@ def prepare(
     Returns
     -------
     `~ndcube.NDCube`
-        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength. Pixels are those of AIA
-        also where they were averaged, as in the response.
+        Intensity in DN / (pix s), float64, axes (wavelength, y, x), ascending in wavelength. Pixels are those of the
+        detector also where they were averaged, as in the response.
         ``uncertainty`` is the standard deviation that `aiapy.calibrate.estimate_error` gives for the raw
         counts, negative ones taken as zero, scaled as the intensity; infinite where a value is
         saturated, and thus only a lower limit, and NaN where it is not finite or not covered. ``mask`` is True there,
@@ -151,7 +164,8 @@ def prepare(
     DataWarning
         If there are fewer than six channels, the maps are more than a minute apart, they look averaged and
         ``n_sample`` was not given, or like sums, or divided by their exposure time already, headers have minor
-        flags (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel.
+        flags (a missing flat field, some missing pixels), or maps are still shifted by more than a pixel, and than
+        the error of this.
 
     Notes
     -----
@@ -177,20 +191,55 @@ def prepare(
     does not reduce it, but the rest: `region_spectrum` does so, for which the cube also tells what its noise depends on
     ("dn_per_photon", "compression_ratio") and the coordinates of the maps it was interpolated from ("source_wcs").
 
+    **Several exposures.** In a sum the variances of photons, reading, digitization and compression of all exposures
+    add up; the errors of the dark level, the calibration and the atomic data are the same in each, and do not average
+    out. ``meta["exposure_time"]`` is then the sum, and ``meta["date"]`` the mean; of replaced pixels the channel has
+    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` and
+    ``meta["shortest_exposure_time"]`` tell what a channel was made of, and ``meta["exposures"]`` how. A pixel is
+    masked where no exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
+
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
-    that finds no significant match. Shifts are measured, not corrected: `sunpy.map.GenericMap.shift_reference_coord`
-    does that.
+    that finds no significant match. ``meta["residual_shift_error_x"]`` and ``..._y`` are the scatter of what is found
+    in four or nine fields of the image: plasma of different temperatures does not lie in the same places, so channels
+    differ by more than their pointing. (NaN for images below 96 pixels on a side.) Shifts are measured, and corrected
+    only by ``correct_shifts=True``; ``meta["applied_shift_x"]`` and ``..._y`` then tell by how much, and the others
+    what is left. `sunpy.map.GenericMap.shift_reference_coord` moves a map by any amount.
+
+    **Other instruments**, alone here and together with AIA by `combine`. ``psf``, ``pointing_table``, ``n_sample``,
+    ``exposure_times``, ``error_table``, ``include_eve``, ``include_chianti`` and what is about degradation are for AIA:
+    use ``relative_floor`` for errors of the calibration, which are not included. Maps are put on the grid of the
+    first, or of the ``reference``, unless ``align=False``.
+
+    *GOES/SUVI, level 1b.* Radiances, in W m-2 sr-1, become DN per second with the response and the photon energy that
+    the header says they were made with (INSTRESP, PHOT_ENG); if it does not, with the response of sunkit-instruments at
+    the temperature of the detector, which is needed in any case: ``pip install "sunpy-demreg[instruments]"``. Files
+    with the names of NOAA, FITS or netCDF, are read by it too; pixels that their quality flags call spikes (4) are
+    masked. The variance in DN² of a value N is ``q N + r²``: q the DN per photon, electrons of 3.65 eV over the gain
+    (0.3 to 1), r 20 electrons of reading, which are those of AIA since none are published, and the digitization.
+    Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
+    `TemperatureResponse.from_suvi` takes the cube.
+
+    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM``²,
+    the pixels that were summed on the chip, since the response is that of one pixel of 1.03 arcsec. The variance in
+    DN² of a value N, as it was read, is ``q N + r²``: q the DN per photon for plasma of 3 MK, 3.7 (Al-mesh) to 9
+    (Be-thick), from the effective areas, spectra and gain of xrtpy 0.5.1 as by Narukage et al. 2011 (Sol. Phys. 269,
+    169), and r = 2 DN of reading, digitization and compression, as measured in a faint part of the image that comes
+    with xrtpy. Photon noise is the larger part (Kobelski et al. 2014, Sol. Phys. 289, 2781); in plasma of 1.6 MK it is
+    overestimated by up to 40 %. Missing (-999) and saturated pixels are masked. Channels are named as by
+    `TemperatureResponse.from_xrt`, which takes the cube; the first is the one with the largest pixels.
     """
     preparation = planned(
         maps,
         psf=psf,
         pointing_table=pointing_table,
         align=align,
+        correct_shifts=correct_shifts,
         reference=reference,
         submap=submap,
         bin=bin,
         n_sample=n_sample,
+        exposures=exposures,
         exposure_times=exposure_times,
         accept_flagged=accept_flagged,
         saturation=saturation,
@@ -207,38 +256,67 @@ def prepare(
 
 def prepared(preparation):
     """The cube of maps that have been planned."""
-    plan, maps = preparation.plan, preparation.maps
-    intensity, uncertainty, mask = calibrate([(smap.data, smap.mask) for smap in maps], plan, available_cores())
-    measured = {}
-    if plan.is_resampled:
-        shifts = residual_shifts(intensity, mask) * plan.grid.bin
-        _warn_of_shifts([channel.channel for channel in plan.channels], shifts)
-        measured = {"residual_shift_x": shifts[:, 0] * u.pix, "residual_shift_y": shifts[:, 1] * u.pix}
-    return wrapped(preparation, intensity, uncertainty, mask, measured)
+    planes = [(smap.data, smap.mask) for smap in preparation.maps]
+    arrays = calibrate(planes, preparation.plan, available_cores())
+    if not preparation.plan.is_resampled:
+        return wrapped(preparation, *arrays)
+    measured, applied = _measured(preparation.plan, *arrays), {}
+    if preparation.plan.corrects_shifts:
+        moves = _beyond_errors(**measured)
+        if np.any(moves):
+            preparation = moved(preparation, moves)
+            arrays = calibrate(planes, preparation.plan, available_cores())
+            measured = _measured(preparation.plan, *arrays)
+        applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
+    _warn_of_shifts([channel.label for channel in preparation.plan.leading], **measured)
+    return wrapped(preparation, *arrays, measured | applied)
+
+
+def _measured(plan, intensity, _, mask):
+    """Shifts and their errors, in pixels before averaging."""
+    shifts, errors = (measure(intensity, mask) * plan.grid.bin * u.pix for measure in (residual_shifts, shift_errors))
+    return {
+        "residual_shift_x": shifts[:, 0],
+        "residual_shift_y": shifts[:, 1],
+        "residual_shift_error_x": errors[:, 0],
+        "residual_shift_error_y": errors[:, 1],
+    }
+
+
+def _beyond_errors(residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
+    """Those of the shifts, (n, 2), that are larger than their error; zero for the others."""
+    shifts = np.stack([residual_shift_x.value, residual_shift_y.value], axis=-1)
+    errors = np.stack([residual_shift_error_x.value, residual_shift_error_y.value], axis=-1)
+    distance = np.hypot(*shifts.T)
+    is_beyond = (distance > np.hypot(*errors.T)) & (distance > _MIN_MOVE)  # False for NaN
+    return np.where(is_beyond[:, None], shifts, 0)
 
 
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     """The cube of calibrated arrays, NumPy's or Dask's, with what was measured on them for each channel."""
     plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
-    wavelengths = [channel.channel for channel in plan.channels] * u.AA
+    channels = [channel.channel for channel in plan.leading]
+    wavelengths = channels * u.AA if all(isinstance(channel, int) for channel in channels) else None
     return Cube(
         intensity,
         unit=u.DN / u.pix / u.s,
         uncertainty=StdDevUncertainty(uncertainty, copy=False),
         mask=mask,
-        wcs=prepend_axis(plan.grid.binned_wcs, wavelengths, "wavelength", "em.wl"),
+        wcs=prepend_channels(plan.grid.binned_wcs, len(channels), wavelengths),
         meta=Meta(per_channel | preparation.done, axes=dict.fromkeys(per_channel, 0), data_shape=intensity.shape),
     )
 
 
-def _warn_of_shifts(channels, shifts):
-    distances = zip(channels, np.hypot(*shifts.T), strict=True)
-    far = [f"AIA {channel} by {distance:.1f}" for channel, distance in distances if distance > _MAX_RESIDUAL]
+def _warn_of_shifts(channels, residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
+    distances = np.hypot(residual_shift_x, residual_shift_y).to_value(u.pix)
+    errors = np.nan_to_num(np.hypot(residual_shift_error_x, residual_shift_error_y).to_value(u.pix))
+    known = zip(channels, distances, errors, strict=True)
+    far = [f"{name} by {distance:.1f}" for name, distance, error in known if distance > max(_MAX_RESIDUAL, error)]
     if far:
         warn(
             DataWarning,
-            f"are still shifted against AIA {channels[0]}, in pixels: {', '.join(far)}; give a "
-            "`pointing_table`, or move them with `shift_reference_coord` (`meta['residual_shift_x']` and `..._y` of "
-            "the cube tell how far)",
+            f"are still shifted against {channels[0]}, in pixels: {', '.join(far)}; give a "
+            "`pointing_table`, or move them, with `correct_shifts=True` or `shift_reference_coord` "
+            "(`meta['residual_shift_x']` and `..._y` of the cube tell how far)",
             "maps",
         )

@@ -1,13 +1,20 @@
 """Maps, or files of maps, from any argument that holds or names them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from sunpy_demreg._common.errors import first_line, wrong
+import numpy as np
+
+from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._common.urls import Url, local_copy
 from sunpy_demreg._common.validators import a_kind
 
 __all__ = ["NamedMaps", "maps_or_names", "named_maps", "wrong_map"]
+
+_OF_SUVI = re.compile(r"suvi-l(1b|2)-(fe|he|ci)", re.IGNORECASE)  # names of NOAA's files
+_SPIKE = 4  # of the quality flags
 
 
 class NamedMaps(dict):
@@ -49,7 +56,7 @@ def maps_or_names(maps):
     """
     from sunpy.map import GenericMap, MapSequence
 
-    if isinstance(maps, GenericMap | str | Path):
+    if isinstance(maps, GenericMap | str | Path | Url):
         items = [("`maps`", maps)]
     elif isinstance(maps, NamedMaps):
         items = list(maps.items())
@@ -60,7 +67,7 @@ def maps_or_names(maps):
     else:
         raise wrong(TypeError, "maps", f"must be a list or dict of maps or file names, but is {a_kind(maps)}")
     for name, item in items:
-        if not isinstance(item, GenericMap | str | Path):
+        if not isinstance(item, GenericMap | str | Path | Url):
             raise wrong_map(TypeError, name, f"must be a sunpy map or a file name, but is {a_kind(item)}")
     return items
 
@@ -101,17 +108,29 @@ def _read(pattern):
                 "maps",
                 f": {str(pattern)!r} is a folder, not a file: name its files, for instance {files!r}",
             )
-        if _is_result(path):
-            raise wrong(
-                ValueError,
-                "maps",
-                f": {path} is a result that `sunpy_demreg.write` wrote: read it with `sunpy_demreg.read`",
-            )
-        try:
-            loaded = Map(path)
-        except Exception as error:  # readers fail in as many ways as files do
-            raise wrong(
-                ValueError, "maps", f": cannot read {path} as a map ({first_line(error)}): give FITS files of AIA"
-            ) from error
+        with local_copy(path) as place:
+            if _is_result(place):
+                raise wrong(
+                    ValueError,
+                    "maps",
+                    f": {path} is a result that `sunpy_demreg.write` wrote: read it with `sunpy_demreg.read`",
+                )
+            try:
+                loaded = _suvi_map(place) if _OF_SUVI.search(path.name) else Map(place)
+            except ImportError:
+                raise
+            except Exception as error:  # readers fail in as many ways as files do
+                raise wrong(
+                    ValueError, "maps", f": cannot read {path} as a map ({first_line(error)}): give FITS files of AIA"
+                ) from error
         pairs += [(str(path), each) for each in (loaded if isinstance(loaded, list) else [loaded])]
     return pairs
+
+
+def _suvi_map(path):
+    """A file of level 1b: its headers break the rules of FITS, and its flags tell the pixels that are spikes."""
+    from sunpy.map import Map
+
+    read_suvi = imported("sunkit_instruments.suvi", "A file of SUVI", "instruments").read_suvi
+    header, data, flags = read_suvi(str(path))
+    return Map(data, header, mask=None if flags is None else np.asarray(flags) == _SPIKE)

@@ -11,6 +11,7 @@ import numpy as np
 import astropy.units as u
 from astropy.time import Time
 
+from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._channels.fits_maps import lazy_map
 from sunpy_demreg._channels.grid import share_covered
 from sunpy_demreg._channels.headers import has_date
@@ -18,14 +19,16 @@ from sunpy_demreg._channels.lazy_prepare import plan_of, prepared_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
 from sunpy_demreg._channels.stacks import image_dates, in_time
-from sunpy_demreg._channels.time_sets import Image, time_sets
+from sunpy_demreg._channels.time_sets import Image, exposure_sets, time_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
-from sunpy_demreg._common.validators import as_integer, as_keywords, check_quantity
+from sunpy_demreg._common.urls import FILE, Url
+from sunpy_demreg._common.validators import as_integer, as_keywords, check_choice, check_quantity
 from sunpy_demreg._common.warnings import DataWarning, warn
+from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
 
 if TYPE_CHECKING:
@@ -61,11 +64,13 @@ def prepare_series(
     Parameters
     ----------
     maps : list of maps or file names, `~sunpy.map.MapSequence`, file name, or folder
-        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken; of files only
-        the headers are read.
+        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken, also of one at
+        a URL; of files only the headers are read.
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
-        channel with the fewest images to belong to the same set. The nearest one is taken, and each only once.
+        channel with the fewest images to belong to the same set. The nearest one is taken, and each only once. With
+        ``exposures`` other than "one" all are taken, and it is also how long a set of that channel lasts, at most: 15 s
+        for pairs of a long and a short one, 12 s apart.
     max_missing_channels : int, optional
         How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their
         exposure times are those of another time.) By default none: what is incomplete is left over.
@@ -101,7 +106,7 @@ def prepare_series(
     as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
     most = as_integer("max_missing_channels", max_missing_channels, 0, len(AIA_CHANNELS) - 1, "of channels")
-    sets, left_over = series_sets(maps, tolerance, most)
+    sets, left_over = series_sets(maps, tolerance, most, options.get("exposures", "one"))
     for image in (image for each in sets for image in each):
         if image.problem:
             raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
@@ -111,8 +116,9 @@ def prepare_series(
         cure = "images of one time may be further apart with `tolerance`, or lack some with `max_missing_channels`"
         warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}; {cure}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
-        labels = [f"AIA {image.channel}" for image in sets[0]]
-        dates = image_dates([Time([image.map.date for image in each]) for each in sets])
+        first = [list({image.channel: image for image in each}.values()) for each in sets]  # one of each channel
+        labels = [f"AIA {image.channel}" for image in first[0]]
+        dates = image_dates([Time([image.map.date for image in each]) for each in first])
         change = sensitivity_change(labels, dates, options.get("correction_table"))
         options["correct_degradation"] = not change <= HARMLESS
     if options.get("correct_degradation") or options.get("degradation_corrected"):
@@ -131,6 +137,9 @@ def _on_one_grid(sets, options):
     for each in sets:
         plans.append(plan_of(NamedMaps((image.name, image.map) for image in each), options, grid))
         grid = plans[0].plan.grid
+    if any("source_wcs" in each.per_channel for each in plans):  # one metadata entry for all times
+        for each in plans:  # what was not interpolated has each pixel of the grid from one
+            each.per_channel.setdefault("source_wcs", np.array([wcs_text(grid.wcs)] * len(each.maps)))
     few = []
     for each in plans:
         images = zip((channel.wcs for channel in each.plan.channels), (m.data.shape for m in each.maps), strict=True)
@@ -147,7 +156,7 @@ def _on_one_grid(sets, options):
     return [prepared_lazily(plan) for plan in plans]
 
 
-def series_sets(maps, tolerance=_TOLERANCE, most_missing=0):
+def series_sets(maps, tolerance=_TOLERANCE, most_missing=0, exposures="one"):
     """
     Sort maps, or files, into sets of one time.
 
@@ -159,10 +168,13 @@ def series_sets(maps, tolerance=_TOLERANCE, most_missing=0):
         a ``problem``; if its headers are good, it is in a set nevertheless.
     """
     check_tolerance(tolerance)
+    check_choice("exposures", exposures, EXPOSURES)
     images = [image_of(name, item) for name, item in items(maps)]
     of_dem = [image for image in images if image.channel in AIA_CHANNELS]
-    sets, left_over = time_sets(of_dem, tolerance.to_value(u.s), most_missing)
-    whole = [each for each in sets if len(each) == len({image.channel for image in of_dem})]
+    make_sets = time_sets if exposures == "one" else exposure_sets
+    sets, left_over = make_sets(of_dem, tolerance.to_value(u.s), most_missing)
+    channels = {image.channel for image in of_dem}
+    whole = [each for each in sets if {image.channel for image in each} == channels]
     left_over += [image for image in images if image.channel not in AIA_CHANNELS]
     if not whole:
         counts = Counter(image.channel for image in images)
@@ -189,8 +201,11 @@ def check_tolerance(tolerance):
 
 def filled(images, whole):
     """A set with images without values for the channels that it lacks and another one has."""
-    found = {image.channel: image for image in images}
-    return [found.get(like.channel) or _nothing(like, images) for like in whole]
+    found = {}
+    for image in images:
+        found.setdefault(image.channel, []).append(image)
+    likes = {like.channel: like for like in whole}
+    return [image for channel, like in likes.items() for image in found.get(channel) or [_nothing(like, images)]]
 
 
 def _nothing(like, images):
@@ -225,7 +240,7 @@ def items(maps):
     """
     n_items = 0
     for name, item in maps_or_names(maps):
-        if not isinstance(item, str | Path):
+        if not isinstance(item, str | Path | Url):
             n_items += 1
             yield name, item
             continue
@@ -241,7 +256,7 @@ def items(maps):
 
 
 def no_channel(instrument, wavelength):
-    return f"{instrument or 'unknown instrument'} {wavelength} is no channel for a DEM"
+    return f"{instrument or 'unknown instrument'} {wavelength} is no channel of AIA for a DEM"
 
 
 def not_read(name, err):
@@ -255,7 +270,7 @@ def image_of(name, item):
     from sunpy.map.sources import AIAMap
 
     problem = None
-    if isinstance(item, Path):
+    if isinstance(item, FILE):
         try:
             item, problem = lazy_map(item)
         except Exception as err:  # readers fail in as many ways as files do

@@ -11,9 +11,18 @@ from astropy.table import QTable, Table
 
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.urls import file_of, local_copy
 from sunpy_demreg._common.validators import a_kind, as_number, by_wavelength
 
-__all__ = ["ErrorModel", "as_floors", "common_uncertainty", "read_error_table", "uncertainty_of_means"]
+__all__ = [
+    "DetectorErrors",
+    "DetectorNoise",
+    "ErrorModel",
+    "as_floors",
+    "common_uncertainty",
+    "read_error_table",
+    "uncertainty_of_means",
+]
 
 _ERROR_TABLE = Path(__file__).parent / "data" / "aia_V3_error_table.txt"
 _COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # on which the error depends
@@ -26,9 +35,11 @@ def read_error_table(error_table):
     if error_table is None:
         error_table = _ERROR_TABLE
     if isinstance(error_table, str | Path):
-        if not Path(error_table).is_file():
+        file = file_of(error_table, "error_table")
+        if not file.is_file():
             raise wrong(FileNotFoundError, "error_table", f": there is no file {error_table}")
-        error_table = get_error_table(Path(error_table))  # as a str, "SSW" would mean a download
+        with local_copy(file) as path:
+            error_table = get_error_table(path)  # as a str, "SSW" would mean a download
     if not isinstance(error_table, Table):
         raise wrong(TypeError, "error_table", f"must be a table or a file, but is {a_kind(error_table)}")
     if "WAVELNTH" not in error_table.colnames:
@@ -74,6 +85,30 @@ class ErrorModel(NamedTuple):
         """What averaging does not reduce: the error at zero counts, in DN / pix, and a fraction of the counts."""
         dark, one = self.of_counts(np.array([0.0, 1.0]), channel, np.inf)
         return float(dark), float(np.sqrt(one**2 - dark**2))
+
+
+class DetectorNoise(NamedTuple):
+    """Noise of a detector that has no error table: photons, and reading."""
+
+    dn_per_photon: float
+    reading: float  # DN, of a pixel as it was read, with all else that does not depend on the signal
+    least: float = -np.inf  # DN: values below are missing pixels
+
+
+class DetectorErrors(NamedTuple):
+    """As `ErrorModel`, from the noise of the detector alone: nothing of it is common to pixels."""
+
+    of_channel: dict  # of DetectorNoise
+
+    def of_counts(self, counts, channel, n_sample):
+        """Standard deviation of raw counts, in DN / pix."""
+        noise = self.of_channel[channel]
+        variance = noise.dn_per_photon * np.clip(counts, 0, None) + noise.reading**2
+        return np.sqrt(variance / n_sample)
+
+    def common(self, channel):
+        """What averaging does not reduce."""
+        return 0.0, 0.0
 
 
 def common_uncertainty(cube, intensity=None):
@@ -143,6 +178,7 @@ def uncertainty_of_means(cube, means, squares, n_averaged, noise):
     """
     common = common_uncertainty(cube, means)
     variance = noise + common**2
+    exposures = np.asarray(cube.meta.get("n_exposures", np.ones(len(means))), dtype=float)
     names = ("dn_per_photon", "compression_ratio", "channels")
     parameters = [cube.meta.get(name) for name in names]
     if n_averaged is not None and all(np.shape(each) == (len(means),) for each in parameters):
@@ -154,21 +190,37 @@ def uncertainty_of_means(cube, means, squares, n_averaged, noise):
             constant = np.asarray(u.Quantity(cube.meta["common_error"][i]).to_value(cube.unit), dtype=float)
             per_count = constant.reshape(constant.shape + (1,) * (means[i].ndim - constant.ndim)) / dark
             of_counts = model.of_counts(means[i] / per_count, channel, n_averaged / squares[i])
-            variance[i] = (of_counts**2 - dark**2) * per_count**2 + common[i] ** 2
+            # Of a sum of exposures, `per_count` is that of their mean.
+            n = exposures[i].reshape(exposures[i].shape + (1,) * (means[i].ndim - exposures[i].ndim))
+            variance[i] = (of_counts**2 - dark**2) * per_count**2 / n + common[i] ** 2
     floor = np.asarray(cube.meta.get("relative_floor", np.zeros(len(means))), dtype=float)
     return np.fmax(np.sqrt(variance), floor.reshape((-1,) + (1,) * (means.ndim - 1)) * np.abs(means))
 
 
-def as_floors(relative_floor, channels):
+def _by_channel(name, given, channels, instrument, rule):
+    """A dict by the names of channels, or by wavelengths, as one by what `Image` calls a channel."""
+    if isinstance(channels[0], int):
+        others = [key for key in given if isinstance(key, str) and key.startswith("AIA ") and instrument != "AIA"]
+        if others:
+            raise wrong(ValueError, name, f"names {', '.join(others)}, but the maps are of {instrument}")
+        plain = {key.removeprefix("SUVI ") if isinstance(key, str) else key: value for key, value in given.items()}
+        return by_wavelength(name, plain, rule)
+    if not all(isinstance(key, str) for key in given):
+        rule = "must be one number, or a dict of one for each filter, such as {'XRT Be-thin': 0.1}"
+        raise wrong(TypeError, name, f"{rule}, got {given!r:.80}")
+    return {key.removeprefix(f"{instrument} "): value for key, value in given.items()}
+
+
+def as_floors(relative_floor, channels, instrument="AIA"):
     """Least relative error of each channel, from one number for all or a dict by channel."""
     name, rule = "relative_floor", "must be one number, or a dict of one for each channel, such as {171: 0.1}"
     if not isinstance(relative_floor, Mapping):
         relative_floor = dict.fromkeys(channels, relative_floor)
     else:
-        relative_floor = by_wavelength(name, relative_floor, rule)
-        unknown = [str(key) for key in relative_floor if key not in channels]
+        relative_floor = _by_channel(name, relative_floor, channels, instrument, rule)
+        unknown = [f"{key} Å" if isinstance(key, int) else key for key in relative_floor if key not in channels]
         if unknown:
-            raise wrong(ValueError, name, f"names {', '.join(unknown)} Å, but there is no such map")
+            raise wrong(ValueError, name, f"names {', '.join(unknown)}, but there is no such map")
     try:
         of = "(a fraction of the intensity)"
         floors = {key: as_number(name, value, least=0, below=1, of=of) for key, value in relative_floor.items()}

@@ -3,14 +3,15 @@
 # As in `cli`, only the standard library is loaded before the work begins.
 import argparse
 import logging
+import math
 import re
 import signal
 import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 from sunpy_demreg._cli.slurm import part_of_array, submit
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -18,9 +19,12 @@ __all__ = ["add_batch_options", "run_batch"]
 def add_batch_options(batch):
     """Add the options that only this command has."""
     batch.add_argument(
-        "files", nargs="*", metavar="FILES-OR-FOLDER", help="FITS files of any number of times, in any order"
+        "files",
+        nargs="*",
+        metavar="FILES-OR-FOLDER",
+        help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
     )
-    batch.add_argument("--output", type=Path, required=True, metavar="STORE.zarr", help="created, or resumed")
+    batch.add_argument("--output", type=file_of, required=True, metavar="STORE.zarr", help="created, or resumed")
     batch.add_argument(
         "--tolerance",
         type=float,
@@ -76,11 +80,19 @@ def add_batch_options(batch):
     batch.add_argument("--backend", default="cpu", help="engine, as in sunpy_demreg.invert (default: %(default)s)")
 
 
+_MOST_LOG_T = 100  # of a temperature in K no logarithm is as large
+
+
 def _em_ranges(text):
     try:
         edges = [float(each) for each in text.split(",")]
     except ValueError:
         edges = []
+    if edges and min(edges) > _MOST_LOG_T:  # kelvin
+        told = ",".join(f"{math.log10(each):.4g}" for each in edges)
+        raise argparse.ArgumentTypeError(
+            f"must be log10(T/K), but {text!r} seems to be in kelvin, for which it is {told}"
+        )
     if len(edges) < 2 or sorted(set(edges)) != edges:
         raise argparse.ArgumentTypeError(f"must be two or more ascending log10(T/K), as 5.7,6.0,6.3, but is {text!r}")
     return edges
@@ -92,6 +104,8 @@ def run_batch(options, log_edges, prepare_options, choices):
         return _tell_status(options.output)
     if not options.files:
         options.command.error("the files are missing: name them, or folders of them (only --status needs none)")
+    if isinstance(options.output, Url):
+        options.command.error(f"--output must be on a disk, but is {options.output}: copy it there when it is done")
     if options.slurm is not None:
         return submit(options)
     part = options.part or part_of_array()

@@ -1,7 +1,5 @@
 """The commands ``sunpy-demreg info`` and ``sunpy-demreg explore``, on files that exist."""
 
-from pathlib import Path
-
 __all__ = ["add_file_commands"]
 
 
@@ -12,7 +10,7 @@ def add_file_commands(commands):
         ("explore", _explore, "open a window: click on a pixel for its DEM; for files of invert --plot, or of write"),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: sunpy-demreg {name} dem.fits")
-        command.add_argument("path", type=Path, metavar="FILE", help="a .fits or .asdf file, or a .zarr store")
+        command.add_argument("path", metavar="FILE-OR-URL", help="a .fits or .asdf file, or a .zarr store")
         command.set_defaults(run=run, command=command)
 
 
@@ -20,7 +18,7 @@ def _info(options):
     import numpy as np
 
     from sunpy_demreg import read
-    from sunpy_demreg._common.dates import mean_date
+    from sunpy_demreg._common.dates import as_text, mean_date
 
     content = read(options.path)
     is_cube = not hasattr(content, "items")
@@ -30,14 +28,16 @@ def _info(options):
     date = mean_date(observation.get("date"))
     lines = [
         ("instrument", str(observation.get("instrument") or "")),
-        ("date", "" if date is None else f"{date.strftime('%Y-%m-%d %H:%M:%S UT')}, the mean of the channels"),
+        ("date", f"{as_text(date)}, the mean of the channels" if date is not None else ""),
     ]
     if not is_cube:
         edges = np.log10(meta["temperature_bin_edges"].value)
+        ranges = meta.get("emission_measure_ranges")
         names = ("method", "parameter_choice", "positivity", "dem_error")
         lines += [
             ("channels", ", ".join(meta["channels"])),
             ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
+            ("ranges", "" if ranges is None else f"log T {_told(np.log10(ranges.value))}, of emission_measure"),
             ("settings", ", ".join(f"{name} = {meta[name]}" for name in names if meta.get(name) is not None)),
         ]
     for name, cube in cubes.items():
@@ -48,6 +48,10 @@ def _info(options):
     for name, text in lines:
         if text:
             print(f"{name:>{width}}  {text}")
+
+
+def _told(ranges):
+    return ", ".join(f"{low:.2f}-{high:.2f}" for low, high in ranges)
 
 
 def _explore(options):

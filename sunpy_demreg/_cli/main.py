@@ -10,7 +10,9 @@ from sunpy_demreg._cli.batch import add_batch_options, run_batch
 from sunpy_demreg._cli.files import add_file_commands
 from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
+from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = ["main"]
 
@@ -42,11 +44,12 @@ def main(arguments=None):
     """
     command = None
     try:
+        arguments = with_value(sys.argv[1:] if arguments is None else arguments)
         options, unknown = _parser().parse_known_args(arguments)
         command = options.command
         if unknown:
             _refuse(unknown, command)
-        options.arguments = sys.argv[1:] if arguments is None else list(arguments)
+        options.arguments = arguments
         with warnings_as_lines(command):
             return options.run(options) or 0
     except KeyboardInterrupt:
@@ -67,7 +70,9 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="invert the bundled AIA sample, draw it, and write the result")
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument(
+        "--output", type=_on_disk, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
+    )
     demo.set_defaults(run=_demo, command=demo)
 
     invert = commands.add_parser(
@@ -76,9 +81,9 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EXAMPLES,
     )
-    invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file per channel")
-    invert.add_argument("--output", type=Path, required=True, metavar="FILE", help="the FITS file to write")
-    invert.add_argument("--plot", type=Path, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
+    invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file, or URL, per channel")
+    invert.add_argument("--output", type=_on_disk, required=True, metavar="FILE", help="the FITS file to write")
+    invert.add_argument("--plot", type=_on_disk, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
     invert.add_argument(
         "--outputs",
         nargs="+",
@@ -111,6 +116,13 @@ def _parser():
     return parser
 
 
+def _on_disk(text):
+    path = file_of(text)
+    if isinstance(path, Url):
+        raise argparse.ArgumentTypeError(f"must be a file on a disk, but is {text!r}: copy it there when it is done")
+    return path
+
+
 def _refuse(unknown, command):
     """Exit with the usage of the command, and the nearest of its options."""
     near = nearest(unknown[0].partition("=")[0], options_of(command)).replace("'", "")
@@ -133,9 +145,8 @@ def _add_choices(invert):
     invert.add_argument(
         "--saturation",
         type=_positive,
-        default=15000,
         metavar="DN",
-        help="mask values above this many counts (default: %(default)s)",
+        help="mask values above this many counts (default: 15000)",
     )
     invert.add_argument(
         "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
@@ -147,6 +158,14 @@ def _add_choices(invert):
         "in a file",
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    _add_choice(
+        invert,
+        "--exposures",
+        ("one", "coadd", "replace_saturated"),
+        default="one",
+        help="several images of a channel at a time: refuse them (of a batch, take the nearest), or add them, or take "
+        "the short ones where the long one is saturated (default: %(default)s)",
+    )
     invert.add_argument(
         "--calibration-error",
         type=float,
@@ -308,6 +327,8 @@ def _choices(options):
         prepare["reference"] = f"{options.reference} Angstrom" if is_channel else options.reference
     if options.bin != 1:
         prepare["bin"] = options.bin
+    if options.exposures != "one":
+        prepare["exposures"] = options.exposures
     names = (
         "method",
         "solve_for",
@@ -339,7 +360,10 @@ def _log_edges(low, high, step):
     if not (low < high and step > 0):
         raise ValueError(f"`--log-t` must have LOW < HIGH and STEP > 0, but is {given}")
     if low < 3 or high > 9:
-        raise ValueError(f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}")
+        kelvin = f", and {low:g} K is {math.log10(low):.4g}" if low > 1e3 else ""
+        raise ValueError(
+            f"`--log-t` must be log10(T/K) between 3 and 9, such as 5.575 7.425 0.05, but is {given}{kelvin}"
+        )
     n_bins = (high - low) / step
     if not 2.5 < n_bins < _MAX_BINS + 0.5:
         raise ValueError(f"`--log-t` must make 3 to {_MAX_BINS} bins, but {given} makes {n_bins:.4g}")

@@ -44,9 +44,12 @@ def in_our_words(message, command):
     """The text of an error or a warning, with its argument under its name on the command line."""
     argument = getattr(message, "argument", None)
     option = f"--{argument}".replace("_", "-")
-    if argument in _WORDS:
+    options = [] if command is None else options_of(command)
+    if argument == "path" and command is not None and "--output" not in options:  # a command on a file
+        name = "`FILE`"
+    elif argument in _WORDS:
         name = _WORDS[argument]
-    elif command is not None and option in options_of(command):
+    elif option in options:
         name = f"`{option}`"
     else:
         return str(message) or type(message).__name__

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sunpy_demreg._common.paths import matching_paths
+from sunpy_demreg._common.urls import is_url, local_copy
 
 __all__ = ["run_inversion"]
 
@@ -60,8 +61,8 @@ def _corners(files, corners):
     from astropy.coordinates import SkyCoord
     from sunpy.map import Map
 
-    first = next(path for file in files for path in matching_paths(file))
-    image = Map(first)
+    with local_copy(next(path for file in files for path in matching_paths(file))) as first:
+        image = Map(first)
     frame = (image[0] if isinstance(image, list) else image).coordinate_frame
     return tuple(SkyCoord(*pair * u.arcsec, frame=frame) for pair in (corners[:2], corners[2:]))
 
@@ -73,7 +74,8 @@ def _check_target(target, files, overwrite):
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists and is kept: choose another name, or pass --overwrite")
-    if any(target.samefile(path) for file in files for path in matching_paths(file) if path.exists()):
+    here = [path for file in files if not is_url(file) for path in matching_paths(file)]
+    if any(target.samefile(path) for path in here if path.exists()):
         raise ValueError(f"{target} is one of the files to invert: choose another name")
 
 

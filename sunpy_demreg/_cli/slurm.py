@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["part_of_array", "submit"]
+__all__ = ["part_of_array", "submit", "with_value"]
 
 _FIRST = "# Written by sunpy-demreg: each task of the array does its part of the batch."
 _DEFAULTS = ("--job-name=sunpy-demreg", "--requeue", "--open-mode=append")
@@ -27,6 +27,15 @@ def part_of_array():
     if not is_regular:
         raise ValueError("the numbers of the SLURM array are no plain range: pass `--part`, or use --array=1-N")
     return (task - first) // step + 1, count
+
+
+def with_value(arguments):
+    """The arguments with the value of ``--slurm`` in one with it: one that begins with a dash would be an option."""
+    joined, rest = [], iter(arguments)
+    for each in rest:
+        value = next(rest, None) if _is_slurm(each) and "=" not in each else None
+        joined.append(each if value is None else f"{each}={value}")
+    return joined
 
 
 def submit(options):
@@ -71,6 +80,11 @@ def _joined(given):
     return lines
 
 
+def _is_slurm(argument):
+    name = argument.partition("=")[0]
+    return len(name) > 3 and "--slurm".startswith(name)
+
+
 def _without_slurm(arguments):
     """The arguments but for this option, which may be abbreviated."""
     kept, skips = [], False
@@ -78,7 +92,7 @@ def _without_slurm(arguments):
         name, is_joined, _ = each.partition("=")
         if skips:
             skips = False
-        elif len(name) > 3 and "--slurm".startswith(name):
+        elif _is_slurm(name):
             skips = not is_joined
         else:
             kept.append(each)

@@ -4,10 +4,12 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.warnings import DemregWarning, warn
 
 __all__ = ["replaced"]
@@ -26,7 +28,8 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or `Url`
+        The latter only of a file.
     overwrite : `bool`, optional
         Whether to replace what exists: any file, because the user named it, but only our own folders.
     foreign : callable, optional
@@ -46,6 +49,10 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     OSError
         If it cannot be written.
     """
+    if isinstance(path, Url):
+        with _uploaded(path, overwrite) as part:
+            yield part
+        return
     path = Path(path).expanduser()
     target, is_folder = Path(os.path.realpath(path)), foreign is not None
     _check(path, target, overwrite, foreign, parents)
@@ -74,6 +81,18 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _uploaded(url, overwrite):
+    """A temporary file here, whose content the URL gets at the end, at once."""
+    if not overwrite and url.exists():
+        raise wrong(FileExistsError, url.argument, f"{str(url)!r} exists: choose another name, or pass overwrite=True")
+    with tempfile.TemporaryDirectory(prefix="sunpy-demreg-") as folder:
+        part = Path(folder, url.name)
+        part.touch()
+        yield part
+        url.copy_from(part)
 
 
 def _named(err, path, part):

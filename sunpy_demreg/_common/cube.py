@@ -1,5 +1,6 @@
 """NDCube and NDMeta that slice like arrays, can be pickled, and can be reprojected; metadata of channel cubes."""
 
+from collections.abc import Mapping
 from copy import copy
 from operator import index
 
@@ -9,21 +10,40 @@ import astropy.units as u
 from astropy.time import Time
 from ndcube import NDCube, NDCubeSequence, NDMeta
 
-__all__ = ["OF_SOME", "PER_IMAGE", "Cube", "Meta", "as_column", "as_index", "meta_by_channel"]
+__all__ = [
+    "OF_SOME",
+    "PER_IMAGE",
+    "Cube",
+    "Meta",
+    "as_column",
+    "as_index",
+    "meta_by_axis",
+    "meta_by_channel",
+    "observation_shape",
+    "sliced_observation",
+]
 
 #: Metadata of each image of a channel cube, beside "channels".
 PER_IMAGE = (
     "exposure_time",
+    "n_exposures",
+    "shortest_exposure_time",
     "date",
     "common_error",
     "common_relative_error",
     "residual_shift_x",
     "residual_shift_y",
+    "residual_shift_error_x",
+    "residual_shift_error_y",
+    "applied_shift_x",
+    "applied_shift_y",
     "source_wcs",
 )
 #: Metadata that are kept where only some channels have them, with None for the others: what a response is checked
 #: against, and the calibration error that their uncertainty holds.
 OF_SOME = ("date", "instrument", "degradation_corrected", "exposure_normalized", "calibration_error")
+_PER_CHANNEL = {*PER_IMAGE, *OF_SOME, "channels", "relative_floor", "dn_per_photon", "compression_ratio"}
+_PER_REGION = ("n_pixels", "fraction", "area")  # of a spectrum, and of each time
 
 
 class Cube(NDCube):
@@ -37,7 +57,19 @@ class Cube(NDCube):
 
     def __getitem__(self, item):
         item = as_index(item, self.shape)
-        return NDCube.__getitem__(self.__copy__(), item)  # a copy, because ndcube removes its metadata while slicing
+        whole = self.__copy__()  # because ndcube removes the metadata while slicing
+        if (observation := _observation_of(self.meta)) is None:
+            return NDCube.__getitem__(whole, item)
+        # Without what ndcube would only copy, which takes longer than all the rest.
+        whole.meta = _without(self.meta, "observation")
+        sliced = NDCube.__getitem__(whole, item)
+        sliced_too = sliced_observation(self.meta, item)
+        return _observed(sliced, observation if sliced_too is None else sliced_too)
+
+    def _repr_html_(self):
+        from sunpy_demreg._common.cube_html import cube_html
+
+        return cube_html(self)
 
     def explode_along_axis(self, axis):
         """As in ndcube, which however takes the metadata from the cubes of the sequence."""
@@ -50,7 +82,11 @@ class Cube(NDCube):
         other.data = self.data.copy()
         if self.uncertainty is not None:
             other.uncertainty = type(self.uncertainty)(self.uncertainty.array.copy(), unit=self.uncertainty.unit)
-        return NDCube.rebin(other, *args, **kwargs)
+        binned = NDCube.rebin(other, *args, **kwargs)
+        if (observation := _observation_of(self.meta)) is not None:
+            factors = [long // short for long, short in zip(self.shape, binned.shape, strict=True)]
+            observation = observation.rebin((1, *factors[len(factors) - len(observation.data_shape) + 1 :]))
+        return _observed(binned, observation)
 
     def __copy__(self):
         """A copy that shares the arrays, but has uncertainty and coordinates of its own that refer to it."""
@@ -59,6 +95,26 @@ class Cube(NDCube):
             extra_coords=_copied(self.extra_coords),
             global_coords=_copied(self.global_coords),
         )
+
+
+def _observation_of(meta):
+    observation = meta.get("observation") if isinstance(meta, Mapping) else None
+    return observation if isinstance(observation, Meta) else None
+
+
+def _without(meta, name):
+    """Metadata without an entry that has no axes."""
+    rest = {key: value for key, value in meta.items() if key != name}
+    return rest if not isinstance(meta, NDMeta) else Meta(rest, axes=meta.axes, data_shape=meta.data_shape)
+
+
+def _observed(cube, observation):
+    """A new cube with this part of its metadata replaced, unless it is None."""
+    if observation is not None:
+        # ndcube makes a new Meta, but leaves a dict as it is, shared.
+        cube.meta = cube.meta if isinstance(cube.meta, NDMeta) else dict(cube.meta)
+        cube.meta["observation"] = observation
+    return cube
 
 
 def _copied(coords):
@@ -79,6 +135,10 @@ class Meta(NDMeta):
     def __reduce__(self):
         own = {"_axes": dict(self._axes), "_key_comments": dict(self._key_comments)}
         return _restored, (type(self), dict(self), self.__dict__ | own)
+
+    def pop(self, key, *default):
+        self._axes.pop(key, None)  # which ndcube would keep, of what is no longer there
+        return super().pop(key, *default)
 
     @NDMeta.data_shape.setter  # type: ignore[attr-defined]  # mypy does not know setters of other classes
     def data_shape(self, shape):
@@ -109,21 +169,58 @@ def meta_by_channel(channels, meta, shape):
     -------
     Meta
     """
-    values, axes = {"channels": np.array(channels)} | dict(meta), {"channels": (0,)}
-    for key in {*PER_IMAGE, *OF_SOME, "relative_floor", "dn_per_photon", "compression_ratio"}.intersection(meta):
+    return meta_by_axis({"channels": np.array(channels)} | dict(meta), shape)
+
+
+def meta_by_axis(meta, shape):
+    """Metadata of which those of each channel, image or region know their axes in data of a shape, channels first."""
+    values, axes = dict(meta), {}
+    for key in _PER_CHANNEL.intersection(meta):
         if isinstance(meta[key], list | tuple):  # where the channels have different kinds of values
             values[key] = as_column(meta[key])
         length = np.shape(values[key])
         if length and length == tuple(shape[: len(length)]):
             axes[key] = tuple(range(len(length)))
+    if "region" in meta and np.shape(meta["region"]) == tuple(shape[-1:]):
+        axes["region"] = (len(shape) - 1,)
+        of_regions = [key for key in _PER_REGION if key in meta and np.shape(meta[key]) == tuple(shape[1:])]
+        axes |= dict.fromkeys(of_regions, tuple(range(1, len(shape))))
     return Meta(values, axes=axes, data_shape=shape)
 
 
+def observation_shape(meta):
+    """The shape in which the "observation" in metadata knows its axes, to make it again; None if there is none."""
+    observation = _observation_of(meta)
+    return None if observation is None else [int(n) for n in observation.data_shape]
+
+
+def sliced_observation(meta, item):
+    """
+    The metadata of the data that a result was made of, sliced with its pixels; None if none of them are per pixel.
+
+    Parameters
+    ----------
+    meta : mapping
+        Of a cube, or of a result, with the "observation" of `meta_by_axis`, the axes of whose pixels come last.
+    item : tuple
+        From `as_index`, of a cube or of the pixels alone.
+    """
+    observation = _observation_of(meta)
+    if observation is None or all(max(axes) == 0 for axes in observation.axes.values()):
+        return None
+    n_pixel_axes = len(observation.data_shape) - 1
+    return observation.slice[(slice(None), *item[len(item) - n_pixel_axes :])]
+
+
 def as_column(values):
-    """One array with the value of each channel, of whatever kind."""
+    """One array with the value of each channel, of whatever kind, or of each channel and time, from a list of lists."""
     for kind in (u.Quantity, Time):
         if all(isinstance(value, kind) for value in values):
             return kind(values)
+    if values and all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
+        rows = [as_column(value) for value in values]
+        if all(type(row) is np.ndarray for row in rows):
+            return np.array(rows)
     column = np.empty(len(values), dtype=object)  # an array, so that it is sliced with the cube
     for i, value in enumerate(values):
         column[i] = value
@@ -184,7 +281,7 @@ def _as_part(part, length, axis, what):
     except (TypeError, ValueError):
         raise IndexError(
             f"a {what} is sliced with whole numbers and ranges such as 2:5, but got {part!r}: take the `data` "
-            "of a cube, or channels that are not adjacent with `sunpy_demreg.combine([cube[i] for i in (0, 2, 3)])`"
+            "of a cube, or leave channels out with `sunpy_demreg.drop_channels(cube, names)`"
         ) from None
     if not -length <= part < length:
         raise IndexError(f"index {part} lies outside axis {axis} of the {what}, which has the length {length}")

@@ -4,7 +4,7 @@ import numpy as np
 
 from astropy.time import Time
 
-__all__ = ["from_microseconds", "mean_date", "to_microseconds"]
+__all__ = ["as_text", "from_microseconds", "known_dates", "mean_date", "to_microseconds"]
 
 _EPOCH = Time("1970-01-01", scale="utc")
 
@@ -13,14 +13,34 @@ def mean_date(dates):
     """
     The mean of one or more dates, in UTC; taken in TAI, which has no leap seconds.
 
-    None stands for a date that is not known, and is the mean of such only.
+    None stands for a date that is not known, as a masked one does, and is the mean of such only.
     """
-    if not isinstance(dates, Time):
-        known = [Time(date).utc for date in np.ravel(np.array(dates, dtype=object)) if date is not None]
-        if not known:
-            return None
-        dates = Time(known)
-    return dates.tai.mean().utc
+    dates, _ = known_dates(dates)
+    return None if dates is None else dates.tai.mean().utc
+
+
+def known_dates(dates):
+    """
+    Those of one or more dates that are known, one after the other in one Time, in UTC; or None if none is.
+
+    Returns
+    -------
+    Time or None
+    array of bool
+        Which of them these are.
+    """
+    if isinstance(dates, Time):
+        dates = dates.utc.reshape(-1)
+        is_known = ~np.broadcast_to(dates.mask, dates.shape)
+        return (dates[is_known].unmasked if is_known.any() else None), is_known
+    each = np.ravel(np.array(dates, dtype=object))
+    is_known = np.array([date is not None and not np.any(Time(date).mask) for date in each], dtype=bool)
+    return (Time([Time(date).utc for date in each[is_known]]) if is_known.any() else None), is_known
+
+
+def as_text(date):
+    """A date as titles and messages show it, "" of None."""
+    return "" if date is None else f"{date.utc.strftime('%Y-%m-%d %H:%M:%S')} UT"
 
 
 def to_microseconds(times):

@@ -12,12 +12,14 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.units.function import FunctionQuantity
 
+from sunpy_demreg._common.cube import Meta
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import MetadataWarning, warn
 
 __all__ = ["from_text", "to_text", "unit_name", "warn_of_text"]
 
 _NUMBERS = {"bool", "float32", "float64"} | {f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)}
+_ANY_DATE = "2000-01-01T00:00:00"  # below a mask
 
 
 def to_text(meta):
@@ -84,13 +86,20 @@ def _encoded(value, name, as_text):
         case fits.Header():
             remarks = {key: str(value[key]) for key in ("COMMENT", "HISTORY", "") if key in value}
             return _encoded({key: value[key] for key in value} | remarks, name, as_text)
+        case Meta():  # whose arrays of objects are columns of several kinds of values
+            arrays = {key: value[key] for key in value.axes if isinstance(value[key], np.ndarray)}
+            columns = {key: array.tolist() for key, array in arrays.items() if array.dtype.hasobject}
+            return _encoded(dict(value) | columns, name, as_text)
         case Mapping() if all(isinstance(key, str) and not key.startswith("__") for key in value):
             return {key: _encoded(item, f"{name}[{key!r}]", as_text) for key, item in value.items()}
         case Mapping():
             return {"__dict__": each(value.items())}
+        case Time() if value.isscalar and value.masked:
+            return None
         case Time() if _is_plain_time(value):
-            dates = Time(value, format="isot", precision=9).value
-            return {"__time__": np.asarray(dates).tolist(), "scale": value.scale}
+            dates = Time(value.unmasked, format="isot", precision=9).value
+            dates = np.where(value.mask, None, dates) if value.masked else np.asarray(dates)
+            return {"__time__": dates.tolist(), "scale": value.scale}
         case FunctionQuantity():
             pass  # `Quantity` refuses these units
         case u.Quantity() if is_plain and value.unit == u.Unit(str(value.unit), parse_strict="silent"):
@@ -105,8 +114,8 @@ def _encoded(value, name, as_text):
 
 def _is_plain_time(time):
     """Whether a `Time` holds only dates that ISO 8601 can express, with years of four digits."""
-    is_plain = time.size and not time.masked and time.location is None
-    return is_plain and np.all((time.jd > 1721060) & (time.jd < 5373484))
+    days = time.unmasked.jd
+    return time.size and time.location is None and np.all((days > 1721060) & (days < 5373484))
 
 
 def _decoded(node):
@@ -119,7 +128,12 @@ def _decoded(node):
         case {"__dict__": list(pairs)}:
             return dict(pairs)
         case {"__time__": dates, "scale": scale}:
-            return Time(dates, format="isot", scale=scale)
+            dates = np.array(dates, dtype=object)
+            is_unknown = np.equal(dates, None)
+            time = Time(np.where(is_unknown, _ANY_DATE, dates).tolist(), format="isot", scale=scale)
+            if is_unknown.any():
+                time[is_unknown] = np.ma.masked
+            return time
         case {"__quantity__": values, "unit": str(unit)}:
             return u.Quantity(values, unit, dtype=None)
         case {"__array__": values, "dtype": kind, "shape": shape} if kind == "str" or kind in _NUMBERS:

@@ -3,17 +3,22 @@
 import glob
 from pathlib import Path
 
+from sunpy_demreg._common.urls import Url, file_of
+
 __all__ = ["matching_paths"]
 
 
-def matching_paths(pattern):
+def matching_paths(pattern, argument="maps"):
     """
-    Find the paths that match a file name or a pattern with wildcards, with ``~`` expanded.
+    Find the files that match a file name, a URL, or a pattern with wildcards, with ``~`` expanded.
 
     Returns
     -------
-    `list` of `~pathlib.Path`
+    `list` of `~pathlib.Path`, or of `~sunpy_demreg._common.urls.Url`
         Empty if nothing matches.
     """
-    path = Path(pattern).expanduser()
+    path = file_of(pattern, argument)
+    if isinstance(path, Url):
+        return path.matches()
+    path = path.expanduser()
     return [path] if path.exists() else sorted(map(Path, glob.glob(str(path))))

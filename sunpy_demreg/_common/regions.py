@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,19 @@ from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.validators import a_kind
 from sunpy_demreg._common.warnings import DataWarning, warn
 
-__all__ = ["as_masks", "box_outline", "celestial_frame", "is_point", "pixel_area", "pixel_of"]
+__all__ = [
+    "NamedRegion",
+    "NoPixelError",
+    "as_circle",
+    "as_corners",
+    "as_masks",
+    "box_outline",
+    "celestial_frame",
+    "is_mask",
+    "named_regions",
+    "pixel_area",
+    "pixel_of",
+]
 
 _RULE = (
     "must be two SkyCoords (corners of a box) or more (of a polygon), a SkyCoord and an angle (a circle), a mask of "
@@ -22,13 +35,35 @@ _RULE = (
 _N_SIDE, _N_CIRCLE = 30, 360  # points along the side of a box, which may be curved, and around a circle
 
 
-def as_masks(region, wcs, shape, level=None, name="region"):
+class NoPixelError(ValueError):
+    """Of a region that an image does not show; it may be seen in another."""
+
+
+class NamedRegion(NamedTuple):
+    """One of the regions that were given."""
+
+    name: str
+    argument: str  # what messages call it
+    region: Any
+
+
+def named_regions(region):
+    """Each of the regions that were given as the argument ``region``: one, a list, or a dict of them by name."""
+    if isinstance(region, Mapping) and region and all(isinstance(key, str) for key in region):
+        return [NamedRegion(key, f"region[{key!r}]", each) for key, each in region.items()]
+    # A center and a radius are one region.
+    if isinstance(region, list) and region and not all(_is_point(each) or _is_angle(each) for each in region):
+        return [NamedRegion(f"region {i + 1}", f"region[{i}]", each) for i, each in enumerate(region)]
+    return [NamedRegion("region", "region", region)]
+
+
+def as_masks(regions, wcs, shape, level=None):
     """
-    Names of regions, and the pixels of each.
+    The pixels of regions.
 
     Parameters
     ----------
-    region
+    regions : list of NamedRegion
         See the rule above.
     wcs : low-level WCS
         Of the image.
@@ -36,19 +71,19 @@ def as_masks(region, wcs, shape, level=None, name="region"):
         Of the image, (y, x); masks may have any number of axes before these.
     level : callable, optional
         From a wavelength in Å and a Quantity, to where the image of that channel is above that.
-    name : str
-        Of the argument.
 
     Returns
     -------
-    list of str, list of bool arrays
+    dict of bool arrays, dict of NoPixelError
+        By name: the pixels, or the error if there are none.
     """
-    if isinstance(region, Mapping) and region and all(isinstance(key, str) for key in region):
-        return list(region), [_mask(each, wcs, shape, level, f"{name}[{key!r}]") for key, each in region.items()]
-    if isinstance(region, list) and region and not all(is_point(each) for each in region):
-        masks = [_mask(each, wcs, shape, level, f"{name}[{i}]") for i, each in enumerate(region)]
-        return [f"region {i + 1}" for i in range(len(masks))], masks
-    return ["region"], [_mask(region, wcs, shape, level, name)]
+    masks, errors = {}, {}
+    for name, argument, region in regions:
+        try:
+            masks[name] = _mask(region, wcs, shape, level, argument)
+        except NoPixelError as err:
+            errors[name] = err.with_traceback(None)  # whose frames hold the image
+    return masks, errors
 
 
 def celestial_frame(wcs):
@@ -79,30 +114,46 @@ def pixel_of(point, wcs, shape, name):
     return index
 
 
-def is_point(value):
+def is_mask(region):
+    """Whether it is an array, rather than coordinates or another kind of region."""
+    return hasattr(region, "dtype") and not hasattr(region, "unit")
+
+
+def _is_point(value):
     return hasattr(value, "spherical") and value.isscalar
+
+
+def _is_angle(value):
+    return isinstance(value, u.Quantity) and not hasattr(value, "spherical")
 
 
 def _mask(region, wcs, shape, level, name):
     """The pixels of one region, (y, x), or (..., y, x) of a mask or a level in a series."""
+    why = "the center of a pixel must lie inside"
     if isinstance(region, Mapping) and region:
-        mask = _above(region, level, name)
+        mask, why = _above(region, level, name), "no pixel is above all of its levels: lower them"
     elif (hasattr(region, "to_pixel") and not hasattr(region, "spherical")) or hasattr(region, "to_mask"):
         mask = _of_regions(region, wcs, shape, name)
-    elif hasattr(region, "dtype") and not hasattr(region, "unit"):
+    elif is_mask(region):
         mask = np.asarray(region)
         if mask.dtype != bool:
             raise wrong(TypeError, name, f"is an array of {mask.dtype}: a mask is of bool, such as `image > 500`")
         if mask.ndim < 2 or mask.shape[-2:] != tuple(shape):
-            raise wrong(ValueError, name, f"is a mask of the shape {mask.shape}, but the image has {tuple(shape)}")
+            raise wrong(
+                ValueError,
+                name,
+                f"is a mask of the shape {mask.shape}, but the image has {tuple(shape)}: make it from the cube, such "
+                "as `cube.data[2] > 500`",
+            )
+        why = "it is False everywhere"
     else:
-        x, y = _to_pixels(_corners(region, wcs, name), wcs, name)
+        x, y = _to_pixels(_outline(region, wcs, name), wcs, name)
         outside = max(-0.5 - x.min(), x.max() - shape[1] + 0.5, -0.5 - y.min(), y.max() - shape[0] + 0.5)
         mask = _inside(x, y, shape)
         if outside > 1 and mask.any():
             warn(DataWarning, f"reaches {outside:.0f} pixels beyond the image: only what is inside counts", name)
     if not mask.any():
-        raise wrong(ValueError, name, "holds no pixel of the image: the center of a pixel must lie inside")
+        raise wrong(NoPixelError, name, f"holds no pixel of the image: {why}")
     return mask
 
 
@@ -129,28 +180,48 @@ def _of_regions(region, wcs, shape, name):
     return np.zeros(shape, dtype=bool) if image is None else image > 0
 
 
-def _corners(region, wcs, name):
+def _outline(region, wcs, name):
     """The outline of a box, circle or polygon as one SkyCoord."""
+    circle = as_circle(region, name)
+    if circle is None:
+        return box_outline(as_corners(region, name))
+    center, radius = circle
+    # As seen in the image, whatever the frame of its center.
+    center = HighLevelWCSWrapper(wcs).pixel_to_world(*_to_pixels(center, wcs, name))
+    return center.directional_offset_by(np.linspace(0, 360, _N_CIRCLE, endpoint=False) * u.deg, radius)
+
+
+def as_circle(region, name):
+    """Center and radius of a circle; None if the region is none."""
+    is_pair = isinstance(region, tuple | list) and len(region) == 2
+    if not (is_pair and any(map(_is_point, region)) and not all(map(_is_point, region))):
+        return None
+    center, radius = region
+    rule = "must have a positive angle for the radius of the circle"
+    if not (_is_point(center) and _is_angle(radius)):
+        came = ", ".join(a_kind(each) for each in region)
+        raise wrong(TypeError, name, f"{rule}: `(center, 40 * u.arcsec)`, a SkyCoord and an angle, but is ({came})")
+    if not (radius.isscalar and radius.unit.is_equivalent(u.arcsec) and radius > 0):
+        raise wrong(ValueError, name, f"{rule}, but has {radius}: pass one such as `40 * u.arcsec`")
+    return center, radius
+
+
+def as_corners(region, name, rule=_RULE):
+    """The corners of a box or a polygon as one SkyCoord; or raise an error that tells the rule."""
     from astropy.coordinates import SkyCoord
 
-    is_pair = isinstance(region, tuple | list) and len(region) == 2
-    if is_pair and is_point(region[0]) and isinstance(region[1], u.Quantity):
-        center, radius = region
-        if not (radius.isscalar and radius.unit.is_equivalent(u.arcsec) and radius > 0):
-            raise wrong(ValueError, name, f"must have a positive angle for the radius of the circle, but has {radius}")
-        # As seen in the image, whatever the frame of its center.
-        center = HighLevelWCSWrapper(wcs).pixel_to_world(*_to_pixels(center, wcs, name))
-        return center.directional_offset_by(np.linspace(0, 360, _N_CIRCLE, endpoint=False) * u.deg, radius)
-    if isinstance(region, tuple | list) and region and all(is_point(each) for each in region):
+    if isinstance(region, tuple | list) and region and all(_is_point(each) for each in region):
         try:
             region = SkyCoord([SkyCoord(each) for each in region])
         except (TypeError, ValueError) as err:
             raise wrong(ValueError, name, f"must have coordinates in one frame ({first_line(err)})") from err
     if not hasattr(region, "spherical"):
-        raise wrong(TypeError, name, f"{_RULE}, but is {a_kind(region)}")
+        cure = ": a level names its channel by a number, not by a text" if isinstance(region, u.Quantity) else ""
+        raise wrong(TypeError, name, f"{rule}, but is {a_kind(region)}{cure}")
     if region.isscalar or region.ndim > 1 or len(region) < 2:
-        raise wrong(ValueError, name, f"{_RULE}, but is one SkyCoord of the shape {region.shape}")
-    return box_outline(SkyCoord(region))
+        cure = ": for a circle, add its radius, `(center, 40 * u.arcsec)`" if region.size == 1 else ""
+        raise wrong(ValueError, name, f"{rule}, but is one SkyCoord of the shape {region.shape}{cure}")
+    return SkyCoord(region)
 
 
 def box_outline(points):
@@ -184,7 +255,7 @@ def _to_pixels(points, wcs, name):
     except Exception as err:  # of many kinds, such as that of coordinates without an observer
         raise wrong(ValueError, name, f"has coordinates that cannot be those of the image ({first_line(err)})") from err
     if not np.all(np.isfinite(x) & np.isfinite(y)):
-        raise wrong(ValueError, name, "has coordinates that the image does not see, such as behind the limb")
+        raise wrong(NoPixelError, name, "has coordinates that the image does not see, such as behind the limb")
     return np.asarray(x), np.asarray(y)
 
 

@@ -9,15 +9,16 @@ import math
 import warnings
 from numbers import Real
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
 from sunpy_demreg._common.errors import nearest, wrong
+from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = [
     "a_kind",
     "as_bool",
+    "as_channel",
     "as_date",
     "as_integer",
     "as_keywords",
@@ -121,6 +122,18 @@ def check_choice(name, value, choices, more=""):
         raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
 
 
+def as_channel(name, channel, channels):
+    """The name of one of the channels, which may be chosen by its wavelength too."""
+    import astropy.units as u
+
+    if isinstance(channel, u.Quantity) and channel.isscalar and channel.unit.is_equivalent(u.AA):
+        of_wavelength = [each for each in channels if each.endswith(f" {channel.to_value(u.AA):g}")]
+        if len(of_wavelength) == 1:
+            return of_wavelength[0]
+    check_choice(name, channel, channels, " (or its wavelength, such as 171 * u.AA)")
+    return channel
+
+
 def as_keywords(name, given, function, *, without=(), elsewhere=None):
     """
     Keywords for a function of this package, in a dict; None stands for none.
@@ -212,13 +225,14 @@ def check_edges(name, edges):
 
 
 def as_path(name, value, of="a file name"):
-    """A path, with ``~`` expanded; the file need not exist."""
-    if not isinstance(value, str | PathLike) or not str(value):
+    """A path, with ``~`` expanded, or a `Url`; the file need not exist."""
+    if not isinstance(value, str | PathLike | Url) or not str(value):
         raise wrong(TypeError, name, f"must be {of}, but is {a_kind(value)}")
     if "\0" in str(value):
         raise wrong(ValueError, name, f"must be {of}, but contains a null character")
     try:
-        return Path(value).expanduser()
+        path = file_of(value, name)
+        return path if isinstance(path, Url) else path.expanduser()
     except RuntimeError as err:
         raise wrong(ValueError, name, f"{str(value)!r} cannot be expanded: {err}") from err
 

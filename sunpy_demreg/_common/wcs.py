@@ -193,6 +193,13 @@ def table_axis(wcs):
     return wcs.world_axis_names[-1], wcs.world_axis_physical_types[-1]
 
 
+def table_values(wcs):
+    """The coordinate along the first array axis, which `table_axis` names: a quantity, or times."""
+    wcs = getattr(wcs, "low_level_wcs", wcs)
+    of_axis, table = _unwrapped(wcs)[1][0], _table(wcs)
+    return table.times_of[of_axis] if isinstance(table, _TimesWCS) else (table._values * table._unit)[of_axis]
+
+
 def _unwrapped(wcs):
     """The WCS that went into `prepend_axis` and how the cube was sliced since; (None, None) for any other WCS."""
     sliced = isinstance(wcs, SlicedLowLevelWCS)

@@ -13,12 +13,13 @@ from sunpy_demreg._common.validators import check_choice
 __all__ = ["CODE_OF_NAN", "ENCODINGS", "check_encoding", "decoded", "described", "encoded", "encodings_for", "unit_of"]
 
 ENCODINGS = ("float32", "bitround", "log")
-_FRACTION = 0.1  # of the median noise: what rounding changes at most
+_FRACTION = 0.1  # of the median noise, by channel that of the best: what rounding changes at most
 _MANTISSA = 23  # bits of a float32
 _OF_ERRORS = 5  # bits of an error: rounding changes it by at most 1.6 %
 _SAMPLE = 256  # pixels of each axis, from the middle, whose noise is looked at
 #: Values whose noise is that of others.
 _NOISE_OF = {"predicted_intensity": ("intensity",)}
+_BY_CHANNEL = ("intensity",)
 _NOISE_OF_DEM = ("dem", "emission_measure", "intensity")
 _STEP, _UNITY = 0.01, 16384  # of the logarithms, and the code of the number 1
 CODE_OF_NAN = -32768
@@ -84,10 +85,12 @@ def _bits_by_noise(arrays):
     for key, value, error in zip(pairs, values[::2], values[1::2], strict=True):
         with np.errstate(all="ignore"):
             noise = np.abs(error / value)
-        noise = noise[np.isfinite(noise) & (noise > 0)]
-        if noise.size:
+        # Channels differ so much that what is noise in one is signal in another.
+        groups = noise if key in _BY_CHANNEL else [noise]
+        medians = [np.median(good) for each in groups if (good := each[np.isfinite(each) & (each > 0)]).size]
+        if medians:
             # Rounding to k bits changes a number by a fraction of at most 2 ** -(k + 1).
-            bits[key] = int(np.clip(np.ceil(-np.log2(_FRACTION * np.median(noise))) - 1, 1, _MANTISSA))
+            bits[key] = int(np.clip(np.ceil(-np.log2(_FRACTION * min(medians))) - 1, 1, _MANTISSA))
     return bits
 
 

@@ -1,21 +1,33 @@
-"""Results as FITS files."""
+"""Results, and single cubes, as FITS files."""
 
 import numpy as np
 
 import astropy.units as u
 from astropy.io import fits
 from astropy.table import QTable
+from astropy.time import Time
 from astropy.wcs import WCS
 
 from sunpy_demreg import __version__
 from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text, to_text, unit_name, warn_of_text
 from sunpy_demreg._engines.base.status import Status
-from sunpy_demreg._files import products
 from sunpy_demreg._files.fits_stream import append_images, computed_images
 from sunpy_demreg._files.parts import CARDS, VERSION, Parts, format_version, from_contents, to_contents
+from sunpy_demreg._files.products import (
+    PRODUCT,
+    PRODUCT_VERSION,
+    Product,
+    expanded,
+    from_product,
+    squeezed,
+    to_product,
+)
+from sunpy_demreg._results.convert import as_computed
+from sunpy_demreg._results.headers import plane_cards
 
-__all__ = ["from_file", "to_file"]
+__all__ = ["from_file", "product_to_file", "to_file"]
 
 #: Of numbers, but for bytes that stand for bools; those of the other outputs are floats.
 _KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b"}
@@ -43,21 +55,18 @@ def to_file(result, encoding=None):
             array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
         hdu.header.update(_meaning_of_bits(name, parts.meta["channels"]))
+        hdu.header.update(plane_cards(result[name.removesuffix("_uncertainty").removesuffix("_mask")].meta))
         if is_lazy(array):
             lazy.append((hdu.header, array))
         else:
             hdus.append(hdu)
-    text, as_text = to_text(parts.meta)
-    warn_of_text(as_text)
-    text = text.encode("ascii")
     labels = [label.encode("ascii", "backslashreplace") for label in parts.meta["channels"]]
     for name, columns in (
         ("TEMPERATURE_BIN_EDGES", {"edge": parts.edges}),
         ("CHANNELS", {"channel": labels, "coordinate": parts.coordinate}),
-        ("META", {"json": [text[i : i + 80] for i in range(0, len(text), 80)]}),
     ):
-        hdus.append(fits.table_to_hdu(QTable(columns)))
-        hdus[-1].name = name
+        hdus.append(_table(name, columns))
+    hdus.append(_meta_table(parts.meta))
 
     def save(path):
         if path.suffix == ".gz":  # which can only be written sequentially
@@ -74,11 +83,77 @@ def to_file(result, encoding=None):
     return save
 
 
+def product_to_file(cube, file_name):
+    """
+    Return a function that writes a single cube to a path: the image in the primary HDU, then what belongs to it.
+
+    The header tells the name of the file, which may not be that of the path yet.
+    """
+    cube = as_computed(cube)
+    arrays, header, axes, about = to_product(cube)
+    if any(isinstance(values, Time) for values, *_ in axes):
+        raise wrong(
+            ValueError,
+            "result",
+            "is a series in time, but a FITS file holds one of its images, or the planes of one: write one of its "
+            "steps, such as `cube[0]`, or all of them to a .zarr store",
+        )
+    hdus = fits.HDUList()
+    for name, array in arrays.items():
+        array = expanded(array, about)
+        array = array.astype(np.uint8) if array.dtype == bool else np.array(array)
+        hdus.append((fits.ImageHDU if hdus else fits.PrimaryHDU)(array, header.copy()))
+        hdus[-1].header["EXTNAME"] = name.upper()
+    for name, changes in {
+        "UNCERTAINTY": {"BTYPE": "standard deviation"},
+        "MASK": {"BTYPE": "1 where there is no value", "BUNIT": ""},
+    }.items():
+        if name in hdus:
+            hdus[name].header.update(changes)
+    hdus += [_table(_axis(i), {"coordinate": values}) for i, (values, *_) in enumerate(axes)]
+    hdus.append(_meta_table(about | {"dtype": str(cube.data.dtype)}))
+
+    hdus[0].header.update(
+        {
+            "FORMAT": (f"{PRODUCT} {PRODUCT_VERSION}", "read with sunpy_demreg.read"),
+            "SOLARNET": (0.5, "partly"),
+            "OBS_HDU": 1,
+            "FILENAME": file_name,
+            "DATE": (Time.now().utc.isot, "of this file"),
+            "ORIGIN": "not stated",
+        }
+    )
+    return lambda path: hdus.writeto(path, checksum=True)
+
+
+def _product(hdus):
+    """The single cube in a file whose checksums were verified."""
+    about = _meta_of(hdus)
+    types = {"IMAGE": about["dtype"], "UNCERTAINTY": float, "MASK": bool}
+    arrays = {
+        name.lower(): squeezed(np.array(hdus[name].data, dtype=dtype), about)
+        for name, dtype in types.items()
+        if name in hdus
+    }
+    axes = [(_quantity(hdus[_axis(i)], "coordinate"), *named) for i, named in enumerate(about["planes"])]
+    return from_product(Product(arrays, hdus[0].header, axes, about))
+
+
+def _axis(i):
+    """Name of the table with the coordinate of an axis in front of the pixels."""
+    return f"AXIS_{i + 1}" if i else "AXIS"
+
+
 def from_file(path):
-    """The result, or the product, in a file."""
+    """The result, or the single cube, in a file."""
     with fits.open(path, disable_image_compression=True) as hdus:
-        is_product = str(hdus[0].header.get("FORMAT")).startswith(products.FORMAT)
-        version = VERSION if is_product else format_version(hdus[0].header.get("FORMAT"))
+        found = hdus[0].header.get("FORMAT")
+        is_product = str(found).startswith(PRODUCT)
+        version = VERSION
+        if is_product:
+            format_version(found, PRODUCT, PRODUCT_VERSION)
+        else:
+            version = format_version(found)
         for hdu in hdus:
             found = {hdu.verify_checksum(), hdu.verify_datasum()}
             if 0 in found:
@@ -86,10 +161,9 @@ def from_file(path):
             if 2 in found and version > 1:
                 raise ValueError(f"{hdu.name} has no checksum")
         if is_product:
-            return products.cube_of(hdus)
+            return _product(hdus)
         names = hdus[0].header["OUTPUTS"].split()
         masks = hdus[0].header["MASKS"].split() if version > 1 else [n for n in names if f"{n}_MASK" in hdus]
-        text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either
         header = hdus["STATUS"].header
         n_axes = WCS(header).naxis
         return from_contents(
@@ -103,9 +177,28 @@ def from_file(path):
                 dropped=tuple(n_axes - int(axis) for axis in hdus[0].header["DROPPED"].split()),
                 edges=_quantity(hdus["TEMPERATURE_BIN_EDGES"], "edge").to(u.K),
                 coordinate=_quantity(hdus["CHANNELS"], "coordinate"),
-                meta=from_text(text.decode("ascii")),
+                meta=_meta_of(hdus),
             )
         )
+
+
+def _table(name, columns):
+    table = fits.table_to_hdu(QTable(columns))
+    table.name = name
+    return table
+
+
+def _meta_table(meta):
+    """Metadata as JSON, in lines of a table."""
+    text, as_text = to_text(meta)
+    warn_of_text(as_text)
+    text = text.encode("ascii")
+    return _table("META", {"json": [text[i : i + 80] for i in range(0, len(text), 80)]})
+
+
+def _meta_of(hdus):
+    text = np.asarray(hdus["META"].data)["json"].tobytes().replace(b"\0", b" ")  # FITS pads with either
+    return from_text(text.decode("ascii"))
 
 
 def _image(name, array, header, unit):

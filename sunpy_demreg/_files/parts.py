@@ -11,7 +11,7 @@ from astropy.wcs.wcsapi import SlicedLowLevelWCS
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
+from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, table_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._files.encodings import encoded, encodings_for
 from sunpy_demreg._results.checks import check_result
@@ -45,14 +45,14 @@ class NewerFormat(ValueError):
     """A file is sound, but was written by a later version of this package."""
 
 
-def format_version(found, kind="sunpy_demreg"):
+def format_version(found, kind="sunpy_demreg", newest=VERSION):
     """The version in a file's "sunpy_demreg 2"; raises, with the reason, if it cannot be read."""
     match = re.fullmatch(rf"{kind} ([1-9]\d{{0,3}})", str(found))
     if not match:
-        raise ValueError(f"its FORMAT is {found!r}, not '{kind} {VERSION}'")
-    if (version := int(match[1])) > VERSION:
+        raise ValueError(f"its FORMAT is {found!r}, not '{kind} {newest}'")
+    if (version := int(match[1])) > newest:
         raise NewerFormat(
-            f"has the format {found!r}, but this version of sunpy_demreg supports versions up to {VERSION}: "
+            f"has the format {found!r}, but this version of sunpy_demreg supports versions up to {newest}: "
             "`pip install --upgrade sunpy-demreg`"
         )
     return version
@@ -167,6 +167,13 @@ def _check_shapes(arrays, edges, channels):
 
 def pixel_header(wcs):
     """Header with the coordinates of the pixel axes, and which of these axes were dropped from the arrays."""
+    if (named := table_axis(wcs)) is not None and named[0] == "draw":
+        raise wrong(
+            ValueError,
+            "result",
+            "has an axis of draws, which the file of a whole result does not hold: write single cubes, such as "
+            "`write(result['dem'], path)`, or the percentiles of one, `write(percentiles(result['dem']), path)`",
+        )
     try:
         wcs, dropped = unwrap_wcs_to_fitswcs(plane_wcs(wcs))
     except TypeError:

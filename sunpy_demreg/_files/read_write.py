@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
+from astropy.table import Table
 from ndcube import NDCube
 
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import imported, wrong
+from sunpy_demreg._common.urls import Url, local_copy
 from sunpy_demreg._common.validators import as_bool, as_path
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents, inputs_of
@@ -35,26 +38,27 @@ def write(
     contents: Literal["result", "inputs"] = "result",
 ) -> None:
     """
-    Write a result to a FITS or ASDF file, or to a Zarr store; or a product of it to a FITS file.
+    Write a result, or a product of it, to a FITS or ASDF file, or to a Zarr store.
 
     Parameters
     ----------
     result : `ndcube.NDCollection` or `ndcube.NDCube`
         From `sunpy_demreg.invert`; it may be sliced along the pixel axes. Or a cube that `emission_measure`,
-        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result.
-    path : path-like
+        `mean_temperature`, `thermal_energy_density` or `synthesize` returns, or one of the cubes of a result, or a cube
+        of intensities, as from `prepare`.
+    path : path-like or URL
         Ends in ``.fits``, in ``.fits.gz`` for a compressed FITS file, in ``.asdf``, or in ``.zarr`` for a Zarr store.
     overwrite : `bool`, optional
         Whether to replace an existing file of this name, whatever its content. A folder is replaced only if it is a
         Zarr store that this function or `batch_invert` wrote and nothing else is in it. On any error the old one is
-        kept. Of a link the target is replaced; permissions are kept.
+        kept. Of a link the target is replaced; permissions are kept. A store at a URL is never replaced.
     encoding : {"float32", "bitround", "log"}, optional
         Smaller numbers, which `read` returns as they are stored. ``"float32"`` stores all values in this type.
         ``"bitround"`` rounds them, in this type, to the bits that the noise leaves: no value changes by more than a
-        tenth of the median relative error of its output, nor an error by more than 1.6 %; so they are compressed to a
-        third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores whole hundredths of the decimal logarithm, an
-        error of at most 1.2 %, with the sign, zero and NaN; only for ``.zarr``. By default nothing is changed. See
-        :doc:`/large` for what is lost, and how many bytes are left.
+        tenth of the median relative error of its output (of intensities, that of the best channel), nor an error by
+        more than 1.6 %; so they are compressed to a third, in a ``.zarr`` store or ``.fits.gz`` file. ``"log"`` stores
+        whole hundredths of the decimal logarithm, an error of at most 1.2 %, with the sign, zero and NaN; only for
+        ``.zarr``. By default nothing is changed. See :doc:`/large` for what is lost, and how many bytes are left.
     contents : {"result", "inputs"}, optional
         ``"inputs"`` stores, in a ``.zarr`` store, the intensities and their uncertainties, rounded to float32, with λ,
         the status and all settings: some 40 bytes per pixel. `read` then returns a lazy result with the same outputs,
@@ -95,12 +99,16 @@ def write(
     has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
     as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
 
-    **Products.** Of a cube, the primary HDU holds the values, so that any program shows them, and the extensions
-    ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and ``AXIS`` has
-    the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET: TELESCOP,
-    INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature range,
-    coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
-    channels.
+    **Products.** Of a cube in a FITS file, the primary HDU holds the values, so that any program shows them, and the
+    extensions ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and
+    ``AXIS`` has the coordinate of the planes where it has several. The header follows the recommendations of SOLARNET:
+    TELESCOP, INSTRUME, DATE-BEG, DATE-AVG and DATE-END of all channels, LEVEL, BTYPE and CONTENT with the temperature
+    range, coordinates in arcsec, CREATOR, and the settings of the inversion in PRPARA1. In DATE-OBS is the mean of the
+    channels. ``sunpy.map.Map(path)`` makes a map of each of these HDUs, and so returns a list, with the values first;
+    ``to_map(read(path))`` is one map with error and mask. In an ASDF file ``["cube"]`` is an `ndcube.NDCube`,
+    ``["header"]`` the same header, a card a line, and ``["coordinates"]`` has those of the planes. A Zarr store has the
+    arrays "image", "uncertainty" and "mask", those of the coordinates, and this header in its attribute ``wcs``; it
+    alone holds a cube of many times.
 
     **ASDF.** The cubes are an `ndcube.NDCollection` as ndcube itself writes them, with the coordinates of the FITS
     file: with ndcube and asdf-astropy, but without this package, ``asdf.open(path)["result"]`` is that collection.
@@ -121,6 +129,14 @@ def write(
         raise wrong(
             TypeError, "result", "is a file name: pass first the result and then the path, `write(result, path)`"
         )
+    if isinstance(result, Table):
+        kind = type(result).__name__
+        raise wrong(
+            TypeError,
+            "result",
+            f"is a {kind}, not a result or a cube: it writes itself, `result.write('evolution.ecsv')`, and "
+            f"`{kind}.read` of astropy reads it",
+        )
     path, overwrite = as_path("path", path), as_bool("overwrite", overwrite)
     if path.is_dir() and path.suffix != ".zarr":
         raise wrong(IsADirectoryError, "path", f"{str(path)!r} is a folder: name a file in it")
@@ -140,10 +156,9 @@ def write(
     if path.suffix == ".zarr":
         _check_installed()
         from sunpy_demreg._files.zarr import write_store
-        from sunpy_demreg._files.zarr_documents import foreign
 
-        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
-            counts = counts_of(write_store(result, part, encoding))
+        with _store_at(path, overwrite) as place:
+            counts = counts_of(write_store(result, place, encoding))
     else:
         with replaced(path, overwrite=overwrite) as part:
             counts = counts_of(_format(path).to_file(result, encoding)(part))
@@ -151,20 +166,39 @@ def write(
         warn_of_unsolved(counts)
 
 
+@contextmanager
+def _store_at(path, overwrite):
+    """Where to write a store; after an error nothing of it is left. At a URL none is replaced."""
+    if not isinstance(path, Url):
+        from sunpy_demreg._files.zarr_documents import foreign
+
+        with replaced(path, overwrite=overwrite, foreign=foreign) as part:
+            yield part
+        return
+    if path.exists():
+        problem = f"{str(path)!r} exists, and no store at a URL is replaced: choose another name, or remove it yourself"
+        raise wrong(FileExistsError, "path", problem)
+    try:
+        yield path
+    except BaseException:
+        with suppress(Exception):
+            path.remove()
+        raise
+
+
 def _write_product(cube, path, overwrite, encoding, contents):
-    if not path.name.endswith((".fits", ".fits.gz")):
-        raise wrong(
-            ValueError,
-            "path",
-            f"must end in .fits or .fits.gz for a single cube, but is {path.name!r}: the others hold whole results",
-        )
     for name, value, default in (("encoding", encoding, None), ("contents", contents, "result")):
         if value != default:
             raise wrong(ValueError, name, "is for whole results, but `result` is a single cube: leave it out")
-    from sunpy_demreg._files.products import product_hdus
+    if path.suffix == ".zarr":
+        _check_installed()
+        from sunpy_demreg._files.zarr import write_product
 
+        with _store_at(path, overwrite) as place:
+            write_product(cube, place)
+        return
     with replaced(path, overwrite=overwrite) as part:
-        product_hdus(cube, path.name).writeto(part, checksum=True)
+        _format(path).product_to_file(cube, path.name)(part)
 
 
 def read(path: FilePath) -> Any:
@@ -175,12 +209,13 @@ def read(path: FilePath) -> Any:
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or URL
+        Of a Zarr store at a URL only the chunks that are needed are fetched; any other file is fetched as a whole.
 
     Returns
     -------
     `ndcube.NDCollection` or `ndcube.NDCube`
-        A result, as from `sunpy_demreg.invert`, or the cube that was written. A result from a Zarr store holds Dask
+        A result, as from `sunpy_demreg.invert`, or the cube that was written. What is read from a Zarr store holds Dask
         arrays.
 
     Raises
@@ -189,6 +224,8 @@ def read(path: FilePath) -> Any:
         If there is no such file.
     ImportError
         If it is an ASDF file and the package asdf-astropy is not installed.
+    ConnectionError, PermissionError
+        If a URL cannot be reached, or may not be read.
     ValueError
         If it is not a result of this package, or is damaged: every checksum is verified, that of a chunk of a Zarr
         store when it is loaded.
@@ -202,8 +239,9 @@ def read(path: FilePath) -> Any:
             from sunpy_demreg._files.zarr_read import read_store
 
             return read_store(path)
-        return _format(path).from_file(path)
-    except (IsADirectoryError, PermissionError, MemoryError, ImportError):
+        with local_copy(path) as place:
+            return _format(path).from_file(place)
+    except (IsADirectoryError, PermissionError, ConnectionError, MemoryError, ImportError):
         raise
     except NewerFormat as err:
         raise wrong(ValueError, "path", f"{str(path)!r} {err}") from None

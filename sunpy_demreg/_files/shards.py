@@ -154,7 +154,7 @@ def _table(index):
 
 
 def remove_unfinished(target, step):
-    """Remove what a killed or failed process left of the shards, or chunks, of a step of a series."""
+    """Remove what a killed or failed process left on the disk of the shards, or chunks, of a step of a series."""
     path = Path(target.store_path.store.root, target.path, "c")
     names = target.metadata.dimension_names
     leading = names.index("time") * ("*",)

@@ -1,25 +1,28 @@
-"""Results written to Zarr stores: chunked, compressed, block by block; also plain arrays for xarray."""
+"""Results, and single cubes, written to Zarr stores: chunked, block by block; also plain arrays for xarray."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 import astropy.units as u
+from astropy.time import Time
 
 from sunpy_demreg import __version__
 from sunpy_demreg._common.dask_arrays import as_lazy, is_lazy
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.hardware import available_cores
-from sunpy_demreg._common.metadata import to_text, warn_of_text
+from sunpy_demreg._common.metadata import to_text, unit_name, warn_of_text
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.wcs import sky_wcs, times_of
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg._files.encodings import CODE_OF_NAN, described, encoded, encodings_for
 from sunpy_demreg._files.shards import remove_unfinished, shard_shape, stored_in
-from sunpy_demreg._files.zarr_documents import FORMAT, seal
+from sunpy_demreg._files.zarr_documents import FORMAT, PRODUCT, seal
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg.response._bins import TemperatureBins
 
-__all__ = ["PLAIN", "create", "store", "writable", "write_store"]
+__all__ = ["PLAIN", "create", "store", "writable", "write_product", "write_store"]
 
 #: Codecs of small tables: not compressed, but with a checksum, like all arrays.
 PLAIN = ({"name": "crc32c"},)
@@ -48,7 +51,7 @@ def create(path, result, times=None, encoding=None, **attributes):
 
     Parameters
     ----------
-    path : `~pathlib.Path`
+    path : `~pathlib.Path` or `Url`
     result : `ndcube.NDCollection`
         A result like those to be stored; its values are not used.
     times : `~astropy.time.Time`, optional
@@ -65,7 +68,6 @@ def create(path, result, times=None, encoding=None, **attributes):
     """
     import zarr
 
-    from sunpy_demreg._common.metadata import unit_name
     from sunpy_demreg._files.parts import OF_CHANNELS, VERSION, channel_coordinate, pixel_header
 
     (arrays, masks), meta = unwrap_result(result), dict(result.meta)
@@ -79,24 +81,13 @@ def create(path, result, times=None, encoding=None, **attributes):
     elif (times := times_of(wcs)) is not None:
         wcs = sky_wcs(wcs)
     header, dropped = pixel_header(wcs)
-    # Named from the end: the last two are rows and columns.
-    names = [*(f"axis_{i}" for i in range(len(pixel_shape) - 2)), "y", "x"][-len(pixel_shape) :]
-    if times is not None:
-        names[0] = "time"
-    # Not larger than the computed blocks, which would otherwise have to be kept in memory to be joined.
-    blocks = [max(each) for each in status.chunks] if is_lazy(status) else status.shape
-    chunks = [min(_CHUNK, n) for n in blocks]
-    if times is not None:
-        chunks = [1, *chunks[len(chunks) - len(pixel_shape) + 1 :]]
-        shards = shard_shape((1, *pixel_shape[1:]), chunks)  # one step can be written without the others
-    else:
-        shards = shard_shape(pixel_shape, chunks)
+    pixels = _pixels_like(status, pixel_shape, times is not None)
     of_channels = next((result[key] for key in OF_CHANNELS if key in result), None)
     coordinate = channel_coordinate(of_channels) if of_channels else np.arange(1, len(meta["channels"]) + 1) * u.one
     text, as_text = to_text(meta)
     warn_of_text(as_text)
     group = zarr.create_group(
-        path,
+        _place(path),
         attributes={
             "format": f"{FORMAT} {VERSION}",
             "creator": f"sunpy_demreg {__version__}",
@@ -116,34 +107,75 @@ def create(path, result, times=None, encoding=None, **attributes):
         how, unit = encodings.get(name), unit_name(result[base].unit if array.dtype != bool else u.one)
         dtype, about = (array.dtype, {"units": unit}) if how is None else described(how, unit)
         is_noise = base in _CONTINUOUS and dtype.kind == "f" and (how is None or how["name"] == "float32")
-        group.create_array(
+        _add_array(
+            group,
             name,
-            shape=(*leading, *pixel_shape),
-            chunks=(*leading, *chunks),
-            shards=None if shards is None else (*leading, *shards),
-            dtype=dtype,
+            dtype,
+            (_LEADING.get(base, ()), leading),
+            pixels,
             fill_value=_FILL[name] if name in _FILL else _FILL_OF[dtype.kind],
-            dimension_names=(*_LEADING.get(base, ()), *names),
             compressors=_compressors(is_noise),
             attributes=about,
         )
     tables = {"temperature": TemperatureBins(edges).centers, "temperature_edge": edges, "channel": coordinate}
-    for name, values in tables.items():
-        table = group.create_array(
-            name, data=values.value, dimension_names=(name,), compressors=PLAIN, config=_WRITABLE
-        )
-        table.attrs["units"] = unit_name(values.unit)
     if times is not None:
-        table = group.create_array(
-            "time",
-            data=to_microseconds(times),
-            chunks=(4096,),
-            dimension_names=("time",),
-            compressors=PLAIN,
-            config=_WRITABLE,
-        )
-        table.attrs.update(units="microseconds since 1970-01-01T00:00:00", calendar="standard")
+        tables["time"] = times
+    for name, values in tables.items():
+        _add_table(group, name, values)
     return group
+
+
+class _Pixels(NamedTuple):
+    """The last axes of the arrays of a store: those of the pixels, with time as the first of them."""
+
+    shape: tuple
+    names: tuple
+    chunks: tuple
+    shards: tuple | None
+
+
+def _pixels_like(array, shape, has_times):
+    # Named from the end: the last two are rows and columns.
+    names = [*(f"axis_{i}" for i in range(len(shape) - 2)), "y", "x"][-len(shape) :]
+    # Not larger than the computed blocks, which would otherwise have to be kept in memory to be joined.
+    blocks = [max(each) for each in array.chunks] if is_lazy(array) else array.shape
+    chunks = [min(_CHUNK, n) for n in blocks][-len(shape) :]
+    if not has_times:
+        return _Pixels(shape, names, chunks, shard_shape(shape, chunks))
+    names[0] = "time"
+    chunks = [1, *chunks[len(chunks) - len(shape) + 1 :]]
+    # One step can be written without the others.
+    return _Pixels(shape, names, chunks, shard_shape((1, *shape[1:]), chunks))
+
+
+def _add_array(group, name, dtype, leading, pixels, **options):
+    """Add an array: the names and lengths of its first axes, which are not divided, and the pixels after them."""
+    names, lengths = leading
+    group.create_array(
+        name,
+        shape=(*lengths, *pixels.shape),
+        chunks=(*lengths, *pixels.chunks),
+        shards=None if pixels.shards is None else (*lengths, *pixels.shards),
+        dtype=dtype,
+        dimension_names=(*names, *pixels.names),
+        **options,
+    )
+
+
+def _add_table(group, name, values):
+    """Add the coordinate of an axis: a quantity, or times, to which more may be appended."""
+    if isinstance(values, Time):
+        options = {"data": to_microseconds(values), "chunks": (4096,)}
+        about = {"units": "microseconds since 1970-01-01T00:00:00", "calendar": "standard"}
+    else:
+        options, about = {"data": values.value}, {"units": unit_name(values.unit)}
+    table = group.create_array(name, **options, dimension_names=(name,), compressors=PLAIN, config=_WRITABLE)
+    table.attrs.update(about)
+
+
+def _place(path):
+    """What zarr writes to."""
+    return path.store(read_only=False) if isinstance(path, Url) else path
 
 
 def _compressors(is_noise):
@@ -183,13 +215,62 @@ def store(group, result, step=None):
 
 def write_store(result, path, encoding=None):
     """Write a result to a store in an empty folder; return the array of its statuses."""
-    import dask
-
     from sunpy_demreg._files.parts import check_is_whole
 
     check_is_whole(result)
     group = create(path, result, encoding=encoding)
-    stored = store(group, result)
+    _compute(store(group, result))
+    seal(path)
+    return group["status"]
+
+
+def write_product(cube, path):
+    """Write a single cube, or a series of it in time, to a store in an empty folder."""
+    import zarr
+
+    from sunpy_demreg._files.products import PRODUCT_VERSION, to_product
+
+    arrays, header, axes, about = to_product(cube)
+    text, as_text = to_text(about)
+    warn_of_text(as_text)
+    names = [name for _, name, _ in axes]
+    group = zarr.create_group(
+        _place(path),
+        attributes={
+            "format": f"{PRODUCT} {PRODUCT_VERSION}",
+            "creator": f"sunpy_demreg {__version__}",
+            "outputs": list(arrays),
+            "tables": names,
+            "masks": [],
+            "wcs": header.tostring(sep="\n", endcard=False, padding=False),
+            "meta": text,
+        },
+    )
+    # The times of a series are the first of the pixel axes: each is in chunks of its own.
+    n_leading = len(axes) - (names[-1:] == ["time"])
+    leading = names[:n_leading], cube.data.shape[:n_leading]
+    pixels = _pixels_like(cube.data, cube.data.shape[n_leading:], n_leading < len(axes))
+    for name, array in arrays.items():
+        _add_array(
+            group,
+            name,
+            array.dtype,
+            leading,
+            pixels,
+            fill_value=np.nan if array.dtype.kind == "f" else 0,
+            compressors=_compressors(is_noise=array.dtype.kind == "f"),
+            attributes={"units": unit_name(u.one if name == "mask" else cube.unit)},
+        )
+    for values, name, _ in axes:
+        _add_table(group, name, values)
+    lazy = [as_lazy(array) for array in arrays.values()]
+    _compute(stored_in([group[name] for name in arrays], lazy, [cube.data.ndim * (0,)] * len(lazy)))
+    seal(path)
+
+
+def _compute(stored):
+    import dask
+
     # After an error, threads of Dask's own pool would keep writing into the removed folder.
     pool = ThreadPoolExecutor(dask.config.get("num_workers", None) or available_cores())
     try:
@@ -197,8 +278,6 @@ def write_store(result, path, encoding=None):
             dask.compute(*stored)
     finally:
         pool.shutdown(cancel_futures=True)
-    seal(path)
-    return group["status"]
 
 
 def writable(array):

@@ -10,10 +10,23 @@ import json
 import re
 
 from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._common.urls import Url
 
-__all__ = ["BOOKKEEPING", "FORMAT", "JSON", "foreign", "open_store", "seal", "set_length", "sound"]
+__all__ = [
+    "BOOKKEEPING",
+    "FORMAT",
+    "JSON",
+    "PRODUCT",
+    "foreign",
+    "group_in",
+    "open_store",
+    "seal",
+    "set_length",
+    "sound",
+]
 
 FORMAT = "sunpy_demreg zarr"
+PRODUCT = f"{FORMAT} product"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
 _OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
@@ -32,6 +45,7 @@ def foreign(path):
         attributes = json.loads((path / JSON).read_bytes())["attributes"]
         is_ours = attributes["format"].startswith(f"{FORMAT} ")
         own = {*_TABLES, *_OF_BATCH, *attributes["outputs"], *(f"{key}_mask" for key in attributes["masks"])}
+        own.update(attributes.get("tables", ()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         is_ours = False
     if not is_ours:
@@ -51,13 +65,13 @@ def foreign(path):
 
 def seal(path):
     """Give each file ``zarr.json`` of a store its checksum."""
-    names = sorted(each.name for each in path.iterdir() if each.is_dir() and each.name != BOOKKEEPING)
-    for name in ("", *names):
+    names = sorted(group_in(path).array_keys())
+    for name in (*names, ""):  # that of the group last: a store without its checksum is none
         document = _document(path, name)
         if not name:
             document["attributes"]["arrays"] = names
         document["attributes"]["sha256"] = _digest(document, name)
-        (path / name / JSON).write_text(json.dumps(document, indent=2))
+        (path / name / JSON).write_bytes(json.dumps(document, indent=2).encode())
 
 
 def set_length(path, name, n):
@@ -70,20 +84,32 @@ def set_length(path, name, n):
         part.write_text(json.dumps(document, indent=2))
 
 
-def open_store(path):
-    """Open a store that `create` made, for reading; everything but the chunks is verified."""
-    import zarr
-
+def open_store(path, or_product=False):
+    """Open a store of a result, for reading, or of a single cube; everything but the chunks is verified."""
     from sunpy_demreg._files.parts import format_version
+    from sunpy_demreg._files.products import PRODUCT_VERSION
 
     try:
-        group = zarr.open_group(path, mode="r")
+        group = group_in(path)
     except FileNotFoundError as err:
         raise ValueError("there is no Zarr group in it") from err
-    if format_version(group.attrs.get("format"), FORMAT) > 1 or "sha256" in group.attrs:
+    found = group.attrs.get("format")
+    is_product = or_product and str(found).startswith(PRODUCT)
+    kind = (PRODUCT, PRODUCT_VERSION) if is_product else (FORMAT,)
+    if format_version(found, *kind) > 1 or is_product or "sha256" in group.attrs:
         for name in ("", *group.attrs["arrays"]):
             _verify(path, name)
     return group
+
+
+def group_in(path):
+    """Open the Zarr group at a path or URL, for reading."""
+    import zarr
+
+    if not isinstance(path, Url):
+        return zarr.open_group(path, mode="r")
+    with path.reached():
+        return zarr.open_group(path.store(), mode="r")
 
 
 def sound(group, name):

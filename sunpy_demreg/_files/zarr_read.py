@@ -15,7 +15,8 @@ from sunpy_demreg._common.metadata import from_text
 from sunpy_demreg._common.wcs import prepend_axis, prepend_times
 from sunpy_demreg._files.encodings import decoded, unit_of
 from sunpy_demreg._files.inputs import computed_again
-from sunpy_demreg._files.zarr_documents import open_store, sound
+from sunpy_demreg._files.products import Product, from_product
+from sunpy_demreg._files.zarr_documents import PRODUCT, open_store, sound
 from sunpy_demreg._results.cubes import rewrap_result
 
 __all__ = ["done_steps", "header_of", "latest_steps", "read_store", "superseded"]
@@ -27,13 +28,15 @@ def read_store(path):
 
     Returns
     -------
-    `ndcube.NDCollection`
+    `ndcube.NDCollection` or `~sunpy_demreg._common.cube.Cube`
         With Dask arrays; for a series, only the steps that are done.
     """
     import dask.array as da
 
-    group = open_store(path)
+    group = open_store(path, or_product=True)
     attributes = dict(group.attrs)
+    if attributes["format"].startswith(PRODUCT):
+        return _product(group, path)
     meta = from_text(attributes["meta"])
     wcs = WCS(header_of(group))
     if dropped := attributes["dropped_axes"]:
@@ -44,12 +47,7 @@ def read_store(path):
     n_axes = group["status"].ndim
 
     def lazily(name):
-        array = sound(group, name)
-        how = array.attrs.get("encoding")
-        array = da.from_array(
-            _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
-        )
-        array = array if how is None else decoded(array, how)
+        array = _lazily(group, path, name)
         # No selection if all steps are done, and in order: it would only add tasks.
         if done is None or np.array_equal(done, np.arange(array.shape[array.ndim - n_axes])):
             return array
@@ -57,15 +55,16 @@ def read_store(path):
 
     arrays = {name: lazily(name) for name in attributes["outputs"]}
     if "time" in group:
-        times = sound(group, "time")
-        wcs = prepend_times(wcs, from_microseconds(times[:] if done is None else times.oindex[done]))
+        wcs = prepend_times(wcs, _table(group, "time")[... if done is None else done])
     if done is not None:
         # Steps that are not done have no values yet.
-        meta["observation"]["date"] = from_microseconds(sound(group, "image_date").oindex[:, done])
-        meta["observation"]["exposure_time"] = sound(group, "exposure_time").oindex[:, done] * u.s
-    edges, coordinate = (
-        u.Quantity(sound(group, name)[:], group[name].attrs["units"]) for name in ("temperature_edge", "channel")
-    )
+        dates, exposures = (sound(group, name).oindex[:, done] for name in ("image_date", "exposure_time"))
+        is_missing = dates == 0  # an image that a step lacks
+        meta["observation"]["date"] = from_microseconds(dates)
+        if is_missing.any():
+            meta["observation"]["date"][is_missing] = np.ma.masked
+        meta["observation"]["exposure_time"] = np.where(is_missing, np.nan, exposures) * u.s
+    edges, coordinate = (_table(group, name) for name in ("temperature_edge", "channel"))
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
     unit = next(
         (u.Unit(unit_of(group[name].attrs)) for name in ("predicted_intensity", "intensity") if name in group), None
@@ -74,6 +73,31 @@ def read_store(path):
     for key in attributes["masks"]:
         result[key].mask = lazily(f"{key}_mask")
     return computed_again(result, path) if "computed_again" in meta else result
+
+
+def _product(group, path):
+    about = from_text(group.attrs["meta"])
+    arrays = {name: _lazily(group, path, name) for name in group.attrs["outputs"]}
+    axes = [(_table(group, name), name, kind) for name, kind in about["planes"]]
+    return from_product(Product(arrays, header_of(group), axes, about))
+
+
+def _table(group, name):
+    """The coordinate of an axis: a quantity, or times."""
+    table = sound(group, name)
+    return from_microseconds(table[:]) if name == "time" else u.Quantity(table[:], table.attrs["units"])
+
+
+def _lazily(group, path, name):
+    """An array of a store as a Dask array."""
+    import dask.array as da
+
+    array = sound(group, name)
+    how = array.attrs.get("encoding")
+    array = da.from_array(
+        _Chunks(path, name, array), chunks=array.chunks, meta=np.empty(array.ndim * (0,), array.dtype)
+    )
+    return array if how is None else decoded(array, how)
 
 
 class _Chunks:

@@ -255,7 +255,8 @@ def invert(
 
         ``result.meta`` holds the bin edges, the options (with the method's own choice where none was made), and the
         metadata of data and response; of arrays that are not Dask's also "status_counts", how many pixels have which
-        bit of `Status`. Slice with ranges that count from the front: ndcube takes neither negative starts nor the
+        bit of `Status`. What the data know of each time or region, such as ``meta["observation"]["date"]``, is sliced
+        with the result. Slice with ranges that count from the front: ndcube takes neither negative starts nor the
         removal of all axes.
 
     Raises

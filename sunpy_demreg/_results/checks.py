@@ -13,7 +13,7 @@ from sunpy_demreg._common.validators import a_kind, check_quantity
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg.response._bins import TemperatureBins
 
-__all__ = ["as_pixel", "bins_of", "check_image", "check_result", "log_range", "range_functional"]
+__all__ = ["as_pixel", "bins_of", "check_image", "check_result", "in_log_t", "log_range", "range_functional"]
 
 _CURE = "request it with the argument `outputs` of `sunpy_demreg.invert`, which includes it by default"
 
@@ -26,10 +26,28 @@ def check_result(result, *needed, name="result", meta=()):
         raise wrong(TypeError, name, f"must be the collection that `sunpy_demreg.invert` returns, but is {found}")
     for key in needed:
         if key not in result:
-            raise wrong(ValueError, name, f"lacks {key!r}: {'pass the whole result' if key == 'status' else _CURE}")
+            raise wrong(ValueError, name, f"lacks {key!r}{_told_ranges(result)}: {_cure(key)}")
     missing = [f"meta[{key!r}]" for key in meta if key not in result.meta]
     if missing:
         raise wrong(ValueError, name, f"lacks {', '.join(missing)}: pass the whole result")
+
+
+def _cure(key):
+    return "pass the whole result" if key == "status" else _CURE
+
+
+def _told_ranges(result):
+    """What a result has instead of a DEM."""
+    ranges = result.meta.get("emission_measure_ranges")
+    if "dem" in result or "emission_measure" not in result or ranges is None:
+        return ""
+    told = ", ".join(in_log_t(*np.log10(each)) for each in ranges.to_value(u.K))
+    return f" (it holds emission measures in ranges instead, `result.meta['emission_measure_ranges']`: {told})"
+
+
+def in_log_t(low, high):
+    """A range of log10 T in words."""
+    return f"log T {low:.2f}-{high:.2f}"
 
 
 def check_image(result, *needed, name="result"):

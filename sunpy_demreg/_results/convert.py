@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ndcube import NDCollection
     from sunpy.map import GenericMap
 
-__all__ = ["as_computed", "to_map", "to_xarray"]
+__all__ = ["as_computed", "computed_result", "to_map", "to_xarray"]
 
 
 def to_map(cube: NDCube) -> GenericMap | list[GenericMap]:
@@ -110,6 +110,25 @@ def as_computed(cube):
     return Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
 
 
+def computed_result(result):
+    """The result with the Dask arrays of all its cubes computed, in one pass; the result itself if it has none."""
+    arrays = [
+        array
+        for cube in result.values()
+        for array in (cube.data, cube.mask, None if cube.uncertainty is None else cube.uncertainty.array)
+    ]
+    if not is_lazy(*arrays):
+        return result
+    each = iter(computed(*arrays))
+    cubes = []
+    for key, cube in result.items():
+        data, mask, error = next(each), next(each), next(each)
+        uncertainty = None if error is None else type(cube.uncertainty)(error, unit=cube.uncertainty.unit, copy=False)
+        new = Cube(data, cube.wcs, uncertainty=uncertainty, mask=mask, unit=cube.unit, meta=cube.meta)
+        cubes.append((key, new))
+    return type(result)(cubes, tuple(result.aligned_axes.values()), result.meta, sanitize_inputs=False)
+
+
 def to_xarray(result: NDCollection) -> Dataset:
     """
     Make an xarray dataset of a result.
@@ -123,9 +142,9 @@ def to_xarray(result: NDCollection) -> Dataset:
     -------
     `xarray.Dataset`
         One variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with its unit in
-        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins in K, the names of the
-        channels, and the two world coordinates of each pixel where it has them. Masked values are NaN; the arrays are
-        copies, or Dask's where those of the result are.
+        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins and the ends of the ranges
+        of emission measures, in K, the names of the channels, and the two world coordinates of each pixel where it has
+        them. Masked values are NaN; the arrays are copies, or Dask's where those of the result are.
 
     Raises
     ------
@@ -168,6 +187,11 @@ def to_xarray(result: NDCollection) -> Dataset:
     if "temperature" in used:
         coordinates["temperature_low"] = ("temperature", edges[:-1], {"units": "K"})
         coordinates["temperature_high"] = ("temperature", edges[1:], {"units": "K"})
+    ranges = result.meta.get("emission_measure_ranges")
+    if "range" in used and ranges is not None:
+        low, high = ranges.to_value(u.K).T
+        coordinates["range_low"] = ("range", low, {"units": "K"})
+        coordinates["range_high"] = ("range", high, {"units": "K"})
     wcs = status.wcs.low_level_wcs
     if wcs.pixel_n_dim == len(pixel_axes) and wcs.world_n_dim == 2:
         grid = np.indices(status.data.shape)[::-1]

@@ -10,11 +10,19 @@ from astropy.nddata import StdDevUncertainty
 from ndcube import NDCollection, NDCube
 
 from sunpy_demreg._common.constants import DEM_UNIT, EM_UNIT
-from sunpy_demreg._common.cube import Cube, Meta, as_index, meta_by_channel
+from sunpy_demreg._common.cube import (
+    Cube,
+    Meta,
+    as_index,
+    meta_by_axis,
+    meta_by_channel,
+    sliced_observation,
+)
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
+from sunpy_demreg._results.checks import in_log_t
 from sunpy_demreg._results.settings import as_of_today, meta_of_product
 from sunpy_demreg.response._bins import TemperatureBins
 
@@ -55,7 +63,13 @@ class _Result(NDCollection):
         names = item if isinstance(item, list | tuple) else [item]
         if names and all(isinstance(name, str) for name in names):
             return super().__getitem__(item)
-        sliced = super().__getitem__(as_index(item, self._pixel_shape, "result"))
+        item = as_index(item, self._pixel_shape, "result")
+        sliced = super().__getitem__(item)
+        if (observation := sliced_observation(self.meta, item)) is not None:
+            sliced.meta = self.meta | {"observation": observation}
+            for cube in sliced.values():  # one for all of them, as in the whole result
+                if "observation" in (cube.meta or {}):
+                    cube.meta["observation"] = observation
         if "status" in self and is_lazy(self["status"].data):
             # Derived again rather than stored in files: see `unwrap_result`.
             changed = unwrap_result(self)[1]
@@ -156,6 +170,9 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
     -------
     `ndcube.NDCollection`
     """
+    if "channels" in meta and meta.get("observation"):
+        shape = len(meta["channels"]), *solution.status.shape
+        meta = meta | {"observation": meta_by_axis(meta["observation"], shape)}
     unsolved = is_unsolved(solution.status)
     centers = TemperatureBins(edges).centers
     temperature_wcs = prepend_axis(wcs, centers, "temperature", "phys.temperature")
@@ -219,7 +236,10 @@ def _meta_of_output(key, meta, edges, shape):
     words, planes = _CONTENT[key], None
     log_edges = np.log10(edges.to_value(u.K))
     if key in ("dem", "temperature_resolution", "is_resolved"):
-        planes = [f"log T {low:.2f}-{high:.2f}" for low, high in pairwise(log_edges)]
+        planes = [in_log_t(*each) for each in pairwise(log_edges)]
+    elif key == "emission_measure" and meta.get("emission_measure_ranges") is not None:
+        ranges = np.log10(meta["emission_measure_ranges"].to_value(u.K))
+        planes = [in_log_t(*each) for each in ranges]
     elif key == "predicted_intensity" and "channels" in meta:
         planes = list(meta["channels"])
     if planes is None or len(planes) != shape[0]:

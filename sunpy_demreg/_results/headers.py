@@ -5,13 +5,12 @@ import json
 import numpy as np
 
 import astropy.units as u
-from astropy.time import Time
 
 from sunpy_demreg import __version__
-from sunpy_demreg._common.dates import mean_date
+from sunpy_demreg._common.dates import known_dates, mean_date
 from sunpy_demreg._common.metadata import unit_name
 
-__all__ = ["describe_image"]
+__all__ = ["describe_image", "plane_cards"]
 
 _OBSERVATORY = {"AIA": "SDO", "XRT": "Hinode", "SUVI": "GOES", "EUVI": "STEREO"}
 
@@ -39,15 +38,14 @@ def describe_image(header, cube):
     content = _content(meta)
     if content:
         header["BTYPE"] = header["CONTENT"] = content
+    header.update(plane_cards(meta))
     _add_dates(header, observation)
     names = sorted({str(name) for name in np.ravel(np.array(observation.get("instrument"), dtype=object)) if name})
     if names:
-        known = [_OBSERVATORY.get(name.partition("-")[0].partition("_")[0].upper()) for name in names]
-        header["TELESCOP"] = ", ".join(dict.fromkeys(name or "unknown" for name in known))
         # With the observatory in front: sunpy takes an "AIA" for an image in DN of one channel.
-        header["INSTRUME"] = ", ".join(
-            f"{of}/{name}" if of else f"unknown/{name}" for of, name in zip(known, names, strict=True)
-        )
+        names = [name if "/" in name else f"{_observatory(name)}/{name}" for name in names]
+        header["TELESCOP"] = ", ".join(dict.fromkeys(name.partition("/")[0] for name in names))
+        header["INSTRUME"] = ", ".join(names)
     header["CREATOR"] = f"sunpy_demreg {__version__}"
     if settings := meta.get("settings"):
         header["LEVEL"] = "2"
@@ -55,6 +53,17 @@ def describe_image(header, cube):
         # As JSON, which SOLARNET tells by its first character.
         header["PRPARA1"] = json.dumps(dict(settings))
     return header
+
+
+def _observatory(instrument):
+    return _OBSERVATORY.get(instrument.partition("-")[0].partition("_")[0].upper(), "unknown")
+
+
+def plane_cards(meta):
+    """Cards that say what each of several planes is, PLANE1 and so on, of which each has a different name."""
+    content = (meta or {}).get("content")
+    planes = content[:999] if np.ndim(content) == 1 else ()  # keywords have eight characters
+    return {f"PLANE{i + 1}": str(each) for i, each in enumerate(planes)}
 
 
 def _content(meta):
@@ -81,17 +90,16 @@ def _add_dates(header, observation):
     dates = observation.get("date")
     if np.ndim(dates) > 1:
         return
-    mean = mean_date(dates)
-    if mean is None:
+    known, is_known = known_dates(dates)
+    if known is None:
         return
+    mean = mean_date(known)
     for keyword in [key for key in header if key.startswith(("DATE-", "MJD-"))]:
         del header[keyword]
-    each = np.ravel(np.array(dates, dtype=object)) if not isinstance(dates, Time) else dates.reshape(-1)
     exposure = observation.get("exposure_time")
-    exposure = np.broadcast_to(0 if exposure is None else exposure.to_value(u.s), len(each))
-    known = [(Time(date).tai, seconds) for date, seconds in zip(each, exposure, strict=True) if date is not None]
-    first = min(date for date, _ in known)
-    last = max(date + (seconds if np.isfinite(seconds) else 0) * u.s for date, seconds in known)
+    exposure = np.broadcast_to(0 if exposure is None else exposure.to_value(u.s), is_known.shape)[is_known]
+    first = known.min()
+    last = (known.tai + np.nan_to_num(exposure, posinf=0) * u.s).max()
     header["TIMESYS"] = "UTC"
     of = "mean of the channels"
     for name, date, comment in (

@@ -18,7 +18,7 @@ from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.validators import as_bool, check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.status import is_unsolved
-from sunpy_demreg._results.checks import bins_of, check_result, log_range, range_functional
+from sunpy_demreg._results.checks import bins_of, check_result, in_log_t, log_range, range_functional
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of, response_of, solve_again, with_common_error
 from sunpy_demreg._results.resolved import seen_bins
@@ -42,7 +42,8 @@ def emission_measure(
     Parameters
     ----------
     result : `ndcube.NDCollection`
-        From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``.
+        From `sunpy_demreg.invert`, with its cubes ``"dem"`` and ``"intensity"``; or without, such as from a batch that
+        stored emission measures only, if the range is one of its ``emission_measure_ranges``.
     temperature_range : `astropy.units.Quantity`, optional
         Two temperatures, ascending, inside the bins; by default all of them that are resolved. Bins are cut at the ends
         of the range, evenly in log T.
@@ -80,8 +81,11 @@ def emission_measure(
     Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the
     sum over all bins is above log T = 6.8, where there is nearly nothing.
     """
-    check_result(result, "dem", "intensity")
+    check_result(result)
     resolved_only = _only_resolved(resolved_only, temperature_range)
+    if (stored := _stored(result, temperature_range, resolved_only)) is not None:
+        return stored
+    check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
     [value], [error], is_empty = _sums(result, functional, functional, resolved_only)
     content = f"emission measure{_words(result, temperature_range, resolved_only)}"
@@ -255,6 +259,16 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     return cube
 
 
+def _stored(result, temperature_range, resolved_only):
+    """The emission measure in a range that a result without a DEM holds; None if it has to be computed."""
+    ranges = result.meta.get("emission_measure_ranges")
+    if "dem" in result or "emission_measure" not in result or ranges is None or temperature_range is None:
+        return None
+    range_functional(result, temperature_range)  # or it raises
+    is_same = np.isclose(ranges.to_value(u.K), temperature_range.to_value(u.K), rtol=1e-9, atol=0).all(axis=1)
+    return result["emission_measure"][int(is_same.argmax())] if is_same.any() and not resolved_only else None
+
+
 def _only_resolved(resolved_only, temperature_range):
     return temperature_range is None if resolved_only is None else as_bool("resolved_only", resolved_only)
 
@@ -337,8 +351,7 @@ def _error_of_combination(errors, scale, x, y):
 
 def _words(result, temperature_range, resolved_only):
     """The temperature range in words, for the metadata."""
-    low, high = log_range(result, temperature_range)
-    return f", log T {low:.2f}-{high:.2f}{', resolved bins' if resolved_only else ''}"
+    return f", {in_log_t(*log_range(result, temperature_range))}{', resolved bins' if resolved_only else ''}"
 
 
 def _cube(result, value, error, unit, content, is_bad=False, wcs=None):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import astropy.units as u
 
 from sunpy_demreg._common.cube import Cube
@@ -20,7 +22,7 @@ from sunpy_demreg._results.settings import meta_of_product
 if TYPE_CHECKING:
     from ndcube import NDCollection, NDCube
 
-__all__ = ["is_resolved", "known_resolved", "seen_bins"]
+__all__ = ["is_resolved", "known_displaced", "known_resolved", "seen_bins"]
 
 _MIN_RESPONSE = 0.05
 
@@ -126,10 +128,33 @@ def known_resolved(result, pixel=None):
     here = (slice(None), *(() if pixel is None else pixel))
     if "is_resolved" in result:
         return computed(result["is_resolved"].data[here])[0]
-    is_kept = "weight" in result.meta or result.meta.get("weighting") != "given"
-    if "intensity" not in result or not is_kept:
+    if not _can_be_repeated(result):
         return None
     seen = seen_bins(response_of(result), bins_of(result))
     [flags] = computed(solve_again(result, ("is_resolved",), pixel=pixel, seen=seen).is_resolved)
     resolved = flags > 0.5
     return resolved if pixel is None else resolved.reshape(len(resolved))
+
+
+def known_displaced(result, pixel):
+    """
+    Of which bins of a pixel the plasma would be put elsewhere, (m,): None where the result does not hold what tells.
+
+    There the width of the kernel, a column of the resolution matrix, is not that of a peak at the bin: its maximum is
+    more than a bin, and a quarter of the width, away.
+    """
+    if not _can_be_repeated(result):
+        return None
+    matrix = solve_again(result, ("dem", "resolution_matrix"), pixel=pixel).resolution_matrix
+    [matrix, width] = computed(matrix, result["temperature_resolution"].data[(slice(None), *pixel)])
+    log_t = np.log10(bins_of(result).centers.value)
+    n = len(log_t)
+    peak = np.argmax(np.reshape(matrix, (n, n)), axis=0)
+    is_away = np.abs(peak - np.arange(n)) > 1
+    return is_away & (np.abs(log_t[peak] - log_t) > np.asarray(width) / 4)
+
+
+def _can_be_repeated(result):
+    """Whether the inversion can be repeated from what the result holds."""
+    is_kept = "weight" in result.meta or result.meta.get("weighting") != "given"
+    return "intensity" in result and is_kept

@@ -17,7 +17,7 @@ _SAME = (
     "dem_error",
 )
 #: Settings that tell one method from another, for people to read.
-_TOLD = ("method", "prior", "solve_for", "parameter_choice", "positivity", "weighting", "dem_error")
+_TOLD = ("method", "prior", "solve_for", "parameter_choice", "positivity", "weighting")
 #: Settings that say what the errors are.
 _OF_ERRORS = ("dem_error", "calibration_error", "common_calibration_error")
 
@@ -73,5 +73,17 @@ def kind_of_errors(settings):
 
 
 def told_settings(settings):
-    """The method, the choices made, and what the errors are, as far as the result says, as text by name."""
-    return {name: str(settings[name]) for name in _TOLD if settings.get(name) is not None}
+    """The method, the choices made, and what the errors are, as far as the result says: text or a number by name."""
+    names = (*_TOLD, *_OF_ERRORS)
+    return {name: _told(name, settings[name]) for name in names if settings.get(name) is not None}
+
+
+def _told(name, value):
+    if name == "prior":
+        return f"amplitude {value['amplitude']:g}, correlation length {value['correlation_length']:g} dex"
+    if name == "calibration_error":  # of each channel
+        each = {channel: float(error) for channel, error in value.items()}
+        if len(set(each.values())) == 1:
+            return next(iter(each.values()))
+        return ", ".join(f"{channel} {error:g}" for channel, error in each.items())
+    return float(value) if name == "common_calibration_error" else str(value)

@@ -17,6 +17,7 @@ import numpy as np
 import astropy.units as u
 from astropy.time import Time
 
+from sunpy_demreg._common.dates import known_dates
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.warnings import ResponseWarning, warn
 
@@ -75,13 +76,13 @@ class Provenance:
         facts = []
         for i, channel in enumerate(channels):
             date, corrected = part("date", i), part("degradation_corrected", i)
-            if isinstance(date, list):  # of a series
+            if isinstance(date, list | np.ndarray):  # of a series
                 date = [each for each in date if each is not None] or None
             facts.append(
                 cls(
                     channel,
                     part("instrument", i),
-                    None if date is None else _time(date, "data", "date"),
+                    None if date is None else known_dates(_time(date, "data", "date"))[0],
                     None if corrected is None else not corrected,
                     exposure_normalized=part("exposure_normalized", i),
                 )

@@ -10,17 +10,17 @@ from sunpy_demreg._common.validators import a_kind, check_quantity
 __all__ = ["as_channels", "check_unit", "in_kelvin", "read_only"]
 
 
-def as_channels(channels):
+def as_channels(channels, name="channels"):
     """Labels, all different, as a tuple of `str`."""
     if isinstance(channels, str):
         channels = (channels,)
     if not isinstance(channels, list | tuple | np.ndarray) or getattr(channels, "ndim", 1) == 0:
-        raise wrong(TypeError, "channels", f"must be labels such as 'AIA 171', but is {a_kind(channels)}")
+        raise wrong(TypeError, name, f"must be labels such as 'AIA 171', but is {a_kind(channels)}")
     channels = tuple(channels)
     if not (channels and all(isinstance(c, str) for c in channels)):
-        raise wrong(TypeError, "channels", f"must be one or more labels such as 'AIA 171', but is {channels}")
+        raise wrong(TypeError, name, f"must be one or more labels such as 'AIA 171', but is {channels}")
     if len(set(channels)) < len(channels):
-        raise wrong(ValueError, "channels", f"must all be different, but are {', '.join(channels)}")
+        raise wrong(ValueError, name, f"must all be different, but are {', '.join(channels)}")
     return tuple(str(c) for c in channels)  # of NumPy strings, plain ones
 
 

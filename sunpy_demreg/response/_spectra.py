@@ -8,17 +8,24 @@ import astropy.units as u
 
 from sunpy_demreg._common.constants import EMISSIVITY_UNIT
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import check_no_mask
+from sunpy_demreg._common.validators import check_choice, check_no_mask
 from sunpy_demreg.response._emissivity import NEEDED, Emissivity, load_emissivity
 
-__all__ = ["given_emissivity"]
+__all__ = ["ABUNDANCES", "given_emissivity", "source_of_xrtpy"]
 
-_XRTPY = "response/data/chianti_emission_models/XRT_emiss_model.default_CHIANTI.geny"
+_XRTPY = "response/data/chianti_emission_models/XRT_emiss_model.default_CHIANTI{}.geny"
+# Files of xrtpy that say they are coronal, by mistake: the ratios of their lines to those of the coronal one are those
+# of the abundances named here (iron 7.47, oxygen 8.68, neon 7.92; and 7.85, 8.59, 7.87).
+_NOT_CORONAL = {
+    "photospheric": "photospheric abundances (as of Scott et al. 2015)",
+    "hybrid": "hybrid abundances (as of Schmelz et al. 2012)",
+}
+ABUNDANCES = ("coronal", "hybrid", "photospheric")
 
 
-def given_emissivity(emissivity):
+def given_emissivity(emissivity, abundance=None):
     """
-    Interpret the `emissivity` of `sunpy_demreg.TemperatureResponse.from_aia`; warns if it ends too early.
+    Interpret `emissivity` and `abundance` of `sunpy_demreg.TemperatureResponse.from_aia`; warns if it ends too early.
 
     Returns
     -------
@@ -26,15 +33,23 @@ def given_emissivity(emissivity):
     """
     from sunpy_demreg._common.warnings import ResponseWarning, warn
 
-    if emissivity is None:
+    check_choice("abundance", abundance, (None, *ABUNDANCES))
+    if emissivity is None and abundance in (None, "coronal"):
         return load_emissivity()
-    if isinstance(emissivity, str) and emissivity == "xrtpy":
-        emissivity = _of_xrtpy()
+    argument, subject = "emissivity", "ends at"
+    if emissivity is None:
+        emissivity = _of_xrtpy("abundance", abundance)
+        argument, subject = "abundance", f"{abundance!r} has spectra that end at"
+    elif isinstance(emissivity, str) and emissivity == "xrtpy":
+        emissivity = _of_xrtpy("emissivity", abundance)
     elif isinstance(emissivity, str) and emissivity == "fiasco":
         from sunpy_demreg.response._fiasco import fiasco_emissivity
 
-        emissivity = fiasco_emissivity()
+        emissivity = fiasco_emissivity(abundance or "coronal")
     elif isinstance(emissivity, tuple) and len(emissivity) == 3:
+        if abundance is not None:
+            rule = "is that of the spectra given as `emissivity`, and cannot be changed"
+            raise wrong(ValueError, "abundance", f"{rule}: leave it out, and give spectra of other abundances")
         emissivity = _as_emissivity(*emissivity)
     else:
         raise wrong(
@@ -46,9 +61,9 @@ def given_emissivity(emissivity):
     if emissivity.wavelength[-1] < NEEDED:
         warn(
             ResponseWarning,
-            f"ends at {emissivity.wavelength[-1].value:g} Å, but channels see light up to "
-            f"{NEEDED.value:g} Å: it is continued by {load_emissivity().source}",
-            "emissivity",
+            f"{subject} {emissivity.wavelength[-1].value:g} Å, but channels see light up to "
+            f"{NEEDED.value:g} Å: continued by {load_emissivity().source}",
+            argument,
         )
         source = f"{emissivity.source}; beyond {emissivity.wavelength[-1].value:g} Å {load_emissivity().source}"
         emissivity = emissivity._replace(source=source)
@@ -93,20 +108,33 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
     )
 
 
-def _of_xrtpy():
-    """CHIANTI 10. The other two files of xrtpy, named hybrid and photospheric, are coronal too, and CHIANTI 9.0.1."""
+def _of_xrtpy(argument, abundance):
+    """CHIANTI 10, coronal; or CHIANTI 9.0.1 with other abundances."""
     from scipy.io import readsav
 
+    is_coronal = abundance in (None, "coronal")
     try:
-        path = files("xrtpy") / _XRTPY
+        path = files("xrtpy") / _XRTPY.format("" if is_coronal else f"_{abundance}")
     except ModuleNotFoundError as err:
-        raise wrong(ImportError, "emissivity", "'xrtpy' needs xrtpy: pip install 'sunpy-demreg[instruments]'") from err
+        value = "'xrtpy'" if argument == "emissivity" else repr(abundance)
+        raise wrong(ImportError, argument, f"{value} needs xrtpy: pip install 'sunpy-demreg[instruments]'") from err
     with as_file(path) as file:
         [model] = readsav(file)["p0"]
     n_wavelengths, n_temperatures = int(model["WLENGTH"]), int(model["TLENGTH"])
+    source = source_of_xrtpy(model["NAME"], abundance)
+    if is_coronal:
+        source += f", {model['ABUND_MODEL'].decode().strip()}"
     return _as_emissivity(
         10 ** np.round(np.log10(model["TEMP"][:n_temperatures].astype(float)), 4) * u.K,  # given in single precision
         model["WAVE"][:n_wavelengths].astype(float) * u.AA,
         model["SPEC"][:n_temperatures, :n_wavelengths].astype(float) * EMISSIVITY_UNIT,
-        f"{model['NAME'].decode().strip()}, {model['ABUND_MODEL'].decode().strip()}, of xrtpy",
+        f"{source}, of xrtpy",
     )
+
+
+def source_of_xrtpy(name, abundance):
+    """Where spectra of xrtpy come from: their own name, unless it states other abundances than they have."""
+    name = (name.decode() if isinstance(name, bytes) else str(name)).strip()
+    if abundance in _NOT_CORONAL:
+        name = f"{name.partition(' with ')[0].replace('9.01', '9.0.1')} with {_NOT_CORONAL[abundance]}"
+    return name

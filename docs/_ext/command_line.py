@@ -1,0 +1,80 @@
+"""The directive ``command-line``: the page of the command line, made from its parser."""
+
+import argparse
+import re
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+_WIDTH = 78  # of the usage, which the page does not wrap
+
+
+def commands_of(parser):
+    """The commands, each with its one-line help and its parser."""
+    [group] = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    helps = {choice.dest: choice.help for choice in group._choices_actions}
+    return [(name, helps[name], command) for name, command in group.choices.items()]
+
+
+def page(parser):
+    """Lines of reStructuredText: each command with its usage, arguments, options and examples."""
+    lines = []
+    for name, text, command in commands_of(parser):
+        title = f"{parser.prog} {name}"
+        lines += [title, "=" * len(title), "", f"{_sentence(text)}", "", ".. code-block:: none", ""]
+        lines += [f"   {line}" for line in _usage(command)]
+        lines += ["", f".. program:: {title}", ""]
+        for action in command._actions:
+            if not isinstance(action, argparse._HelpAction):
+                lines += _option(action)
+        if command.epilog:
+            lines += ["Examples:", "", ".. code-block:: console", ""]
+            examples = command.epilog.removeprefix("examples:").removeprefix("example:").strip().splitlines()
+            lines += [*(f"   $ {line.strip()}" for line in examples), ""]
+    return lines
+
+
+def _usage(command):
+    formatter = argparse.HelpFormatter(command.prog, width=_WIDTH, max_help_position=8)
+    formatter.add_usage(command.usage, command._actions, command._mutually_exclusive_groups, prefix="")
+    return formatter.format_help().strip().splitlines()
+
+
+def _option(action):
+    """The entry of an option or of a positional argument, to which ``:option:`` can refer."""
+    names = action.option_strings or [action.metavar]
+    value = argparse.HelpFormatter("")._format_args(action, action.dest.upper()) if action.option_strings else ""
+    value = f" {value}" if action.nargs != 0 and value else ""
+    text = action.help % {**vars(action), "prog": ""}
+    # Options in the text are code: two hyphens would become a dash. What would be markup is text.
+    text = " ".join(f"``{word}``" if word.startswith("--") else _plain(word) for word in text.split())
+    is_required = " Required." if action.required and action.option_strings else ""
+    return [f".. option:: {', '.join(name + value for name in names)}", "", f"   {_sentence(text)}{is_required}", ""]
+
+
+def _plain(word):
+    return re.sub(r"([\\*`|_])", r"\\\1", word)
+
+
+def _sentence(text):
+    return f"{text[0].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")
+
+
+class CommandLine(Directive):
+    """``.. command-line::``."""
+
+    def run(self):
+        from sunpy_demreg._cli import main
+
+        self.state.document.settings.env.note_dependency(main.__file__)
+        node = nodes.section()
+        node.document = self.state.document
+        source = StringList(page(main._parser()), source=main.__file__)
+        self.state.nested_parse(source, 0, node, match_titles=1)
+        return node.children
+
+
+def setup(app):
+    app.add_directive("command-line", CommandLine)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,281 @@
+"""Stores of SDOMLv2, made here in their layout, as no original was at hand: values, errors, coordinates, ..."""
+
+import numpy as np
+import pytest
+import zarr
+from scipy.ndimage import map_coordinates
+from sdoml_store import SIDE, scaled, whole, write_sdoml
+
+import astropy.units as u
+from astropy.time import Time
+
+from sunpy_demreg import (
+    DataWarning,
+    TemperatureResponse,
+    invert,
+    prepare,
+    read,
+    read_sdoml,
+    sample,
+    write,
+)
+from sunpy_demreg._channels.sdoml_errors import excess, squared_weights
+from sunpy_demreg._channels.uncertainty import ErrorModel, read_error_table
+from sunpy_demreg.response._aia import degradation_factors
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+START, STOP = "2014-01-01T00:00", "2014-01-01T01:00"
+BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+CHANNELS = (94, 131, 171, 193, 211, 335)
+CORNER = slice(184, 248), slice(26, 90)  # where the bundled maps are in images of 512 x 512
+
+
+def at(smap, minutes):
+    return {"t_obs": (Time(smap.meta["t_obs"][:-1]) + minutes * u.min).isot + "Z"}
+
+
+@pytest.fixture(scope="module")
+def degradation():
+    dates = [smap.date for smap in sample.aia_maps()]
+    return dict(zip(CHANNELS, degradation_factors(CHANNELS, dates), strict=True))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, degradation):
+    """Two times six minutes apart, the later one first; and one that is flagged in a channel."""
+    images = {}
+    for smap in sample.aia_maps():
+        channel = round(smap.wavelength.value)
+        flagged = {"quality": 1 << 17} if channel == 171 else {}
+        images[2014, channel] = [
+            whole(smap, 1.25, **at(smap, 6)),
+            whole(smap),
+            whole(smap, **at(smap, 12), **flagged),
+        ]
+    return write_sdoml(tmp_path_factory.mktemp("sdoml") / "sdomlv2.zarr", images, degradation)
+
+
+@pytest.fixture(scope="module")
+def series(store):
+    with pytest.warns(DataWarning, match=r"6 images are in no set and left over: .*171A\[2\] \(.*\)"):
+        return read_sdoml(store, START, STOP)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """The same images as `prepare` averages them."""
+    return prepare(sample.aia_maps(), n_sample=16, bin=2, correct_degradation=True)
+
+
+def test_intensities_and_errors_are_those_of_prepare(series, prepared):
+    assert series.shape == (6, 2, 512, 512)
+    assert tuple(series.meta["channels"]) == tuple(prepared.meta["channels"])
+    assert series.unit == prepared.unit
+    data, sigma = (np.asarray(a[:, :, *CORNER]) for a in (series.data, series.uncertainty.array))
+    # Well inside of the corner, and where noise does not matter; the store is larger by 4e-5, a fiftieth of a pixel.
+    inside = (slice(None), slice(2, -2), slice(2, -2))
+    is_bright = prepared.data[inside] > 30 * prepared.uncertainty.array[inside]
+    assert is_bright.mean() > 0.3
+    for k, factor in enumerate((1, 1.25)):
+        ratio = data[:, k][inside] / (factor * prepared.data[inside])
+        np.testing.assert_allclose(ratio[is_bright], 1, atol=0.015)
+    ratio = sigma[:, 0][inside] / prepared.uncertainty.array[inside]
+    np.testing.assert_allclose(ratio[is_bright], 1, atol=0.02)
+    assert ratio[np.isfinite(ratio)].min() > 0.97  # larger where values below zero are missing
+    np.testing.assert_allclose(series.meta["common_error"][:, 0].value, prepared.meta["common_error"].value, rtol=1e-6)
+    assert series.meta["exposure_time"].shape == series.meta["date"].shape == (6, 2)
+    np.testing.assert_allclose((series.meta["date"][:, 1] - series.meta["date"][:, 0]).to_value(u.s), 360, atol=1e-3)
+
+
+def test_coordinates(series, prepared):
+    """Those of the maps, though the reference pixel of the store is a quarter of a pixel off."""
+    plane = series[0, 0]
+    here = plane.wcs.pixel_to_world(26 + 10.0, 184 + 20.0)
+    there = prepared[0].wcs.pixel_to_world(10.0, 20.0)
+    assert here.Tx.to_value("arcsec") == pytest.approx(there.Tx.to_value("arcsec"), abs=0.06)
+    assert here.Ty.to_value("arcsec") == pytest.approx(there.Ty.to_value("arcsec"), abs=0.06)
+    times = series.axis_world_coords("time")[0]
+    assert [time.isot[:16] for time in times] == ["2014-01-01T00:00", "2014-01-01T00:06"]
+
+
+def test_coordinates_of_a_scaled_image(tmp_path):
+    """In July the Sun is small: a spot is where it was in the synoptic image, in arcsec."""
+    x, y = 300.3, 801.6  # pixels of the synoptic image, from zero
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    spot = 100 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 60) + 1e-9
+    images = {}
+    for smap in sample.aia_maps()[:2]:
+        _, header = whole(smap, rsun_obs=944.0)
+        images[2014, round(smap.wavelength.value)] = [(spot, header)]
+    write_sdoml(tmp_path / "a.zarr", images, dict.fromkeys(CHANNELS, 1.0))
+    with pytest.warns(DataWarning, match="lacks AIA 171, AIA 193, AIA 211, AIA 335 there"):
+        series = read_sdoml(tmp_path / "a.zarr", START, STOP)
+    image = np.nan_to_num(np.asarray(series.data[0, 0]))
+    rows, columns = np.mgrid[:512, :512]
+    image[image < 1e-3 * image.max()] = 0
+    place = [np.sum(axis * image) / image.sum() for axis in (columns, rows)]
+    found = series[0, 0].wcs.pixel_to_world(*place)
+    assert found.Tx.to_value("arcsec") == pytest.approx(2.4 * (x + 1 - 512.5), abs=0.05)
+    assert found.Ty.to_value("arcsec") == pytest.approx(2.4 * (y + 1 - 512.5), abs=0.05)
+
+
+# ---- the error model
+
+
+@pytest.mark.parametrize("scale", [1.0, 976 / 944, 976 / 960])
+@pytest.mark.parametrize("side", [512, 256])
+def test_squared_weights_are_those_of_the_scaling(scale, side):
+    column = 437
+    answers = []  # of a row in which one pixel is one
+    for k in range(column, column + 9):
+        line = np.zeros((SIDE, SIDE))
+        line[:, k] = 1
+        places = np.meshgrid(*[SIDE / 2 + (np.arange(SIDE) - SIDE / 2) / scale] * 2, indexing="ij")
+        moved = map_coordinates(line, [p[:1] for p in places], order=1, mode="nearest")[0]
+        answers.append(moved.reshape(side, -1).mean(axis=1))
+    squares = np.sum(np.square(answers), axis=0)
+    is_whole = np.isclose(np.sum(answers, axis=0), 1)  # all of what the pixel is made of was asked for
+    assert is_whole.any()
+    np.testing.assert_allclose(squared_weights(side, scale)[is_whole], squares[is_whole], rtol=1e-9)
+
+
+@pytest.mark.parametrize("radius", [975.96, 944.0])
+@pytest.mark.parametrize("dn", [0.0, 0.2, 1.0, 20.0])
+def test_errors_hold_the_scatter_of_noise(radius, dn, tmp_path):
+    """Synthetic images of one brightness with the noise of synoptic ones, through the whole of it."""
+    rng = np.random.default_rng(1)
+    model = ErrorModel(read_error_table(None), False, False)
+    images, exposure, degradation = {}, 2.9, dict.fromkeys(CHANNELS, 0.8)
+    for smap in sample.aia_maps()[:2]:
+        channel = round(smap.wavelength.value)
+        total, (dark, _) = model.of_counts(np.array([dn]), channel, 16)[0], model.common(channel)
+        noise = rng.normal(dn, np.sqrt(total**2 - dark**2), (SIDE, SIDE))
+        images[2014, channel] = [(noise, whole(smap, rsun_obs=radius, exptime=exposure)[1])]
+    write_sdoml(tmp_path / "a.zarr", images, degradation)
+    with pytest.warns(DataWarning, match="lacks"):
+        series = read_sdoml(tmp_path / "a.zarr", START, STOP)
+    dark = series.meta["common_error"][:, 0].value
+    for i in range(2):
+        data, sigma = (np.asarray(a[i, 0]) for a in (series.data, series.uncertainty.array))
+        off = data - dn / (exposure * 0.8)
+        ratio = np.sqrt(np.nanmean(off**2) / np.nanmean(sigma**2 - dark[i] ** 2))
+        if dn == 20:
+            assert ratio == pytest.approx(1, abs=0.02)
+        else:
+            assert 0.6 < ratio < 1.05  # the excess is a limit
+
+
+def test_excess_of_averages_over_positive_values():
+    rng = np.random.default_rng(2)
+    for mean in (0.0, 0.5, 1.5, 4.0):
+        values = rng.normal(mean, 1, 400_000)
+        above = values[values > 0].mean() - mean
+        assert excess(np.array([mean + above]), np.array([1.0]))[0] == pytest.approx(above, abs=5e-3)
+    assert excess(np.array([0.1, 50.0]), np.ones(2)) == pytest.approx([0.798, 0], abs=1e-3)
+
+
+def test_short_exposures_zeros_and_saturation(tmp_path):
+    images = {}
+    for smap in sample.aia_maps():
+        image = np.full((SIDE, SIDE), 60.0)
+        image[:100], image[200:300] = -1.0, 15500
+        images[2014, round(smap.wavelength.value)] = [(image, whole(smap, exptime=0.005)[1])]
+    write_sdoml(tmp_path / "a.zarr", images, dict.fromkeys(CHANNELS, 0.5))
+    series = read_sdoml(tmp_path / "a.zarr", START, STOP, relative_floor={94: 0.3})
+    data, sigma, mask = (np.asarray(a[:, 0]) for a in (series.data, series.uncertainty.array, series.mask))
+    np.testing.assert_allclose(data[:, 200:], 60 / 0.005 / 0.5, rtol=1e-5)  # and not / 0.01
+    assert mask[:, :48].all()
+    assert np.isnan(sigma[:, :48]).all()
+    assert mask[:, 102:148].all()
+    assert np.isinf(sigma[:, 102:148]).all()
+    assert not mask[:, 152:].any()
+    np.testing.assert_allclose(sigma[0, 200:], 0.3 * data[0, 200:], rtol=1e-6)
+    of_counts = ErrorModel(read_error_table(None), False, False).of_counts(np.array([60.0]), 131, 64)[0]
+    np.testing.assert_allclose(sigma[1, 300, 300], of_counts / 0.005 / 0.5, rtol=0.05)
+
+
+# ---- degradation, sets, and what follows
+
+
+def test_degradation_is_known_as_divided_out(series):
+    corner = series[:, 0, 200:206, 40:46]
+    response = TemperatureResponse.from_aia(series)
+    assert response.meta["obstime"] is None
+    for wrong in ({"degradation": True}, {"obstime": "2014-01-01"}):
+        with pytest.raises(ValueError, match="already corrected for degradation"):
+            TemperatureResponse.from_aia(series, **wrong)
+    dated = TemperatureResponse.from_aia(CHANNELS * u.AA, "2014-01-01")
+    with pytest.raises(ValueError, match="`data` are corrected for degradation"):
+        invert(corner, dated, BINS)
+    result = invert(corner, response, BINS)
+    assert np.isfinite(result["dem"].data.compute()).all()
+
+
+def test_inversion_is_that_of_the_maps(series, prepared, tmp_path):
+    small = series[:, :, 200:212, 40:52]
+    response = TemperatureResponse.from_aia(small)
+    result = invert(small, response, BINS)
+    write(result, tmp_path / "dem.zarr")
+    again = read(tmp_path / "dem.zarr")
+    assert again["dem"].data.shape == (BINS.size - 1, 2, 12, 12)
+    there = invert(prepared[:, 16:28, 14:26], TemperatureResponse.from_aia(prepared), BINS)
+    one, other = again["dem"].data[:, 0].compute(), there["dem"].data
+    assert np.nanmedian(np.abs(one - other)) < 0.02 * np.nanmedian(np.abs(other))
+
+
+def test_flagged_images_are_left_over_or_taken(store, series):
+    assert len(series.meta["left_over"]) == 6
+    assert {"2014/171A[2]", "2014/94A[2]"} <= set(series.meta["left_over"])
+    assert read_sdoml(store, START, STOP, accept_flagged=True).shape[1] == 3
+    assert read_sdoml(store, "2014-01-01T00:06", "2014-01-01T00:10").shape[1] == 1
+
+
+def test_only_what_is_needed_is_read(store, series, monkeypatch):
+    """Nothing but one chunk of each channel for a corner of one time."""
+    loaded = []
+    get = zarr.storage.LocalStore.get
+
+    async def counted(self, key, *args, **kwargs):
+        loaded.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
+    series.data[:, 0, :5, :5].compute()
+    assert sorted(loaded) == sorted(f"2014/{channel}A/0.0.0" for channel in CHANNELS)
+
+
+def test_store_at_a_url(store, series):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(store), "/sdoml/a.zarr", recursive=True)
+    try:
+        there = read_sdoml("memory://sdoml/a.zarr", "2014-01-01T00:06", "2014-01-01T00:10")
+        np.testing.assert_array_equal(there.data[:, 0].compute(), series.data[:, 1].compute())
+    finally:
+        memory.rm("/sdoml", recursive=True)
+
+
+def test_bad_calls(store, tmp_path):
+    other = zarr.create_group(tmp_path / "other.zarr", zarr_format=2)
+    other.create_group("2014").create_array("94A", data=np.zeros((2, 512, 512), "float32"))
+    cases = (
+        ((tmp_path / "none.zarr", START, STOP), {}, FileNotFoundError, r"`store`: there is no store .*none\.zarr"),
+        (("memory://none.zarr", START, STOP), {}, ValueError, r"`store`: there is no Zarr group at memory://none"),
+        ((store, STOP, START), {}, ValueError, "`stop` must be later than `start`"),
+        ((store, "2011-01-01", "2011-01-02"), {}, ValueError, r"`store` has no arrays 2011/94A, and so on"),
+        ((store, "2014-03-01", "2014-03-02"), {}, ValueError, r"`store` holds no image of each channel .*found: none"),
+        ((store, "2014-01-01T00:12", "2014-01-01T00:15"), {}, ValueError, r"171A\[2\]: "),
+        ((tmp_path / "other.zarr", START, STOP), {}, ValueError, "its array 2014/94A has no 'T_OBS' of each image"),
+        ((store, START, STOP), {"tolerance": 3}, TypeError, "`tolerance`"),
+    )
+    for arguments, options, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            read_sdoml(*arguments, **options)
+
+
+def test_scaled_is_as_wide_as_it_should_be():
+    """The maker's program as it is written here: the radius of the Sun becomes 976 / 4.8 pixels."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - 512.0
+    disk = (np.hypot(rows, columns) < 944 / 2.4).astype(float)
+    assert np.sqrt(scaled(disk, 944.0, 1.0, 512).sum() / np.pi) == pytest.approx(976 / 4.8, rel=2e-3)
