@@ -54,6 +54,7 @@ VALID = {
     ("dn2dem_pos", "gloci"): {"True"},  # an array of them has one for each channel
     ("dn2dem_pos", "reg_tweak"): {"0.5", "1e300"},
     ("dn2dem_pos", "rgt_fact"): {"0.5", "1e300"},  # as there, below one too
+    ("drop_channels", "channels"): {"[]"},  # none is dropped
     ("invert", "chi_squared_target"): {"0.5", "1e300"},
     ("is_resolved", "max_width"): {"0.5", "1e300"},
     ("is_resolved", "min_response"): {"0.5"},
@@ -135,6 +136,7 @@ def world(small, tmp_path_factory):
         ),
         "batch_status": (demreg.batch_status, {"path": folder / "store.zarr"}),
         "combine": (demreg.combine, {"cubes": [cube]}),
+        "drop_channels": (demreg.drop_channels, {"cube": cube, "channels": "AIA 94"}),
         "dn2dem_pos": (demreg.dn2dem_pos, arrays),
         "Explorer.select": (visualization.explore(result).select, {"pixel": (0, 1)}),
         "invert": (demreg.invert, quantity),

@@ -13,14 +13,17 @@ from sunpy_demreg import (
     DataWarning,
     TemperatureResponse,
     combine,
+    drop_channels,
     emission_measure,
     invert,
+    prepare_series,
     read,
     sample,
     to_map,
     write,
 )
 from sunpy_demreg._channels import stacks
+from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis
 
@@ -237,3 +240,72 @@ def test_what_some_channels_lack_is_kept_of_the_others(patch, tmp_path):
     assert list(series.meta["date"][1]) == [joint.meta["date"][1], later.meta["date"][1]]
     dem = invert(series[:, :, 5:7, 5:8], good, EDGES)["dem"].data
     np.testing.assert_array_equal(dem[:, 0], result["dem"].data)
+
+
+# ---- fewer channels
+
+
+@pytest.mark.parametrize(
+    "channels", ["AIA 94", 94 * u.AA, ["AIA 94"], [94] * u.AA, 9.4 * u.nm, ["AIA 94", 94 * u.AA], ("AIA 94",)]
+)
+def test_a_channel_is_dropped_by_its_name(cube, channels):
+    fewer = drop_channels(cube, channels)
+    np.testing.assert_array_equal(fewer.data, cube.data[1:])
+    np.testing.assert_array_equal(fewer.uncertainty.array, cube.uncertainty.array[1:])
+    np.testing.assert_array_equal(fewer.mask, cube.mask[1:])
+    assert fewer.meta["channels"].tolist() == cube.meta["channels"][1:].tolist()
+    assert fewer.axis_world_coords(0)[0].to_value(u.AA).tolist() == [131, 171, 193, 211, 335]
+    same = cube[1:]
+    at = 3, 5, 2
+    np.testing.assert_allclose(*(each.wcs.low_level_wcs.pixel_to_world_values(*at) for each in (fewer, same)))
+    assert list(fewer.meta) == list(same.meta)
+    for key in ("exposure_time", "date", "common_error"):
+        assert np.all(fewer.meta[key] == same.meta[key])
+
+
+def test_a_dem_without_a_channel_is_that_of_the_others(cube, response, edges):
+    part = cube[:, 40:44, 90:95]
+    fewer = drop_channels(part, ["AIA 171", "AIA 335"])
+    assert fewer.meta["channels"].tolist() == ["AIA 94", "AIA 131", "AIA 193", "AIA 211"]
+    assert fewer[1].meta["channels"] == "AIA 131"
+    own = TemperatureResponse.from_aia(fewer)
+    chosen = response.select(fewer.meta["channels"])
+    for each in (own, chosen):
+        result = invert(fewer, each, edges)
+        kept = [0, 1, 3, 4]
+        expected = invert(
+            part.data[kept] * part.unit, each, edges, uncertainty=part.uncertainty.array[kept] * part.unit
+        )
+        np.testing.assert_array_equal(result["dem"].data, expected["dem"].data)
+    with pytest.raises(ValueError, match=r"`data` has 4 channels .* choose its channels with `response.select"):
+        invert(fewer, response, edges)
+
+
+def test_channels_of_series_and_spectra_are_dropped(series_folder, cube):
+    pytest.importorskip("dask")
+    series = prepare_series(series_folder, n_sample=16)
+    fewer = drop_channels(series, "AIA 193")
+    assert is_lazy(fewer.data, fewer.uncertainty.array, fewer.mask)
+    assert fewer.shape == (5, 3, 20, 22)
+    assert np.all(fewer.axis_world_coords("time")[0] == series.axis_world_coords("time")[0])
+    assert fewer.meta["date"].shape == (5, 3)
+    np.testing.assert_array_equal(fewer[:, 1].data.compute(), np.delete(series[:, 1].data.compute(), 3, axis=0))
+    pixel = drop_channels(cube[:, 3, 4], 131 * u.AA)
+    assert pixel.meta["channels"].tolist() == ["AIA 94", "AIA 171", "AIA 193", "AIA 211", "AIA 335"]
+    np.testing.assert_array_equal(pixel.data, np.delete(cube.data[:, 3, 4], 1))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda c: drop_channels(c, "AIA 304"), ValueError, "`channels` must be one of 'AIA 94'.*but is 'AIA 304'"),
+        (lambda c: drop_channels(c, 304 * u.AA), ValueError, r"such as 171 \* u.AA\), but is 304"),
+        (lambda c: drop_channels(c, 3), ValueError, "`channels` must be one of"),
+        (lambda c: drop_channels(c, c.meta["channels"]), ValueError, "`channels` are all of the cube"),
+        (lambda c: drop_channels(c.data, "AIA 94"), TypeError, "`cube` must be an NDCube"),
+        (lambda c: drop_channels(c[2], "AIA 171"), ValueError, "`cube` must name each plane"),
+    ],
+)
+def test_bad_drops(cube, call, error, words):
+    with pytest.raises(error, match=words):
+        call(cube)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, invert
+from sunpy_demreg import Status, invert, prepare, prepare_series, sample
 
 
 class Tags(HTMLParser):
@@ -72,6 +72,43 @@ def test_html_tells_shape_unit_range_and_mask(result):
         assert picture.size == (160, 137)
         assert np.asarray(picture)[-1, 0, 3] == 0  # the pixel without a DEM is clear, at the lower left
         assert np.asarray(picture)[0, 0, 3] == 255
+
+
+def test_html_tells_date_instrument_and_fit(small, response, edges):
+    result = invert(small, response, edges)
+    text = result._repr_html_()
+    Tags(text)
+    assert "AIA<br>2014-01-01 00:00:05 UT<br>" in text
+    assert f"median χ² per channel: {np.nanmedian(result['chi_squared'].data):.3g}" in text
+
+
+def test_html_of_channels_tells_what_of_each_can_be_used():
+    maps = sample.aia_maps()
+    maps[2].data[:2, :3] = 3e5
+    maps[4].data[5, 5] = np.nan
+    cube = prepare(maps, n_sample=16)
+    tags = Tags(cube._repr_html_())
+    assert "AIA<br>2014-01-01 00:00:05 UT<br>6 × 128 × 128, DN pix⁻¹ s⁻¹<br>done: exposure" in cube._repr_html_()
+    rows = {tags.cells[i]: tags.cells[i + 1 : i + 6] for i in range(0, 36, 6)}
+    assert rows["AIA 94"][2:] == ["0", "0", "0"]
+    assert rows["AIA 171"][2:] == ["6", "6", "0"]
+    assert rows["AIA 211"][2:] == ["1", "0", "1"]
+    assert rows["AIA 171"][0] == "2 s"
+    low, high = map(float, rows["AIA 335"][1].split(" to "))
+    assert (low, high) == (pytest.approx(cube.data[5].min(), rel=5e-3), pytest.approx(cube.data[5].max(), rel=5e-3))
+    assert "AIA 131" in cube[1:3]._repr_html_()
+    # A plane, or another cube, is shown as text.
+    assert cube[2]._repr_html_() is None
+
+
+def test_html_of_a_series_computes_nothing(series_folder):
+    pytest.importorskip("dask")
+    cube = prepare_series(series_folder, n_sample=16)
+    text = cube._repr_html_()
+    tags = Tags(text)
+    assert "2014-01-01 00:00:05 to 2014-01-01 00:04:05 UT, 3 times" in text
+    assert tags.cells.count("not computed yet") == 6
+    assert "2014-01-01 00:02:05 UT" in cube[:, 1]._repr_html_()
 
 
 def test_html_of_a_row_and_of_some_outputs_has_no_picture(small, response, edges, result):

@@ -20,6 +20,7 @@ from sunpy_demreg import (
     prepare_series,
     region_spectrum,
     sample,
+    to_map,
 )
 from sunpy_demreg._channels.other_maps import _XRT_DN_PER_PHOTON, _stated_rate
 from sunpy_demreg.response._instruments import XRT_COMBINATIONS, suvi_conversion, suvi_rate
@@ -285,6 +286,24 @@ def test_suvi_and_xrt_together(suvi):
     result = invert(both, response, EDGES, method="lognormal", calibration_error=0.1)
     ratio = emission_measure(result, (10**5.8, 10**7.2) * u.K).data[4:8, 4:8] / total[18:22, 18:22]
     assert 0.8 < np.median(ratio) < 1.2
+
+
+def test_headers_of_products_name_the_instrument(suvi):
+    for maps, telescope, instrument in ((suvi[0], "GOES-16", "SUVI"), (xrt_maps()[0], "Hinode", "XRT")):
+        cube = prepare(maps)[:, :3, :3]
+        response = TemperatureResponse.from_suvi(cube) if instrument == "SUVI" else TemperatureResponse.from_xrt(cube)
+        em = emission_measure(invert(cube, response, EDGES, method="lognormal"), [2, 8] * u.MK)
+        header = to_map(em).meta
+        assert (header["telescop"], header["instrume"]) == (telescope, f"{telescope}/{instrument}")
+
+
+def test_noise_averages_over_a_region(suvi):
+    maps, _ = suvi
+    square = np.zeros((40, 40), dtype=bool)
+    square[8:16, 8:16] = True
+    mean, binned = region_spectrum(prepare(maps, align=False), square), prepare(maps, bin=8, align=False)
+    np.testing.assert_allclose(mean.data[:, 0], binned.data[:, 1, 1], rtol=1e-12)
+    np.testing.assert_allclose(mean.uncertainty.array[:, 0], binned.uncertainty.array[:, 1, 1], rtol=0.01)
 
 
 def test_sorting_of_times_still_is_for_aia(suvi):

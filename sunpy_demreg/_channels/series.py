@@ -256,7 +256,7 @@ def items(maps):
 
 
 def no_channel(instrument, wavelength):
-    return f"{instrument or 'unknown instrument'} {wavelength} is no channel for a DEM"
+    return f"{instrument or 'unknown instrument'} {wavelength} is no channel of AIA for a DEM"
 
 
 def not_read(name, err):

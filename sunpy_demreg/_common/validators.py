@@ -18,6 +18,7 @@ from sunpy_demreg._common.urls import Url, file_of
 __all__ = [
     "a_kind",
     "as_bool",
+    "as_channel",
     "as_date",
     "as_integer",
     "as_keywords",
@@ -119,6 +120,18 @@ def check_choice(name, value, choices, more=""):
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         words = ", ".join(map(repr, choices))
         raise wrong(ValueError, name, f"must be one of {words}{more}, but is {a_kind(value)}{nearest(value, choices)}")
+
+
+def as_channel(name, channel, channels):
+    """The name of one of the channels, which may be chosen by its wavelength too."""
+    import astropy.units as u
+
+    if isinstance(channel, u.Quantity) and channel.isscalar and channel.unit.is_equivalent(u.AA):
+        of_wavelength = [each for each in channels if each.endswith(f" {channel.to_value(u.AA):g}")]
+        if len(of_wavelength) == 1:
+            return of_wavelength[0]
+    check_choice(name, channel, channels, " (or its wavelength, such as 171 * u.AA)")
+    return channel
 
 
 def as_keywords(name, given, function, *, without=(), elsewhere=None):

@@ -42,12 +42,10 @@ def describe_image(header, cube):
     _add_dates(header, observation)
     names = sorted({str(name) for name in np.ravel(np.array(observation.get("instrument"), dtype=object)) if name})
     if names:
-        known = [_OBSERVATORY.get(name.partition("-")[0].partition("_")[0].upper()) for name in names]
-        header["TELESCOP"] = ", ".join(dict.fromkeys(name or "unknown" for name in known))
         # With the observatory in front: sunpy takes an "AIA" for an image in DN of one channel.
-        header["INSTRUME"] = ", ".join(
-            f"{of}/{name}" if of else f"unknown/{name}" for of, name in zip(known, names, strict=True)
-        )
+        names = [name if "/" in name else f"{_observatory(name)}/{name}" for name in names]
+        header["TELESCOP"] = ", ".join(dict.fromkeys(name.partition("/")[0] for name in names))
+        header["INSTRUME"] = ", ".join(names)
     header["CREATOR"] = f"sunpy_demreg {__version__}"
     if settings := meta.get("settings"):
         header["LEVEL"] = "2"
@@ -55,6 +53,10 @@ def describe_image(header, cube):
         # As JSON, which SOLARNET tells by its first character.
         header["PRPARA1"] = json.dumps(dict(settings))
     return header
+
+
+def _observatory(instrument):
+    return _OBSERVATORY.get(instrument.partition("-")[0].partition("_")[0].upper(), "unknown")
 
 
 def plane_cards(meta):

@@ -8,6 +8,7 @@ import numpy as np
 
 import astropy.units as u
 
+from sunpy_demreg._common.cube_html import of_observation
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
 from sunpy_demreg._results.images import emission_measure_image, log_limits
 from sunpy_demreg._results.settings import told_settings
@@ -35,6 +36,11 @@ def result_html(result):
             facts.insert(1, "status: " + ", ".join(f"{n} {name}" for name, n in counts.items() if name != "pixels"))
     else:
         facts.insert(0, f"{status.size} pixels, not computed yet; see the cube status for those without a DEM")
+    if "chi_squared" in result and isinstance(result["chi_squared"].data, np.ndarray):
+        values = result["chi_squared"].data
+        values = values[np.isfinite(values)]
+        facts += [f"median χ² per channel: {np.median(values):.3g}"] if values.size else []
+    facts = of_observation(result.meta.get("observation") or {}) + facts
     text = "<br>".join(escape(fact) for fact in facts)
     head = "".join(f"<th>{name}</th>" for name in ("cube", "shape", "unit", "range", "masked"))
     return (
