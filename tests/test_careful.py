@@ -81,6 +81,18 @@ def test_single_pixel_and_its_neighbors(compiled):
     assert_same_bits(together.at(slice(7, 8)), alone)
 
 
+@pytest.mark.parametrize("name", ["constrain", "default"])
+def test_answers_do_not_depend_on_neighbors(name, compiled):
+    """Those of a register wait for each other, and what happens to one meanwhile must not change the others."""
+    K, *bins = faults.instrument(faults.INSTRUMENTS[0])
+    g, sigma = faults.faulty_pixels(K, bins[1], 4000, np.random.default_rng(5))
+    is_good = execute.classify(g, sigma) == 0
+    g, sigma = g[:, is_good], sigma[:, is_good]
+    order = np.random.default_rng(0).permutation(g.shape[1])
+    given = K, *bins, faults.OPTIONS[name]
+    assert_same_bits(compiled(g[:, order], sigma[:, order], *given), compiled(g, sigma, *given).at(order))
+
+
 @pytest.mark.parametrize("power", [0, 12])
 def test_bounded_cost_of_the_constraint(power, monkeypatch):
     """Rounding hides which bins are zero: it is given up after some steps, not ten times a hundred."""
@@ -95,7 +107,7 @@ def test_bounded_cost_of_the_constraint(power, monkeypatch):
 
     monkeypatch.setattr(positivity, "discrepancy_root", counted)
     answer = on_arrays(g, sigma, K, *bins, Options(positivity="constrain"))
-    assert 0 < len(n_steps) <= 250
+    assert 0 < len(n_steps) <= 32
     assert ((answer.status[0] & UNSOLVED) == 0) == (power == 12)
 
 

@@ -1,8 +1,8 @@
 """A real SLURM: an array of parts that write one store while tasks are killed; workers of dask-jobqueue."""
 
+import contextlib
 import json
 import os
-import random
 import signal
 import sys
 import tempfile
@@ -70,10 +70,16 @@ def wait_until(is_so, seconds=120):
         time.sleep(0.05)
 
 
-def processes_of(path):
-    """The processes that have claimed steps."""
-    claims = [json.loads(text) for each in (path / "batch" / "claims").glob("step-*") if (text := each.read_text())]
-    return sorted({claim["pid"] for claim in claims})
+def kill_a_task(path, tasks):
+    """One of these that has claimed a step, if any has; its number in the array is in its environment."""
+    for claim in (path / "batch" / "claims").glob("step-*"):
+        with contextlib.suppress(OSError, ValueError):  # it may be released, or written, just now
+            pid = json.loads(claim.read_text())["pid"]
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if any(f"SLURM_ARRAY_TASK_ID={task}".encode() in variables for task in tasks):
+                os.kill(pid, signal.SIGKILL)
+                return True
+    return False
 
 
 def test_array_whose_tasks_are_killed_makes_the_store_of_one_process(slurm, folder, store, tmp_path):
@@ -87,10 +93,9 @@ def test_array_whose_tasks_are_killed_makes_the_store_of_one_process(slurm, fold
         return batch_status(path).n_done if path.exists() else 0
 
     wait_until(lambda: n_done() > 2)
-    random.seed(0)
-    os.kill(random.choice(processes_of(path)), signal.SIGKILL)  # that of any task
-    slurm.run("scontrol", "requeue", f"{job}_1")
     slurm.run("scancel", f"{job}_2")
+    slurm.run("scontrol", "requeue", f"{job}_1")
+    wait_until(lambda: kill_a_task(path, (3, 4)))
     wait_until(lambda: n_done() > N_STEPS // 3)
     states = slurm.wait_for_all(240)
     assert states[f"{job}_2"] == "CANCELLED"

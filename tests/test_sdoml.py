@@ -140,7 +140,7 @@ def test_squared_weights_are_those_of_the_scaling(scale, side):
 
 
 @pytest.mark.parametrize("radius", [975.96, 944.0])
-@pytest.mark.parametrize("dn", [0.0, 0.2, 1.0, 20.0])
+@pytest.mark.parametrize("dn", [0.0, 1.0, 20.0])
 def test_errors_hold_the_scatter_of_noise(radius, dn, tmp_path):
     """Synthetic images of one brightness with the noise of synoptic ones, through the whole of it."""
     rng = np.random.default_rng(1)

@@ -57,8 +57,14 @@ class Cube(NDCube):
 
     def __getitem__(self, item):
         item = as_index(item, self.shape)
-        sliced = NDCube.__getitem__(self.__copy__(), item)  # a copy: ndcube removes its metadata while slicing
-        return _observed(sliced, sliced_observation(self.meta, item))
+        whole = self.__copy__()  # because ndcube removes the metadata while slicing
+        if (observation := _observation_of(self.meta)) is None:
+            return NDCube.__getitem__(whole, item)
+        # Without what ndcube would only copy, which takes longer than all the rest.
+        whole.meta = _without(self.meta, "observation")
+        sliced = NDCube.__getitem__(whole, item)
+        sliced_too = sliced_observation(self.meta, item)
+        return _observed(sliced, observation if sliced_too is None else sliced_too)
 
     def _repr_html_(self):
         from sunpy_demreg._common.cube_html import cube_html
@@ -94,6 +100,12 @@ class Cube(NDCube):
 def _observation_of(meta):
     observation = meta.get("observation") if isinstance(meta, Mapping) else None
     return observation if isinstance(observation, Meta) else None
+
+
+def _without(meta, name):
+    """Metadata without an entry that has no axes."""
+    rest = {key: value for key, value in meta.items() if key != name}
+    return rest if not isinstance(meta, NDMeta) else Meta(rest, axes=meta.axes, data_shape=meta.data_shape)
 
 
 def _observed(cube, observation):
@@ -184,7 +196,7 @@ def observation_shape(meta):
 
 def sliced_observation(meta, item):
     """
-    The metadata of the data that a result was made of, sliced with its pixels; None if there are none to be sliced.
+    The metadata of the data that a result was made of, sliced with its pixels; None if none of them are per pixel.
 
     Parameters
     ----------
@@ -193,7 +205,8 @@ def sliced_observation(meta, item):
     item : tuple
         From `as_index`, of a cube or of the pixels alone.
     """
-    if (observation := _observation_of(meta)) is None:
+    observation = _observation_of(meta)
+    if observation is None or all(max(axes) == 0 for axes in observation.axes.values()):
         return None
     n_pixel_axes = len(observation.data_shape) - 1
     return observation.slice[(slice(None), *item[len(item) - n_pixel_axes :])]

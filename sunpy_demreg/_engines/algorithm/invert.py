@@ -75,13 +75,15 @@ def _tikhonov(problem):
         ranges = [(problem.signal, 1.0 / _EXTREME, _HIGH_SIGNAL), (system.trace, 1.0 / _EXTREME, _EXTREME)]
     for size, low, high in ranges:
         is_safe = is_safe & (size >= low) & (size <= high)
+    # Without care, lanes that need it wait for no others here, nor these for them.
+    is_wanted = problem.signal >= 0.0 if M.is_careful else is_safe
     lam, aimed_at = choose(problem, system, problem.target)
     goal = aimed_at
     least = lam
     if plan.positivity == "relax":
-        lam, goal = relax(problem, system, lam, goal)
+        lam, goal = relax(problem, system, lam, goal, is_wanted)
     elif plan.positivity == "constrain":
-        system, goal, is_solved, is_nothing = constrain(problem, system, lam, goal)
+        system, goal, is_solved, is_nothing = constrain(problem, system, lam, goal, is_wanted)
         least = lam = discrepancy_root(problem, system, goal)
         is_safe = is_safe & is_solved
     # Of relaxing, the first lam: that of the least misfit, whose signs were looked at.

@@ -54,7 +54,8 @@ class _State(NamedTuple):
     a: tuple
     step: tuple
 
-    flat = State.flat
+    def flat(self):
+        return State.flat(self)
 
     @classmethod
     def of(cls, n, values):

@@ -5,7 +5,7 @@ Symbols as in `sunpy_demreg._engines.algorithm.invert`. The weight v of the bins
 machine.
 """
 
-from sunpy_demreg._engines.algorithm.linear_algebra import dot
+from sunpy_demreg._engines.algorithm.dual import Dual
 from sunpy_demreg._engines.algorithm.regularization_parameter import (
     discrepancy_root,
     nearest_grid_sample,
@@ -15,11 +15,10 @@ from sunpy_demreg._engines.algorithm.regularization_parameter import (
 __all__ = ["constrain", "relax"]
 
 _MAX_STEPS = 20  # and halvings of one; a guard only: real AIA pixels take five at most
-# With care: steps of all attempts together, and halvings of one. Strong spikes take up to two hundred; what takes more
-# is rarely solved by any number, as rounding then hides which bins are zero.
-_MOST_STEPS_WITH_CARE, _MAX_HALVINGS_WITH_CARE = 250, 32
-_COST_OF_HALVING = 0.0625  # of a step
 _MAX_ATTEMPTS = 10  # likewise: of goals that are tried
+# With care: steps of all attempts together. Strong spikes take up to thirty; what takes more is rarely solved by any
+# number, as rounding then hides which bins are zero.
+_MOST_STEPS_WITH_CARE = 32
 _MAX_TARGETS = 10_000
 _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be raised
 # Of the trace of G, on the way: the misfit of a few bins alone may not reach the target. With singular values there
@@ -27,9 +26,9 @@ _LEAST_GOAL = 1e-12  # of the misfit of no plasma at all, once a goal has to be 
 _LEAST_LAM, _LEAST_LAM_WITH_CARE = 1e-10, 1e-16
 
 
-def relax(problem, system, lam, goal):
+def relax(problem, system, lam, goal, is_wanted):
     """
-    Raise the misfit aimed at until no bin is negative: lam and the misfit.
+    Raise the misfit aimed at until no bin is negative: lam and the misfit, in the lanes whose answer is wanted.
 
     It stops before a misfit that no plasma at all would meet too; the reference's rule stops after it.
     """
@@ -58,95 +57,75 @@ def relax(problem, system, lam, goal):
         return negative, (lam, goal, count, negative)
 
     count = 0.0 * lam + 1.0
-    negative = may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
+    negative = is_wanted & may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
     state, given = (lam, goal, count, negative), (problem, system, grid)
     lam, goal, *_ = M.iterate(step, state, 1000, pending=negative, given=given)
     return lam, goal
 
 
-def constrain(problem, system, lam, goal):
+def constrain(problem, system, lam, goal, is_wanted):
     """
     Of all ``xi >= 0`` with the misfit aimed at, find the one of least ``|L xi|``.
 
-    It starts from the lam, and the system, of the solution without the constraint.
+    It starts from the lam, and the system, of the solution without the constraint, in the lanes whose answer is wanted.
 
-    Its dual variable ``x = (d - A xi) / lam``, with ``xi = v (A^T x)_+``, minimizes the convex function
+    Its `Dual` variable x minimizes psi. On the bins where ``A^T x > 0``, psi is that of the problem without a
+    constraint, whose minimum is known: so step there, or less far while psi does not fall (with care, to where psi is
+    least), until the bins no longer change. Then the answer is exact, lam included.
 
-        psi(x) = 1/2 sum v (A^T x)_+^2 - d . x + sqrt(goal) |x|
-
-    in no more unknowns than there are channels. On the bins where ``A^T x > 0``, psi is that of the problem without
-    a constraint, whose minimum is known: so step there, or less far while psi does not fall, until the bins no
-    longer change. Then the answer is exact, lam included.
-
-    Where no ``xi >= 0`` fits, psi has no minimum, so lam is held at a floor: from where ``floor |x|`` is more than
-    ``sqrt(goal)``, the last term of psi goes on as a parabola. What is found then is the best fit, whose misfit tells
-    which goal can be met: the misfit aimed at is raised as in `relax`, but until one can; after ``max_iterations`` by
-    factors of at least two.
+    Where no ``xi >= 0`` fits, psi has no minimum, so lam is held at a floor. What is found then is the best fit, whose
+    misfit tells which goal can be met: the misfit aimed at is raised as in `relax`, but until one can; after
+    ``max_iterations`` by factors of at least two.
 
     Sets the weight of the bins that are zero to zero. Returns the system of the others, the misfit aimed at, the lanes
     that were solved (without care, only those where each lower goal is known to be out of reach), and those where all
     ``xi >= 0`` are known to fit hardly better than none.
     """
-    M, d, signal = problem.M, problem.d, problem.signal
+    M, dual, signal = problem.M, Dual(problem), problem.signal
     most, growth = M.scalar("max_iterations"), M.scalar("growth")
-    most_steps = _MOST_STEPS_WITH_CARE if M.is_careful else _MAX_STEPS
-    most_halvings = _MAX_HALVINGS_WITH_CARE if M.is_careful else _MAX_STEPS
+    most_steps, most_attempts = _MAX_STEPS, _MAX_ATTEMPTS
+    if M.is_careful:
+        most_steps = most_attempts = _MOST_STEPS_WITH_CARE
     least = (_LEAST_LAM_WITH_CARE if M.is_careful else _LEAST_LAM) * system.trace
     x = system.solution(M.maximum(lam, least))
     # It ends at the latest hardly below the misfit of no plasma at all, to which any weak DEM fits.
     end = 0.999 * signal
 
-    def project(x, j):
-        return M.project(problem.dual(x), j)
-
-    def put_active(name, x):
-        def put(j):
-            M.put(name, j, M.where(project(x, j) > 0.0, M.get("weight", j), 0.0))
-            return ()
-
-        M.over_bins(put, ())
-
-    def psi(x, goal, floor):
-        def term(j):
-            positive = M.maximum(project(x, j), 0.0)
-            return (M.get("weight", j) * positive * positive,)
-
-        square = dot(x, x)
-        at_floor = 0.5 * (floor * square + goal / floor)
-        last = M.where(floor * floor * square > goal, at_floor, M.sqrt(goal * square))
-        return 0.5 * M.over_bins(term, ("sum",))[0] - dot(d, x) + last
-
     def minimize(goal, floor, running, left, *x):
         def step(running, fits, is_lost, left, *x):
-            put_active("scratch", x)
+            if M.is_careful:
+                left = left - M.where(running, 1.0, 0.0)
+            dual.put_active("scratch", x)
             active = problem.system("scratch")
             lam = discrepancy_root(problem, active, goal, least=floor)
             there = active.solution(lam)
 
             def differs(j):
-                before, after = (M.where(project(y, j) > 0.0, 1.0, 0.0) for y in (x, there))
+                before, after = (M.where(dual.project(y, j) > 0.0, 1.0, 0.0) for y in (x, there))
                 return (M.abs(before - after),)
 
             arrived = M.over_bins(differs, ("maximum",))[0] < 0.5
-            start = psi(x, goal, floor)
 
             def between(fraction):
                 return [x_i + fraction * (t_i - x_i) for x_i, t_i in zip(x, there, strict=True)]
 
-            def shorten(fraction, too_far, left):
-                too_far = running & ~arrived & (psi(between(fraction), goal, floor) > start)
-                half = M.where(too_far, 0.5 * fraction, fraction)
-                return too_far, (half, too_far, left - M.where(too_far, _COST_OF_HALVING, 0.0))
+            if M.is_careful:
+                place = dual.least_along(x, there, goal, floor, running & ~arrived)
+                fraction = M.where(arrived, 1.0, place)
+            else:
+                start = dual.value(x, goal, floor)
 
-            state = (0.0 * lam + 1.0, running, left)
-            fraction, too_far, left = M.iterate(shorten, state, most_halvings)
+                def shorten(fraction, too_far):
+                    too_far = running & ~arrived & (dual.value(between(fraction), goal, floor) > start)
+                    return too_far, (M.where(too_far, 0.5 * fraction, fraction), too_far)
+
+                fraction, _ = M.iterate(shorten, (0.0 * lam + 1.0, running), _MAX_STEPS)
             x = [M.where(running, new, x_i) for new, x_i in zip(between(fraction), x, strict=True)]
             fits = fits | (running & arrived & (lam > 2.0 * floor))
             running = running & ~arrived
             if M.is_careful:
-                left = left - M.where(running, 1.0, 0.0)
-                # Of what does not fall, only rounding is left.
-                is_lost = is_lost | (running & (too_far | (left < 0.5)))
+                running = running & ~(dual.least_misfit(x) > goal)  # which no further step can meet
+                is_lost = is_lost | (running & (left < 0.5))
                 running = running & ~is_lost
             return running, (running, fits, is_lost, left, *x)
 
@@ -154,28 +133,13 @@ def constrain(problem, system, lam, goal):
         running, fits, is_lost, left, *x = M.iterate(step, (running, ~running, never, left, *x), most_steps)
         return running | is_lost, fits, left, *x
 
-    def least_misfit(x):
-        """
-        A bound below the misfit of any ``xi >= 0``.
-
-        It is at least ``(d . r)^2 / |r|^2`` for each r with ``A^T r <= 0``; where none fits, x is nearly such an r.
-        """
-
-        def excess(j):
-            return (M.maximum(project(x, j), 0.0) / M.project(problem.inverse_sigma, j),)
-
-        (most,) = M.over_bins(excess, ("maximum",))
-        r = [x_i - most for x_i in x]
-        along = M.maximum(dot(d, r), 0.0)
-        return along * along / dot(r, r)
-
     def attempt(goal, count, floor, bound, pending, is_sure, is_lost, left, *x):
         running, fits, left, *x = minimize(goal, floor, pending, left, *x)
         is_lost = (is_lost & ~pending) | running
         pending = pending & ~fits
 
         def settle(goal, count, floor, bound, is_sure):
-            bound = M.maximum(bound, least_misfit(x))
+            bound = M.where(pending, M.maximum(bound, dual.least_misfit(x)), bound)
             is_unknown = goal > bound
             is_guessed = pending & is_unknown & (floor <= least)
 
@@ -196,13 +160,13 @@ def constrain(problem, system, lam, goal):
         *state, is_sure = M.iterate(settle, (goal, count, floor, bound, is_sure), 1, pending=pending)
         return again, (*state, again, is_sure, is_lost, left, *x)
 
-    pending = signal > goal
+    pending = is_wanted & (signal > goal)
     zero = 0.0 * goal
     is_sure, is_lost = pending | ~pending, pending & ~pending
     left = zero + (float(most_steps) if M.is_careful else float("inf"))
     state = (goal, zero + 1.0, M.maximum(1e-3 * lam, least), zero, pending, is_sure, is_lost, left, *x)
-    goal, _, _, bound, running, is_sure, is_lost, _, *x = M.iterate(attempt, state, _MAX_ATTEMPTS, pending=pending)
+    goal, _, _, bound, running, is_sure, is_lost, _, *x = M.iterate(attempt, state, most_attempts, pending=pending)
 
-    put_active("weight", x)
+    dual.put_active("weight", x)
     is_solved = ~running & ~is_lost if M.is_careful else ~running & ~is_lost & is_sure
     return problem.system("weight"), goal, is_solved, bound >= end
