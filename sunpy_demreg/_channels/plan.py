@@ -244,7 +244,7 @@ def _refuse_other_responses(images, groups):
     for group in groups:
         first = images[group[0]]
         for other in (images[i] for i in group[1:]):
-            kinds = [image.facts.get("exposure_type") for image in (first, other)]
+            kinds = [(image.facts or {}).get("exposure_type") for image in (first, other)]
             if kinds[0] != kinds[1]:
                 raise wrong(
                     ValueError,

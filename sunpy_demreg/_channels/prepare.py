@@ -332,9 +332,9 @@ def _warn_of_shifts(channels, unknown, **measured):
         warn(
             DataWarning,
             f": `correct_shifts` did not move {', '.join(names)}, since the error of these shifts against "
-            f"{channels[0]} is not known: it needs images of 96 pixels on a side, after `bin`, with structure that both show; give a "
-            "`pointing_table`, a larger image or a smaller `bin`, or move the maps with `shift_reference_coord` "
-            f"{where}",
+            f"{channels[0]} is not known: it needs images of 96 pixels on a side, after `bin`, with structure that "
+            "both show; give a `pointing_table`, a larger image or a smaller `bin`, or move the maps with "
+            f"`shift_reference_coord` {where}",
             "maps",
         )
     is_far = (distances > np.maximum(_MAX_RESIDUAL, errors)) & ~told
