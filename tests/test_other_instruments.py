@@ -307,7 +307,7 @@ def test_noise_averages_over_a_region(suvi):
 
 
 def test_sorting_of_times_still_is_for_aia(suvi):
-    words = r"only those of AIA .* `prepare` the maps of each .* one map as `reference`, .*`NDCubeSequence`.*Solar Ultraviolet Imager 94"
+    words = r"only those of AIA .* one map as `reference`, .*`NDCubeSequence`.*Solar Ultraviolet Imager 94"
     with pytest.raises(ValueError, match=words):
         prepare_series(suvi[0])
 

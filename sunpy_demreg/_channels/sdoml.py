@@ -277,8 +277,8 @@ def _warn_of_arrays(arrays, years):
     lacking = [str(year) for year in years if year not in there]
     lacking += [f"{year}/{c}A" for year in years if year in there for c in channels if (year, c) not in arrays]
     if lacking:
-        text = f"has no arrays of {', '.join(lacking)}: the series lacks these times. Complete the store, or read ranges without them"
-        warn(DataWarning, text, "store")
+        cure = "complete the store, or read ranges without them"
+        warn(DataWarning, f"has no arrays of {', '.join(lacking)}: the series lacks these times; {cure}", "store")
 
 
 def _warn_of_images(channels, left, any_flagged):
