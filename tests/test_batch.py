@@ -137,7 +137,7 @@ def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path
     cube = prepare(files, n_sample=16, correct_degradation=True)
     expected = invert(cube, TemperatureResponse.from_aia(cube, **options), BINS, dtype="float32")
     np.testing.assert_array_equal(read(path)[0]["dem"].data.compute(), expected["dem"].data)
-    with pytest.raises(ValueError, match="response crosstalk is false there and true now"):
+    with pytest.raises(ValueError, match="response crosstalk is False there and True now"):
         batch_invert(files, path, BINS, **OPTIONS)
     with pytest.raises(ValueError, match="`response_options` has 'degradation', which follows from each step"):
         batch_invert(files, path, BINS, response_options={"degradation": False}, **OPTIONS)
@@ -254,7 +254,7 @@ def test_command(series_folder, store, tmp_path, capsys):
     np.testing.assert_array_equal(read(path)["dem"].data.compute(), read(store)[0:1]["dem"].data.compute())
     assert main([*command, "--output", str(path), "--positivity", "constrain"]) == 1
     assert "`--output` " in (error := capsys.readouterr().err)
-    assert 'positivity is "relax" there and "constrain" now' in error
+    assert "positivity is relax there and constrain now" in error
 
 
 def test_full_disk_ends_the_batch_and_keeps_what_is_whole(steps, two_steps, tmp_path, monkeypatch):
@@ -451,9 +451,9 @@ def test_store_where_none_stood_for_ignore(steps, tmp_path):
     documents.seal(path)
 
     assert read(path).meta["positivity"] == "ignore"
-    with pytest.raises(ValueError, match='positivity is null there and "relax" now'):
+    with pytest.raises(ValueError, match="positivity is not set there and relax now"):
         batch_invert([*steps[0], *steps[1]], path, BINS, **OPTIONS)
-    with pytest.raises(ValueError, match='solve_for is "dem" there and "emission_measure" now'):
+    with pytest.raises(ValueError, match="solve_for is dem there and emission_measure now"):
         batch_invert([*steps[0], *steps[1]], path, BINS, **options, solve_for="emission_measure")
     report = batch_invert([*steps[0], *steps[1]], path, BINS, **options)
     assert [step.outcome for step in report.steps] == ["kept", "done"]
@@ -594,7 +594,7 @@ def test_bad_calls(series_folder, tmp_path, change, words):
 
 def test_other_stores_are_refused(series_folder, store, tmp_path):
     path = Path(shutil.copytree(store, tmp_path / "a.zarr"))
-    with pytest.raises(ValueError, match=r'other settings: .*dtype is "float32" there and "float64" now'):
+    with pytest.raises(ValueError, match=r"other settings: .*dtype is float32 there and float64 now"):
         batch_invert(series_folder, path, BINS, prepare_options={"n_sample": 16}, dtype="float64")
     with pytest.raises(ValueError, match=r"n_sample is 16 there and 1 now"):
         batch_invert(series_folder, path, BINS, **OPTIONS | {"prepare_options": {"n_sample": 1}})

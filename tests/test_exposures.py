@@ -279,7 +279,7 @@ def test_a_batch_of_pairs_and_the_command(pairs, tmp_path, capsys):
     # Nothing is done twice, and other settings are another store.
     report = batch_invert(str(pairs), tmp_path / "a.zarr", bins, tolerance=15 * u.s, prepare_options=options)
     assert [step.outcome for step in report.steps] == 2 * ["kept"]
-    with pytest.raises(ValueError, match='exposures is "replace_saturated" there and "one" now'):
+    with pytest.raises(ValueError, match="exposures is replace_saturated there and one now"):
         batch_invert(str(pairs), tmp_path / "a.zarr", bins, tolerance=15 * u.s)
     command = ["batch", str(pairs), "--output", str(tmp_path / "b.zarr"), "--log-t", "5.6", "7.4", "0.2"]
     assert main([*command, "--tolerance", "15", "--exposures", "replace_saturated"]) == 0
