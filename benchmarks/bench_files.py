@@ -30,6 +30,7 @@ import numcodecs
 import numpy as np
 from bench_dask import EDGES, environment
 from reporting import list_table, number, written_by
+from timing import peak_bytes
 
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
@@ -208,12 +209,6 @@ def write_apart(what, folder, tiles):
         "bytes": sum(each.stat().st_size for each in written),
         "files": len(written),
     }
-
-
-def peak_bytes():
-    """Of this process alone: what `resource` tells includes the process that started it."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def tiled(cube, tiles):

@@ -21,9 +21,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from bench_files import peak_bytes
 from bench_level1 import ROOT, make_files, usage
 from reporting import list_table, number, written_by
+from timing import peak_bytes
 
 import astropy.units as u
 

@@ -245,6 +245,13 @@ def test_what_some_channels_lack_is_kept_of_the_others(patch, tmp_path):
 # ---- fewer channels
 
 
+def test_a_channel_is_dropped_from_a_cube_with_a_plain_dict(cube):
+    plain = NDCube(cube.data, cube.wcs, unit=cube.unit, meta=dict(cube.meta))
+    fewer = drop_channels(plain, "AIA 94")
+    assert list(fewer.meta["channels"]) == list(cube.meta["channels"][1:])
+    assert len(fewer.meta["exposure_time"]) == len(fewer.data) == 5
+
+
 @pytest.mark.parametrize(
     "channels", ["AIA 94", 94 * u.AA, ["AIA 94"], [94] * u.AA, 9.4 * u.nm, ["AIA 94", 94 * u.AA], ("AIA 94",)]
 )

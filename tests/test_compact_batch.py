@@ -20,6 +20,7 @@ from sunpy_demreg import (
 )
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._files.inputs import rounded
+from sunpy_demreg.visualization import plot_emission_measure
 
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
@@ -113,6 +114,10 @@ def test_command_that_stores_emission_measures_only(series_folder, tmp_path, cap
             emission_measure(result[1], pair, **more)
     with pytest.raises(ValueError, match="`temperature_range` must be ascending pairs inside the temperature bins"):
         emission_measure(result, [2, 1] * u.MK)
+    artist = plot_emission_measure(result[1], ranges[0])
+    np.testing.assert_array_equal(artist.get_array().filled(np.nan), found.data[0])
+    with pytest.raises(ValueError, match=r"in these ranges, .*, only: log T 5\.80-6\.20, log T 6\.20-6\.60"):
+        plot_emission_measure(result[1], [1, 2] * u.MK)
     write(result[1], tmp_path / "all.fits")
     write(found, tmp_path / "em.fits")
     for name, image in (("all.fits", "EMISSION_MEASURE"), ("em.fits", 0)):

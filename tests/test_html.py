@@ -58,6 +58,7 @@ def test_html_tells_shape_unit_range_and_mask(result):
     assert result.meta["status_counts"].items() >= counts.items()
     assert f"Status: 42 pixels, 1 NOT_FINITE, {n_relaxed} RELAXED" in repr(result)
     assert "Status: 7 pixels" in repr(result[2])
+    assert "Status: 42 pixels" in str(result)  # what is printed
     assert "log T = 5.60 to 7.40" in text
     for key, cube in result.items():
         at = tags.cells.index(key)

@@ -6,7 +6,7 @@ import pytest
 import astropy.units as u
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
-from ndcube import NDCube
+from ndcube import NDCube, NDCubeSequence
 from sunpy.data.test import get_dummy_map_from_header, get_test_filepath
 from sunpy.map import Map
 
@@ -337,8 +337,23 @@ def test_noise_averages_over_a_region(suvi):
 
 
 def test_sorting_of_times_still_is_for_aia(suvi):
-    with pytest.raises(ValueError, match="Solar Ultraviolet Imager 94"):
+    words = r"only those of AIA .* one map as `reference`, .*`NDCubeSequence`.*Solar Ultraviolet Imager 94"
+    with pytest.raises(ValueError, match=words):
         prepare_series(suvi[0])
+
+
+def test_times_of_suvi_as_a_sequence(suvi):
+    later = {"date-obs": DATE.replace("09:32", "09:36"), "crpix1": 20.9}  # and the pointing another one
+    times = suvi[0], [changed(smap, **later) for smap in suvi[0]]
+    cubes = [prepare(maps, reference=suvi[0][0])[:, 18:21, 18:20] for maps in times]
+    response = TemperatureResponse.from_suvi(cubes[0])
+    both = invert(NDCubeSequence(cubes), response, EDGES)["dem"].data
+    np.testing.assert_array_equal(both, np.stack([invert(c, response, EDGES)["dem"].data for c in cubes], axis=1))
+
+
+@pytest.mark.parametrize("changes", [{"eclipse": ""}, {"eclipse": None}, {"filename": "small2.fits"}])
+def test_good_maps_of_suvi(suvi, changes):
+    assert prepare([changed(suvi[0][0], **changes), suvi[0][1]]).shape[0] == 2
 
 
 def test_every_filter_of_xrt_has_an_error():
@@ -367,6 +382,7 @@ SUVI_CHANGES = {
     "304": ({"wavelnth": 304}, "is SUVI 304 Å, which is optically thick"),
     "wavelength": ({"wavelnth": 193}, "is SUVI 193 Å, but a DEM needs channels among 94, 131, 171, 195, 284 Å"),
     "composite": ({"mrg_mthd": "ci_std_merge"}, "is a composite of several exposures .level 2.*level-1b"),
+    "composite by name": ({"filename": "dr_suvi-l2-ci094_g16.fits"}, "is a composite of several exposures"),
     "unit": ({"bunit": "DN"}, "is in 'DN', but level 1b of SUVI is in W m-2 sr-1: correct its keyword BUNIT"),
     "exposure": ({"exptime": 0}, "must have a positive exposure time, got 0"),
     "spacecraft": ({"telescop": "GOES-R"}, "lacks TELESCOP, such as 'G16'"),

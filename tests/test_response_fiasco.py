@@ -250,6 +250,7 @@ def test_lines_of_fiasco():
     assert "1e+09 cm-3" in dense.meta["emissivity"]
     for line, words in (
         ("Fe IX 180.0", r"`lines`: Fe IX 180\.0 is no line of Fe 9 within .*; the nearest is at 171\.073 Angstrom"),
+        ("Fe IX 171.07+171.08", "Fe IX 171.07.171.08 names one line of Fe 9 twice, at 171.08"),
         ("O VI 150.1", "`lines` names O 6, of which .* lacks data"),
     ):
         with pytest.raises(ValueError, match=words):

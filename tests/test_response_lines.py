@@ -126,6 +126,8 @@ T = [1, 2] * u.MK
             "`density` and `pressure` cannot both be given",
         ),
         (("Fe XII 195.119",), {"abundance": "solar"}, ValueError, "`abundance` must be"),
+        (("Fe IIX 10.0",), {}, ValueError, r"`lines\[0\]` has 'IIX', which is no Roman numeral"),
+        (("a", [5.5, 6.5] * u.K, G), {}, ValueError, "`temperature` must be in kelvin, .* seems to be a logarithm"),
         ((3,), {}, TypeError, "`lines` must be labels"),
     ],
 )

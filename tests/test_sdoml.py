@@ -1,5 +1,8 @@
 """Stores of SDOMLv2, made here in their layout, as no original was at hand: values, errors, coordinates, ..."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import zarr
@@ -230,6 +233,59 @@ def test_flagged_images_are_left_over_or_taken(store, series):
     assert read_sdoml(store, "2014-01-01T00:06", "2014-01-01T00:10").shape[1] == 1
 
 
+def small_store(path, images):
+    return write_sdoml(path, images, dict.fromkeys(CHANNELS, 1.0))
+
+
+def test_cures_are_told_where_they_help(tmp_path):
+    images = {}
+    for smap in sample.aia_maps():
+        channel = round(smap.wavelength.value)
+        later = {94: {"exptime": 0.0}, 131: {"quality": 1 << 17}}.get(channel)
+        images[2014, channel] = [whole(smap)] + ([whole(smap, **at(smap, 6), **later)] if later else [])
+    store = small_store(tmp_path / "a.zarr", images)
+    with pytest.warns(DataWarning, match=r"EXPTIME is 0.* with `accept_flagged`") as told:
+        read_sdoml(store, START, STOP)
+    assert not any("tolerance" in str(each.message) for each in told)
+    with pytest.warns(DataWarning, match=r"94A\[1\] \(EXPTIME is 0.*131A\[1\].* with `tolerance`") as told:
+        read_sdoml(store, START, STOP, accept_flagged=True)
+    assert not any("accept_flagged" in str(each.message) for each in told)
+
+
+def test_missing_years_and_images_without_a_date_are_told(tmp_path):
+    images = {}
+    for smap in sample.aia_maps():
+        channel = round(smap.wavelength.value)
+        later = {"t_obs": "2016-01-01T00:00:00Z"}
+        images[2014, channel] = [whole(smap), whole(smap, t_obs="unknown")]
+        if channel != 335:
+            images[2016, channel] = [whole(smap, **later)]
+    store = small_store(tmp_path / "a.zarr", images)
+    with pytest.warns(DataWarning) as told:
+        series = read_sdoml(store, START, "2017-01-01")
+    texts = " ".join(str(each.message) for each in told)
+    assert "`store` has no arrays of 2015, 2016/335A: the series lacks these times" in texts
+    assert "2014/94A[1]" in series.meta["left_over"]
+    with pytest.warns(DataWarning, match=r"6 images .* 2014/94A\[1\] \(T_OBS is unknown\)") as told:
+        read_sdoml(store, START, "2015-01-01")  # 2015 itself is not in the range
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("change", "is_told"), [(1.0015, False), (0.9975, True)])
+def test_one_set_of_coordinates_serves_only_short_ranges(tmp_path, change, is_told):
+    images = {}
+    for smap in sample.aia_maps():
+        later = whole(smap, **at(smap, 6), rsun_obs=smap.meta["rsun_obs"] * change)
+        images[2014, round(smap.wavelength.value)] = [whole(smap), later]
+    store = small_store(tmp_path / "a.zarr", images)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        read_sdoml(store, START, STOP)
+    texts = [str(each.message) for each in told if issubclass(each.category, DataWarning)]
+    words = "the radius of the Sun changes by 0.25% in this range, .* off by up to 2.4 arcsec. Read shorter ranges"
+    assert [bool(re.search(words, text)) for text in texts] == [True] * is_told
+
+
 def test_only_what_is_needed_is_read(store, series, monkeypatch):
     """Nothing but one chunk of each channel for a corner of one time."""
     loaded = []
@@ -261,7 +317,13 @@ def test_bad_calls(store, tmp_path):
     other.create_group("2014").create_array("94A", data=np.zeros((2, 512, 512), "float32"))
     cases = (
         ((tmp_path / "none.zarr", START, STOP), {}, FileNotFoundError, r"`store`: there is no store .*none\.zarr"),
-        (("memory://none.zarr", START, STOP), {}, ValueError, r"`store`: there is no Zarr group at memory://none"),
+        (
+            ("memory://none.zarr", START, STOP),
+            {},
+            FileNotFoundError,
+            r"`store`: there is no Zarr group at memory://none",
+        ),
+        ((tmp_path, START, STOP), {}, ValueError, r"`store`: there is no Zarr group at"),
         ((store, STOP, START), {}, ValueError, "`stop` must be later than `start`"),
         ((store, "2011-01-01", "2011-01-02"), {}, ValueError, r"`store` has no arrays 2011/94A, and so on"),
         ((store, "2014-03-01", "2014-03-02"), {}, ValueError, r"`store` holds no image of each channel .*found: none"),

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -19,7 +20,17 @@ from astropy.table import QTable
 from sunpy.map import Map
 
 import sunpy_demreg
-from sunpy_demreg import TemperatureResponse, batch_invert, batch_status, invert, prepare, prepare_series, read, write
+from sunpy_demreg import (
+    TemperatureResponse,
+    batch_invert,
+    batch_status,
+    invert,
+    prepare,
+    prepare_series,
+    read,
+    read_sdoml,
+    write,
+)
 from sunpy_demreg._channels.fits_maps import lazy_map
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._common import urls
@@ -99,8 +110,27 @@ def test_what_is_a_url():
     assert str(url / "dem" / "zarr.json") == "simplecache::s3://bucket/a/dem.zarr/dem/zarr.json"
     assert str(url / "" / "zarr.json") == "simplecache::s3://bucket/a/dem.zarr/zarr.json"
     assert file_of("https://host/a.fits?token=x/y").name == "a.fits"
+    query = file_of("https://host/sun?sig=a/b")
+    assert str(query / "a.fits") == "https://host/sun/a.fits?sig=a/b"
+    assert str(file_of("memory://a?b") / "c") == "memory://a?b/c"
     assert pickle.loads(pickle.dumps(url)) == url
     assert pickle.loads(pickle.dumps(url)).argument == "maps"
+
+
+def test_files_of_this_machine():
+    assert file_of("file://localhost/a/c.fits") == file_of("file:///a/c.fits") == Path("/a/c.fits")
+    with pytest.raises(
+        ValueError, match=r"`path`: file://other/c.fits names a file of the machine 'other', .*file:///"
+    ):
+        read("file://other/c.fits")
+
+
+def test_stores_have_no_query():
+    for call in (read, batch_status):
+        with pytest.raises(ValueError, match=r"`path`: https://host.invalid/a.zarr\?sig=1 has a query .*: pass the"):
+            call("https://host.invalid/a.zarr?sig=1")
+    with pytest.raises(ValueError, match=r"`store`: https://host.invalid/sdoml\?sig=1 has a query"):
+        read_sdoml("https://host.invalid/sdoml?sig=1", "2014-01-01", "2014-01-02")
 
 
 def test_wildcards(memory, folder):

@@ -831,6 +831,12 @@ def test_movies_of_cubes(series, series_folder):
     np.testing.assert_allclose(artist.get_array(), em[1].data.compute())
     assert axes.get_title() == "emission measure, log T 6.00-6.30  2014-01-01 00:02:05 UT"
     assert movie._fig.axes[1].get_ylabel().startswith("Emission measure [")
+    data = em.data.compute()
+    data[0] = np.nan  # a time without values: it tells nothing of the colors
+    blank = visualization.animate(NDCube(data, em.wcs, unit=em.unit, meta=em.meta))
+    of_others = drawn(visualization.animate(em[1:]), 1)[1].norm
+    assert (of_blank := drawn(blank, 1)[1].norm).vmax == of_others.vmax
+    assert of_blank.vmin == pytest.approx(of_others.vmin)
     channel = prepare_series(series_folder, n_sample=16)[2]
     movie = visualization.animate(channel)
     axes, artist = drawn(movie, 2)

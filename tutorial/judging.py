@@ -120,7 +120,7 @@ plt.show()
 # ===========================
 #
 # The last test is to change what could have been chosen otherwise. What stays may be published, with the change as an
-# error; what does not stay is the choice's.
+# error; what changes depends on the choice.
 
 print(f"{'':34} EM of 1-4 MK   above log T 6.8   mean T")
 others = {

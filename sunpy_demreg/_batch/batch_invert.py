@@ -199,6 +199,8 @@ def batch_invert(
                 archive = open_archive(path, template, settings, DEFAULTS, check)
                 archive.allocate(steps, check)
             del template  # which may hold gigabytes
+            if workers is not None or client is not None:
+                work.forget()
             outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
             return BatchReport(outcomes, steps.left_over())
 

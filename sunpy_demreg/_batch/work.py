@@ -87,12 +87,18 @@ class Work:
                 self._grid = self._grid_of_all()
 
     def _result_of(self, task):
-        if self._begun is not None and self._begun[0] == task.number:
-            (_, grid, result), self._begun = self._begun, None
+        begun = self._begun
+        self.forget()
+        if begun is not None and begun[0] == task.number:
+            _, grid, result = begun
             self._find_grid()
             if grid[1:] == self._grid[1:] and grid.wcs.wcs == self._grid.wcs.wcs:
                 return result
         return self.result(task.images)
+
+    def forget(self):
+        """Free the memory of what `begin` has prepared, if the step is done by others or was done before."""
+        self._begun = None
 
     def _maps(self, images):
         found = [image_of(*item) for item in images if item is not None]

@@ -63,7 +63,7 @@ def suvi_image(name, smap):
         raise wrong_map(
             ValueError, name, f"is SUVI {channel} Å, but a DEM needs channels among {channels} Å: leave it out"
         )
-    if "mrg_mthd" in meta or "l2" in str(meta.get("filename", "")).lower():
+    if "mrg_mthd" in meta or "suvi-l2" in str(meta.get("filename", "")).lower():
         raise wrong_map(
             ValueError,
             name,
@@ -102,7 +102,7 @@ def suvi_image(name, smap):
     if written is not None:
         rate *= smap.unit.to(_RADIANCE)
     reasons = []
-    if meta.get("eclipse", 0) not in (0, False):
+    if np.isfinite(eclipse := number(smap, "eclipse")) and eclipse != 0:  # it may have no value
         reasons.append(f"ECLIPSE is {meta['eclipse']}")
     if (missing := number(smap, "miss_pix") / smap.data.size) > _MOST_MISSING:
         reasons.append(f"only {100 * (1 - missing):.3g} % of its pixels have values")

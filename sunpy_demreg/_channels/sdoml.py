@@ -39,6 +39,8 @@ __all__ = ["read_sdoml"]
 
 _RADIUS = 976.0  # arcsec: that of the Sun to which they were scaled
 _LEAST_EXPOSURE = 0.01  # s: they were divided by no less
+_HARMLESS = 0.002  # relative: changes of the radius that move the limb by half a pixel or less
+_UNDATED = np.inf
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z?")
 _NEEDED = ("T_OBS", "EXPTIME", "DEG_COR", "RSUN_OBS", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2")
 
@@ -92,7 +94,8 @@ def read_sdoml(
     Warns
     -----
     DataWarning
-        If channels are missing, or images are left over: with the reason, if they are flagged.
+        If channels, years, or channels of a year are missing; if images are left over, with the reason: all of these
+        years that have no date count as such; and if the radius of the Sun changes by more than 0.2 %.
 
     Notes
     -----
@@ -109,7 +112,8 @@ def read_sdoml(
     averaging gave to the pixels of the synoptic image; 64 to 114. Neighbors have part of their noise in common.
     Because values below zero are missing in the averages, faint values are too large; the mean excess, of a normal
     distribution that is cut off at zero, is added in quadrature: four fifths of the error of a synoptic pixel where
-    there is no signal, and nothing above three times this error.
+    there is no signal, and nothing above three times this error. It does not average out: means over faint pixels, as
+    of `region_spectrum` or in time, are too large by about as much, and their errors do not include it.
 
     **Corrected here.** Images of exposures shorter than 0.01 s are divided by the true ones. The reference pixel in the
     store is that of the synoptic image divided by two; it is recomputed, which moves it by a quarter of a pixel.
@@ -118,7 +122,7 @@ def read_sdoml(
     of which only the average is known.
 
     **Coordinates.** Pixels are as large as the Sun was near: 976 / 4.8 of them are a solar radius. A series has the
-    coordinates of its first time, which change by 0.06 % in a day at most.
+    coordinates of its first time; the radius changes by 0.03 % in a day at most, and by 3.4 % in half a year.
 
     The attributes of a year and channel, the headers of all images, are some 200 MB, and are read as a whole.
 
@@ -143,21 +147,26 @@ def read_sdoml(
     floors = as_floors(relative_floor, AIA_CHANNELS)
     for module, extra in (("dask.array", "dask"), ("zarr", "batch")):
         imported(module, "`read_sdoml`", extra)
-    arrays = _arrays(path, range(start.utc.datetime.year, stop.utc.datetime.year + 1))
-    images, flagged = [], []
+    last = max(start, stop - 1 * u.ms)
+    years = range(int(start.utc.isot[:4]), int(last.utc.isot[:4]) + 1)
+    arrays = _arrays(path, years)
+    images, unusable, any_flagged = [], [], False
     for key, array in arrays.items():
-        for image in _images(key, array, start, stop, accept_flagged):
-            (flagged if image.problem else images).append(image)
+        for image, is_flagged in _images(key, array, start, stop, accept_flagged):
+            (unusable if image.problem else images).append(image)
+            any_flagged |= is_flagged
+    unusable.sort(key=lambda image: image.seconds == _UNDATED)
     sets, left = time_sets(images, tolerance.to_value(u.s), n_channels=len({channel for _, channel in arrays}))
     if not sets:
         counts = {c: sum(image.channel == c for image in images) for c in AIA_CHANNELS}
         raise wrong(
             ValueError,
             "store",
-            no_sets(counts, tolerance, ((i.name, i.problem) for i in flagged[:5])).problem.replace("hold", "holds", 1),
+            no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable[:5])).problem.replace("hold", "holds", 1),
         )
-    channels, left = [image.channel for image in sets[0]], [*flagged, *left]
-    _warn_of(channels, left)
+    channels, left = [image.channel for image in sets[0]], [*unusable, *left]
+    _warn_of_arrays(arrays, years)
+    _warn_of_images(channels, left, any_flagged)
     of_channels = dict(zip(AIA_CHANNELS, floors, strict=True))
     return _cube(arrays, sets, channels, left, errors, of_channels, saturation)
 
@@ -203,7 +212,8 @@ def _arrays(path, years):
         else:
             found = opened()
     except FileNotFoundError as err:
-        raise wrong(ValueError, "store", f": there is no Zarr group at {path}") from err
+        kind = FileNotFoundError if isinstance(path, Url) else ValueError
+        raise wrong(kind, "store", f": there is no Zarr group at {path}") from err
     if not found:
         wanted = f"{years[0]}/94A" if len(years) == 1 else f"{years[0]}/94A to {years[-1]}/94A"
         raise wrong(
@@ -219,13 +229,18 @@ def _arrays(path, years):
 
 
 def _images(key, array, start, stop, accept_flagged):
-    """Those of a year and channel in a range of times, as entries to sort; what is wrong with one is its problem."""
+    """
+    Those of a year and channel in a range of times, as entries to sort, and whether their headers flag them.
+
+    What is wrong with one is its problem. Those without a date come too, as nobody knows whether they are in the range.
+    """
     year, channel = key
     texts = [str(text) for text in array.attributes["T_OBS"]]
     known = [i for i, text in enumerate(texts) if _DATE.fullmatch(text)]
-    if not known:
-        return
-    # Text in this form sorts as the times do; a second more, as the times are in different scales.
+    for i in sorted(set(range(len(texts))) - set(known)):
+        problem = f"T_OBS is {array.attributes['T_OBS'][i]}"
+        yield Image(f"{year}/{channel}A[{i}]", channel, _UNDATED, (key, i), problem), False
+    # Text in this form sorts in the order of time. The limits are wider by two seconds, because the time scales differ.
     low, high = ((start - 2 * u.s).utc.isot, (stop + 2 * u.s).utc.isot)
     known = [i for i in known if low <= texts[i] <= high]
     times = Time([texts[i].removesuffix("Z") for i in known], format="isot", scale="utc") if known else []
@@ -233,21 +248,21 @@ def _images(key, array, start, stop, accept_flagged):
         if not start <= time < stop:
             continue
         header = array.header(i)
-        problem = _problem(header, array.values.shape[1], accept_flagged)
-        yield Image(f"{year}/{channel}A[{i}]", channel, time.unix_tai, (key, i), problem)
+        problem, is_flagged = _problem(header, array.values.shape[1], accept_flagged)
+        yield Image(f"{year}/{channel}A[{i}]", channel, time.unix_tai, (key, i), problem), is_flagged
 
 
 def _problem(header, side, accept_flagged):
-    """Why an image cannot be used; None if it can."""
+    """Why an image cannot be used, None if it can; and whether that is a flag, which may be accepted."""
     for key in ("exptime", "deg_cor", "rsun_obs"):
         value = _number(header, key)
         if not 0 < value < np.inf:
-            return f"{key.upper()} is {header.get(key)}"
+            return f"{key.upper()} is {header.get(key)}", False
     if accept_flagged:
-        return None
+        return None, False
     scale = u.Quantity([SIDE * 2.4 / side] * 2, u.arcsec / u.pix)
     reasons, _ = flags_of(SimpleNamespace(meta=header, data=np.broadcast_to(0.0, (side, side)), scale=scale))
-    return "; ".join(reasons) or None
+    return "; ".join(reasons) or None, bool(reasons)
 
 
 def _number(header, key):
@@ -257,7 +272,16 @@ def _number(header, key):
         return np.nan
 
 
-def _warn_of(channels, left):
+def _warn_of_arrays(arrays, years):
+    there, channels = {year for year, _ in arrays}, sorted({channel for _, channel in arrays})
+    lacking = [str(year) for year in years if year not in there]
+    lacking += [f"{year}/{c}A" for year in years if year in there for c in channels if (year, c) not in arrays]
+    if lacking:
+        cure = "complete the store, or read ranges without them"
+        warn(DataWarning, f"has no arrays of {', '.join(lacking)}: the series lacks these times; {cure}", "store")
+
+
+def _warn_of_images(channels, left, any_flagged):
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in channels]
     if missing:
         text = f"lacks {', '.join(missing)} there: a DEM from fewer than six channels is poorly constrained"
@@ -265,8 +289,21 @@ def _warn_of(channels, left):
     names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left]
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        cure = "flagged ones are taken with `accept_flagged`, and others further apart with `tolerance`"
-        text = f": {len(names)} images are in no set and left over: {', '.join(names[:5])}{more}; {cure}"
+        cures = "; flagged ones are taken with `accept_flagged`" if any_flagged else ""
+        if not all(image.problem for image in left):
+            cures += "; images of one time may be further apart with `tolerance`"
+        text = f": {len(names)} images are in no set and left over: {', '.join(names[:5])}{more}{cures}"
+        warn(DataWarning, text, "store")
+
+
+def _warn_of_radius(radius):
+    first = radius[0, 0]  # that of the coordinates
+    off = np.max(np.abs(radius - first))
+    if off > _HARMLESS * first:
+        text = (
+            f": the radius of the Sun changes by {off / first:.2%} in this range, but the coordinates are those of the "
+            f"first time: the limb is off by up to {off:.1f} arcsec. Read shorter ranges, of a few days"
+        )
         warn(DataWarning, text, "store")
 
 
@@ -276,6 +313,7 @@ def _cube(arrays, sets, channels, left, errors, floors, saturation):
     headers = [[arrays[image.map[0]].header(image.map[1]) for image in each] for each in sets]
     facts = np.array([[[_number(h, k) for k in ("exptime", "deg_cor", "rsun_obs")] for h in row] for row in headers])
     exposure, degradation, radius = np.moveaxis(facts, -1, 0).swapaxes(1, 2)  # (channel, time)
+    _warn_of_radius(radius)
     divided = np.maximum(exposure, _LEAST_EXPOSURE)
     lazy = {key: da.from_array(array.values, chunks=array.values.chunks) for key, array in arrays.items()}
     values = da.stack([da.stack([lazy[image.map[0]][image.map[1]] for image in each]) for each in sets], axis=1)

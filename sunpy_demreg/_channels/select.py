@@ -9,7 +9,7 @@ import numpy as np
 import astropy.units as u
 from ndcube import NDCube
 
-from sunpy_demreg._channels.stacks import prepend_channels
+from sunpy_demreg._channels.stacks import PER_IMAGE, prepend_channels
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import a_kind, as_channel
@@ -72,7 +72,10 @@ def drop_channels(cube: NDCube, channels: str | u.Quantity | Sequence[str | u.Qu
     if not keep:
         raise wrong(ValueError, "channels", f"are all of the cube, {', '.join(labels)}: leave one at least")
     axes = dict(getattr(cube.meta, "axes", {}))
-    meta = {key: value[keep] if 0 in np.ravel(axes.get(key, ())) else value for key, value in cube.meta.items()}
+    if not axes:  # a plain dict
+        of_each = ("channels", *PER_IMAGE)
+        axes = {key: 0 for key in of_each if np.shape(cube.meta.get(key))[:1] == np.shape(labels)}
+    meta = {key: _kept(value, keep) if 0 in np.ravel(axes.get(key, ())) else value for key, value in cube.meta.items()}
     data, uncertainty = cube.data[keep], cube.uncertainty
     if uncertainty is not None:
         uncertainty = type(uncertainty)(uncertainty.array[keep], unit=uncertainty.unit, copy=False)
@@ -86,3 +89,7 @@ def drop_channels(cube: NDCube, channels: str | u.Quantity | Sequence[str | u.Qu
         mask=None if np.ndim(cube.mask) == 0 else cube.mask[keep],
         meta=Meta(meta, axes=axes, data_shape=data.shape),
     )
+
+
+def _kept(value, keep):
+    return value[keep] if hasattr(value, "shape") else [value[i] for i in keep]

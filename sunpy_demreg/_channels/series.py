@@ -54,6 +54,7 @@ __all__ = [
 NO_IMAGE = "no image of"  # starts the name of what stands for one
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 _TOLERANCE_OF_PAIRS = 15 * u.s  # of exposures that are a cadence apart, and a little more
+_NO_CHANNEL = "is no channel of AIA for a DEM"
 _LEAST_SHARE = 0.5  # of the grid of a series that a time should cover
 
 
@@ -66,8 +67,9 @@ def prepare_series(
     Parameters
     ----------
     maps : list of maps or file names, `~sunpy.map.MapSequence`, file name, or folder
-        As for `prepare`, of any number of times and in any order. Of a folder all FITS files are taken, also of one at
-        a URL; of files only the headers are read.
+        As for `prepare`, but of AIA only, of any number of times and in any order. (Of SUVI or XRT, `prepare` the maps
+        of each time, all with one map as ``reference``, and pass an `~ndcube.NDCubeSequence` of these cubes to
+        `invert`.) Of a folder all FITS files are taken, also of one at a URL; of files only the headers are read.
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
         channel with the fewest images to belong to the same set, by default 12 s. The nearest one is taken, and each
@@ -186,12 +188,19 @@ def series_sets(maps, tolerance=None, most_missing=0, exposures="one"):
 
 def no_sets(counts, tolerance, problems):
     """The error that no set is whole; `counts` are those of the images of each channel."""
+    problems = list(problems)
     found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
+    cure = "give the missing ones, or a longer `tolerance`"
+    if found == "none" and any(_NO_CHANNEL in problem for _, problem in problems):
+        cure = (
+            "only those of AIA are sorted by time: of another instrument, `prepare` the maps of each time, all with "
+            "one map as `reference`, and pass an `NDCubeSequence` of these cubes to `invert`"
+        )
     return wrong(
         ValueError,
         "maps",
-        f"hold no image of each channel within {tolerance} of each other (found: {found}): give the missing "
-        "ones, or a longer `tolerance`" + "".join(f"; {name}: {problem}" for name, problem in problems),
+        f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
+        + "".join(f"; {name}: {problem}" for name, problem in problems),
     )
 
 
@@ -266,7 +275,7 @@ def items(maps):
 
 
 def no_channel(instrument, wavelength):
-    return f"{instrument or 'unknown instrument'} {wavelength} is no channel of AIA for a DEM"
+    return f"{instrument or 'unknown instrument'} {wavelength} {_NO_CHANNEL}"
 
 
 def not_read(name, err):

@@ -42,12 +42,25 @@ def file_of(name, argument="path"):
     -------
     `~pathlib.Path` or `Url`
         The first also for ``file://``.
+
+    Raises
+    ------
+    ValueError
+        If it is ``file://`` of another machine.
     """
     if isinstance(name, Url) or not is_url(name):
         return name if isinstance(name, Url) else Path(name)
     protocol, _, place = name.partition("://")
     if protocol in _LOCAL:
-        return Path(unquote(place))
+        host, slash, inside = place.partition("/")
+        if host not in ("", "localhost"):
+            raise wrong(
+                ValueError,
+                argument,
+                f": {name} names a file of the machine {host!r}, which cannot be opened: of a file of this machine, "
+                "write the path alone, or file:/// with the path from the root",
+            )
+        return Path(unquote(slash + inside))
     return Url(name, argument)
 
 
@@ -95,7 +108,8 @@ class Url:
         return self._text < str(other)
 
     def __truediv__(self, name):
-        return Url(posixpath.join(self._text, *PurePath(name).parts), self.argument)
+        place, mark, query = self._text.partition("?") if self.protocol in _HTTP else (self._text, "", "")
+        return Url(posixpath.join(place, *PurePath(name).parts) + mark + query, self.argument)
 
     def __reduce__(self):
         return Url, (self._text, self.argument)
@@ -129,6 +143,7 @@ class Url:
     def exists(self):
         """Whether there is such a file or folder."""
         if self.protocol in _HTTP and self.suffix == ".zarr":  # of a folder, web servers know nothing
+            self._check_no_query()
             return any((self / name).exists() for name in _OF_ZARR)
         try:
             with self.reached() as (files, path):
@@ -220,15 +235,26 @@ class Url:
 
     def store(self, *, read_only=True):
         """The Zarr store that it names."""
+        self._check_no_query()
         storage = imported("zarr.storage", "a Zarr store", "batch")
         with self.reached():
             return storage.FsspecStore.from_url(self._text, self._options(), read_only=read_only)
+
+    def _check_no_query(self):
+        """Raise if it has one: Zarr would put the names of the files in a store behind it."""
+        if self.protocol in _HTTP and "?" in self._text:
+            raise wrong(
+                ValueError,
+                self.argument,
+                f": {self._text} has a query ('?...'), but is a Zarr store, of which each file has an address of its "
+                "own: pass the address of the store alone, or copy the store to the disk",
+            )
 
     def _options(self):
         """Limits in time, which are minutes by default, unless the settings of fsspec have other ones."""
         config = imported("fsspec.config", self._text, "remote").conf
         if self.protocol == "s3" and "config_kwargs" not in config.get("s3", {}):
-            # Of the two clients, one inside of the other, which both try again.
+            # Two clients, one inside the other, try again; only the outer one should.
             return {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}}}}
         if self.protocol in _HTTP and not any("client_kwargs" in config.get(protocol, {}) for protocol in _HTTP):
             timeout = imported("aiohttp", self._text, "remote").ClientTimeout

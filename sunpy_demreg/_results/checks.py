@@ -13,7 +13,16 @@ from sunpy_demreg._common.validators import a_kind, check_quantity
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg.response._bins import TemperatureBins
 
-__all__ = ["as_pixel", "bins_of", "check_image", "check_result", "in_log_t", "log_range", "range_functional"]
+__all__ = [
+    "as_pixel",
+    "bins_of",
+    "check_image",
+    "check_result",
+    "in_log_t",
+    "log_range",
+    "range_functional",
+    "stored_emission_measure",
+]
 
 _CURE = "request it with the argument `outputs` of `sunpy_demreg.invert`, which includes it by default"
 
@@ -42,7 +51,7 @@ def _told_ranges(result):
     if "dem" in result or "emission_measure" not in result or ranges is None:
         return ""
     told = ", ".join(in_log_t(*np.log10(each)) for each in ranges.to_value(u.K))
-    return f" (it holds emission measures in ranges instead, `result.meta['emission_measure_ranges']`: {told})"
+    return f" (it holds emission measures in these ranges, of `result.meta['emission_measure_ranges']`, only: {told})"
 
 
 def in_log_t(low, high):
@@ -56,6 +65,16 @@ def check_image(result, *needed, name="result"):
     n_axes = result["status"].data.ndim
     if n_axes != 2:
         raise wrong(ValueError, name, f"must be of an image, but has {n_axes} pixel axes: slice it to two")
+
+
+def stored_emission_measure(result, temperature_range):
+    """The cube of a range that a result without a DEM holds; None if it has to be computed from a DEM."""
+    ranges = result.meta.get("emission_measure_ranges")
+    if "dem" in result or "emission_measure" not in result or ranges is None or temperature_range is None:
+        return None
+    range_functional(result, temperature_range)  # or it raises
+    is_same = np.isclose(ranges.to_value(u.K), temperature_range.to_value(u.K), rtol=1e-9, atol=0).all(axis=1)
+    return result["emission_measure"][int(is_same.argmax())] if is_same.any() else None
 
 
 def bins_of(result):

@@ -126,13 +126,13 @@ class _Result(NDCollection):
                 f"cube is of shape {cube.shape}"
             )
 
-    def __repr__(self):
+    def __str__(self):  # which `repr` of a collection shows, too
         status = self["status"].data if "status" in self else None
         if isinstance(status, np.ndarray):
             told = ", ".join(f"{count} {name}" for name, count in status_counts(status).items())
         else:
             told = "not computed yet"
-        return f"{super().__repr__()}\nStatus: {told}"
+        return f"{super().__str__()}\nStatus: {told}"
 
     def _repr_html_(self):
         from sunpy_demreg._results.html import result_html

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sunpy_demreg._common.sums import contract
-from sunpy_demreg._results.checks import range_functional
+from sunpy_demreg._results.checks import range_functional, stored_emission_measure
 
 __all__ = ["emission_measure_image", "log_limits", "unresolved_image"]
 
@@ -14,6 +14,8 @@ def emission_measure_image(result, temperature_range, name="temperature_range", 
 
     Of the bins that are resolved only, (m, ...), where these are given; then NaN where there is none.
     """
+    if (stored := stored_emission_measure(result, temperature_range)) is not None:
+        return np.asarray(stored.data)
     functional = range_functional(result, temperature_range, name)[None]
     dem = result["dem"].data
     if resolved is None:

@@ -18,7 +18,14 @@ from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.validators import as_bool, check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.status import is_unsolved
-from sunpy_demreg._results.checks import bins_of, check_result, in_log_t, log_range, range_functional
+from sunpy_demreg._results.checks import (
+    bins_of,
+    check_result,
+    in_log_t,
+    log_range,
+    range_functional,
+    stored_emission_measure,
+)
 from sunpy_demreg._results.cubes import pixel_mask
 from sunpy_demreg._results.errors import errors_of, response_of, solve_again, with_common_error
 from sunpy_demreg._results.resolved import seen_bins
@@ -83,7 +90,8 @@ def emission_measure(
     """
     check_result(result)
     resolved_only = _only_resolved(resolved_only, temperature_range)
-    if (stored := _stored(result, temperature_range, resolved_only)) is not None:
+    stored = None if resolved_only else stored_emission_measure(result, temperature_range)
+    if stored is not None:
         return stored
     check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
@@ -257,16 +265,6 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
         data_shape=cube.data.shape,
     )
     return cube
-
-
-def _stored(result, temperature_range, resolved_only):
-    """The emission measure in a range that a result without a DEM holds; None if it has to be computed."""
-    ranges = result.meta.get("emission_measure_ranges")
-    if "dem" in result or "emission_measure" not in result or ranges is None or temperature_range is None:
-        return None
-    range_functional(result, temperature_range)  # or it raises
-    is_same = np.isclose(ranges.to_value(u.K), temperature_range.to_value(u.K), rtol=1e-9, atol=0).all(axis=1)
-    return result["emission_measure"][int(is_same.argmax())] if is_same.any() and not resolved_only else None
 
 
 def _only_resolved(resolved_only, temperature_range):

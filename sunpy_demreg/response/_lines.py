@@ -18,8 +18,9 @@ __all__ = ["LINE_UNIT", "line_response"]
 
 LINE_UNIT = u.Unit("erg cm3 / (s sr)")
 _LABEL = re.compile(r"([A-Z][a-z]?) ([IVXL]+|\d+) (\d+\.?\d*(?:\+\d+\.?\d*)*)")
+_LEAST = 100.0  # K: below it, log T was meant
 _NEAREST = 0.05  # Å: that a wavelength may be from that of the database
-_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50}
+_ROMAN = {"L": 50, "XL": 40, "X": 10, "IX": 9, "V": 5, "IV": 4, "I": 1}
 
 
 def line_response(lines, temperature, contribution, density, pressure, abundance, meta):
@@ -38,6 +39,9 @@ def line_response(lines, temperature, contribution, density, pressure, abundance
                 rule = "is that of the contribution functions given, and cannot be changed"
                 raise wrong(ValueError, name, f"{rule}: leave it out, and say it in `meta`")
         check_quantity("temperature", temperature, u.K, "10**log_t * u.K")
+        if np.size(temperature) and np.max(temperature.to_value(u.K)) < _LEAST:
+            rule = f"must be in kelvin, but ends at {np.max(temperature)}, which seems to be a logarithm"
+            raise wrong(ValueError, "temperature", f"{rule}: 10**temperature.value * u.K")
         check_quantity("contribution", contribution, LINE_UNIT, 'g * u.Unit("erg cm3 / (s sr)")')
         shape = len(lines), temperature.size
         if contribution.shape != shape:
@@ -88,9 +92,19 @@ def _parsed(i, line):
         raise wrong(ValueError, f"lines[{i}]", f"{rule}, but is {line!r}; any label will do with `contribution`")
     element, stage, wavelengths = match.groups()
     if not stage.isdigit():
-        values = [_ROMAN[letter] for letter in stage]
-        stage = sum(-v if v < max(values[k:]) else v for k, v in enumerate(values))
+        stages = [number for number in range(1, 90) if _as_roman(number) == stage]
+        if not stages:
+            raise wrong(ValueError, f"lines[{i}]", f"has {stage!r}, which is no Roman numeral, in {line!r}")
+        [stage] = stages
     return line, f"{element} {int(stage)}", [float(each) for each in wavelengths.split("+")]
+
+
+def _as_roman(number):
+    text = ""
+    for letters, value in _ROMAN.items():
+        count, number = divmod(number, value)
+        text += count * letters
+    return text
 
 
 def _computed(parsed, density_at, kind):
@@ -139,7 +153,12 @@ def _contribution(factory, line, name, wavelengths, temperature, density_at):
             near = f"; the nearest is at {transitions.wavelength[bound[distances.argmin()]]:.3f}" if bound.size else ""
             problem = f": {line} is no line of {name} within {_NEAREST} Å in the database of fiasco{near}"
             raise wrong(ValueError, "lines", problem)
-        found.append(bound[distances.argmin()])
+        nearest = bound[distances.argmin()]
+        if nearest in found:
+            raise wrong(
+                ValueError, "lines", f": {line} names one line of {name} twice, at {wavelength} Å: leave it out"
+            )
+        found.append(nearest)
     for rows in _fiasco.batches(whole):
         ion = factory(name, temperature[rows])
         density = density_at(ion.temperature)

@@ -84,7 +84,7 @@ def common_norm(frames, draw, args, kwargs):
     Each is drawn once, but nowhere: unless the arguments tell both limits.
     """
     given = kwargs.get("norm")
-    norms = []
+    norms, blank = [], []
     for i in range(len(frames)):
         # A norm without limits would keep those of the first frame.
         own = kwargs | ({"norm": copy(given)} if isinstance(given, Normalize) else {})
@@ -92,9 +92,11 @@ def common_norm(frames, draw, args, kwargs):
         artist = draw(frames[i], *args, axes=axes, **own)
         if np.ndim(artist.get_array()) == 3:
             return None
-        norms.append(artist.norm)
+        is_blank = not np.isfinite(np.ma.filled(artist.get_array(), np.nan)).any()
+        (blank if is_blank else norms).append(artist.norm)
         if (isinstance(given, Normalize) and given.scaled()) or None not in (kwargs.get("vmin"), kwargs.get("vmax")):
             break
+    norms = norms or blank
     norm = copy(norms[0])
     low, high = min(each.vmin for each in norms), max(each.vmax for each in norms)
     spans = [each.vmax / each.vmin for each in norms] if isinstance(norm, LogNorm) else []
