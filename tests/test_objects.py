@@ -339,7 +339,7 @@ def test_an_index_means_what_it_means_to_an_array(objects, kind, index):
 
 
 BAD_INDICES = {
-    "list": ([0, 1, 2], r"ranges such as 2:5, but got \[0, 1, 2\].*combine"),
+    "list": ([0, 1, 2], r"ranges such as 2:5, but got \[0, 1, 2\].*drop_channels"),
     "array": (np.array([0, 1]), "but got array"),
     "mask": (np.array([True] * 3 + [False] * 3), "but got array"),
     "list inside": ((slice(None), [1, 2]), r"but got \[1, 2\]"),
