@@ -8,18 +8,21 @@ import pytest
 import astropy.units as u
 from aiapy.calibrate import estimate_error
 from aiapy.calibrate.utils import get_error_table
+from astropy.io import fits
 from astropy.time import Time
 from sunpy.map import Map
 
 from sunpy_demreg import (
     TemperatureResponse,
     batch_invert,
+    emission_measure,
     invert,
     prepare,
     prepare_series,
     read,
     region_spectrum,
     sample,
+    write,
 )
 from sunpy_demreg._channels.time_sets import Image, exposure_sets
 from sunpy_demreg._channels.uncertainty import _ERROR_TABLE
@@ -262,6 +265,48 @@ def test_a_series_of_pairs(pairs, exposures):
         assert np.all(abs(series.meta["date"][:, step] - cube.meta["date"]) < 1 * u.us)
     # As before, each exposure is a time of its own.
     assert prepare_series(str(pairs)).shape == (6, 4, *SHAPE)
+
+
+@pytest.mark.parametrize("exposures", ["coadd", "replace_saturated"])
+def test_pairs_stay_together_by_default(tmp_path, exposures):
+    """A cadence is a little more than 12 s at times; and what a store dates is what a series does."""
+    for k, seconds in enumerate((0, 12.01, 24, 36.01)):
+        for smap in maps_of((0.1, 2.9)[k % 2], seconds=(seconds,)):
+            Map(smap.data.astype("float32"), smap.meta).save(tmp_path / f"{k}_{smap.wavelength.value:03.0f}.fits")
+    series = prepare_series(str(tmp_path), exposures=exposures)
+    assert series.meta["n_exposures"].tolist() == 6 * [[2, 2]]
+    bins = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+    options = {"exposures": exposures}
+    batch_invert(str(tmp_path), tmp_path / "a.zarr", bins, prepare_options=options)
+    store = read(tmp_path / "a.zarr")
+    assert np.max(abs(store.meta["observation"]["date"] - series.meta["date"])) < 2 * u.us
+    # That of the long one, which is the second; or the mean.
+    after = 6.005 if exposures == "coadd" else 12.01
+    first = START + (after + np.array(list(RATES)) / 100) * u.s
+    assert np.max(abs(store.meta["observation"]["date"][:, 0] - first)) < 1 * u.ms
+    times = [store[k]["chi_squared"].meta["observation"]["date"] for k in range(2)]
+    assert np.max(abs(times[1] - times[0] - 24 * u.s)) < 2 * u.us
+    report = batch_invert(str(tmp_path), tmp_path / "a.zarr", bins, prepare_options=options)
+    assert [step.outcome for step in report.steps] == 2 * ["kept"]
+    write(emission_measure(store[0], (1, 2) * u.MK), tmp_path / "em.fits")
+    # A store does not keep where a sum starts and ends: rather none than a wrong one.
+    assert ("DATE-END" in fits.getheader(tmp_path / "em.fits")) == (exposures != "coadd")
+
+
+@pytest.mark.parametrize("exposures", ["coadd", "replace_saturated"])
+def test_files_of_combined_exposures_tell_where_they_start_and_end(tmp_path, exposures):
+    cube = prepare(maps_of(2.0, 2.0, seconds=(0, 12)), exposures=exposures)
+    bins = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+    result = invert(cube, TemperatureResponse.from_aia(cube), bins)
+    write(emission_measure(result, (1, 2) * u.MK), tmp_path / "em.fits")
+    header = fits.getheader(tmp_path / "em.fits")
+    assert header["DATEREF"] == header["DATE-BEG"]
+    # From the first of 94 Å to the last of 335 Å.
+    for key, seconds in (("DATE-BEG", 0.94), ("DATE-END", 3.35 + 12 + 2)):
+        assert abs(Time(header[key]) - START - seconds * u.s) < 1 * u.ms
+    # What each is made of is sliced with the cube.
+    write(cube[5], tmp_path / "one.fits")
+    assert abs(Time(fits.getheader(tmp_path / "one.fits")["DATE-BEG"]) - START - 3.35 * u.s) < 1 * u.ms
 
 
 def test_a_batch_of_pairs_and_the_command(pairs, tmp_path, capsys):

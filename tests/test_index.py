@@ -77,6 +77,7 @@ def test_facts_are_those_of_the_map(folder, change, monkeypatch):
     if image.map is not None:
         date = image.map.date.utc
         assert (found.seconds, found.jd1, found.jd2) == (image.seconds, date.jd1, date.jd2)
+        assert found.exposure == image.map.exposure_time.to_value(u.s) > 0
 
 
 def test_digest_tells_versions_of_a_file(folder):
@@ -161,7 +162,7 @@ def year(tmp_path, monkeypatch):
             times = times[(random.random(2160) > 0.02) & (np.abs(times - 1.4e9 - 150000) > 40000)]
             for k, seconds in enumerate(times.tolist()):
                 rows.append(
-                    (f"{channel} {k}", None, 0, 0, channel, seconds, 2456800.0, seconds / 86400 % 1, k + 1, None)
+                    (f"{channel} {k}", None, 0, 0, channel, seconds, 2456800.0, seconds / 86400 % 1, k + 1, None, 2.0)
                 )
         index._insert(rows)
         yield index

@@ -29,6 +29,7 @@ from sunpy_demreg import (
     sample,
 )
 from sunpy_demreg._channels import level1, resample, shifts, uncertainty
+from sunpy_demreg._channels.prepare import _warn_of_shifts
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
 from sunpy_demreg._common.wcs import wcs_from_text
@@ -697,9 +698,41 @@ def test_shifts_within_their_errors_are_neither_told_nor_corrected():
     assert "shift" not in cube.meta["steps"]
 
 
-def test_shifts_of_the_flare_are_corrected_where_their_error_is_known(flare):
-    """The cutouts are too small for fields: nothing is moved, and what is left is told as before."""
-    with pytest.warns(SunpyUserWarning, match="still shifted"):
+def test_shifts_of_the_flare_are_not_corrected_since_their_error_is_not_known(flare):
+    """The cutouts are too small for fields: nothing is moved, and it is told of which channels and why."""
+    with pytest.warns(SunpyUserWarning) as record:
         cube = prepare(flare, correct_shifts=True)
     assert np.isnan(cube.meta["residual_shift_error_x"][1:]).all()
     assert np.all(cube.meta["applied_shift_x"] == 0)
+    [text] = [str(each.message) for each in record if "shift" in str(each.message)]
+    assert "`correct_shifts` did not move AIA 131 (by 0." in text
+    assert "AIA 335 (by 1." in text
+    assert "96 pixels on a side, after `bin`" in text
+    assert "`correct_shifts=True`" not in text  # it was passed
+    assert "AIA 94 (" not in text
+
+
+def test_averaging_takes_the_error_and_with_it_the_correction():
+    maps = sample.aia_maps()
+    same = [Map(maps[2].data, {**m.meta, "exptime": maps[2].meta["exptime"]}) for m in maps]
+    wrong = [same[0], shifted(same[1], 1.3, -2.2), *same[2:]]
+    with pytest.warns(SunpyUserWarning, match=r"did not move AIA 131 \(by 2\.[56] pixels\), since the error") as record:
+        cube = prepare(wrong, n_sample=16, bin=2, correct_shifts=True)
+    assert len(record) == 1
+    assert np.all(cube.meta["applied_shift_x"] == 0)
+
+
+def test_what_is_still_shifted_is_told_without_the_advice_that_was_taken():
+    shift, error = [0.0, 2.0, 3.0] * u.pix, [0.0, 0.1, np.nan] * u.pix
+    zero, unknown = np.zeros(3) * u.pix, np.array([False, False, True])
+    measured = {"x": shift, "y": zero, "error_x": error, "error_y": zero}
+    for of, texts in (
+        (unknown, ("did not move c (by 3.0", "a, in pixels: b by 2.0;")),
+        (None, ("b by 2.0, c by 3.0;",)),
+    ):
+        with pytest.warns(SunpyUserWarning) as record:
+            _warn_of_shifts(["a", "b", "c"], of, **measured)
+        assert len(record) == len(texts)
+        for each, text in zip(record, texts, strict=True):
+            assert text in str(each.message)
+            assert ("`correct_shifts=True`" in str(each.message)) == (of is None)

@@ -203,6 +203,36 @@ def test_a_real_radiance_is_what_the_quiet_sun_gives(cube):
     assert 0.4 < measured / predicted.item() < 2.5
 
 
+@pytest.mark.parametrize("exposures", ["coadd", "replace_saturated"])
+def test_exposures_of_suvi_with_other_responses_are_not_combined(suvi, exposures):
+    maps, _ = suvi
+    flare = {"sci_obj": "SUVI_dynamic_coronal_imaging_short_flare_exposure", "exptime": 0.01}
+    short = Map(maps[2].data, {k: v for k, v in maps[2].meta.items() if k not in ("instresp", "phot_eng")} | flare)
+    with pytest.raises(ValueError, match=r"`exposures` combines .* SUVI 171 .*'long' .* 'short_flare'.*SCI_OBJ"):
+        prepare([*maps, short], exposures=exposures)
+    again = Map(maps[2].data, maps[2].meta)
+    assert prepare([*maps, again], exposures=exposures).meta["n_exposures"].tolist() == [1, 1, 2, 1, 1]
+
+
+def test_times_of_suvi_have_one_type_of_exposure(suvi):
+    maps, _ = suvi
+    first = prepare(maps)
+    warmer = [
+        Map(m.data, m.meta | {"date-obs": "2019-04-03T09:36:33.340", "ccd_tmp1": COLD + 1, "ccd_tmp2": COLD + 1})
+        for m in maps
+    ]
+    second = prepare(warmer)
+    response = TemperatureResponse.from_suvi(first)
+    both = invert([first, second], response, EDGES, method="lognormal").meta["observation"]
+    np.testing.assert_allclose(both["ccd_temperature"], 5 * [[COLD, COLD + 1]])
+    assert both["exposure_type"].tolist() == ["long"] * 5
+    second.meta["exposure_type"] = np.array(["long"] * 4 + ["short_flare"])
+    with pytest.raises(
+        ValueError, match=r"`data\[1\]` has exposures of the types long, .*short_flare but .*one by one"
+    ):
+        invert([first, second], response, EDGES, method="lognormal")
+
+
 def test_files_of_suvi_are_recognized(suvi, tmp_path):
     for channel, smap in zip(SUVI, suvi[0], strict=True):
         flags = np.zeros((40, 40), dtype=np.int16)

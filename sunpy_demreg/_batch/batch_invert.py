@@ -18,7 +18,7 @@ from sunpy_demreg._batch.where import check_can_start, connected
 from sunpy_demreg._batch.work import Work
 from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._channels.prepare import prepare
-from sunpy_demreg._channels.series import check_tolerance, table_for
+from sunpy_demreg._channels.series import as_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.urls import Url
@@ -45,7 +45,7 @@ def batch_invert(
     path: FilePath,
     temperature_bin_edges: u.Quantity,
     *,
-    tolerance: u.Quantity = 12 * u.s,
+    tolerance: u.Quantity | None = None,
     encoding: Literal["float32", "bitround", "log"] | None = None,
     contents: Literal["result", "inputs"] = "result",
     prepare_options: Mapping[str, Any] | None = None,
@@ -174,8 +174,8 @@ def batch_invert(
         check_can_start()
     client = None if scheduler is None else connected(scheduler)
     most = as_integer("max_missing_channels", options.get("max_missing_channels", 1), 1, 64, "of channels")
-    check_tolerance(tolerance)
     check_choice("exposures", prepare_options.get("exposures", "one"), EXPOSURES)
+    tolerance = as_tolerance(tolerance, prepare_options.get("exposures", "one"))
     settings = settings_of(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
     if contents == "inputs":  # the outputs are part of what is kept

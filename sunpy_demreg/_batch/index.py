@@ -21,8 +21,11 @@ _AT_ONCE = 512  # files
 _THREADS = 16  # which mostly wait for the file system
 _PAUSE = 60  # s between two writings of the kept table while files are read, at least
 _FILE = "path, size, mtime"
-_FACTS = "channel, seconds, jd1, jd2, digest, problem"
-_TYPES = "size INTEGER, mtime INTEGER, channel INTEGER, seconds REAL, jd1 REAL, jd2 REAL, digest INTEGER, problem TEXT"
+_FACTS = "channel, seconds, jd1, jd2, digest, problem, exposure"
+_TYPES = (
+    "size INTEGER, mtime INTEGER, channel INTEGER, seconds REAL, jd1 REAL, jd2 REAL, digest INTEGER, problem TEXT, "
+    "exposure REAL"
+)
 _OF_DEM = f"channel IN ({', '.join(map(str, AIA_CHANNELS))})"
 
 

@@ -49,7 +49,7 @@ class Steps:
     """
 
     def __init__(self, index, tolerance, most_missing, exposures="one"):
-        self._db, self._index = index.db, index
+        self._db, self._index, self._exposures = index.db, index, exposures
         self.channels = sorted(index.counts())
         self._db.execute(
             "CREATE TABLE steps (number INTEGER PRIMARY KEY, microseconds INTEGER, key INTEGER, slot INTEGER, "
@@ -89,15 +89,17 @@ class Steps:
         ids = [[[] for _ in self.channels] for _ in sets]
         digests = np.zeros((len(sets), len(self.channels)), dtype=int)
         facts = np.full((*digests.shape, 2), np.nan)
+        several = {}
         for i, images in enumerate(sets):
             for image in images:
                 k = self.channels.index(image.channel)
-                query = "SELECT digest, jd1, jd2 FROM images WHERE id = ?"
-                digest, *date = self._db.execute(query, (image.map,)).fetchone()
-                if not ids[i][k]:  # of several exposures, the date is that of the first
-                    facts[i, k] = date
+                query = "SELECT digest, jd1, jd2, exposure FROM images WHERE id = ?"
+                digest, *date, exposure = self._db.execute(query, (image.map,)).fetchone()
+                several.setdefault((i, k), []).append((*date, exposure or 0.0))
                 digests[i, k] = digest if not ids[i][k] else key_of(digests[i, k], digest)
                 ids[i][k].append(image.map)
+        for place, images in several.items():
+            facts[place] = _date_of(images, self._exposures)
         times, dates = np.zeros(len(sets), dtype=int), np.zeros_like(digests)
         has_image = digests != 0
         for pattern in np.unique(has_image, axis=0):
@@ -220,6 +222,14 @@ class Steps:
         """Names of the files that are in no step, and why."""
         rows = self._db.execute("SELECT name, problem FROM images NATURAL JOIN left_over ORDER BY id").fetchall()
         return [(name, problem or "in no set of all channels") for name, problem in [*rows, *self._index.of_no_dem()]]
+
+
+def _date_of(images, exposures):
+    """The date of exposures (jd1, jd2, seconds) that are combined, as in `exposures.meta_of_groups`."""
+    if exposures == "coadd":
+        (first, fraction, _), *_ = images
+        return first, fraction + sum((jd1 - first) + (jd2 - fraction) for jd1, jd2, _ in images) / len(images)
+    return max(images, key=lambda image: image[2])[:2]  # the first of the longest
 
 
 def key_of(dates, digests):

@@ -26,8 +26,9 @@ def meta_of_groups(per_image, plans, groups, exposures):
     first, numbers = [group[0] for group in groups], [len(group) for group in groups]
     meta = {key: values[first] for key, values in per_image.items()}
     times = per_image["exposure_time"]
+    dates = per_image["date"]
     if exposures == "coadd":
-        dates, errors = per_image["date"], per_image["common_error"]
+        errors = per_image["common_error"]
         meta["exposure_time"] = u.Quantity([times[list(group)].sum() for group in groups])
         meta["date"] = Time([mean_date(dates[list(group)]) for group in groups])
         counts = [[plans[i].counts_per_intensity for i in group] for group in groups]
@@ -37,6 +38,12 @@ def meta_of_groups(per_image, plans, groups, exposures):
         )
     else:  # the noise of a pixel is not that of its channel
         meta.pop("dn_per_photon", None), meta.pop("compression_ratio", None)
+    # From the date of the channel, to where its first exposure starts and its last one ends.
+    after = [(dates[list(group)] - date).to(u.s) for group, date in zip(groups, meta["date"], strict=True)]
+    meta["start_offset"] = u.Quantity([each.min() for each in after])
+    meta["end_offset"] = u.Quantity(
+        [(each + times[list(group)]).max() for group, each in zip(groups, after, strict=True)]
+    )
     meta["n_exposures"] = np.array(numbers)
     meta["shortest_exposure_time"] = u.Quantity([times[list(group)].min() for group in groups])
     return meta

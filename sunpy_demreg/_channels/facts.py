@@ -22,7 +22,7 @@ _START = 16 * _BLOCK  # bytes of a file that are read: enough for its headers
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z?")  # others are left to sunpy
 _ANGSTROM = {"angstrom", "Angstrom", "AA"}
 # Keywords, and what a header means that lacks them.
-_WANTED = {"INSTRUME": "", "WAVELNTH": None, "WAVEUNIT": "", "DATE-OBS": "", "TIMESYS": "UTC"}
+_WANTED = {"INSTRUME": "", "WAVELNTH": None, "WAVEUNIT": "", "DATE-OBS": "", "TIMESYS": "UTC", "EXPTIME": None}
 
 
 class Facts(NamedTuple):
@@ -34,6 +34,7 @@ class Facts(NamedTuple):
     jd2: float
     digest: int  # of its header and the size of the file, 63 bits, not zero
     problem: str | None  # why it cannot be used
+    exposure: float | None = None  # s
 
 
 def facts_of_files(files, run):
@@ -72,7 +73,14 @@ def facts_of_map(image, content):
         return Facts(0, 0.0, 0.0, 0.0, _digest(repr(content).encode()), image.problem)
     date = image.map.date.utc
     digest = _digest(repr((sorted(image.map.meta.items()), content)).encode())
-    return Facts(image.channel, image.seconds, date.jd1, date.jd2, digest, image.problem)
+    return Facts(
+        image.channel, image.seconds, date.jd1, date.jd2, digest, image.problem, _seconds(image.map.meta.get("exptime"))
+    )
+
+
+def _seconds(value):
+    """An exposure time as a header has it; None for what is no number."""
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _facts_by_map(name, path, size):
@@ -98,7 +106,7 @@ def _dates(texts):
 
 def _header(path, size):
     """
-    Channel, date as text, digest and problem of a file of the usual kind; None for all others.
+    Channel, date as text, digest, problem and exposure time of a file of the usual kind; None for all others.
 
     Usual is one image of two axes, plain or compressed, with a header of AIA, and nothing after it.
     """
@@ -114,7 +122,7 @@ def _header(path, size):
         n_axes = _integer(cards, "ZNAXIS" if "ZIMAGE" in cards else "NAXIS")
         if n_axes != 2 or end + _data_size(cards) != size:
             return None
-        instrument, wavelength, unit, date, scale = (
+        instrument, wavelength, unit, date, scale, exposure = (
             fits.Card.fromstring(cards[key]).value if key in cards else default for key, default in _WANTED.items()
         )
         is_usual = (
@@ -130,7 +138,7 @@ def _header(path, size):
         return None
     channel = round(wavelength)
     problem = None if channel in AIA_CHANNELS else no_channel(instrument.replace("_", " "), wavelength * u.AA)
-    return channel, date, _digest(content[:end], str(size).encode()), problem
+    return channel, date, _digest(content[:end], str(size).encode()), problem, _seconds(exposure)
 
 
 def _cards(content, start):

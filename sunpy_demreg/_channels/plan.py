@@ -189,6 +189,7 @@ def planned(
     groups = ()
     if exposures != "one":
         groups = groups_of(images)
+        _refuse_other_responses(images, groups)
         per_channel = meta_of_groups(per_channel, plans, groups, exposures)
     done = {
         "instrument": images[0].source,
@@ -236,6 +237,21 @@ def _refuse_foreign(image, **options):
             if name == "n_sample":
                 cure += ", and pass maps of the original pixels, which `bin` averages"
             raise wrong(ValueError, name, f"is for maps of AIA, but {image.name} is of {image.source}: {cure}")
+
+
+def _refuse_other_responses(images, groups):
+    """Refuse exposures of one channel that need different responses, as the long and short ones of SUVI do."""
+    for group in groups:
+        first = images[group[0]]
+        for other in (images[i] for i in group[1:]):
+            kinds = [(image.facts or {}).get("exposure_type") for image in (first, other)]
+            if kinds[0] != kinds[1]:
+                raise wrong(
+                    ValueError,
+                    "exposures",
+                    f"combines exposures of one response, but of {first.label} {first.name} is {kinds[0]!r} and "
+                    f"{other.name} {kinds[1]!r}, whose responses differ: pass those of one type, as SCI_OBJ tells it",
+                )
 
 
 def _is_same(grid, other):

@@ -85,7 +85,8 @@ def prepare(
         that of the ``reference``. Interpolation is bilinear.
     correct_shifts : bool, optional
         Whether maps are moved to match that of the shortest wavelength, where the measured shift is larger than its
-        error and a tenth of a pixel: see Notes. All maps are then interpolated.
+        error and a tenth of a pixel: see Notes. All maps are then interpolated. A warning names the maps that are
+        not moved because the error is not known.
     reference : `~astropy.units.Quantity`, map or file name, optional
         The map whose grid the others are interpolated to, by its wavelength, or another one. By default that
         of the shortest wavelength for level-1 cutouts, and for maps of level 1.5 none: their grids must then agree to
@@ -195,7 +196,8 @@ def prepare(
     add up; the errors of the dark level, the calibration and the atomic data are the same in each, and do not average
     out. ``meta["exposure_time"]`` is then the sum, and ``meta["date"]`` the mean; of replaced pixels the channel has
     those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` and
-    ``meta["shortest_exposure_time"]`` tell what a channel was made of, and ``meta["exposures"]`` how. A pixel is
+    ``meta["shortest_exposure_time"]`` tell what a channel was made of, ``meta["start_offset"]`` and
+    ``meta["end_offset"]`` from when to when, counted from the date, and ``meta["exposures"]`` how. A pixel is
     masked where no exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
 
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
@@ -260,15 +262,16 @@ def prepared(preparation):
     arrays = calibrate(planes, preparation.plan, available_cores())
     if not preparation.plan.is_resampled:
         return wrapped(preparation, *arrays)
-    measured, applied = _measured(preparation.plan, *arrays), {}
+    measured, applied, unknown = _measured(preparation.plan, *arrays), {}, None
     if preparation.plan.corrects_shifts:
         moves = _beyond_errors(**measured)
         if np.any(moves):
             preparation = moved(preparation, moves)
             arrays = calibrate(planes, preparation.plan, available_cores())
             measured = _measured(preparation.plan, *arrays)
+        unknown = _without_error(**measured)
         applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
-    _warn_of_shifts([channel.label for channel in preparation.plan.leading], **measured)
+    _warn_of_shifts([channel.label for channel in preparation.plan.leading], unknown, **measured)
     return wrapped(preparation, *arrays, measured | applied)
 
 
@@ -292,6 +295,13 @@ def _beyond_errors(residual_shift_x, residual_shift_y, residual_shift_error_x, r
     return np.where(is_beyond[:, None], shifts, 0)
 
 
+def _without_error(residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
+    """Where it cannot be told whether a shift is larger than its error, (n,)."""
+    distance = np.hypot(residual_shift_x, residual_shift_y).to_value(u.pix)
+    has_error = np.isfinite(np.hypot(residual_shift_error_x, residual_shift_error_y))
+    return np.isnan(distance) | (~has_error & (distance > _MIN_MOVE))
+
+
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     """The cube of calibrated arrays, NumPy's or Dask's, with what was measured on them for each channel."""
     plan, per_channel = preparation.plan, preparation.per_channel | (measured or {})
@@ -307,16 +317,33 @@ def wrapped(preparation, intensity, uncertainty, mask, measured=None):
     )
 
 
-def _warn_of_shifts(channels, residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
-    distances = np.hypot(residual_shift_x, residual_shift_y).to_value(u.pix)
-    errors = np.nan_to_num(np.hypot(residual_shift_error_x, residual_shift_error_y).to_value(u.pix))
-    known = zip(channels, distances, errors, strict=True)
-    far = [f"{name} by {distance:.1f}" for name, distance, error in known if distance > max(_MAX_RESIDUAL, error)]
-    if far:
+def _warn_of_shifts(channels, unknown, **measured):
+    """Tell what is still shifted; `unknown` are the channels that were to be moved and could not, if any were."""
+    x, y, *errors = (values.to_value(u.pix) for values in measured.values())
+    distances, errors = np.hypot(x, y), np.nan_to_num(np.hypot(*errors))
+    was_asked = unknown is not None
+    told = unknown if was_asked else np.zeros(len(channels), dtype=bool)
+    where = "(`meta['residual_shift_x']` and `..._y` of the cube tell how far)"
+    if told.any():
+        names = [
+            f"{name} (by {distance:.1f} pixels)" if np.isfinite(distance) else f"{name} (no match was found)"
+            for name, distance in zip(np.array(channels)[told], distances[told], strict=True)
+        ]
         warn(
             DataWarning,
-            f"are still shifted against {channels[0]}, in pixels: {', '.join(far)}; give a "
-            "`pointing_table`, or move them, with `correct_shifts=True` or `shift_reference_coord` "
-            "(`meta['residual_shift_x']` and `..._y` of the cube tell how far)",
+            f": `correct_shifts` did not move {', '.join(names)}, since the error of these shifts against "
+            f"{channels[0]} is not known: it needs images of 96 pixels on a side, after `bin`, with structure that "
+            "both show; give a `pointing_table`, a larger image or a smaller `bin`, or move the maps with "
+            f"`shift_reference_coord` {where}",
+            "maps",
+        )
+    is_far = (distances > np.maximum(_MAX_RESIDUAL, errors)) & ~told
+    if is_far.any():
+        pairs = zip(np.array(channels)[is_far], distances[is_far], strict=True)
+        warn(
+            DataWarning,
+            f"are still shifted against {channels[0]}, in pixels: "
+            f"{', '.join(f'{name} by {distance:.1f}' for name, distance in pairs)}; give a `pointing_table`, or move "
+            f"them, with {'' if was_asked else '`correct_shifts=True` or '}`shift_reference_coord` {where}",
             "maps",
         )

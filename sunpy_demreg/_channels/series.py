@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_IMAGE",
+    "as_tolerance",
     "check_tolerance",
     "filled",
     "image_of",
@@ -52,12 +53,13 @@ __all__ = [
 
 NO_IMAGE = "no image of"  # starts the name of what stands for one
 _TOLERANCE = 12 * u.s  # the cadence of AIA
+_TOLERANCE_OF_PAIRS = 15 * u.s  # of exposures that are a cadence apart, and a little more
 _NO_CHANNEL = "is no channel of AIA for a DEM"
 _LEAST_SHARE = 0.5  # of the grid of a series that a time should cover
 
 
 def prepare_series(
-    maps: Maps, *, tolerance: u.Quantity = _TOLERANCE, max_missing_channels: int = 0, **options: Any
+    maps: Maps, *, tolerance: u.Quantity | None = None, max_missing_channels: int = 0, **options: Any
 ) -> NDCube:
     """
     Put AIA maps of many times into one lazy cube of channels and times, on one pixel grid.
@@ -70,9 +72,9 @@ def prepare_series(
         `invert`.) Of a folder all FITS files are taken, also of one at a URL; of files only the headers are read.
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
-        channel with the fewest images to belong to the same set. The nearest one is taken, and each only once. With
-        ``exposures`` other than "one" all are taken, and it is also how long a set of that channel lasts, at most: 15 s
-        for pairs of a long and a short one, 12 s apart.
+        channel with the fewest images to belong to the same set, by default 12 s. The nearest one is taken, and each
+        only once. With ``exposures`` other than "one" all are taken, and it is also how long a set of that channel
+        lasts, at most: by default 15 s, for pairs of a long and a short one, 12 s apart.
     max_missing_channels : int, optional
         How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their
         exposure times are those of another time.) By default none: what is incomplete is left over.
@@ -158,7 +160,7 @@ def _on_one_grid(sets, options):
     return [prepared_lazily(plan) for plan in plans]
 
 
-def series_sets(maps, tolerance=_TOLERANCE, most_missing=0, exposures="one"):
+def series_sets(maps, tolerance=None, most_missing=0, exposures="one"):
     """
     Sort maps, or files, into sets of one time.
 
@@ -169,8 +171,8 @@ def series_sets(maps, tolerance=_TOLERANCE, most_missing=0, exposures="one"):
         lacks it has an image without values, whose name says so. A file whose data are known to be bad has
         a ``problem``; if its headers are good, it is in a set nevertheless.
     """
-    check_tolerance(tolerance)
     check_choice("exposures", exposures, EXPOSURES)
+    tolerance = as_tolerance(tolerance, exposures)
     images = [image_of(name, item) for name, item in items(maps)]
     of_dem = [image for image in images if image.channel in AIA_CHANNELS]
     make_sets = time_sets if exposures == "one" else exposure_sets
@@ -200,6 +202,14 @@ def no_sets(counts, tolerance, problems):
         f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
         + "".join(f"; {name}: {problem}" for name, problem in problems),
     )
+
+
+def as_tolerance(tolerance, exposures):
+    """Check it, or return the default for what is done with several exposures of a channel."""
+    if tolerance is None:
+        return _TOLERANCE if exposures == "one" else _TOLERANCE_OF_PAIRS
+    check_tolerance(tolerance)
+    return tolerance
 
 
 def check_tolerance(tolerance):

@@ -200,6 +200,14 @@ def in_time(cubes):
                 f"data[{i}]",
                 f"has the channels {', '.join(own)} but `data[0]` {', '.join(channels)}: choose the same ones of each",
             )
+        kinds = [np.asarray(each.get("exposure_type", "")) for each in (metas[0], meta)]
+        if not np.array_equal(*kinds):
+            raise wrong(
+                ValueError,
+                f"data[{i}]",
+                f"has exposures of the types {', '.join(map(str, np.ravel(kinds[1])))} but `data[0]` "
+                f"{', '.join(map(str, np.ravel(kinds[0])))}, whose responses differ: invert them one by one",
+            )
         if i and times[i] <= times[i - 1]:
             raise wrong(ValueError, f"data[{i}]", "is not later than the cube before it: sort the cubes by time")
         check_same_grid(

@@ -28,9 +28,8 @@ def add_batch_options(batch):
     batch.add_argument(
         "--tolerance",
         type=float,
-        default=12.0,
         metavar="SECONDS",
-        help="largest time difference between the channels of one step (default: %(default)s)",
+        help="largest time difference between the channels of one step (default: 12; with --exposures, 15)",
     )
     batch.add_argument(
         "--em-ranges",
@@ -128,7 +127,7 @@ def run_batch(options, log_edges, prepare_options, choices):
             options.files,
             options.output,
             10**log_edges * u.K,
-            tolerance=options.tolerance * u.s,
+            tolerance=None if options.tolerance is None else options.tolerance * u.s,
             encoding=options.encoding,
             contents=options.contents,
             prepare_options=prepare_options,

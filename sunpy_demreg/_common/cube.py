@@ -28,6 +28,8 @@ PER_IMAGE = (
     "exposure_time",
     "n_exposures",
     "shortest_exposure_time",
+    "start_offset",
+    "end_offset",
     "date",
     "common_error",
     "common_relative_error",
@@ -37,6 +39,7 @@ PER_IMAGE = (
     "residual_shift_error_y",
     "applied_shift_x",
     "applied_shift_y",
+    "ccd_temperature",
     "source_wcs",
 )
 #: Metadata that are kept where only some channels have them, with None for the others: what a response is checked

@@ -96,18 +96,26 @@ def _add_dates(header, observation):
     mean = mean_date(known)
     for keyword in [key for key in header if key.startswith(("DATE-", "MJD-"))]:
         del header[keyword]
-    exposure = observation.get("exposure_time")
-    exposure = np.broadcast_to(0 if exposure is None else exposure.to_value(u.s), is_known.shape)[is_known]
-    first = known.min()
-    last = (known.tai + np.nan_to_num(exposure, posinf=0) * u.s).max()
+
+    def seconds(key):
+        value = observation.get(key)
+        value = np.broadcast_to(0 if value is None else value.to_value(u.s), is_known.shape)[is_known]
+        return np.nan_to_num(value, posinf=0, neginf=0) * u.s
+
+    has_span = "end_offset" in observation
+    first = (known.tai + seconds("start_offset")).min()
+    last = (known.tai + seconds("end_offset" if has_span else "exposure_time")).max()
+    # The date of a sum is a mean, from which its first and last exposure are not known.
+    is_span_known = has_span or "coadd" not in np.ravel(np.array(observation.get("exposures"), dtype=object))
     header["TIMESYS"] = "UTC"
     of = "mean of the channels"
     for name, date, comment in (
         ("OBS", mean, of),
-        ("BEG", first.utc, "of the first channel"),
+        *[("BEG", first.utc, "of the first channel")] * is_span_known,
         ("AVG", mean, of),
-        ("END", last.utc, "of the last channel"),
+        *[("END", last.utc, "of the last channel")] * is_span_known,
     ):
         header[f"DATE-{name}"] = (date.isot, comment)
         header[f"MJD-{name}"] = date.mjd  # or astropy would warn that it has set it
-    header["DATEREF"], header["MJDREF"] = first.utc.isot, first.utc.mjd
+    reference = first.utc if is_span_known else mean
+    header["DATEREF"], header["MJDREF"] = reference.isot, reference.mjd
