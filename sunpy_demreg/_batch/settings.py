@@ -2,6 +2,7 @@
 
 import inspect
 
+from sunpy_demreg._channels.plan import SATURATION, as_saturation
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_bool
@@ -30,8 +31,11 @@ def settings_of(prepare_options, response_options, options):
     of_response, of_invert = every(TemperatureResponse.from_aia, response_options), every(invert, options)
     choices = {name: of_invert[name] for name in CHOICES}
     of_invert |= resolved_choices(of_invert["method"], choices, of_invert["prior"])
+    of_prepare = every(prepare, prepare_options)
+    level = of_prepare["saturation"]
+    of_prepare["saturation"] = SATURATION["AIA"] if level is None else as_saturation(level)
     return {
-        **every(prepare, prepare_options),
+        **of_prepare,
         **{f"response {name}": value for name, value in of_response.items() if name not in OF_EACH_STEP},
         **{name: value for name, value in of_invert.items() if name in SETTINGS},
     }

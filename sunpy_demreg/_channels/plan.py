@@ -22,10 +22,10 @@ from sunpy_demreg._common.validators import as_bool, as_integer, as_number, as_p
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._aia import degradation_factors
 
-__all__ = ["Preparation", "as_saturation", "moved", "planned"]
+__all__ = ["SATURATION", "Preparation", "as_saturation", "moved", "planned"]
 
 # DN: where the detector of AIA ends, that of level 2 of SUVI, and just below what `xrt_prep` sets saturated pixels to.
-_SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
+SATURATION = {"AIA": 15000.0, "SUVI": 12000.0, "XRT": 2490.0}
 
 
 class Preparation(NamedTuple):
@@ -114,7 +114,7 @@ def planned(
             degradation_corrected=degradation_corrected,
             correction_table=correction_table,
         )
-    saturation = _SATURATION[images[0].instrument] if saturation is None else saturation
+    saturation = SATURATION[images[0].instrument] if saturation is None else saturation
     _refuse_twice(images, psf, pointing_table, correct_degradation, degradation_corrected)
     channels = [image.channel for image in images]
     floors = as_floors(relative_floor, channels, images[0].instrument)
