@@ -68,7 +68,7 @@ def test_store_of_a_batch(tmp_path):
     options = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
     options |= {"nonpositive": "mask", "missing_channels": "mask"}
     # Its data were not corrected for the degradation, as all are by now; the same bins by another formula are no fault.
-    with pytest.raises(ValueError, match="other settings: correct_degradation is false there and true now; repeat its"):
+    with pytest.raises(ValueError, match="other settings: correct_degradation is False there and True now; repeat its"):
         batch_invert(folder, path, 10 ** np.linspace(5.6, 7.4, 7) * u.K, **options)
     np.testing.assert_array_equal(read(path)["dem"].data, values)
 
