@@ -76,12 +76,12 @@ def main():
             for name, checkout in versions.items():
                 if name == "before" and case not in COMPARED:
                     continue
-                row = {"case": case, "version": name} | in_process(checkout.resolve(), folder, case, name)
+                row = {"case": case, "version": name} | in_process(__file__, checkout, folder, case, name)
                 if options.baseline and name == "now" and case in COMPARED:
                     row |= compared(*(np.load(folder / f"{each}.npz") for each in versions))
                 report["rows"].append(row)
                 print(row, flush=True)
-        report["stages"] = in_process(ROOT, folder, options.cases[0], "stages")
+        report["stages"] = in_process(__file__, ROOT, folder, options.cases[0], "stages")
     print(tables(report))
     if options.size == parser.get_default("size") and options.cases == list(CASES):
         (ROOT / "docs" / "_tables" / "level1.rst").write_text(tables(report), encoding="utf-8")
@@ -114,10 +114,10 @@ def make_files(folder, size):
         fits.CompImageHDU(data, header, compression_type="RICE_1").writeto(folder / path.name)
 
 
-def in_process(checkout, folder, case, name):
-    """What `measured` says in a fresh process, of the package in a checkout."""
-    command = [sys.executable, "-P", __file__, "--of", str(folder), case, name]
-    path = os.pathsep.join([str(checkout), str(Path(__file__).parent)])
+def in_process(program, checkout, folder, case, name):
+    """What the ``measured`` of a benchmark says in a fresh process, of the package in a checkout."""
+    command = [sys.executable, "-P", program, "--of", str(folder), case, name]
+    path = os.pathsep.join([str(checkout.resolve()), str(Path(__file__).parent)])
     return json.loads(subprocess.check_output(command, env={**os.environ, "PYTHONPATH": path}, text=True))
 
 

@@ -13,15 +13,12 @@ Prints the table, and with the default size writes it to ``docs/_tables/whole.rs
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
-from bench_level1 import ROOT, make_files, usage
+from bench_level1 import ROOT, in_process, make_files, usage
 from reporting import list_table, number, written_by
 from timing import peak_bytes
 
@@ -54,7 +51,9 @@ def main():
         make_files(Path(folder) / "files", options.size)
         for stage in STAGES:
             for name, checkout in versions.items():
-                report["rows"].append({"stage": stage, "version": name} | in_process(checkout, folder, stage, name))
+                report["rows"].append(
+                    {"stage": stage, "version": name} | in_process(__file__, checkout, folder, stage, name)
+                )
                 print(report["rows"][-1], flush=True)
     print(table(report))
     if options.size == parser.get_default("size"):
@@ -63,13 +62,6 @@ def main():
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if any(row["peak_bytes"] > LIMIT for row in report["rows"] if row["version"] == "now"):
         raise SystemExit(f"more than {LIMIT / 1e9:.0f} GB resident")
-
-
-def in_process(checkout, folder, stage, name):
-    """What `measured` says in a fresh process, of the package in a checkout."""
-    command = [sys.executable, "-P", __file__, "--of", str(folder), stage, name]
-    path = os.pathsep.join([str(checkout.resolve()), str(Path(__file__).parent)])
-    return json.loads(subprocess.check_output(command, env={**os.environ, "PYTHONPATH": path}, text=True))
 
 
 def measured(folder, stage, name):
