@@ -207,7 +207,8 @@ def test_the_bundled_spectrum_was_made_of_the_same():
     assert header["PRESSURE"] == _fiasco.PRESSURE.to_value("K cm-3")
 
 
-def test_a_missing_database_is_neither_asked_for_nor_downloaded(fiasco, tmp_path, monkeypatch):
+@pytest.fixture
+def without_database(fiasco, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("asked, or tried to use the network")
 
@@ -215,6 +216,10 @@ def test_a_missing_database_is_neither_asked_for_nor_downloaded(fiasco, tmp_path
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setitem(fiasco.defaults, "hdf5_dbase_root", tmp_path / "none.h5")
+
+
+@pytest.mark.usefixtures("without_database")
+def test_a_missing_database_is_neither_asked_for_nor_downloaded():
     with pytest.raises(FileNotFoundError, match=r"`emissivity` 'fiasco' needs .*none\.h5'.*check_database"):
         TemperatureResponse.from_aia(171 * u.AA, emissivity="fiasco")
 
@@ -257,14 +262,8 @@ def test_lines_of_fiasco():
             TemperatureResponse.from_lines(line)
 
 
-def test_lines_without_a_database(fiasco, tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("asked, or tried to use the network")
-
-    monkeypatch.setattr("builtins.input", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setitem(fiasco.defaults, "hdf5_dbase_root", tmp_path / "none.h5")
+@pytest.mark.usefixtures("without_database")
+def test_lines_without_a_database():
     with pytest.raises(FileNotFoundError, match=r"`lines` 'fiasco' needs .*none\.h5'.*check_database"):
         TemperatureResponse.from_lines("Fe IX 171.073")
 
