@@ -6,7 +6,7 @@ import astropy.units as u
 from astropy.time import Time
 
 from sunpy_demreg._channels.headers import as_exposure_times, check_quality, number
-from sunpy_demreg._channels.images import Image, check_image
+from sunpy_demreg._channels.images import Image, check_channel, check_image
 from sunpy_demreg._channels.other_maps import suvi_image, xrt_image
 from sunpy_demreg._channels.read_maps import named_maps, wrong_map
 from sunpy_demreg._common.constants import AIA_CHANNELS
@@ -88,17 +88,7 @@ def _as_image(name, smap, times):
         kind = f"{type(smap).__name__}, instrument {smap.instrument or 'unknown'}"
         raise wrong_map(ValueError, name, f"is not a map of SDO/AIA, GOES/SUVI or Hinode/XRT ({kind}): {cure}")
     channel = number(smap, "wavelnth")
-    if channel == 304:
-        raise wrong_map(
-            ValueError, name, "is AIA 304 Å, which is optically thick: no DEM can describe it, leave it out"
-        )
-    if channel not in AIA_CHANNELS:
-        channels = ", ".join(map(str, AIA_CHANNELS))
-        raise wrong_map(
-            ValueError,
-            name,
-            f"is AIA {smap.meta.get('wavelnth')} Å, but a DEM needs channels among {channels} Å: leave it out",
-        )
+    check_channel(name, "AIA", channel, AIA_CHANNELS, smap.meta.get("wavelnth"))
     level = number(smap, "lvl_num")
     if level not in (1, 1.5):
         raise wrong_map(

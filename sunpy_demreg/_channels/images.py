@@ -7,7 +7,7 @@ import numpy as np
 from sunpy_demreg._channels.headers import has_date
 from sunpy_demreg._channels.read_maps import wrong_map
 
-__all__ = ["Image", "check_image"]
+__all__ = ["Image", "check_channel", "check_image"]
 
 
 class Image(NamedTuple):
@@ -41,6 +41,19 @@ class Image(NamedTuple):
     def order(self):
         """The key to sort by: the wavelength, or for filters the largest pixels first, on which the others are put."""
         return (self.channel,) if isinstance(self.channel, int) else (-self.summed, self.channel)
+
+
+def check_channel(name, instrument, channel, channels, written):
+    """Raise unless a wavelength in Å is one of these; what the header has for it is told."""
+    if channel == 304:
+        raise wrong_map(
+            ValueError, name, f"is {instrument} 304 Å, which is optically thick: no DEM can describe it, leave it out"
+        )
+    if channel not in channels:
+        known = ", ".join(map(str, channels))
+        raise wrong_map(
+            ValueError, name, f"is {instrument} {written} Å, but a DEM needs channels among {known} Å: leave it out"
+        )
 
 
 def check_image(name, smap, exposure):

@@ -7,7 +7,7 @@ import numpy as np
 import astropy.units as u
 
 from sunpy_demreg._channels.headers import number
-from sunpy_demreg._channels.images import Image, check_image
+from sunpy_demreg._channels.images import Image, check_channel, check_image
 from sunpy_demreg._channels.read_maps import wrong_map
 from sunpy_demreg._channels.uncertainty import DetectorNoise
 from sunpy_demreg._common.warnings import DataWarning, warn
@@ -53,16 +53,8 @@ def suvi_image(name, smap):
     """Check a map of SUVI, level 1b."""
     meta = smap.meta
     channel = number(smap, "wavelnth")
-    channel = round(channel) if np.isfinite(channel) else meta.get("wavelnth")
-    if channel == 304:
-        raise wrong_map(
-            ValueError, name, "is SUVI 304 Å, which is optically thick: no DEM can describe it, leave it out"
-        )
-    if channel not in _SUVI_CHANNELS:
-        channels = ", ".join(map(str, _SUVI_CHANNELS))
-        raise wrong_map(
-            ValueError, name, f"is SUVI {channel} Å, but a DEM needs channels among {channels} Å: leave it out"
-        )
+    channel = round(channel) if np.isfinite(channel) else channel
+    check_channel(name, "SUVI", channel, _SUVI_CHANNELS, meta.get("wavelnth"))
     if "mrg_mthd" in meta or "suvi-l2" in str(meta.get("filename", "")).lower():
         raise wrong_map(
             ValueError,
