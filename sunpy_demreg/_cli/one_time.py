@@ -31,7 +31,7 @@ def run_inversion(options, files, log_edges, targets, *, prepare, **choices):
         import astropy.units as u
 
         import sunpy_demreg as demreg
-        from sunpy_demreg._common.dates import mean_date
+        from sunpy_demreg._common.dates import as_text, mean_date
 
         warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
         if getattr(options, "submap", None) is not None:
@@ -41,7 +41,7 @@ def run_inversion(options, files, log_edges, targets, *, prepare, **choices):
         start = time.perf_counter()
         result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
         seconds = time.perf_counter() - start
-        date = mean_date(cube.meta["date"]).strftime("%Y-%m-%d %H:%M:%S UT")
+        date = as_text(mean_date(cube.meta["date"]))
         if plot is not None:
             _draw(result, f"SDO/AIA {date}", staged[plot])
         demreg.write(result, staged[output])

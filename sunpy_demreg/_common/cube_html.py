@@ -7,7 +7,7 @@ import numpy as np
 import astropy.units as u
 from astropy.time import Time
 
-from sunpy_demreg._common.dates import mean_date
+from sunpy_demreg._common.dates import as_text, mean_date
 
 __all__ = ["cube_html", "of_observation"]
 
@@ -20,10 +20,10 @@ def of_observation(observation):
         facts.append(", ".join(sorted(names)))
     dates = observation.get("date")
     if isinstance(dates, Time) and dates.ndim == 2:  # of a series
-        first, last = (mean_date(dates[:, i]).strftime("%Y-%m-%d %H:%M:%S") for i in (0, -1))
-        facts.append(f"{first} to {last} UT, {dates.shape[1]} times")
+        first, last = (as_text(mean_date(dates[:, i])) for i in (0, -1))
+        facts.append(f"{first.removesuffix(' UT')} to {last}, {dates.shape[1]} times")
     elif np.ndim(dates) < 2 and (date := mean_date(dates)) is not None:
-        facts.append(f"{date.strftime('%Y-%m-%d %H:%M:%S')} UT")
+        facts.append(as_text(date))
     return facts
 
 
