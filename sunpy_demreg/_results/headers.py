@@ -80,8 +80,8 @@ def _content(meta):
 def _in_arcsec(header):
     for axis in range(1, header.get("WCSAXES", 2) + 1):
         if header.get(f"CUNIT{axis}") == "deg" and header.get(f"CTYPE{axis}", "").startswith(("HPLN", "HPLT")):
-            for keyword in ("CRVAL", "CDELT"):
-                header[f"{keyword}{axis}"] = float(f"{header[f'{keyword}{axis}'] * 3600:.13g}")
+            for keyword, comment in (("CRVAL", "[arcsec] at CRPIX"), ("CDELT", "[arcsec] per pixel")):
+                header[f"{keyword}{axis}"] = (float(f"{header[f'{keyword}{axis}'] * 3600:.13g}"), comment)
             header[f"CUNIT{axis}"] = "arcsec"
 
 
