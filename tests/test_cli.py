@@ -405,12 +405,15 @@ def test_info_and_explore(tmp_path, capsys, small_files, monkeypatch):
     capsys.readouterr()
     assert main(["info", str(path)]) == 0
     told = capsys.readouterr().out
-    for words in ("date  2014-01-01 00:00:0", "instrument  AIA\n", "6 bins, log T 5.80 to 7.00", "method = demreg"):
+    for words in ("date  2014-01-01 00:00:0", "instrument  AIA\n", "6 bins, log T 5.80 to 7.00", "dem_error = noise"):
         assert words in told
     assert "dem  6 x 20 x 30, float32, 1 / (K cm5), with errors\n" in told
     write(emission_measure(read(path), [1, 2] * u.MK), tmp_path / "em.fits")
     assert main(["info", str(tmp_path / "em.fits")]) == 0
     assert "emission measure, log T 6.00-6.30  20 x 30, float64, 1 / cm5, with errors\n" in capsys.readouterr().out
+    header = fits.getheader(tmp_path / "em.fits")
+    assert header["CUNIT1"] == "arcsec"
+    assert "deg" not in header.comments["CDELT1"]
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums())))
     assert main(["explore", str(path)]) == 0

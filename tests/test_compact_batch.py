@@ -125,7 +125,9 @@ def test_command_that_stores_emission_measures_only(series_folder, tmp_path, cap
         assert [header[f"PLANE{i}"] for i in (1, 2)] == found.meta["content"].tolist()
     assert to_xarray(result)["range_high"].values.tolist() == ranges[:, 1].value.tolist()
     assert main(["info", str(path)]) == 0
-    assert "log T 5.80-6.20, 6.20-6.60" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "log T 5.80-6.20, 6.20-6.60" in told
+    assert "2014-01-01 00:00:05 to 2014-01-01 00:04:05 UT, 3 times" in told
     assert main([*command[:3], str(tmp_path / "b.zarr"), *command[4:], "--contents", "inputs"]) == 0
     np.testing.assert_array_equal(
         read(tmp_path / "b.zarr")[1]["dem"].data, by_hand(series_folder, 1, rounded)["dem"].data

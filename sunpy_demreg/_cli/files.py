@@ -18,27 +18,26 @@ def _info(options):
     import numpy as np
 
     from sunpy_demreg import read
-    from sunpy_demreg._common.dates import as_text, mean_date
+    from sunpy_demreg._common.dates import in_words
+    from sunpy_demreg._results.settings import told_settings
 
     content = read(options.path)
     is_cube = not hasattr(content, "items")
     meta = content.meta or {}
     cubes = {str(meta.get("content", "cube")): content} if is_cube else dict(content.items())
     observation = meta.get("observation") or {}
-    date = mean_date(observation.get("date"))
     lines = [
         ("instrument", str(observation.get("instrument") or "")),
-        ("date", f"{as_text(date)}, the mean of the channels" if date is not None else ""),
+        ("date", in_words(observation.get("date"))),
     ]
     if not is_cube:
         edges = np.log10(meta["temperature_bin_edges"].value)
         ranges = meta.get("emission_measure_ranges")
-        names = ("method", "parameter_choice", "positivity", "dem_error")
         lines += [
             ("channels", ", ".join(meta["channels"])),
             ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
             ("ranges", "" if ranges is None else f"log T {_told(np.log10(ranges.value))}, of emission_measure"),
-            ("settings", ", ".join(f"{name} = {meta[name]}" for name in names if meta.get(name) is not None)),
+            ("settings", ", ".join(f"{name} = {value}" for name, value in told_settings(meta).items())),
         ]
     for name, cube in cubes.items():
         shape = " x ".join(map(str, cube.data.shape))

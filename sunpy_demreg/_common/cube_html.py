@@ -5,9 +5,8 @@ from html import escape
 import numpy as np
 
 import astropy.units as u
-from astropy.time import Time
 
-from sunpy_demreg._common.dates import as_text, mean_date
+from sunpy_demreg._common.dates import in_words
 
 __all__ = ["cube_html", "of_observation"]
 
@@ -18,12 +17,8 @@ def of_observation(observation):
     names = {str(name) for name in np.ravel(np.array(observation.get("instrument"), dtype=object)) if name}
     if names:
         facts.append(", ".join(sorted(names)))
-    dates = observation.get("date")
-    if isinstance(dates, Time) and dates.ndim == 2:  # of a series
-        first, last = (as_text(mean_date(dates[:, i])) for i in (0, -1))
-        facts.append(f"{first.removesuffix(' UT')} to {last}, {dates.shape[1]} times")
-    elif np.ndim(dates) < 2 and (date := mean_date(dates)) is not None:
-        facts.append(as_text(date))
+    if date := in_words(observation.get("date")):
+        facts.append(date)
     return facts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from astropy.time import Time
 
-__all__ = ["as_text", "from_microseconds", "known_dates", "mean_date", "to_microseconds"]
+__all__ = ["as_text", "from_microseconds", "in_words", "known_dates", "mean_date", "to_microseconds"]
 
 _EPOCH = Time("1970-01-01", scale="utc")
 
@@ -41,6 +41,14 @@ def known_dates(dates):
 def as_text(date):
     """A date as titles and messages show it, "" of None."""
     return "" if date is None else f"{date.utc.strftime('%Y-%m-%d %H:%M:%S')} UT"
+
+
+def in_words(dates):
+    """The mean date of all channels, or of a series, (channel, time), the first, the last, and how many there are."""
+    if isinstance(dates, Time) and dates.ndim == 2:
+        first, last = (as_text(mean_date(dates[:, i])) for i in (0, -1))
+        return f"{first.removesuffix(' UT')} to {last}, {dates.shape[1]} times"
+    return as_text(mean_date(dates)) if np.ndim(dates) < 2 else ""
 
 
 def to_microseconds(times):
