@@ -33,7 +33,7 @@ ROOMS = {
     "visualization": ("_analysis", "_results", "_channels", "_engines/base", "response", "_common"),
     "_batch": ("_files", "_inversion", "_channels", "_results", "response", "_common"),
     "sample": ("_common",),
-    "_cli": ("_common",),  # and the public names
+    "_cli": ("_results", "_common"),  # and the public names
 }
 #: Rooms that users import; the others have an underscore, and then the files in them have none.
 PUBLIC = {"response", "visualization", "sample"}
