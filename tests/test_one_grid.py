@@ -21,7 +21,7 @@ from sunpy_demreg import (
     read,
     region_spectrum,
 )
-from sunpy_demreg._channels import resample
+from sunpy_demreg._channels.positions import locator
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.grids import grid_difference
@@ -232,7 +232,7 @@ def test_grid_from_that_of_averages(flare):
     assert grid_difference(again.wcs, again.shape, fine.wcs, fine.shape, most=1e-9) is None
     # Nothing is left of it where positions are rounded.
     rows, columns = np.arange(64)[:, None], np.arange(60)
-    places = (resample._locator(wcs, (64, 60), smap.wcs)(rows, columns) for wcs in (again.wcs, fine.wcs))
+    places = (locator(wcs, (64, 60), smap.wcs)(rows, columns) for wcs in (again.wcs, fine.wcs))
     np.testing.assert_array_equal(*places)
 
 

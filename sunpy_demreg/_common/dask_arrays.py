@@ -19,6 +19,7 @@ __all__ = [
     "is_lazy",
     "is_masked",
     "map_pixels",
+    "taken_apart",
     "unmasked",
 ]
 
@@ -193,9 +194,30 @@ def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
         meta=np.empty((0,) * n_pixel_axes, dtype=object),
         **kwargs,
     )
+    return taken_apart(answers, outputs)
+
+
+def taken_apart(answers, outputs):
+    """
+    The outputs of a function whose answers are the blocks of a Dask array.
+
+    Parameters
+    ----------
+    answers : Dask array
+        Of pixel axes only.
+    outputs
+        As of `map_pixels`.
+
+    Returns
+    -------
+    list of Dask array or None
+    """
+    import dask.array as da
+
+    pixels = tuple(range(answers.ndim))
 
     def picked(position, shape, dtype):
-        index = axes(len(shape))
+        index = (*range(answers.ndim, answers.ndim + len(shape)), *pixels)
         meta = np.empty((0,) * len(index), dtype=dtype)
         new_axes = dict(zip(index, shape, strict=False))
         return da.blockwise(
