@@ -7,13 +7,14 @@ from uuid import uuid4
 import numpy as np
 
 from sunpy_demreg._channels.calibrate import calibrate, sharpened
+from sunpy_demreg._channels.fits_maps import reader_of
 from sunpy_demreg._channels.positions import locator, reach
 from sunpy_demreg._channels.resample import Window
 from sunpy_demreg._common.dask_arrays import as_lazy, unmasked
 
 __all__ = ["in_blocks_of_grid"]
 
-_BLOCK = 256, 1024  # pixels
+_BLOCK = 256, -1  # pixels: compressed files are read by whole rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,8 @@ def in_blocks_of_grid(preparation):
     """
     What `calibrate` returns for each block of a cube, as the blocks of a Dask array.
 
-    The blocks of the images are read once for all that need them, and kept for no longer.
+    Of files on a disk each reads what it needs by itself: blocks that share what was read would be computed in an order
+    that keeps much of it in memory.
 
     Parameters
     ----------
@@ -95,6 +97,10 @@ def _needed(array, box):
     """What is needed of an array: for rows and columns of its blocks, the slices of them; and the keys of these."""
     if array is None:
         return None, None
+    reader = reader_of(array)
+    if reader is not None:
+        y, x = (slice(each.start, min(each.stop, length)) for each, length in zip(box, array.shape, strict=True))
+        return ([y], [x]), [[reader]]
     (which_y, y), (which_x, x) = (_within(*each) for each in zip(array.chunks, box, strict=True))
     return (y, x), [[(array.name, i, j) for j in which_x] for i in which_y]
 
