@@ -8,8 +8,8 @@ from sunpy_demreg._common.errors import imported, wrong
 __all__ = ["engine_here", "shared_out"]
 
 _RESOURCE = "GPU"  # that a worker has, as by `dask worker --resources "GPU=1"`
-# So many threads of the CPU a GPU is taken to be worth. An H200 was worth 40, with its copies to the host and back. With
-# half of it no CPU runs out of work before the GPU does; what is left over then goes to whichever worker is free.
+# A GPU is taken to be worth so many threads of the CPU. An H200 was worth 40, with its copies to the host and back;
+# with half of it something is left for whichever worker is free when the large blocks are done.
 _THREADS = 20
 
 
@@ -47,17 +47,16 @@ def shared_out(solve, arrays, most_pixels):
     axis -= first.ndim - 1  # from the end
     if stop in (0, first.shape[axis]):
         return solve(arrays, stop > 0)
-    large, others = (
-        [a if a is None else _part(a, axis, some) for a in arrays] for some in (slice(stop), slice(stop, None))
-    )
+    large, others = (_parts(arrays, axis, some) for some in (slice(stop), slice(stop, None)))
     with dask.annotate(resources={_RESOURCE: 1}):
         large = solve(large, True)
     others = solve(others, False)
     return [a if a is None else da.concatenate([a, b], axis=axis) for a, b in zip(large, others, strict=True)]
 
 
-def _part(array, axis, some):
-    return array[(..., some, *(slice(None),) * (-axis - 1))]
+def _parts(arrays, axis, some):
+    index = (..., some, *(slice(None),) * (-axis - 1))
+    return [a if a is None else a[index] for a in arrays]
 
 
 def _cut(chunks, share):
