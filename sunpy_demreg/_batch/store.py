@@ -205,20 +205,24 @@ class Archive:
 
 
 class Writer:
-    """Writes the values of steps to their places, from any process."""
+    """
+    Writes the values of steps to their places, from any process.
 
-    def __init__(self, path):
+    Without one grid, pixels are those of the detector in all steps, whatever their coordinates.
+    """
+
+    def __init__(self, path, has_one_grid=True):
         import zarr
 
         self._group = zarr.open_group(path, mode="r+")
-        self._wcs = WCS(header_of(self._group))
+        self._wcs = WCS(header_of(self._group)) if has_one_grid else None
 
     def store(self, result, slot):
         """As `sunpy_demreg._files.zarr.store`."""
         status = result["status"]
         check_same_grid(
             "maps",
-            ("the store", self._wcs, self._group["status"].shape[1:]),
+            ("the store", self._wcs or status.wcs, self._group["status"].shape[1:]),
             ("this step", status.wcs, status.shape),
             "reproject the maps to one grid",
         )
