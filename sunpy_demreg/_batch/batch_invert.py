@@ -21,6 +21,7 @@ from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.sdoml import check_range, sdoml_store
 from sunpy_demreg._channels.sdoml_cube import Choices
 from sunpy_demreg._channels.sdoml_errors import MODEL
+from sunpy_demreg._channels.sdoml_store import number
 from sunpy_demreg._channels.series import table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._channels.times import as_times, as_tolerance
@@ -177,7 +178,7 @@ def batch_invert(
     if source is not None:
         check_range(times, "maps")
         prepare_options |= {"degradation_corrected": True}
-        Choices.of(prepare_options)
+        choices = Choices.of(prepare_options)
     prepare_options = corrected(prepare_options, response_options)
     options_of(None, options, invert)
     if options.get("backend") == "hybrid" and scheduler is None:
@@ -213,7 +214,11 @@ def batch_invert(
         with index:
             n_lacking = most if options.get("missing_channels", "omit") == "omit" else 0
             steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"), times)
-            if source is None:
+            if source is not None:
+                radius = number(steps.like()[0][1].header, "rsun_obs")
+                warn_of_radius(radius, *index.radii(), "maps")
+                prepare_options = choices
+            else:
                 table = table_for(steps.latest(), prepare_options.get("correction_table"))
                 prepare_options |= {"correction_table": table}
             work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)

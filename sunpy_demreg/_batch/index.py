@@ -60,8 +60,10 @@ class Index:
 
     def __init__(self, folder, times=ALWAYS):
         self.maps, self.n_read, self.store, self._kept = {}, 0, None, Path(folder) / _NAME
-        self._in_range = f"seconds >= {times.start!r} AND seconds < {times.stop!r}"
-        self._wanted = f"{_OF_DEM} AND {self._in_range}"
+        in_range = f"seconds >= {times.start!r} AND seconds < {times.stop!r}"
+        self._wanted = f"{_OF_DEM} AND {in_range}"
+        # Zero where the time is not known.
+        self._told = f"SELECT name, problem FROM images WHERE (seconds = 0 OR {in_range})"
         self.db = sqlite3.connect("file:", uri=True, isolation_level=None)
         self.db.execute("PRAGMA synchronous = OFF")
         self.db.execute(f"CREATE TABLE images (id INTEGER PRIMARY KEY, name TEXT, path TEXT UNIQUE, {_TYPES})")
@@ -213,18 +215,17 @@ class Index:
 
     def images(self, start, stop):
         """These from a time to before another, as `Image`, with their ids for maps."""
-        query = f"SELECT name, channel, seconds, id, problem FROM images WHERE {self._wanted} AND seconds >= ? AND seconds < ?"
-        return [Image(*row) for row in self.db.execute(f"{query} ORDER BY seconds, name", (start, stop))]
+        query = f"SELECT name, channel, seconds, id, problem FROM images WHERE {self._wanted}"
+        rows = self.db.execute(f"{query} AND seconds >= ? AND seconds < ? ORDER BY seconds, name", (start, stop))
+        return [Image(*row) for row in rows]
 
     def problems(self):
         """Names and problems of the images that have one."""
-        return self.db.execute("SELECT name, problem FROM images WHERE problem IS NOT NULL ORDER BY id")
+        return self.db.execute(f"{self._told} AND problem IS NOT NULL ORDER BY id")
 
     def of_no_dem(self):
         """Names and problems of those that no DEM can use."""
-        return self.db.execute(
-            f"SELECT name, problem FROM images WHERE NOT {_OF_DEM} AND (seconds = 0 OR {self._in_range}) ORDER BY id"
-        )
+        return self.db.execute(f"{self._told} AND NOT {_OF_DEM} ORDER BY id")
 
 
 def _stat(path):

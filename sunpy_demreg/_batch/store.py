@@ -222,7 +222,7 @@ class Writer:
         status = result["status"]
         check_same_grid(
             "maps",
-            ("the store", self._wcs or status.wcs, self._group["status"].shape[1:]),
+            ("the store", status.wcs if self._wcs is None else self._wcs, self._group["status"].shape[1:]),
             ("this step", status.wcs, status.shape),
             "reproject the maps to one grid",
         )

@@ -9,7 +9,7 @@ from sunpy_demreg._batch.store import Writer
 from sunpy_demreg._channels.lazy_prepare import plan_of, prepare_lazily
 from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.resample import Grid
-from sunpy_demreg._channels.sdoml_cube import Choices, completed, cube_of, without_flags
+from sunpy_demreg._channels.sdoml_cube import completed, cube_of, without_flags
 from sunpy_demreg._channels.sdoml_store import StoreImage, image_in_store
 from sunpy_demreg._channels.series import filled, image_of
 from sunpy_demreg._common.grids import grid_difference
@@ -35,7 +35,7 @@ class Work:
     like : tuple
         Images of a complete step, as in `Task`.
     edges, prepare_options, response_options, options, contents
-        As of `sunpy_demreg.batch_invert`.
+        As of `sunpy_demreg.batch_invert`; for images of a store, Choices are in the place of options of `prepare`.
     """
 
     def __init__(self, path, like, edges, prepare_options, response_options, options, contents):
@@ -85,7 +85,7 @@ class Work:
         return inputs_of(result, outputs, options.get("dtype", "float64"))
 
     def _cube_of_store(self, images):
-        choices = Choices.of(self._prepare_options)
+        choices = self._prepare_options
         found, like = ([image_in_store(*each) for each in some if each is not None] for some in (images, self._like))
         cube = cube_of([completed(found, like)], choices)
         checked, _ = without_flags(found, choices, cube.shape[-1])
