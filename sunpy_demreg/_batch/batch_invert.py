@@ -19,9 +19,8 @@ from sunpy_demreg._batch.where import check_can_start, connected
 from sunpy_demreg._batch.work import Work
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.sdoml import check_range, sdoml_store
-from sunpy_demreg._channels.sdoml_cube import Choices
+from sunpy_demreg._channels.sdoml_cube import Choices, warn_of_radius
 from sunpy_demreg._channels.sdoml_errors import MODEL
-from sunpy_demreg._channels.sdoml_store import number
 from sunpy_demreg._channels.series import table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._channels.times import as_times, as_tolerance
@@ -215,8 +214,7 @@ def batch_invert(
             n_lacking = most if options.get("missing_channels", "omit") == "omit" else 0
             steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"), times)
             if source is not None:
-                radius = number(steps.like()[0][1].header, "rsun_obs")
-                warn_of_radius(radius, *index.radii(), "maps")
+                warn_of_radius(steps.like()[0][1].radius, *index.radii(), "maps")
                 prepare_options = choices
             else:
                 table = table_for(steps.latest(), prepare_options.get("correction_table"))

@@ -9,7 +9,7 @@ import numpy as np
 import astropy.units as u
 
 from sunpy_demreg._channels.sdoml_cube import Choices, completed, cube_of, warn_of_radius, without_flags
-from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, images_of, keys_of, number, sdoml_store
+from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, images_of, keys_of, sdoml_store
 from sunpy_demreg._channels.time_sets import time_sets
 from sunpy_demreg._channels.times import as_times, as_tolerance, no_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
@@ -176,7 +176,7 @@ def series_of_store(path, argument, times, tolerance, most_missing, options, nee
     sets = [completed(each, whole[0]) for each in times.thinner()(sets)]
     warn_of_arrays(set(arrays), keys, argument)
     _warn_of_images([image.channel for image in whole[0]], left, any_flagged, argument)
-    radii = [number(image.map.header, "rsun_obs") for each in sets for image in each]
+    radii = [image.map.radius for each in sets for image in each]
     warn_of_radius(radii[0], min(radii), max(radii), argument)
     return cube_of(sets, choices, [image.name for image in left])
 

@@ -49,6 +49,11 @@ class StoreImage(NamedTuple):
     index: int | None  # None stands for an image that there is not
     header: dict  # as sunpy has it, what is kept of it
 
+    @property
+    def radius(self):
+        """That of the Sun, in arcsec."""
+        return number(self.header, "rsun_obs")
+
 
 def sdoml_store(maps):
     """The store that the argument `maps` names, alone or in a list; None if it names other things."""
