@@ -204,7 +204,7 @@ def batch_invert(
     settings |= {"encoding": encoding, "contents": "result"} | settings
     with begun(path) as (folder, claims):
         with claims.held("index"):
-            index = Index(folder, times)
+            index = Index(folder, times.widened(tolerance.to_value(u.s)))
             if source is None:
                 index.add(maps)
             else:

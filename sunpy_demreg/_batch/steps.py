@@ -12,14 +12,13 @@ from astropy.time import Time
 
 from sunpy_demreg._channels.sdoml_store import StoreImage
 from sunpy_demreg._channels.time_sets import NO_IMAGE, exposure_sets, time_sets
-from sunpy_demreg._channels.times import ALWAYS, no_sets
+from sunpy_demreg._channels.times import ALWAYS, MARGIN, no_sets
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.urls import file_of
 
 __all__ = ["Steps", "Task", "key_of"]
 
 _DAY = 86400  # s: as much as is sorted at once
-_MARGIN = 8  # tolerances: so far beyond a day its sets are looked for
 
 
 class Task(NamedTuple):
@@ -43,7 +42,7 @@ class Steps:
     exposures : `str`
         As of `sunpy_demreg.prepare`.
     times : Times, optional
-        Its cadence.
+        Which of the sets are steps.
 
     Raises
     ------
@@ -65,14 +64,16 @@ class Steps:
             most_missing=most_missing,
             n_channels=len(self.channels),
         )
-        thinned = times.thinner()
+        chosen = times.chooser()
         for sets, left in _windows(index, tolerance.to_value("s"), make_sets):
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO left_over VALUES (?)", [(image.map,) for image in left])
+            self._db.executemany(
+                "INSERT INTO left_over VALUES (?)", [(image.map,) for image in left if times.hold(image.seconds)]
+            )
             self._db.executemany(
                 "INSERT INTO steps (microseconds, key, images, dates, digests, lacking, problem) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                self._rows(thinned(sets)),
+                self._rows(chosen(sets)),
             )
             self._db.execute("COMMIT")
         # From zero.
@@ -250,7 +251,7 @@ def _windows(index, tolerance, make_sets):
     The sets around the end of a day are looked for among images of both days; those before the end are taken, and
     what they leave belongs to the next day.
     """
-    margin = _MARGIN * max(tolerance, 1.0)
+    margin = MARGIN * max(tolerance, 1.0)
     loaded, _ = index.span()  # up to here, and from here on
     waiting, end = [], None
     while loaded is not None:

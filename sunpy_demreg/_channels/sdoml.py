@@ -8,10 +8,11 @@ import numpy as np
 
 import astropy.units as u
 
+from sunpy_demreg._channels.plan import as_saturation
 from sunpy_demreg._channels.sdoml_cube import Choices, completed, cube_of, warn_of_radius, without_flags
 from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, images_of, keys_of, sdoml_store
 from sunpy_demreg._channels.time_sets import time_sets
-from sunpy_demreg._channels.times import as_times, as_tolerance, no_sets
+from sunpy_demreg._channels.times import as_times, as_tolerance, check_tolerance, no_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_path
@@ -120,9 +121,10 @@ def read_sdoml(
     >>> demreg.write(demreg.invert(series, response, edges, dtype="float32"), "dem.zarr")  # doctest: +SKIP
     """
     times = as_times(start, stop, cadence)
+    check_tolerance(tolerance)
     options = {
         "accept_flagged": accept_flagged,
-        "saturation": saturation,
+        "saturation": as_saturation(saturation),
         "error_table": error_table,
         "include_eve": include_eve,
         "include_chianti": include_chianti,
@@ -157,23 +159,27 @@ def series_of_store(path, argument, times, tolerance, most_missing, options, nee
         imported(module, needer, extra)
     keys = keys_of(times)
     arrays = arrays_of(path, argument, keys)
+    near = times.widened(tolerance.to_value(u.s))
     images, unusable, any_flagged = [], [], False
     for key, array in arrays.items():
-        some = [each for each in images_of(path, key, array) if times.hold(each.seconds) or np.isinf(each.seconds)]
+        some = [each for each in images_of(path, key, array) if near.hold(each.seconds) or np.isinf(each.seconds)]
         some, is_any = without_flags(some, choices, array.shape[1])
         any_flagged |= is_any
-        for image in some:
-            (unusable if image.problem else images).append(image)
+        images += [image for image in some if not image.problem]
+        unusable += [
+            image for image in some if image.problem and (times.hold(image.seconds) or np.isinf(image.seconds))
+        ]
     unusable.sort(key=lambda image: np.isinf(image.seconds))
     n_channels = len({channel for _, channel in arrays})
     sets, left = time_sets(images, tolerance.to_value(u.s), most_missing, n_channels)
+    sets = times.chooser()(sets)
     whole = [each for each in sets if len(each) == n_channels]
     if not whole:
-        counts = {c: sum(image.channel == c for image in images) for c in AIA_CHANNELS}
+        counts = {c: sum(image.channel == c and times.hold(image.seconds) for image in images) for c in AIA_CHANNELS}
         problem = no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable[:5])).problem
         raise wrong(ValueError, argument, problem.replace("hold", "holds", 1))
-    left = [*unusable, *left]
-    sets = [completed(each, whole[0]) for each in times.thinner()(sets)]
+    left = [*unusable, *(image for image in left if times.hold(image.seconds))]
+    sets = [completed(each, whole[0]) for each in sets]
     warn_of_arrays(set(arrays), keys, argument)
     _warn_of_images([image.channel for image in whole[0]], left, any_flagged, argument)
     radii = [image.map.radius for each in sets for image in each]

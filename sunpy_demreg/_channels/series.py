@@ -186,17 +186,20 @@ def series_sets(maps, tolerance=None, most_missing=0, exposures="one", times=ALW
     """
     tolerance = as_tolerance(tolerance, exposures)
     images = [image_of(name, item) for name, item in items(maps)]
-    images = [image for image in images if image.map is None or times.hold(image.seconds)]
+    near = times.widened(tolerance.to_value(u.s))
+    images = [image for image in images if image.map is None or near.hold(image.seconds)]
     of_dem = [image for image in images if image.channel in AIA_CHANNELS]
     make_sets = time_sets if exposures == "one" else exposure_sets
     sets, left_over = make_sets(of_dem, tolerance.to_value(u.s), most_missing)
+    sets = times.chooser()(sets)
     channels = {image.channel for image in of_dem}
     whole = [each for each in sets if {image.channel for image in each} == channels]
     left_over += [image for image in images if image.channel not in AIA_CHANNELS]
+    left_over = [image for image in left_over if image.map is None or times.hold(image.seconds)]
     if not whole:
-        counts = Counter(image.channel for image in images)
+        counts = Counter(image.channel for image in images if times.hold(image.seconds))
         raise no_sets(counts, tolerance, ((i.name, i.problem) for i in images if i.problem))
-    return [filled(each, whole[0]) for each in times.thinner()(sets)], left_over
+    return [filled(each, whole[0]) for each in sets], left_over
 
 
 def filled(images, whole):

@@ -12,12 +12,13 @@ from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_date, check_choice, check_quantity
 
-__all__ = ["ALWAYS", "NO_CHANNEL", "Times", "as_times", "as_tolerance", "check_tolerance", "no_sets"]
+__all__ = ["ALWAYS", "MARGIN", "NO_CHANNEL", "Times", "as_times", "as_tolerance", "check_tolerance", "no_sets"]
 
 NO_CHANNEL = "is no channel of AIA for a DEM"
 _TOLERANCE = 12 * u.s  # the cadence of AIA
 _TOLERANCE_OF_PAIRS = 15 * u.s  # of exposures that are a cadence apart, and a little more
 _EVER = 1e15  # s
+MARGIN = 8  # tolerances: so far beyond a range there may be images that its sets compete for
 
 
 class Times(NamedTuple):
@@ -31,27 +32,33 @@ class Times(NamedTuple):
         """Whether a time is in the range."""
         return self.start <= seconds < self.stop
 
-    def thinner(self):
-        """A function that leaves of sets in order of time, given a part after the other, one for each interval."""
+    def widened(self, tolerance):
+        """The range in which images may be that matter for its sets; `tolerance` is in seconds."""
+        margin = MARGIN * max(tolerance, 1.0)
+        return self._replace(start=self.start - margin, stop=self.stop + margin)
+
+    def chooser(self):
+        """A function that chooses the sets that are asked for, of sets in order of time, given a part after another."""
         last, origin = None, self.start
 
-        def thinned(sets):
+        def chosen(sets):
             nonlocal last, origin
-            if self.cadence is None:
-                return sets
             kept = []
             for each in sets:
                 seconds = sum(image.seconds for image in each) / len(each)
-                if origin == -_EVER:  # the midnight before the first
-                    day = Time(seconds, format="unix_tai").utc.isot[:10]
-                    origin = float(Time(day, scale="utc").unix_tai)
-                interval = int((seconds - origin) // self.cadence)
-                if interval != last:
-                    kept.append(each)
-                last = interval
+                if not self.hold(seconds):
+                    continue
+                if self.cadence is not None:
+                    if origin == -_EVER:  # the midnight before the first
+                        day = Time(seconds, format="unix_tai").utc.isot[:10]
+                        origin = float(Time(day, scale="utc").unix_tai)
+                    before, last = last, int((seconds - origin) // self.cadence)
+                    if last == before:
+                        continue
+                kept.append(each)
             return kept
 
-        return thinned
+        return chosen
 
 
 ALWAYS = Times()
