@@ -34,7 +34,7 @@ class Times(NamedTuple):
 
     def widened(self, tolerance):
         """The range in which images may be that matter for its sets; `tolerance` is in seconds."""
-        margin = MARGIN * max(tolerance, 1.0)
+        margin = float(MARGIN * max(tolerance, 1.0))
         return self._replace(start=self.start - margin, stop=self.stop + margin)
 
     def chooser(self):
