@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 
-from sunpy_demreg._batch.create import begun
+from sunpy_demreg._batch.create import begun, check_place
 from sunpy_demreg._batch.index import Index
 from sunpy_demreg._batch.report import BatchReport, Step
 from sunpy_demreg._batch.run import as_part, part_of, reason_of, run
@@ -21,7 +21,6 @@ from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import as_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
@@ -130,13 +129,7 @@ def batch_invert(
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
     """
     path = as_path("path", path)
-    if isinstance(path, Url):
-        raise wrong(
-            ValueError,
-            "path",
-            f"must be on a disk, but is {str(path)!r}: steps are claimed with files that only one process can create, "
-            "which is not known of URLs; copy the store there when it is done: `read` and `batch_status` take its URL",
-        )
+    check_place(path)
     if path.suffix != ".zarr":
         raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
     check_encoding(encoding)

@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 
 from sunpy_demreg._cli.slurm import part_of_array, submit
-from sunpy_demreg._common.urls import Url, file_of
+from sunpy_demreg._common.urls import file_of
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -103,8 +103,6 @@ def run_batch(options, log_edges, prepare_options, choices):
         return _tell_status(options.output)
     if not options.files:
         options.command.error("the files are missing: name them, or folders of them (only --status needs none)")
-    if isinstance(options.output, Url):
-        options.command.error(f"--output must be on a disk, but is {options.output}: copy it there when it is done")
     if options.slurm is not None:
         return submit(options)
     part = options.part or part_of_array()
