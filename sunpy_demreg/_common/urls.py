@@ -154,8 +154,7 @@ class Url:
             self._check_no_query()
             return any((self / name).exists() for name in _OF_ZARR)
         try:
-            with self.reached() as (files, path):
-                files.invalidate_cache()  # of lists of folders, to which others may have added files
+            with self._reached_anew() as (files, path):
                 files.info(path)  # `exists` of fsspec says no where a server does not answer
         except FileNotFoundError:
             return False
@@ -187,7 +186,7 @@ class Url:
 
     def read_bytes(self):
         """Its content."""
-        with self.reached() as (files, path):
+        with self._reached_anew() as (files, path):
             return files.cat_file(path)
 
     def write_bytes(self, content):
@@ -208,16 +207,15 @@ class Url:
             for i in range(_TRIES):
                 try:
                     files.pipe_file(path, content, mode="create")
-                except Exception:  # servers and clients have several errors for a file that exists
-                    try:
-                        # Perhaps from here: of a request whose answer is lost, the client asks again.
-                        return files.cat_file(path) == content
-                    except FileNotFoundError:  # removed just now, or never made
-                        if i < _TRIES - 1:
-                            time.sleep(_PAUSE)
-                            continue
-                    raise
-                return True
+                    return True
+                except Exception as err:  # there are several errors for a file that exists
+                    error = err
+                files.invalidate_cache()
+                with suppress(FileNotFoundError):  # removed just now, or never made
+                    # Perhaps it is from here: of a request whose answer is lost, the client asks again.
+                    return files.cat_file(path) == content
+                time.sleep(2**i * _PAUSE)
+            raise error
 
     def unlink(self):
         """Remove this file, if it is there."""
@@ -264,8 +262,7 @@ class Url:
 
     def children(self):
         """The files and folders in the folder that it names; none if there is no such folder."""
-        with self.reached() as (files, path):
-            files.invalidate_cache()
+        with self._reached_anew() as (files, path):
             try:
                 found = files.ls(path, detail=False)
             except FileNotFoundError:
@@ -273,8 +270,7 @@ class Url:
         return [self / posixpath.basename(name.rstrip("/")) for name in sorted(found)]
 
     def _found(self, function):
-        with self.reached() as (files, path):
-            files.invalidate_cache()
+        with self._reached_anew() as (files, path):
             found = function(files, path)
             names = found if self.protocol in _HTTP else [f"{self.protocol}://{each.lstrip('/')}" for each in found]
         start = f"{self.caches}::" if self.caches else ""
@@ -327,10 +323,17 @@ class Url:
         except Exception as err:  # clients fail in as many ways as networks do
             raise self._told(err) from err
 
+    @contextmanager
+    def _reached_anew(self):
+        """As `reached`, without the lists of folders that the file system keeps: others may have added files."""
+        with self.reached() as (files, path):
+            files.invalidate_cache()
+            yield files, path
+
     def _told(self, err):
         """The error about the URL that stands for one of its client."""
         # That of HTTP finds no file also if there is no network.
-        if isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception):
+        if self.protocol in _HTTP and isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception):
             err = err.__cause__
         status = getattr(err, "status", None)
         if isinstance(err, FileNotFoundError) or status in (404, 410):
