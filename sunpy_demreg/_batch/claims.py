@@ -150,13 +150,16 @@ class Claims:
 
     def _beat(self):
         while not self._ends.wait(_BEAT):
-            if isinstance(self._folder, Url):
-                with suppress(Exception):  # of a network: it is tried again
-                    _here(self._folder, self._who).write_bytes(self._content())
-                continue
-            for path in list(self._mine.values()):
-                with suppress(OSError):
-                    os.utime(path)
+            self._touch()
+
+    def _touch(self):
+        if isinstance(self._folder, Url):
+            with suppress(Exception):  # of a network: it is tried again
+                _here(self._folder, self._who).write_bytes(self._content())
+            return
+        for path in list(self._mine.values()):
+            with suppress(OSError):
+                os.utime(path)
 
 
 def claims_in(folder):
