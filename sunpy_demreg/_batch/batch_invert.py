@@ -62,9 +62,10 @@ def batch_invert(
     ----------
     maps, tolerance
         As for `prepare_series`.
-    path : path-like
-        Ends in ``.zarr``; on a disk, not a URL. If the store exists, it must have been made with the same settings:
-        steps that are done with the same files are kept, all others are done.
+    path : path-like or URL
+        Ends in ``.zarr``; a URL must be of S3, of a similar service (see :doc:`/large`), or of the memory. If the store
+        exists, it must have been made with the same settings: steps that are done with the same files are kept, all
+        others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     encoding, contents : optional
@@ -99,7 +100,7 @@ def batch_invert(
         If no step can be done, an argument breaks a rule, or the store was made with other settings: the message says
         which.
     ConnectionError
-        If no scheduler answers at the address.
+        If no scheduler answers at the address, or a URL cannot be reached. Finished steps are kept.
     ImportError
         If ``workers`` or ``scheduler`` is given and distributed is not installed.
     OSError
@@ -121,8 +122,8 @@ def batch_invert(
     changes, the step is done again, at another place of the store. Of steps with an image in common,
     `sunpy_demreg.read` returns the one with the most images, and of these the last one.
 
-    Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
-    same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
+    Any number of processes, on any machines that see the same folders or URLs, may write one store at the same time, of
+    the same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
     seconds. Those of a process that died are taken over by the others, at once on the same machine, else after a
     minute. A process ends when all steps of its part are done, by whichever.
 
@@ -200,9 +201,8 @@ def batch_invert(
 
 def _check_held(claims, name):
     if not claims.is_mine(name):
-        raise RuntimeError(
-            "this process was stopped for so long that another one does its work now: start it again if that has ended"
-        )
+        why = "this process was stopped for so long that another one does its work now: start it again if that has ended"
+        raise wrong(RuntimeError, "path", f": {why}")
 
 
 def _first(work, steps):

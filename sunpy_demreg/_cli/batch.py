@@ -24,7 +24,13 @@ def add_batch_options(batch):
         metavar="FILES-OR-FOLDER",
         help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
     )
-    batch.add_argument("--output", type=file_of, required=True, metavar="STORE.zarr", help="created, or resumed")
+    batch.add_argument(
+        "--output",
+        type=file_of,
+        required=True,
+        metavar="STORE.zarr",
+        help="created, or resumed; or its URL, such as s3://bucket/dem.zarr",
+    )
     batch.add_argument(
         "--tolerance",
         type=float,
