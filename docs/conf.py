@@ -132,6 +132,7 @@ html_logo = ""
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["tables.js"]
 html_theme_options = {
     # The look is SunPy's; its brand and the links of its site are not this project's.
     "sst_project_name": project,
