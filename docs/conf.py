@@ -1,6 +1,7 @@
 """Sphinx configuration."""
 
 import os
+import re
 import sys
 import tomllib
 import warnings
@@ -148,3 +149,13 @@ html_theme_options = {
     "goatcounter_analytics_url": False,
     "rtd_search": False,
 }
+
+
+def readable_signature(app, what, name, obj, options, signature, return_annotation):
+    """Defaults as one would type them, instead of what ``repr`` makes of them."""
+    signature = re.sub(r"<Quantity ([\d.]+?)\.? (\w+)>", r"\1 * u.\2", signature or "").replace("<factory>", "{}")
+    return signature or None, return_annotation
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", readable_signature)

@@ -75,6 +75,7 @@ def test_formulas_are_mathml():
             "matplotlib/api/_as_gen/matplotlib.axes.Axes.bar.html#matplotlib.axes.Axes.bar",
         ),
         ("matplotlib.figure.Figure", "matplotlib/api/figure_api.html#matplotlib.figure.Figure"),
+        ("aiapy.psf.deconvolve", "aiapy/reference/psf.html"),
         ("numpy.ndarray", "numpy/reference/generated/numpy.ndarray.html#numpy.ndarray"),
         ("pathlib.Path", "python/library/pathlib.html#pathlib.Path"),
         ("list", "python/library/stdtypes.html#list"),

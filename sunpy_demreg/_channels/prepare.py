@@ -222,7 +222,7 @@ def prepare(
     Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
     `TemperatureResponse.from_suvi` takes the cube.
 
-    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM``²,
+    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM²``,
     the pixels that were summed on the chip, since the response is that of one pixel of 1.03 arcsec. The variance in
     DN² of a value N, as it was read, is ``q N + r²``: q the DN per photon for plasma of 3 MK, 3.7 (Al-mesh) to 9
     (Be-thick), from the effective areas, spectra and gain of xrtpy 0.5.1 as by Narukage et al. 2011 (Sol. Phys. 269,
