@@ -36,9 +36,10 @@ def page(parser):
 
 
 def _usage(command):
-    formatter = argparse.HelpFormatter(command.prog, width=_WIDTH, max_help_position=8)
+    """The options below the name of the command, however long that is."""
+    formatter = argparse.HelpFormatter("", width=_WIDTH)
     formatter.add_usage(command.usage, command._actions, command._mutually_exclusive_groups, prefix="")
-    return formatter.format_help().strip().splitlines()
+    return [command.prog, *(f"    {line.strip()}" for line in formatter.format_help().strip().splitlines())]
 
 
 def _option(action):
