@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import FilePath, Maps, TableOrFile
 
-__all__ = ["prepare", "prepared", "wrapped"]
+__all__ = ["aligned", "prepare", "prepared", "wrapped"]
 
 _MAX_RESIDUAL = 1.0  # pixels
 _MIN_MOVE = 0.1  # pixels: less is not worth an interpolation
@@ -271,21 +271,42 @@ def prepare(
 
 def prepared(preparation):
     """The cube of maps that have been planned."""
-    planes = [(smap.data, smap.mask) for smap in preparation.maps]
-    arrays = calibrate(planes, preparation.plan, available_cores())
-    if not preparation.plan.is_resampled:
-        return wrapped(preparation, *arrays)
+    if preparation.plan.is_resampled:
+        preparation, arrays, measured = aligned(preparation)
+        return wrapped(preparation, *arrays, measured)
+    return wrapped(preparation, *_calibrated(preparation))
+
+
+def _calibrated(preparation):
+    planes = [(smap.data, smap.mask, None) for smap in preparation.maps]
+    return calibrate(planes, preparation.plan, available_cores())
+
+
+def aligned(preparation):
+    """
+    Interpolate maps that have been planned, measure how far they are still shifted, and correct it if that is planned.
+
+    Returns
+    -------
+    Preparation
+        That of the maps where they are now.
+    (`numpy.ndarray`, `numpy.ndarray`, `numpy.ndarray`)
+        As from `calibrate`.
+    dict
+        The metadata of the shifts.
+    """
+    arrays = _calibrated(preparation)
     measured, applied, unknown = _measured(preparation.plan, *arrays), {}, None
     if preparation.plan.corrects_shifts:
         moves = _beyond_errors(**measured)
         if np.any(moves):
             preparation = moved(preparation, moves)
-            arrays = calibrate(planes, preparation.plan, available_cores())
+            arrays = _calibrated(preparation)
             measured = _measured(preparation.plan, *arrays)
         unknown = _without_error(**measured)
         applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
     _warn_of_shifts([channel.label for channel in preparation.plan.leading], unknown, **measured)
-    return wrapped(preparation, *arrays, measured | applied)
+    return preparation, arrays, measured | applied
 
 
 def _measured(plan, intensity, _, mask):

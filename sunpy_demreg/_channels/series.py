@@ -88,10 +88,11 @@ def prepare_series(
     -------
     `~ndcube.NDCube`
         As from `prepare`, with Dask arrays and a second axis of times, (wavelength, time, y, x): reading, calibration
-        and inversion are done together, block by block, when something of the result is asked for (but maps of level
-        1, and those of which pixels are moved or averaged, are read and prepared at once). "exposure_time"
-        and "date" in its ``meta`` have both axes; "left_over" has the names of the maps that are in no set, and
-        "degradation_corrected" says whether intensities are those that AIA would have measured at launch.
+        and inversion are done together, block by block, when something of the result is asked for. So it is not known
+        how far channels are shifted, which `prepare` tells, except with ``correct_shifts``: then all images are read
+        once more, at once, to measure it. "exposure_time" and "date" in its ``meta`` have both axes; "left_over" has
+        the names of the maps that are in no set, and "degradation_corrected" says whether intensities are those that
+        AIA would have measured at launch.
 
     Raises
     ------

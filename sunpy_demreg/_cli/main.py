@@ -340,7 +340,6 @@ def _choices(options):
     """The options of `prepare` and those of `invert`."""
     names = ("n_sample", "saturation", "include_chianti", "include_eve", "relative_floor", "degradation_corrected")
     prepare = {name: getattr(options, name) for name in names}
-    # Only if given, since these need whole images.
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
