@@ -130,6 +130,28 @@ def batch_invert(
     minute. A process ends when all steps of its part are done, by whichever.
 
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> edges = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
+    >>> with TemporaryDirectory() as folder:
+    ...     report = demreg.batch_invert(
+    ...         demreg.sample.aia_files(),
+    ...         f"{folder}/dem.zarr",
+    ...         edges,
+    ...         outputs=("dem",),
+    ...         dtype="float32",
+    ...         prepare_options={"n_sample": 16},
+    ...     )
+    ...     shape = demreg.read(f"{folder}/dem.zarr")["dem"].shape
+    >>> report.counts
+    {'done': 1, 'kept': 0, 'failed': 0}
+    >>> shape
+    (18, 1, 128, 128)
     """
     path = as_path("path", path)
     check_place(path)
@@ -212,8 +234,8 @@ def batch_invert(
 
 def _check_held(claims, name):
     if not claims.is_mine(name):
-        why = "this process was stopped for so long that another one does its work now: start it again if that has ended"
-        raise wrong(RuntimeError, "path", f": {why}")
+        why = "this process was stopped for so long that another one does its work now"
+        raise wrong(RuntimeError, "path", f": {why}: start it again if that has ended")
 
 
 def _first(work, steps):
