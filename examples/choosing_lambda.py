@@ -30,7 +30,7 @@ CHOICES = {
     },
 }
 
-# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_thumbnail_number = 1
 
 # %%
 # The default solves the discrepancy principle: chi-squared per channel is 1. Where the DEM is then negative somewhere,

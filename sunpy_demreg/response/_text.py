@@ -16,7 +16,7 @@ def describe(response):
     lines = [
         f"<TemperatureResponse: {len(response.channels)} channels at {logt.size} temperatures, "
         f"log T [K] = {logt[0]:.2f} to {logt[-1]:.2f}>",
-        "  ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
+        " ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
     ]
     for channel, row in zip(response.channels, response.response.value, strict=True):
         factors = (
@@ -24,7 +24,7 @@ def describe(response):
             for name, v in per_channel.items()
         )
         peak = row.argmax()
-        lines.append("  ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{logt[peak]:>8.2f}", *factors)))
+        lines.append(" ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{logt[peak]:>8.2f}", *factors)))
     lines.append(f"unit: {response.response.unit}")
     for key, value in response.meta.items():
         if key not in per_channel:
