@@ -46,7 +46,7 @@ def as_channel_errors(value, channels, meta):
                 ValueError,
                 name,
                 "'atomic' would count the errors of the atomic data twice, as `data` were prepared with "
-                "include_chianti=True: leave one of them out",
+                "`include_chianti=True`: leave one of them out",
             )
         return _of_atomic_data(channels)
     if isinstance(value, Mapping):

@@ -8,6 +8,7 @@ import astropy.units as u
 from ndcube import NDCollection
 
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.log_t import in_log_t
 from sunpy_demreg._common.regions import pixel_of
 from sunpy_demreg._common.validators import a_kind, check_quantity
 from sunpy_demreg._engines.base.status import Status
@@ -18,7 +19,6 @@ __all__ = [
     "bins_of",
     "check_image",
     "check_result",
-    "in_log_t",
     "log_range",
     "range_functional",
     "stored_emission_measure",
@@ -50,13 +50,9 @@ def _told_ranges(result):
     ranges = result.meta.get("emission_measure_ranges")
     if "dem" in result or "emission_measure" not in result or ranges is None:
         return ""
-    told = ", ".join(in_log_t(*np.log10(each)) for each in ranges.to_value(u.K))
+    logs = np.log10(ranges.to_value(u.K))
+    told = ", ".join(in_log_t(*each, among=logs.flat) for each in logs)
     return f" (it holds emission measures in these ranges, of `result.meta['emission_measure_ranges']`, only: {told})"
-
-
-def in_log_t(low, high):
-    """A range of log10 T in words."""
-    return f"log T {low:.2f}-{high:.2f}"
 
 
 def check_image(result, *needed, name="result"):

@@ -5,6 +5,8 @@ from numbers import Real
 
 import numpy as np
 
+from sunpy_demreg._common.log_t import log_t_texts
+
 __all__ = ["describe", "is_per_channel"]
 
 
@@ -15,13 +17,17 @@ def describe(response):
     width = max(12, *map(len, response.channels))
     lines = [
         f"<TemperatureResponse: {len(response.channels)} channels at {logt.size} temperatures, "
-        f"log T [K] = {logt[0]:.2f} to {logt[-1]:.2f}>",
+        f"log T [K] = {' to '.join(log_t_texts(logt[[0, -1]]))}>",
         "  ".join((f"{'channel':>{width}}", *(f"{name:>12}" for name in ("peak", "at log T", *per_channel)))),
     ]
     for channel, row in zip(response.channels, response.response.value, strict=True):
         factors = (f"{'-' if v[channel] is None else format(v[channel], '.4g'):>12}" for v in per_channel.values())
         peak = row.argmax()
-        lines.append("  ".join((f"{channel:>{width}}", f"{row[peak]:>12.3e}", f"{logt[peak]:>12.2f}", *factors)))
+        lines.append(
+            "  ".join(
+                (f"{channel:>{width}}", f"{row[peak]:>12.3e}", f"{log_t_texts([logt[peak]], logt)[0]:>12}", *factors)
+            )
+        )
     lines.append(f"unit: {response.response.unit}")
     for key, value in response.meta.items():
         if key not in per_channel:
