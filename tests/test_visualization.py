@@ -470,19 +470,27 @@ def test_grid_of_a_journal_has_nothing_cut_or_overlapping(whole, size):
 
 
 @pytest.mark.parametrize("size", [(3.5, 2.8), (7.1, 5)])
-@pytest.mark.parametrize("loci", [True, False])
-def test_legend_covers_no_curve(whole, size, loci):
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
-    pixels = (15, 20) if loci else [(15, 20), (25, 10), (5, 30)]
-    visualization.plot_dem(whole, pixels, em_loci=loci, axes=axes)
+@pytest.mark.parametrize("layout", ["constrained", "tight", None, "tight_layout"])
+@pytest.mark.parametrize("what", ["loci", "several", "one", "fit"])
+def test_legend_covers_nothing(whole, size, layout, what):
+    """It is below the axes with their labels, inside the figure."""
+    figure, axes = plt.subplots(figsize=size, layout=None if layout == "tight_layout" else layout)
+    if what == "fit":
+        visualization.plot_intensity(whole, (15, 20), axes=axes)
+    else:
+        pixels = [(15, 20), (25, 10), (5, 30)] if what == "several" else (15, 20)
+        for _ in range(2):  # the same again: room is made once
+            axes.clear()
+            visualization.plot_dem(whole, pixels, em_loci=what == "loci", axes=axes)
+    if layout == "tight_layout":
+        figure.tight_layout()
     figure.canvas.draw()
-    legend = axes.get_legend().get_window_extent()
-    frame = axes.get_window_extent()
-    assert frame.x0 <= legend.x0
-    assert legend.x1 <= frame.x1
-    for line in axes.lines:
-        points = axes.transData.transform(np.column_stack(line.get_data()))
-        assert not any(legend.contains(*point) for point in points if np.isfinite(point).all())
+    legend, frame = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert figure.bbox.x0 <= legend.x0
+    assert figure.bbox.y0 - PIXEL <= legend.y0
+    assert legend.x1 <= frame.x1 + PIXEL
+    assert legend.y1 <= axes.xaxis.get_tightbbox().y0 <= frame.y0
+    assert frame.height > 0.3 * figure.bbox.height
     plt.close("all")
 
 
@@ -623,9 +631,21 @@ def test_caption_of_the_page_is_clear_of_the_labels(cube, response, edges, shape
     assert box.x1 < figure.bbox.x1
     assert box.y0 > 0
     assert box.y1 < curves_of(figure).xaxis.label.get_window_extent(renderer).y0 + PIXEL
-    for size in ((12, 5), (6, 3), (2, 9)):  # too small for it
-        small = visualization.plot_summary(result, figure=plt.figure(figsize=size))
-        assert all(min(axes.get_position().size) > 0 for axes in small.axes)
+
+
+@pytest.mark.parametrize("size", [(3.5, 4), (12, 5), (6, 3), (2, 9)])
+def test_page_that_cannot_be_read_is_refused(whole, size):
+    """Its size, and one of the same width or height that suffices."""
+    given = " x ".join(f"{each:.1f}" for each in size)
+    with pytest.raises(ValueError, match=rf"`figure` is of {given} inches, but a page .* needs") as caught:
+        visualization.plot_summary(whole, figure=plt.figure(figsize=size))
+    assert not plt.gcf().axes
+    needed = [float(each) for each in str(caught.value).partition("needs ")[2].partition(" to be")[0].split(" x ")]
+    assert needed != list(size)
+    page = visualization.plot_summary(whole, figure=plt.figure(figsize=needed))
+    boxes = boxes_of(page)
+    assert not any(box.padded(-1).overlaps(other.padded(-1)) for i, box in enumerate(boxes) for other in boxes[:i])
+    plt.close("all")
 
 
 def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
@@ -946,7 +966,7 @@ def test_clicks_and_keys_explore_a_result(result):
     ("draw", "error", "words"),
     [
         (lambda r: visualization.plot_response(r), TypeError, "`response` must be a TemperatureResponse"),
-        (lambda r: visualization.plot_residual(r, 171), ValueError, "`channel` must be one of 'AIA 94'.* but is 171$"),
+        (lambda r: visualization.plot_residual(r, 304), ValueError, "`channel` must be one of 'AIA 94'.* but is 304$"),
         (lambda r: visualization.plot_intensity(r, (0, 0)), ValueError, "was not solved"),
         (lambda r: visualization.plot_composite(r, [1, 2] * u.MK), ValueError, r"in K of the shape \(4,\), .* \(2,\)"),
         (lambda r: visualization.plot_composite(r, colors="rg"), ValueError, "`colors` must be three"),
