@@ -398,7 +398,7 @@ def test_summary_page_of_chosen_pixels(result):
 
 
 def test_summary_page_in_a_given_figure(result):
-    figure = mpl.figure.Figure(figsize=(5, 5))
+    figure = mpl.figure.Figure(figsize=(5, 6))
     assert visualization.plot_summary(result, figure=figure) is figure
     assert len(maps_of(figure)) == 7
 
@@ -633,6 +633,30 @@ def test_caption_of_the_page_is_clear_of_the_labels(cube, response, edges, shape
     assert box.y1 < curves_of(figure).xaxis.label.get_window_extent(renderer).y0 + PIXEL
 
 
+@pytest.mark.parametrize("names", [("Fe XII 186.880", "Fe XII 195.119"), ("Fe VIII 185.213", "S X 264.231 (blend)")])
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_fit_of_one_spectrum_of_lines(response, edges, names, layout):
+    """Names of lines are whole, and inside the figure; of one spectrum no pixel has to be chosen."""
+    of_lines = TemperatureResponse.from_arrays(names, response.temperature, response.response[2:4])
+    intensity = [300, 500] * u.Unit("DN / (pix s)")
+    single = invert(intensity, of_lines, edges, uncertainty=0.1 * intensity)
+    figure = plt.figure(layout=layout)
+    for result in (single, invert(intensity[:, None], of_lines, edges, uncertainty=0.1 * intensity[:, None])):
+        figure.clear()
+        points, _ = visualization.plot_intensity(result, axes=figure.add_subplot())
+        axes = points.lines[0].axes
+        np.testing.assert_allclose(points.lines[0].get_ydata(), intensity.value)
+        assert tuple(label.get_text() for label in axes.get_xticklabels()) == names
+        assert axes.get_title().startswith(r"$\chi^2$")
+        figure.canvas.draw()
+        for each in (*axes.get_xticklabels(), axes.get_legend()):
+            assert each.get_window_extent().y0 >= figure.bbox.y0 - PIXEL
+    intensity = np.repeat(intensity[:, None], 2, axis=1)
+    two = invert(intensity, of_lines, edges, uncertainty=0.1 * intensity)
+    with pytest.raises(ValueError, match=r"`pixel` must be given, as `result` has 2 of them: \(2,\)"):
+        visualization.plot_intensity(two)
+
+
 @pytest.mark.parametrize("size", [(3.5, 4), (12, 5), (6, 3), (2, 9)])
 def test_page_that_cannot_be_read_is_refused(whole, size):
     """Its size, and one of the same width or height that suffices."""
@@ -644,7 +668,8 @@ def test_page_that_cannot_be_read_is_refused(whole, size):
     assert needed != list(size)
     page = visualization.plot_summary(whole, figure=plt.figure(figsize=needed))
     boxes = boxes_of(page)
-    assert not any(box.padded(-1).overlaps(other.padded(-1)) for i, box in enumerate(boxes) for other in boxes[:i])
+    pairs = [(i, j) for i, box in enumerate(boxes) for j in range(i) if box.padded(-1).overlaps(boxes[j].padded(-1))]
+    assert not pairs
     plt.close("all")
 
 

@@ -136,9 +136,11 @@ def as_channel(name, channel, channels):
         number = channel.to_value(u.AA)
     else:
         number = _number_in(channel) if isinstance(channel, str) else _as_float(channel)
-    of_wavelength = [each for each in channels if " " in each and _number_in(each.rpartition(" ")[2]) == number]
-    if number is not None and len(of_wavelength) == 1:
-        return of_wavelength[0]
+    if number is not None:
+        last = {each: _number_in(each.rpartition(" ")[2]) for each in channels if " " in each}
+        found = [each for each, own in last.items() if own is not None and math.isclose(own, number, rel_tol=1e-9)]
+        if len(found) == 1:
+            return found[0]
     words = ", ".join(map(repr, channels))
     rule = f"must be one of {words} (or its wavelength, such as 171 * u.AA)"
     raise wrong(ValueError, name, f"{rule}, but is {a_kind(channel)}{near_channel(channel, channels)}")
