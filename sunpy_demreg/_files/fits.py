@@ -31,7 +31,7 @@ from sunpy_demreg._results.settings import meta_of_product
 __all__ = ["from_file", "product_to_file", "to_file"]
 
 #: Of numbers, but for bytes that stand for bools; those of the other outputs are floats.
-_KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b"}
+_KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b", "solved_on_gpu": "b"}
 #: Entry of the metadata in a file: the dates of the coordinates, as those in the headers are of the observation.
 _DATES = "dates_of_coordinates"
 
