@@ -1,6 +1,7 @@
 """Sphinx configuration."""
 
 import os
+import re
 import sys
 import tomllib
 import warnings
@@ -115,8 +116,9 @@ sphinx_gallery_conf = {
     "inspect_global_variables": False,
 }
 suppress_warnings = ["config.cache"]  # of a function in the configuration, which Sphinx cannot store
-# The examples are drawn without a screen.
+# The examples are drawn without a screen. What they warn of is shown without where it stands on this machine.
 warnings.filterwarnings("ignore", message=".*non-interactive.*")
+warnings.formatwarning = lambda message, category, *_args, **_options: f"{category.__name__}: {message}\n"
 
 # Figures of the pages.
 plot_formats = [("png", 110)]
@@ -132,6 +134,7 @@ html_logo = ""
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["tables.js"]
 html_theme_options = {
     # The look is SunPy's; its brand and the links of its site are not this project's.
     "sst_project_name": project,
@@ -147,3 +150,13 @@ html_theme_options = {
     "goatcounter_analytics_url": False,
     "rtd_search": False,
 }
+
+
+def readable_signature(app, what, name, obj, options, signature, return_annotation):
+    """Defaults as one would type them, instead of what ``repr`` makes of them."""
+    signature = re.sub(r"<Quantity ([\d.]+?)\.? (\w+)>", r"\1 * u.\2", signature or "").replace("<factory>", "{}")
+    return signature or None, return_annotation
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", readable_signature)

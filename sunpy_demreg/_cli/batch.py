@@ -25,7 +25,9 @@ def add_batch_options(batch):
         metavar="FILES-OR-FOLDER",
         help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
     )
-    batch.add_argument("--output", type=file_of, required=True, metavar="STORE.zarr", help="created, or resumed")
+    batch.add_argument(
+        "--output", type=file_of, required=True, metavar="STORE.zarr", help="the store to create, or to continue"
+    )
     batch.add_argument(
         "--tolerance",
         type=float,
@@ -36,12 +38,12 @@ def add_batch_options(batch):
         "--em-ranges",
         type=_em_ranges,
         metavar="LOG-T,LOG-T,...",
-        help="store no DEM, but the emission measures between these log10(T/K), with their errors: 5.7,6.0,6.3,6.6",
+        help="store no DEM, but the emission measures between these log10(T/K), such as 5.7,6.0,6.3,6.6, with errors",
     )
     batch.add_argument(
         "--encoding",
         choices=("float32", "bitround", "log"),
-        help="store fewer bits, as sunpy_demreg.write does: a third of the bytes with the last two",
+        help="store fewer bits, as sunpy_demreg.write does; the last two need a third of the bytes",
     )
     batch.add_argument(
         "--contents",
@@ -54,17 +56,19 @@ def add_batch_options(batch):
         "--part",
         type=_part,
         metavar="K/N",
-        help="do only part K of N, such as 3/16 (default: the task of a SLURM array, else all)",
+        help="do only part K of N, such as 3/16 (default: that of the task of a SLURM array, otherwise all)",
     )
     parts.add_argument(
         "--slurm",
         metavar="OPTIONS",
-        help="write and submit a SLURM array that does this, one part per task: options of sbatch, such as "
+        help="submit this to SLURM as an array of jobs, one for each part, with these options of sbatch, such as "
         '"--partition=main --array=1-16"',
     )
-    batch.add_argument("--status", action="store_true", help="only tell how far the store is; needs no files")
+    batch.add_argument(
+        "--status", action="store_true", help="only tell how many steps of the store are done; needs no files"
+    )
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="number of processes to start, instead of threads")
+    where.add_argument("--workers", type=int, metavar="N", help="start this many processes, instead of threads of one")
     where.add_argument(
         "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, such as tcp://10.0.0.1:8786"
     )
@@ -75,9 +79,13 @@ def add_batch_options(batch):
         "--memory-limit",
         type=float,
         metavar="GB",
-        help="limit for the blocks in progress in each process (default: most of the memory)",
+        help="memory that the blocks in progress may take in each process (default: 80 %% of what is available)",
     )
-    batch.add_argument("--backend", default="cpu", help="engine, as in sunpy_demreg.invert (default: %(default)s)")
+    batch.add_argument(
+        "--backend",
+        default="cpu",
+        help="cpu, numpy or cupy: what computes, see sunpy_demreg.invert (default: %(default)s)",
+    )
 
 
 _MOST_LOG_T = 100  # of a temperature in K no logarithm is as large

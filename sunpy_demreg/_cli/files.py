@@ -6,8 +6,12 @@ __all__ = ["add_file_commands"]
 def add_file_commands(commands):
     """Add both commands to the parser."""
     for name, run, text in (
-        ("info", _info, "tell what is in a file of this package"),
-        ("explore", _explore, "open a window: click on a pixel for its DEM; for files of invert --plot, or of write"),
+        ("info", _info, "tell what a file of this package contains"),
+        (
+            "explore",
+            _explore,
+            "open a map in a window: click on a pixel for its DEM; for files of invert --plot or sunpy_demreg.write",
+        ),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: sunpy-demreg {name} dem.fits")
         command.add_argument("path", metavar="FILE-OR-URL", help="a .fits or .asdf file, or a .zarr store")

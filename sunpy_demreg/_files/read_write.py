@@ -126,6 +126,22 @@ def write(
     Each output is an array named as above, in lower case, with its axes by name and its ``units``; "temperature",
     "temperature_edge", "channel" and "time" are coordinates; the coordinates of the image are a FITS header in the
     attribute ``wcs``, one card per line. So xarray opens it too, ``xarray.open_zarr(path, consolidated=False)``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> with TemporaryDirectory() as folder:
+    ...     demreg.write(result, f"{folder}/dem.fits")
+    ...     again = demreg.read(f"{folder}/dem.fits")
+    >>> np.array_equal(again["dem"].data, result["dem"].data, equal_nan=True)
+    True
     """
     if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
         raise wrong(
@@ -231,6 +247,24 @@ def read(path: FilePath) -> Any:
     ValueError
         If it is not a result of this package, or is damaged: every checksum is verified, that of a chunk of a Zarr
         store when it is loaded.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> with TemporaryDirectory() as folder:
+    ...     demreg.write(result, f"{folder}/dem.fits")
+    ...     again = demreg.read(f"{folder}/dem.fits")
+    >>> sorted(again)[:3]
+    ['chi_squared', 'dem', 'intensity']
+    >>> again.meta["method"]
+    'demreg'
     """
     path = as_path("path", path)
     if not path.exists():
