@@ -1,6 +1,7 @@
 """Sphinx configuration."""
 
 import os
+import re
 import sys
 import tomllib
 import warnings
@@ -133,6 +134,7 @@ html_logo = ""
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["tables.js"]
 html_theme_options = {
     # The look is SunPy's; its brand and the links of its site are not this project's.
     "sst_project_name": project,
@@ -148,3 +150,13 @@ html_theme_options = {
     "goatcounter_analytics_url": False,
     "rtd_search": False,
 }
+
+
+def readable_signature(app, what, name, obj, options, signature, return_annotation):
+    """Defaults as one would type them, instead of what ``repr`` makes of them."""
+    signature = re.sub(r"<Quantity ([\d.]+?)\.? (\w+)>", r"\1 * u.\2", signature or "").replace("<factory>", "{}")
+    return signature or None, return_annotation
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", readable_signature)

@@ -130,6 +130,28 @@ def batch_invert(
     minute. A process ends when all steps of its part are done, by whichever.
 
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> edges = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
+    >>> with TemporaryDirectory() as folder:
+    ...     report = demreg.batch_invert(
+    ...         demreg.sample.aia_files(),
+    ...         f"{folder}/dem.zarr",
+    ...         edges,
+    ...         outputs=("dem",),
+    ...         dtype="float32",
+    ...         prepare_options={"n_sample": 16},
+    ...     )
+    ...     shape = demreg.read(f"{folder}/dem.zarr")["dem"].shape
+    >>> report.counts
+    {'done': 1, 'kept': 0, 'failed': 0}
+    >>> shape
+    (18, 1, 128, 128)
     """
     path = as_path("path", path)
     if isinstance(path, Url):

@@ -88,10 +88,11 @@ def prepare_series(
     -------
     `~ndcube.NDCube`
         As from `prepare`, with Dask arrays and a second axis of times, (wavelength, time, y, x): reading, calibration
-        and inversion are done together, block by block, when something of the result is asked for (but maps of level
-        1, and those of which pixels are moved or averaged, are read and prepared at once). "exposure_time"
-        and "date" in its ``meta`` have both axes; "left_over" has the names of the maps that are in no set, and
-        "degradation_corrected" says whether intensities are those that AIA would have measured at launch.
+        and inversion are done together, block by block, when something of the result is asked for. So it is not known
+        how far channels are shifted, which `prepare` tells, except with ``correct_shifts``: then all images are read
+        once more, at once, to measure it. "exposure_time" and "date" in its ``meta`` have both axes; "left_over" has
+        the names of the maps that are in no set, and "degradation_corrected" says whether intensities are those that
+        AIA would have measured at launch.
 
     Raises
     ------
@@ -106,6 +107,16 @@ def prepare_series(
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
         some times cover less than half of the grid.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.aia_maps()  # of one time; add more
+    >>> series = demreg.prepare_series(maps, n_sample=16)
+    >>> series.shape
+    (6, 1, 128, 128)
+    >>> type(series.data).__module__  # nothing is computed yet
+    'dask.array.core'
     """
     as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")

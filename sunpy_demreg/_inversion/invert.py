@@ -303,6 +303,22 @@ def invert(
     errors of the response. Six AIA channels hardly constrain plasma beyond log T = 7: in the quiet Sun the hottest bins
     of ``"demreg"`` show residuals of the method, not plasma. The response is taken at the centers of the bins: bins
     much wider than 0.1 in log T fit badly.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges, method="lognormal")
+    >>> result["dem"].shape, result["dem"].unit
+    ((37, 10, 20), Unit("1 / (K cm5)"))
+    >>> result[2:4, 5]["chi_squared"].shape
+    (2,)
+    >>> {demreg.Status(value).name for value in np.unique(result["status"].data)}
+    {'OK'}
     """
     settings = as_settings(
         method,
