@@ -183,6 +183,20 @@ def percentiles(cube: NDCube, levels: Sequence[float] = (16, 50, 84)) -> NDCube:
     ------
     TypeError, ValueError
         If ``cube`` has no axis of draws, or ``levels`` are none, or all are 1 at most, as fractions would be.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 90:92, 50:53]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> ensemble = demreg.invert(demreg.monte_carlo(cube, 50, seed=1), response, edges)
+    >>> em = demreg.emission_measure(ensemble, [1, 2] * u.MK)
+    >>> low, median, high = demreg.percentiles(em).data.compute()
+    >>> median.shape
+    (2, 3)
     """
     from ndcube import NDCube
 

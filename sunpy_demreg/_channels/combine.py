@@ -64,6 +64,14 @@ def combine(cubes: Sequence[NDCube]) -> NDCube:
     Intensities per pixel and second stay those of the pixels of their own instrument, whose size is in its response.
     The variance of an interpolated value is the interpolated one, times the sum of the squared weights. Coordinates
     are compared as they are written, as by `prepare`.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
+    >>> hot, cool = cube[:2], cube[2:]  # as from two instruments
+    >>> demreg.combine([cool, hot]).meta["channels"].tolist()
+    ['AIA 171', 'AIA 193', 'AIA 211', 'AIA 335', 'AIA 94', 'AIA 131']
     """
     check_list("cubes", cubes, "of channel cubes")
     for i, cube in enumerate(cubes):

@@ -222,7 +222,7 @@ def prepare(
     Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
     `TemperatureResponse.from_suvi` takes the cube.
 
-    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM``²,
+    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM²``,
     the pixels that were summed on the chip, since the response is that of one pixel of 1.03 arcsec. The variance in
     DN² of a value N, as it was read, is ``q N + r²``: q the DN per photon for plasma of 3 MK, 3.7 (Al-mesh) to 9
     (Be-thick), from the effective areas, spectra and gain of xrtpy 0.5.1 as by Narukage et al. 2011 (Sol. Phys. 269,
@@ -230,6 +230,19 @@ def prepare(
     with xrtpy. Photon noise is the larger part (Kobelski et al. 2014, Sol. Phys. 289, 2781); in plasma of 1.6 MK it is
     overestimated by up to 40 %. Missing (-999) and saturated pixels are masked. Channels are named as by
     `TemperatureResponse.from_xrt`, which takes the cube; the first is the one with the largest pixels.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.aia_maps()
+    >>> cube = demreg.prepare(maps, n_sample=16, relative_floor=0.05)
+    >>> cube.shape, cube.unit
+    ((6, 128, 128), Unit("DN / (pix s)"))
+    >>> cube.meta["channels"].tolist()
+    ['AIA 94', 'AIA 131', 'AIA 171', 'AIA 193', 'AIA 211', 'AIA 335']
+    >>> cube.meta["steps"]
+    ['exposure']
     """
     preparation = planned(
         maps,

@@ -36,7 +36,7 @@ _NEEDED = ("T_OBS", "EXPTIME", "DEG_COR", "RSUN_OBS", "CRPIX1", "CRPIX2", "CDELT
 # What is kept of a header: counts, flags, coordinates and observer.
 _KEPT = re.compile(
     "t_obs|date-obs|timesys|exptime|deg_cor|rsun_(obs|ref)|telescop|instrume|wave(lnth|unit)|lvl_num|quality|percentd|"
-    "missvals|totvals|img_type|acs_(mode|eclp|sunp|safe)|c(type|unit|rpix|rval|delt)[12]|crota2|hae[xyz]_obs|"
+    "missvals|totvals|img_type|acs_(mode|eclp|sunp|safe)|(ctype|cunit|crpix|crval|cdelt)[12]|crota2|hae[xyz]_obs|"
     "dsun_(obs|ref)|(hg|cr)l[nt]_obs"
 )
 

@@ -114,6 +114,16 @@ def prepare_series(
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
         some times cover less than half of the grid.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.aia_maps()  # of one time; add more
+    >>> series = demreg.prepare_series(maps, n_sample=16)
+    >>> series.shape
+    (6, 1, 128, 128)
+    >>> type(series.data).__module__  # nothing is computed yet
+    'dask.array.core'
     """
     as_keywords(None, options, prepare)
     times = as_times(start, stop, cadence)

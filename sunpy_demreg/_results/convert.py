@@ -152,6 +152,19 @@ def to_xarray(result: NDCollection) -> Dataset:
         If xarray is not installed.
     TypeError
         If ``result`` is not a result.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> dataset = demreg.to_xarray(result)
+    >>> dict(dataset["dem"].sizes), dataset["dem"].attrs["units"]
+    ({'temperature': 37, 'y': 10, 'x': 20}, '1 / (K cm5)')
     """
     xarray = imported("xarray", "`to_xarray`", "xarray")
     check_result(result, "status")
