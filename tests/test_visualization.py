@@ -349,6 +349,20 @@ def test_scale_of_an_emission_measure_is_that_of_its_values_but_three_decades_at
     assert draw_em(result, vmin=1e25).norm.vmin == 1e25
 
 
+def test_color_bar_of_less_than_three_decades_writes_powers_of_ten(result):
+    bar = draw_em(result, vmin=1e26, vmax=5e27).colorbar
+    bar.ax.figure.canvas.draw()
+    texts = [label.get_text() for label in bar.ax.get_yticklabels()]
+    assert [text for text in texts if text] == [
+        "$10^{26}$",
+        r"$2\times10^{26}$",
+        r"$5\times10^{26}$",
+        "$10^{27}$",
+        r"$2\times10^{27}$",
+        r"$5\times10^{27}$",
+    ]
+
+
 @either_map
 def test_large_image_is_smoothed_where_it_is_reduced(result, draw, monkeypatch):
     assert draw(result).get_interpolation() == "nearest"

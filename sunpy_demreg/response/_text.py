@@ -18,7 +18,7 @@ def describe(response):
     lines = [
         f"<TemperatureResponse: {len(response.channels)} channels at {logt.size} temperatures, "
         f"log T [K] = {' to '.join(log_t_texts(logt[[0, -1]]))}>",
-        "  ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
+        " ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
     ]
     for channel, row in zip(response.channels, response.response.value, strict=True):
         factors = (
@@ -27,7 +27,7 @@ def describe(response):
         )
         peak = row.argmax()
         at = log_t_texts([logt[peak]], logt)[0]
-        lines.append("  ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{at:>8}", *factors)))
+        lines.append(" ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{at:>8}", *factors)))
     lines.append(f"unit: {response.response.unit}")
     for key, value in response.meta.items():
         if key not in per_channel:
