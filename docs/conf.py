@@ -7,6 +7,8 @@ import tomllib
 import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 from sunpy_demreg import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -101,6 +103,11 @@ def by_order(name):
     return f"{_EXAMPLES.index(name) if name in _EXAMPLES else len(_EXAMPLES):03} {name}"
 
 
+def without_margins(_gallery_conf, _name):
+    """Save the figures of the next example up to what is drawn, neither more nor less."""
+    plt.rcParams["savefig.bbox"] = "tight"
+
+
 sphinx_gallery_conf = {
     "examples_dirs": ["../tutorial", "../examples"],
     "gallery_dirs": ["tutorial", "gallery"],
@@ -116,6 +123,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("sunpy_demreg",),
     "inspect_global_variables": False,
+    "reset_modules": ("matplotlib", without_margins),
 }
 suppress_warnings = ["config.cache"]  # of a function in the configuration, which Sphinx cannot store
 # The examples are drawn without a screen. What they warn of is shown without where it stands on this machine.

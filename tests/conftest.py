@@ -16,6 +16,18 @@ def _no_figures_left():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def anywhere(request, monkeypatch):
+    """A GPU. What needs to know nothing of the stand-in is tested on a real device too, where there is one."""
+    if request.param == "device":
+        yield
+    else:
+        import fake_cupy
+
+        with fake_cupy.installed(monkeypatch):
+            yield
+
+
 @pytest.fixture(scope="session")
 def cube():
     """The channel cube of the bundled sample (synoptic maps: averages of 4 x 4 pixels)."""

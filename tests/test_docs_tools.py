@@ -61,9 +61,18 @@ def test_help_with_markup_of_the_page_stays_text():
 
 
 def test_formulas_are_mathml():
-    math = extension("mathml")
-    assert "<msup>" in math.tex2mathml(r"\lvert A\xi - d\rvert^2")
-    assert 'display="block"' in math.tex2mathml(r"\frac{c_k}{s_k^2 + \lambda}", as_block=True)
+    mathml = extension("mathml").mathml
+    assert "<msup>" in mathml(r"\lvert A\xi - d\rvert^2")
+    assert 'display="block"' in mathml(r"\frac{c_k}{s_k^2 + \lambda}", as_block=True)
+
+
+@pytest.mark.parametrize(
+    ("tex", "n_spaces", "n_small"),
+    [(r"\ln x", 1, 0), (r"\log_{10} T", 1, 0), (r"\exp(x)", 0, 0), (r"\lVert x \rVert", 0, 2), (r"|x|", 0, 2)],
+)
+def test_functions_have_space_and_bars_stay_small(tex, n_spaces, n_small):
+    text = extension("mathml").mathml(tex)
+    assert (text.count("<mspace"), text.count('stretchy="false" lspace="0"')) == (n_spaces, n_small)
 
 
 @pytest.mark.parametrize(

@@ -159,14 +159,20 @@ def test_files_tell_which_engine_it_was(client, shares, part, response, tmp_path
 
 def test_batch_has_steps_of_both(address, series_folder, tmp_path):
     options = {"prepare_options": {"n_sample": 16}}
-    report = batch_invert(series_folder, tmp_path / "a.zarr", BINS, scheduler=address, backend="hybrid", **options)
-    assert [step.outcome for step in report.steps] == ["done"] * 3
-    batch_invert(series_folder, tmp_path / "b.zarr", BINS, **options)
-    ours, truth = read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr")
-    on_gpu = ours["solved_on_gpu"].data.compute()
-    of_steps = on_gpu.reshape(3, -1)
-    assert (of_steps.all(axis=1) | ~of_steps.any(axis=1)).all()  # a worker does whole steps
-    assert 1 <= of_steps.all(axis=1).sum() <= 2
+    batch_invert(series_folder, tmp_path / "cpu.zarr", BINS, **options)
+    truth = read(tmp_path / "cpu.zarr")
+    for k in range(5):  # Dask may give all three steps to one worker
+        path = tmp_path / f"{k}.zarr"
+        report = batch_invert(series_folder, path, BINS, scheduler=address, backend="hybrid", **options)
+        assert [step.outcome for step in report.steps] == ["done"] * 3
+        ours = read(path)
+        on_gpu = ours["solved_on_gpu"].data.compute()
+        of_steps = on_gpu.reshape(3, -1)
+        assert (of_steps.all(axis=1) | ~of_steps.any(axis=1)).all()  # a worker does whole steps
+        if 0 < of_steps.all(axis=1).sum() < 3:
+            break
+    assert on_gpu.any()
+    assert not on_gpu.all()
     dem, expected = ours["dem"].data.compute(), truth["dem"].data.compute()
     assert np.nanmax(np.abs(dem - expected) / np.nanmax(expected, axis=0)) < 1e-9
     np.testing.assert_array_equal(dem[:, ~on_gpu], expected[:, ~on_gpu])

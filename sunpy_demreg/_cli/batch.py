@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._cli.slurm import part_of_array, submit
 from sunpy_demreg._common.urls import Url, file_of
 
@@ -105,6 +106,15 @@ def _em_ranges(text):
     return edges
 
 
+def _check_em_ranges(ranges, log_edges):
+    from sunpy_demreg._common.log_t import log_t_texts
+
+    (first, last), (low, high) = (log_t_texts([values[0], values[-1]]) for values in (ranges, log_edges))
+    if ranges[0] < log_edges[0] - 1e-9 or ranges[-1] > log_edges[-1] + 1e-9:
+        rule = f"must lie within the bins of `--log-t`, log10(T/K) = {low} to {high}"
+        raise ValueError(f"`--em-ranges` {rule}, but are from {first} to {last}")
+
+
 def run_batch(options, log_edges, prepare_options, choices):
     """Run the batch, report progress, and return the exit status."""
     if options.status:
@@ -123,6 +133,7 @@ def run_batch(options, log_edges, prepare_options, choices):
     from sunpy_demreg import batch_invert
 
     if options.em_ranges is not None:
+        _check_em_ranges(options.em_ranges, log_edges)
         edges = 10.0 ** np.array(options.em_ranges) * u.K
         choices |= {
             "emission_measure_ranges": u.Quantity([edges[:-1], edges[1:]]).T,
@@ -130,7 +141,7 @@ def run_batch(options, log_edges, prepare_options, choices):
         }
     # Messages about single workers are noise here.
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with _terminable(), _progress() as on_step:
+    with _terminable(), _progress(options.command) as on_step:
         report = batch_invert(
             options.files,
             options.output,
@@ -153,11 +164,11 @@ def run_batch(options, log_edges, prepare_options, choices):
     for outcome, text in (("done", "done"), ("kept", "kept from before"), ("failed", "failed")):
         print(f"{text:>18}  {report.counts[outcome]} of {len(report.steps)} time steps")
     for step in report.failed:
-        print(f"{'':>18}  {step.time.isot}  {step.reason}")
+        print(f"{'':>18}  {step.time.isot}  {in_our_words(step.reason, options.command)}")
     if report.left_over:
         print(f"{'left over':>18}  {len(report.left_over)} files")
         for name, reason in report.left_over:
-            print(f"{'':>18}  {name}: {reason}")
+            print(f"{'':>18}  {name}: {in_our_words(reason, options.command)}")
     print(f"{'written':>18}  {options.output}")
     return 0 if report.is_complete else 1
 
@@ -197,7 +208,7 @@ def _terminable():
 
 
 @contextmanager
-def _progress():
+def _progress(command):
     """A bar on a terminal, and a line for each step elsewhere."""
     from tqdm.auto import tqdm
 
@@ -208,7 +219,7 @@ def _progress():
             bar.update()
             if bar.disable:
                 took = f", {step.seconds:.1f} s" if step.outcome == "done" else ""
-                why = f": {step.reason}" if step.reason else ""
+                why = f": {in_our_words(step.reason, command)}" if step.reason else ""
                 print(f"sunpy-demreg: {step.time.isot} {step.outcome}{took}{why}", file=sys.stderr, flush=True)
 
         yield on_step

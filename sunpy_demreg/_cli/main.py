@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sunpy_demreg._cli.batch import add_batch_options, run_batch
 from sunpy_demreg._cli.files import add_file_commands
-from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
+from sunpy_demreg._cli.messages import complain, flush, in_our_words, options_of, silence, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
 from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
@@ -39,9 +39,20 @@ def main(arguments=None):
     -------
     `int`
         The exit status: 0, 1 for bad input and other failures, such as too little memory, a module that is
-        missing, or a time step of a batch that could not be done, 130 if interrupted. Commands that cannot be
-        understood exit with 2.
+        missing, or a time step of a batch that could not be done, 130 if interrupted, 141 if what reads the output
+        ended first, as ``head`` does. Commands that cannot be understood exit with 2.
     """
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            flush()  # here, since Python would do it at its end, and complain; also after --help, which exits
+    except BrokenPipeError:  # of these streams: what goes through sockets is wrapped in other errors
+        silence()
+        return 141
+
+
+def _main(arguments):
     command = None
     try:
         arguments = with_value(sys.argv[1:] if arguments is None else arguments)
@@ -55,6 +66,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as err:
         complain(f"error: {in_our_words(err, command)}")
         return 1
@@ -171,6 +184,12 @@ def _add_choices(invert):
         help="put all images on the grid of this channel, such as 171 (in a batch, that of its first step), or of the "
         "image in this file",
     )
+    invert.add_argument(
+        "--correct-shifts",
+        action="store_true",
+        help="move images to match that of the shortest wavelength, where the measured shift is larger than its error; "
+        "all are then interpolated",
+    )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
     _add_choice(
         invert,
@@ -179,6 +198,11 @@ def _add_choices(invert):
         default="one",
         help="if a channel has several images: refuse them (in a batch, take the nearest in time), or add them, or "
         "take the short exposure where the long one is saturated (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--accept-flagged",
+        action="store_true",
+        help="take, with a warning, images that their headers flag, such as those of an eclipse",
     )
     invert.add_argument(
         "--calibration-error",
@@ -345,6 +369,9 @@ def _choices(options):
     if options.reference is not None:
         is_channel = options.reference.isdecimal()
         prepare["reference"] = f"{options.reference} Angstrom" if is_channel else options.reference
+    for name in ("correct_shifts", "accept_flagged"):
+        if getattr(options, name):
+            prepare[name] = True
     if options.bin != 1:
         prepare["bin"] = options.bin
     if options.exposures != "one":

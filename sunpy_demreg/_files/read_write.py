@@ -96,8 +96,10 @@ def write(
     ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``INTENSITY``, ``INTENSITY_UNCERTAINTY``,
     ``STATUS``, and others if there) with the celestial coordinates of the image and the unit of the values; bins that
     are even in log T are an axis ``TEMP-LOG`` in K, others are numbered. A mask that was changed after the inversion
-    has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
-    as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
+    has one too, such as ``DEM_MASK``. Each of these headers says what its values are, of which instrument and time,
+    and with which settings, as those of products do, see there. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and
+    ``META`` (the metadata, as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one
+    in the file.
 
     **Products.** Of a cube in a FITS file, the primary HDU holds the values, so that any program shows them, and the
     extensions ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and
@@ -177,7 +179,7 @@ def write(
             counts = counts_of(write_store(result, place, encoding))
     else:
         with replaced(path, overwrite=overwrite) as part:
-            counts = counts_of(_format(path).to_file(result, encoding)(part))
+            counts = counts_of(_format(path).to_file(result, encoding, path.name)(part))
     if is_lazy(result["status"].data):  # otherwise `invert` has warned already
         warn_of_unsolved(counts)
 

@@ -33,8 +33,9 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
-        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
+    pixel : tuple of `int`, `~astropy.coordinates.SkyCoord` or `str`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it; or the name of a
+        region, in the result of `region_spectrum`.
 
     Returns
     -------
@@ -94,8 +95,9 @@ def covariance(
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
-        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
+    pixel : tuple of `int`, `~astropy.coordinates.SkyCoord` or `str`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it; or the name of a
+        region, in the result of `region_spectrum`.
     dem_error : {"noise", "posterior"}, optional
         Of the propagated noise, or of the DEMs that prior and data leave possible, which only ``method="lognormal"``
         has. By default the one that the errors of the result are of.
@@ -167,8 +169,9 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
-        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
+    pixel : tuple of `int`, `~astropy.coordinates.SkyCoord` or `str`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it; or the name of a
+        region, in the result of `region_spectrum`.
 
     Returns
     -------

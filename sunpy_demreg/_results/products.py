@@ -14,6 +14,7 @@ from astropy.nddata import StdDevUncertainty
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import apply_to_pixels
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.log_t import in_log_t
 from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.validators import as_bool, check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
@@ -21,7 +22,6 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import (
     bins_of,
     check_result,
-    in_log_t,
     log_range,
     range_functional,
     stored_emission_measure,
