@@ -106,8 +106,6 @@ def batch_status(path: FilePath) -> BatchStatus:
     except (OSError, ValueError, KeyError) as err:
         raise no_store(path, err, _CURE) from err
     claims = []
-    if isinstance(path, Url):  # where no batch runs
-        return BatchStatus(steps.size, int(np.count_nonzero(done)), claims)
     for name, (host, seconds) in claims_in(path / documents.BOOKKEEPING / CLAIMS).items():
         kind, _, slot = name.partition("-")
         if kind == "step" and int(slot) < n_steps:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._cli.slurm import part_of_array, submit
-from sunpy_demreg._common.urls import Url, file_of
+from sunpy_demreg._common.urls import file_of
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -26,7 +26,11 @@ def add_batch_options(batch):
         help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
     )
     batch.add_argument(
-        "--output", type=file_of, required=True, metavar="STORE.zarr", help="the store to create, or to continue"
+        "--output",
+        type=file_of,
+        required=True,
+        metavar="STORE.zarr",
+        help="the store to create, or to continue; or its URL, such as s3://bucket/dem.zarr",
     )
     batch.add_argument(
         "--tolerance",
@@ -121,8 +125,6 @@ def run_batch(options, log_edges, prepare_options, choices):
         return _tell_status(options.output)
     if not options.files:
         options.command.error("the files are missing: name them, or folders of them (only --status needs none)")
-    if isinstance(options.output, Url):
-        options.command.error(f"--output must be on a disk, but is {options.output}: copy it there when it is done")
     if options.slurm is not None:
         return submit(options)
     part = options.part or part_of_array()

@@ -102,14 +102,14 @@ def open_store(path, or_product=False):
     return group
 
 
-def group_in(path):
-    """Open the Zarr group at a path or URL, for reading."""
+def group_in(path, mode="r"):
+    """Open the Zarr group at a path or URL, for reading, or with "r+" also for writing."""
     import zarr
 
     if not isinstance(path, Url):
-        return zarr.open_group(path, mode="r")
+        return zarr.open_group(path, mode=mode)
     with path.reached():
-        return zarr.open_group(path.store(), mode="r")
+        return zarr.open_group(path.store(read_only=mode == "r"), mode=mode)
 
 
 def sound(group, name):
