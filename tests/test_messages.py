@@ -187,7 +187,7 @@ def test_maps_of_several_times():
 
 
 def test_bin_larger_than_the_images():
-    assert "got 1000 for the shape (128, 128)" in told(demreg.prepare, sample.aia_maps(), n_sample=16, bin=1000)
+    assert "but is 1000 for the shape (128, 128)" in told(demreg.prepare, sample.aia_maps(), n_sample=16, bin=1000)
 
 
 def test_response_in_meters():

@@ -65,14 +65,14 @@ def as_exposure_times(exposure_times):
         return {}
     name, rule = "exposure_times", "must be a dict of a time for each channel, such as {94: 2.9 * u.s}"
     if not isinstance(exposure_times, Mapping):
-        raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}")
+        raise wrong(TypeError, name, f"{rule}, but is {exposure_times!r}")
     exposure_times = by_wavelength(name, exposure_times, rule)
     try:
         times = {key: float(u.Quantity(value, u.s).value) for key, value in exposure_times.items()}
     except (TypeError, ValueError) as err:
-        raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}") from err
+        raise wrong(TypeError, name, f"{rule}, but is {exposure_times!r}") from err
     if not all(0 < time < np.inf for time in times.values()):
-        raise wrong(ValueError, name, f"{rule}, all positive, got {exposure_times!r}")
+        raise wrong(ValueError, name, f"{rule}, all positive, but is {exposure_times!r}")
     return times
 
 

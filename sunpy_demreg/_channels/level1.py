@@ -13,7 +13,7 @@ from sunpy_demreg._common.drms import load_drms
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
 from sunpy_demreg._common.urls import local_copy
-from sunpy_demreg._common.validators import as_path, by_wavelength
+from sunpy_demreg._common.validators import a_kind, as_path, by_wavelength
 
 __all__ = ["deconvolved", "point_spreads", "repointed"]
 
@@ -42,7 +42,7 @@ def point_spreads(images, psf):
     elif isinstance(psf, Mapping):
         functions = {key: np.asarray(value, float) for key, value in by_wavelength("psf", psf, rule).items()}
     else:
-        raise wrong(TypeError, "psf", f"{rule}, got a {type(psf).__name__}")
+        raise wrong(TypeError, "psf", f"{rule}, but is {a_kind(psf)}")
     return [_as_function(image, functions) for image in images]
 
 
@@ -68,7 +68,9 @@ def _as_function(image, functions):
         )
     if not (np.isfinite(function).all() and np.isclose(function.sum(), 1, rtol=1e-3)):
         raise wrong(
-            ValueError, "psf", f"of {image.channel} Å must be finite and have the sum 1, not {function.sum():.4g}"
+            ValueError,
+            "psf",
+            f"of {image.channel} Å must be finite and have the sum 1, but has {function.sum():.4g}: divide it by that",
         )
     return function
 
@@ -132,7 +134,7 @@ def _read_pointing_table(table, images):
         raise wrong(
             TypeError,
             "pointing_table",
-            f"must be a table, a file, 'lmsal' or 'jsoc', got a {type(table).__name__}: see "
+            f"must be a table, a file, 'lmsal' or 'jsoc', but is {a_kind(table)}: see "
             "`aiapy.calibrate.utils.get_pointing_table`",
         )
     path = as_path("pointing_table", table)

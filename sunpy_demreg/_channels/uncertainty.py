@@ -45,7 +45,9 @@ def read_error_table(error_table):
     if not isinstance(error_table, Table):
         raise wrong(TypeError, "error_table", f"must be a table or a file, but is {a_kind(error_table)}")
     if "WAVELNTH" not in error_table.colnames:
-        raise wrong(ValueError, "error_table", "must be an error table of SolarSoft, but has no column WAVELNTH")
+        raise wrong(
+            ValueError, "error_table", "must be an error table of SolarSoft, but has no column WAVELNTH: leave it out"
+        )
     for channel in AIA_CHANNELS:
         n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
         if n_rows != 1:
@@ -210,7 +212,7 @@ def _by_channel(name, given, channels, instrument, rule):
         return by_wavelength(name, plain, rule)
     if not all(isinstance(key, str) for key in given):
         rule = "must be one number, or a dict of one for each filter, such as {'XRT Be-thin': 0.1}"
-        raise wrong(TypeError, name, f"{rule}, got {given!r:.80}")
+        raise wrong(TypeError, name, f"{rule}, but is {given!r:.80}")
     return {key.removeprefix(f"{instrument} "): value for key, value in given.items()}
 
 
