@@ -46,6 +46,8 @@ templates_path = ["_templates"]
 numpydoc_show_class_members = False
 # The types are in the text, in words; those of the signatures are for editors and type checkers.
 autodoc_typehints = "none"
+# On the margin of a page, members without the name of their class, for which there is no room.
+toc_object_entries_show_parents = "hide"
 # Of a field without a default it would be the inside of `dataclasses`.
 autodoc_default_options = {"no-value": True}
 

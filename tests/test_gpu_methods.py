@@ -58,7 +58,11 @@ def on_gpu(given, options, more, **others):
     return Solution(*(a.get() if hasattr(a, "get") else a for a in solution))
 
 
-def assert_close(ours, truth, tolerance=1e-9):
+#: The iteration of "lognormal" ends where its steps are small, and rounding decides which is the last.
+TOLERANCE = {"demreg": 1e-9, "lognormal": 1e-6, "lognormal, discrepancy": 1e-6}
+
+
+def assert_close(ours, truth, tolerance):
     np.testing.assert_array_equal(ours.status, truth.status)
     solved = np.isfinite(truth.chi_squared)
     for name, a, b in zip(truth._fields[:-1], ours, truth, strict=False):
@@ -85,7 +89,7 @@ def test_mixed_pixels(anywhere, where, method, most_missing):
         assert np.any(truth.status & int(bit)), bit
     if where == "device":
         given, more = there(given, more)
-    assert_close(on_gpu(given, options, more), truth)
+    assert_close(on_gpu(given, options, more), truth, TOLERANCE[method])
 
 
 @pytest.mark.parametrize("where", ["host", "device"])
@@ -111,7 +115,7 @@ def test_mixed_pixels_that_do_not_converge(anywhere, where, monkeypatch, tmp_pat
     is_stuck = truth.status & int(Status.NOT_CONVERGED) != 0
     assert 20 < is_stuck.sum() < 400
     assert np.any(is_stuck & (truth.status & int(Status.MISSING_CHANNEL) != 0))
-    assert_close(ours, truth)
+    assert_close(ours, truth, TOLERANCE["lognormal"])
 
 
 def test_pixel_by_a_block_of_threads(anywhere):
@@ -140,7 +144,7 @@ def test_two_streams_at_once(anywhere):
     for answers, name in zip(found, names, strict=True):
         truth = run(*given, METHODS[name], **more)
         for answer in answers:
-            assert_close(answer, truth)
+            assert_close(answer, truth, TOLERANCE[name])
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +196,6 @@ def test_whole_call(anywhere, troubled, response, edges, where, method):
         if key == "temperature_resolution":
             assert np.mean(difference > 1e-9) < 1e-3
         else:
-            assert difference.max() < 1e-8, key
+            assert difference.max() < TOLERANCE[method], key
     error = found(ours["dem"].uncertainty.array)
     np.testing.assert_allclose(error, truth["dem"].uncertainty.array, rtol=1e-6)

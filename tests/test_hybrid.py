@@ -72,8 +72,8 @@ def shares(monkeypatch):
     monkeypatch.setattr(blocks, "_MAX_PIXELS_OF_GPU", 600)
 
 
-def assert_close(ours, truth, on_gpu):
-    """To 1e-9 of a pixel's peak; and with the bits of the CPU where, and only where, a CPU is said to have solved."""
+def assert_close(ours, truth, on_gpu, tolerance):
+    """To a part of a pixel's peak; and with the bits of the CPU where, and only where, a CPU is said to have solved."""
     assert set(ours) == {*truth, "solved_on_gpu"}
     for key, cube in truth.items():
         a, b = np.atleast_3d(ours[key].data), np.atleast_3d(cube.data)
@@ -87,7 +87,7 @@ def assert_close(ours, truth, on_gpu):
             least = 1.0 if key == "chi_squared" else 1e-300  # its target
             scale = np.nanmax(np.abs(cube.data), axis=tuple(range(cube.data.ndim - 2)), initial=least)
             difference = np.abs(ours[key].data - cube.data) / scale
-        assert np.nanmax(difference) < 1e-9, key
+        assert np.nanmax(difference) < tolerance, key
     solved = np.isfinite(truth["chi_squared"].data)
     is_other = (ours["dem"].data != truth["dem"].data).any(axis=0)
     assert np.count_nonzero(is_other[on_gpu]) >= 0.5 * np.count_nonzero(solved & on_gpu)
@@ -115,7 +115,8 @@ def inverted_by_both(cube, response, **options):
     ours = {key: type(given)(array, result[key].wcs) for key, array in computed.items()}
     on_gpu = computed["solved_on_gpu"]
     assert on_gpu.dtype == bool
-    assert_close(ours, invert(given, response, BINS, **options), on_gpu)
+    tolerance = 1e-6 if "method" in options else 1e-9
+    assert_close(ours, invert(given, response, BINS, **options), on_gpu, tolerance)
     return on_gpu, computed["omitted_channels"]
 
 

@@ -567,7 +567,7 @@ BAD_CALLS = {
     "psf of one": ({"psf": {94: delta()}}, ValueError, "`psf` has no entry for 131 Å"),
     "psf of cutouts": ({"psf": "aiapy"}, ValueError, r"`psf` 'aiapy' is of the whole detector.*\(67, 67\)"),
     "psf shape": ({"psf": dict.fromkeys(CHANNELS, delta((9, 9)))}, ValueError, r"`psf` of 94 Å has the shape \(9, 9\)"),
-    "psf sum": ({"psf": dict.fromkeys(CHANNELS, 2 * delta())}, ValueError, "`psf` of 94 Å must be .* sum 1, not 2"),
+    "psf sum": ({"psf": dict.fromkeys(CHANNELS, 2 * delta())}, ValueError, "`psf` of 94 Å must be .* sum 1, but has 2"),
     "pointing": ({"pointing_table": 3}, TypeError, "`pointing_table` must be a table, a file, 'lmsal' or 'jsoc'"),
     "no file": ({"pointing_table": "none.ecsv"}, FileNotFoundError, "`pointing_table`: there is no file none.ecsv"),
     "not a table": ({"pointing_table": __file__}, ValueError, "`pointing_table`: .* cannot be read as a table.*ecsv"),

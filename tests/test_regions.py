@@ -421,7 +421,7 @@ def test_dem_of_coordinates_and_several_pixels(result, frame):
         visualization.plot_dem(result, at(frame, (0, 0))[0])
     with pytest.raises(ValueError, match=r"`em_loci` are drawn of one pixel, but there are 2"):
         visualization.plot_dem(result, points, em_loci=True)
-    with pytest.raises(ValueError, match=r"`pixel` must be given, as `result` has 900 of them"):
+    with pytest.raises(ValueError, match=r"`pixel` must be given, since `result` has 900 pixels"):
         visualization.plot_dem(result)
     with pytest.raises(TypeError, match=r"`pixel\[1\]` must be whole numbers, one per pixel axis, or a SkyCoord"):
         visualization.plot_dem(result, [(5, 4), (0.5, 3)])

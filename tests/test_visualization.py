@@ -563,7 +563,7 @@ def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
         (lambda r: visualization.plot_dem(r, 3), ValueError, "must have 2 indices"),
         (lambda r: visualization.plot_dem(r, (100, 0)), IndexError, "outside the pixel axes"),
         (lambda r: visualization.plot_dem(r, (1.9, 0)), TypeError, "`pixel` must be whole numbers"),
-        (lambda r: visualization.plot_dem(r, None), ValueError, "`pixel` must be given, as `result` has"),
+        (lambda r: visualization.plot_dem(r, None), ValueError, "`pixel` must be given, since `result` has"),
         (lambda r: visualization.plot_dem(r, "ab"), TypeError, "`pixel` must be whole numbers"),
         (lambda r: visualization.plot_dem(r["dem"], (2, 3)), TypeError, "`result` must be.* Cube$"),
         (lambda r: visualization.plot_dem(r["dem", "status"], (2, 3)), ValueError, "`result` lacks"),

@@ -94,8 +94,8 @@ def _choice(choice):
         if str(n) in choice["grid"]
     ]
     note = (
-        f'{choice["pixels"]} pixels of the bundled sample, ``positivity="ignore"``, with as many samples of λ on the '
-        "grid. The exact choice meets its target of χ² = 1 "
+        f'{choice["pixels"]} pixels of the bundled sample, ``positivity="ignore"``, by the number of samples of λ on '
+        "the grid. The exact choice meets its target of χ² = 1 "
         f'to {choice["exact_chi_squared_off_target"]:.0e}. "DEM off by" is the largest difference from the DEM of the '
         "exact choice in any bin, relative to the peak of the pixel."
     )

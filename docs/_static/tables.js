@@ -10,6 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
         if (heads[i]) cell.dataset.head = heads[i];
         cell.classList.toggle("is-empty", !text);
         cell.classList.toggle("is-text", text.length > 40);
+        cell.classList.toggle("is-word", /^\S{1,12}$/.test(text)); // such as 1.1e-13
       });
     }
   }

@@ -86,7 +86,8 @@ def monte_carlo(
     >>> draws = demreg.monte_carlo(cube, 200, seed=1, calibration_error=0.1)
     >>> draws.shape
     (6, 200, 2, 3)
-    >>> ensemble = demreg.invert(draws, response, edges, method="lognormal", calibration_error=0.1)
+    >>> options = {"method": "lognormal", "calibration_error": 0.1}
+    >>> ensemble = demreg.invert(draws, response, edges, **options)
     >>> low, median, high = demreg.percentiles(ensemble["dem"], [16, 50, 84]).data.compute()
     >>> low.shape, bool((low <= high).all())
     ((37, 2, 3), True)

@@ -15,7 +15,7 @@ from sunpy_demreg._channels.time_sets import time_sets
 from sunpy_demreg._channels.times import as_times, as_tolerance, check_tolerance, no_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.validators import as_path
+from sunpy_demreg._common.validators import as_path, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def series_of_store(path, argument, times, tolerance, most_missing, options, nee
     whole = [each for each in sets if len(each) == n_channels]
     if not whole:
         counts = {c: sum(image.channel == c and times.hold(image.seconds) for image in images) for c in AIA_CHANNELS}
-        problem = no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable[:5])).problem
+        problem = no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable)).problem
         raise wrong(ValueError, argument, problem.replace("hold", "holds", 1))
     left = [*unusable, *(image for image in left if times.hold(image.seconds))]
     sets = [completed(each, whole[0]) for each in sets]
@@ -206,7 +206,7 @@ def warn_of_arrays(there, keys, argument):
     lacking += [array_name(year, c) for year in years if year in of_years for c in channels if (year, c) not in there]
     if lacking:
         cure = "complete the store, or read ranges without them"
-        warn(DataWarning, f"has no arrays of {', '.join(lacking)}: the series lacks these times; {cure}", argument)
+        warn(DataWarning, f"has no arrays of {first_few(lacking)}: the series lacks these times; {cure}", argument)
 
 
 def _warn_of_images(channels, left, any_flagged, argument):
@@ -216,9 +216,8 @@ def _warn_of_images(channels, left, any_flagged, argument):
         warn(DataWarning, text, argument)
     names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left]
     if names:
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         cures = "; flagged ones are taken with `accept_flagged`" if any_flagged else ""
         if not all(image.problem for image in left):
             cures += "; images of one time may be further apart with `tolerance`"
-        text = f": {len(names)} images are in no set and left over: {', '.join(names[:5])}{more}{cures}"
+        text = f": {len(names)} images are in no set and left over: {first_few(names)}{cures}"
         warn(DataWarning, text, argument)

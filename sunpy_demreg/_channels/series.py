@@ -27,7 +27,7 @@ from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import FILE, Url
-from sunpy_demreg._common.validators import as_integer, as_keywords
+from sunpy_demreg._common.validators import as_integer, as_keywords, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
@@ -139,9 +139,8 @@ def prepare_series(
             raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
     if left_over:
         names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         cure = "images of one time may be further apart with `tolerance`, or lack some with `max_missing_channels`"
-        warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}; {cure}", "maps")
+        warn(DataWarning, f": {len(names)} are in no set and left over: {first_few(names)}; {cure}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
         first = [list({image.channel: image for image in each}.values()) for each in sets]  # one of each channel
         labels = [f"AIA {image.channel}" for image in first[0]]

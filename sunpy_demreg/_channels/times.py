@@ -10,7 +10,7 @@ from astropy.time import Time
 from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import as_date, check_choice, check_quantity
+from sunpy_demreg._common.validators import as_date, check_choice, check_quantity, first_few
 
 __all__ = ["ALWAYS", "MARGIN", "NO_CHANNEL", "Times", "as_times", "as_tolerance", "check_tolerance", "no_sets"]
 
@@ -98,6 +98,7 @@ def check_tolerance(tolerance):
 def no_sets(counts, tolerance, problems):
     """The error that no set is whole; `counts` are those of the images of each channel."""
     problems = list(problems)
+    told = first_few((f"{name}: {problem}" for name, problem in problems), "; ")
     found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
     cure = "give the missing ones, or a longer `tolerance`"
     if found == "none" and any(NO_CHANNEL in problem for _, problem in problems):
@@ -109,5 +110,5 @@ def no_sets(counts, tolerance, problems):
         ValueError,
         "maps",
         f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
-        + "".join(f"; {name}: {problem}" for name, problem in problems),
+        + (f"; {told}" if told else ""),
     )
