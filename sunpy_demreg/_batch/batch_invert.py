@@ -22,7 +22,7 @@ from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import as_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice
+from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice, first_few
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
 from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
@@ -251,8 +251,9 @@ def _first(work, steps):
                 problem = reason_of(err)
                 steps.set_problem(number, problem)
             else:
-                for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # the store does not hold them per step
+                kept = {"date", "exposure_time", "start_offset", "end_offset"}
+                for key in set(PER_IMAGE) - kept:  # the store does not hold them per step
                     result.meta["observation"].pop(key, None)
                 return result
         problems[problem] = None
-    raise wrong(ValueError, "maps", f": no time step can be done: {'; '.join(problems)}")
+    raise wrong(ValueError, "maps", f": no time step can be done: {first_few(problems, '; ')}")

@@ -217,6 +217,9 @@ def _make(part, result, settings):
     table("image_digest", of_images[0], np.int64, of_images[1], N_STEPS)
     # What is known when a step is done has chunks of single steps: many processes may write it.
     table("exposure_time", of_images[0], float, of_images[1], 1, "s")
+    if result.meta["observation"].get("exposures", "one") != "one":
+        # From the date of a channel to where its first exposure starts, and where its last one ends.
+        table("exposure_span", (2, *of_images[0]), float, ("end", *of_images[1]), 1, "s")
     table("fits_header", (0, HEADER_SIZE), np.uint8, ("time", "byte"), 1)
     table("step_done", (0,), bool, ("time",), 1)
     documents.seal(part)

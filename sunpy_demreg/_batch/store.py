@@ -203,7 +203,7 @@ class Archive:
 
     def clear(self, slot):
         """Remove what a process that died has half written of a step, but for its values, as `store` does."""
-        for name in ("exposure_time", "fits_header", "step_done"):
+        for name in ("exposure_time", "exposure_span", "fits_header", "step_done"):
             if name in self._group:
                 remove_unfinished(self._group[name], slot)
 
@@ -252,8 +252,11 @@ class Writer:
         """Write the metadata of the images of a step that is written; return the counts of its statuses."""
         from sunpy_demreg._files.parts import pixel_header
 
-        exposure_time = result.meta["observation"]["exposure_time"]
-        stores.writable(self._arrays["exposure_time"])[:, slot] = u.Quantity(exposure_time).to_value(u.s)
+        about = result.meta["observation"]
+        stores.writable(self._arrays["exposure_time"])[:, slot] = u.Quantity(about["exposure_time"]).to_value(u.s)
+        if "exposure_span" in self._arrays:
+            span = u.Quantity([about["start_offset"], about["end_offset"]]).to_value(u.s)
+            stores.writable(self._arrays["exposure_span"])[:, :, slot] = span
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
         stores.writable(self._arrays["fits_header"])[slot] = np.frombuffer(header.ljust(HEADER_SIZE), dtype=np.uint8)
         return counts_of(self._arrays["status"][slot])

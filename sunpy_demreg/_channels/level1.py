@@ -9,6 +9,7 @@ import astropy.units as u
 from astropy.table import QTable, Table
 
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
+from sunpy_demreg._common.drms import load_drms
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
 from sunpy_demreg._common.urls import local_copy
@@ -87,6 +88,7 @@ def deconvolved(data, channel, psf):
     psf : `numpy.ndarray` or "aiapy"
         The point spread function, as of `point_spreads`.
     """
+    load_drms()
     from aiapy.psf import calculate_psf, deconvolve
     from sunpy.map import Map
 
@@ -101,6 +103,7 @@ def deconvolved(data, channel, psf):
 
 def repointed(images, pointing_table):
     """Update the pointing of images from a table, which may have to be fetched; return them, and its source."""
+    load_drms()
     from aiapy.calibrate import update_pointing
 
     table, source = _read_pointing_table(pointing_table, images)
@@ -116,6 +119,7 @@ def repointed(images, pointing_table):
 
 
 def _read_pointing_table(table, images):
+    load_drms()
     from aiapy.calibrate.utils import get_pointing_table
 
     if isinstance(table, Table):

@@ -195,10 +195,11 @@ def prepare(
     **Several exposures.** In a sum the variances of photons, reading, digitization and compression of all exposures
     add up; the errors of the dark level, the calibration and the atomic data are the same in each, and do not average
     out. ``meta["exposure_time"]`` is then the sum, and ``meta["date"]`` the mean; of replaced pixels the channel has
-    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` and
-    ``meta["shortest_exposure_time"]`` tell what a channel was made of, ``meta["start_offset"]`` and
-    ``meta["end_offset"]`` from when to when, counted from the date, and ``meta["exposures"]`` how. A pixel is
-    masked where no exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
+    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` tells
+    how many exposures a value is the sum of, 1 where the short ones only replace. ``meta["shortest_exposure_time"]`` is
+    that of all exposures there are of the channel, ``meta["start_offset"]`` and ``meta["end_offset"]`` tell from when
+    to when they are, counted from the date, and ``meta["exposures"]`` how they are combined. A pixel is masked where no
+    exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
 
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where

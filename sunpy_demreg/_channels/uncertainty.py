@@ -10,6 +10,7 @@ import astropy.units as u
 from astropy.table import QTable, Table
 
 from sunpy_demreg._common.constants import AIA_CHANNELS
+from sunpy_demreg._common.drms import load_drms
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.urls import file_of, local_copy
 from sunpy_demreg._common.validators import a_kind, as_number, by_wavelength
@@ -30,6 +31,7 @@ _COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # on which
 
 def read_error_table(error_table):
     """Read an error table from a file, the bundled one by default, without ever using the network."""
+    load_drms()
     from aiapy.calibrate.utils import get_error_table
 
     if error_table is None:
@@ -67,6 +69,7 @@ class ErrorModel(NamedTuple):
         `n_sample` may be an array of the shape of `counts`, and need not be whole: it is how many independent values
         of equal variance were averaged, or would have to be for the same variance.
         """
+        load_drms()
         from aiapy.calibrate import estimate_error
 
         return estimate_error(

@@ -32,6 +32,7 @@ __all__ = [
     "check_list",
     "check_no_mask",
     "check_quantity",
+    "first_few",
     "in_words",
     "near_channel",
 ]
@@ -205,6 +206,13 @@ def in_words(items):
     """The items as in a sentence: "a, b and c"."""
     *others, last = items
     return f"{', '.join(others)} and {last}" if others else str(last)
+
+
+def first_few(items, between=", ", most=5):
+    """The first of many items, and how many more there are: "a, b, c, d, e and 7 more"."""
+    items = list(map(str, items))
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return between.join(items[:most]) + more
 
 
 def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):

@@ -29,7 +29,7 @@ FORMAT = "sunpy_demreg zarr"
 PRODUCT = f"{FORMAT} product"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
-_OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
+_OF_BATCH = ("image_date", "image_digest", "exposure_time", "exposure_span", "fits_header", "step_done")
 #: Folder of a batch: what the processes that write the store need to know.
 BOOKKEEPING = "batch"
 #: Besides its arrays. Zarr and this package leave the other two where they are killed.
