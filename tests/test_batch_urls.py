@@ -1,8 +1,8 @@
 """Batches whose store is at a URL: in memory, in S3; by one process, and by several that are killed."""
 
+import contextlib
 import json
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -25,6 +25,7 @@ from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.atomic import created
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.urls import Url, file_of
+from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg.response import TemperatureResponse
 
 pytestmark = [
@@ -116,10 +117,10 @@ def test_late_and_repaired_files(place, series_folder, tmp_path):
         if path.name != late:
             shutil.copy(path, files)
     outcomes = []
-    for to_add in (None, late, "step0", "repaired"):
-        if to_add == "repaired":
+    for to_add in (None, late, "step0"):
+        if to_add == "step0":
             repaired(series_folder / "step2_193.fits", files / "step2_193.fits")
-        elif to_add:
+        if to_add:
             for path in series_folder.glob(f"{to_add}*"):
                 shutil.copy(path, files)
         reports = [batch_invert(files, where, BINS, **OPTIONS) for where in (place, disk)]
@@ -128,7 +129,7 @@ def test_late_and_repaired_files(place, series_folder, tmp_path):
         there, here = read(place)["dem"], read(disk)["dem"]
         np.testing.assert_array_equal(there.data.compute(), here.data.compute())
         assert (np.diff(to_microseconds(there.axis_world_coords("time")[0])) > 0).all()
-    assert outcomes == [2, 1, 1, 1]
+    assert outcomes == [2, 1, 2]
     assert content_of(place) == content_of(disk)
 
 
@@ -149,18 +150,19 @@ def test_files_are_looked_at_once(place, series_folder):
 
 @in_memory
 def test_interrupted_making_is_resumed(place, series_folder, store, monkeypatch):
-    calls, write_bytes = [], Url.write_bytes
+    """Also with other settings: what is left of the first ones is replaced."""
+    create_ = Url.create
 
     def killed(self, content):
-        calls.append(self)
-        if len(calls) == 5:
+        if self == place / "zarr.json":  # the last one
             raise KeyboardInterrupt
-        write_bytes(self, content)
+        return create_(self, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Url, "write_bytes", killed)
+        patch.setattr(Url, "create", killed)
         with pytest.raises(KeyboardInterrupt):
-            batch_invert(series_folder, place, BINS, **OPTIONS)
+            batch_invert(series_folder, place, BINS, **OPTIONS | {"dtype": "float64"})
+    assert b"float64" in (place / "dem" / "zarr.json").read_bytes()
     assert batch_status(place) == (0, 0, [])
     with pytest.raises(ValueError, match="`path`"):
         read(place)
@@ -191,6 +193,77 @@ def test_interrupted_addition_is_resumed(place, series_folder, store, monkeypatc
     assert batch_status(place) == (1, 1, [])
     assert batch_invert(series_folder, place, BINS, **OPTIONS).counts == {"done": 2, "kept": 1, "failed": 0}
     np.testing.assert_array_equal(read(place)["dem"].data.compute(), read(store)["dem"].data.compute())
+
+
+@in_memory
+def test_request_that_comes_late_changes_nothing(place, series_folder, memory, monkeypatch):
+    """What was sent first for each object, and was believed lost, arrives when all is done."""
+    pipe_file, sent = type(memory).pipe_file, {}
+
+    def keeps(self, path, *arguments, **how):
+        sent.setdefault(path, (arguments, how))
+        return pipe_file(self, path, *arguments, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "pipe_file", keeps)
+        batch_invert(sorted(series_folder.glob("step1_*")), place, BINS, **OPTIONS)
+        batch_invert(series_folder, place, BINS, **OPTIONS)
+    before = content_of(place)
+    names = ["/out/dem.zarr/zarr.json", "/out/dem.zarr/dem/zarr.json", "/out/dem.zarr/step_done/zarr.json"]
+    for name in names:
+        arguments, how = sent[name]
+        with contextlib.suppress(FileExistsError):
+            memory.pipe_file(name, *arguments, **how)
+    assert content_of(place) == before
+    assert read(place)["dem"].shape[1] == 3
+
+
+@in_memory
+@pytest.mark.parametrize("names", [("dem",), ("time", "image_date"), ("step_done",), ("step_done", "dem", "status")])
+def test_arrays_that_a_late_request_has_shortened_are_repaired(place, series_folder, store, names):
+    files = fsspec.filesystem(place.protocol)
+    files.put(f"{store}/", str(place).partition("://")[2] + "/", recursive=True)
+    whole = content_of(place)
+    for name in names:
+        documents.set_length(place, name, 1)
+    assert content_of(place) != whole
+    assert batch_invert(series_folder, place, BINS, **OPTIONS).counts == {"done": 0, "kept": 3, "failed": 0}
+    assert content_of(place) == whole
+
+
+def test_claims_last_longer_than_requests():
+    """Those to S3 are tried five times, 15 seconds each."""
+    assert claims._lease(Url("s3://bucket/dem.zarr/batch/claims")) > 2 * 5 * 15
+
+
+@in_memory
+@pytest.mark.parametrize("error", [ConnectionError, PermissionError])
+def test_network_that_fails_is_no_other_store(place, series_folder, store, monkeypatch, error):
+    """Neither one with another grid, nor none: it is told what is wrong, and nothing is changed."""
+    files, open_store, calls = fsspec.filesystem(place.protocol), documents.open_store, []
+    files.put(f"{store}/", str(place).partition("://")[2] + "/", recursive=True)
+    before = content_of(place)
+
+    def fails(*arguments, **how):
+        calls.append(arguments)
+        if len(calls) == which:
+            raise error("no answer")
+        return open_store(*arguments, **how)
+
+    def run():
+        batch_invert(series_folder, place, BINS, **OPTIONS)
+
+    # Where the grid is looked up; where the store is opened; where it is told; where it has no bookkeeping.
+    monkeypatch.setattr(documents, "open_store", fails)
+    for which, call in (1, run), (2, run), (1, lambda: batch_status(place)), (1, run):  # noqa: B007 (of `fails`)
+        calls.clear()
+        if call is not run:
+            for each in (place / "batch").children():
+                each.unlink()
+            before = content_of(place)
+        with pytest.raises(error, match="no answer"):
+            call()
+        assert content_of(place) == before
 
 
 @in_memory
@@ -260,9 +333,53 @@ def test_places_for_no_batch(series_folder, url, words):
 def test_server_that_does_not_create_exclusively(memory, series_folder, monkeypatch):
     pipe_file = type(memory).pipe_file
     monkeypatch.setattr(type(memory), "pipe_file", lambda self, path, value, **_: pipe_file(self, path, value))
+    monkeypatch.setattr(claims, "_BEAT", 0.02)
     with pytest.raises(ValueError, match=r"`path`: memory://out/dem.zarr/batch/claims is no place .* replaces files"):
         batch_invert(series_folder, "memory://out/dem.zarr", BINS, **OPTIONS)
-    assert not [name for name in memory.find("/out") if "claims" in name]
+    time.sleep(0.2)  # nobody says any more to be here
+    assert memory.find("/") == []
+
+
+@in_memory
+def test_one_that_begins_while_another_tidies_up_finds_its_folder(place, monkeypatch):
+    document, unlink, stay = place / "batch" / "zarr.json", Url.unlink, Claims.stay
+    late = Claims(place / "batch" / "claims")
+
+    def stays_just_before(self):
+        if self == document:
+            late.stay()
+        unlink(self)
+
+    with late, monkeypatch.context() as patch:
+        patch.setattr(Url, "unlink", stays_just_before)
+        with pytest.raises(ValueError, match="comes of it"), create.begun(place):
+            raise ValueError("no store comes of it")
+        assert document.exists()
+    unlink(document)
+
+    def stays_just_after(self):
+        document.unlink()
+        stay(self)
+
+    monkeypatch.setattr(Claims, "stay", stays_just_after)
+    with create.begun(place):
+        assert document.exists()
+
+
+def test_who_was_here_long_ago_is_forgotten(place, tmp_path):
+    who = {"host": "elsewhere", "pid": 1, "started": 0.0}
+    for folder in (place, tmp_path):
+        for token, hours in (("old", 49), ("new", 1)):
+            touched = time.time() - 3600 * hours
+            about = who | {"token": token} | ({"touched": int(1e9 * touched)} if folder is place else {})
+            (folder / f"here-{token}.0").write_bytes(json.dumps(about).encode())
+            if folder is tmp_path:
+                os.utime(folder / f"here-{token}.0", (touched, touched))
+        with Claims(folder) as one:
+            one.stay()
+            children = folder.children() if folder is place else list(folder.iterdir())
+            assert len(children) == 2
+        assert [each.name for each in (folder.children() if folder is place else folder.iterdir())] == ["here-new.0"]
 
 
 # ---- claims
@@ -342,18 +459,18 @@ def test_claim_of_a_process_that_has_ended_is_taken_over_at_once(bucket):
 
 
 def test_claim_of_a_process_that_is_not_seen_is_taken_over_after_a_while(place, monkeypatch):
-    monkeypatch.setattr(claims, "_LEASE", 0.8)
+    monkeypatch.setattr(claims, "_LEASE_AT_URL", 0.8)
     monkeypatch.setattr(claims, "_BEAT", 0.1)
     with Claims(place) as alive, Claims(place) as one, Claims(place) as other:
         alive.stay()
         assert alive.take("b")[0]
-        who = {"host": "elsewhere", "pid": 1, "started": 0.0, "token": "x"}
-        (place / "a.0").write_bytes(json.dumps(who | {"touched": 1}).encode())
-        (place / "here-x.0").write_bytes(json.dumps(who | {"touched": 2}).encode())
+        who, now = {"host": "elsewhere", "pid": 1, "started": 0.0, "token": "x"}, time.time_ns()
+        (place / "a.0").write_bytes(json.dumps(who | {"touched": now}).encode())
+        (place / "here-x.0").write_bytes(json.dumps(who | {"touched": now + 1}).encode())
         assert one.take("a") == (False, False)
         assert other.take("a") == (False, False)
         time.sleep(0.5)
-        (place / "here-x.0").write_bytes(json.dumps(who | {"touched": 3}).encode())
+        (place / "here-x.0").write_bytes(json.dumps(who | {"touched": now + 2}).encode())
         time.sleep(0.5)
         assert one.take("a") == (False, False)  # seen in between
         time.sleep(1)
@@ -366,7 +483,7 @@ def test_claim_of_a_process_that_is_not_seen_is_taken_over_after_a_while(place, 
 
 
 def test_process_that_slept_knows_that_it_lost_its_claim(place, monkeypatch):
-    monkeypatch.setattr(claims, "_LEASE", 0.1)
+    monkeypatch.setattr(claims, "_LEASE_AT_URL", 0.1)
     monkeypatch.setattr(claims, "_BEAT", 1000)
     with Claims(place) as asleep, Claims(place) as one:
         asleep.stay()
@@ -460,14 +577,6 @@ def by_command(series_folder, tmp_path_factory):
     return without_bookkeeping(path)
 
 
-def test_two_starts_at_once_on_this_disk_by_its_url(series_folder, by_command, tmp_path):
-    url = (tmp_path / "a b.zarr").as_uri()
-    done = ended([started(series_folder, url) for _ in range(2)])
-    assert len(done) == len(set(done)) == 3
-    assert without_bookkeeping(tmp_path / "a b.zarr") == by_command
-    assert batch_status(url).is_complete
-
-
 def test_two_starts_at_once_in_s3_do_each_step_once(bucket, series_folder, by_command):
     place = Url(f"{bucket}/out/dem.zarr")
     done = ended([started(series_folder, place) for _ in range(2)])
@@ -500,14 +609,16 @@ def test_workers_write_to_s3(bucket, series_folder, store):
     assert content_of(place) == content_of(store)
 
 
-def test_script_of_an_array_is_written_here(memory, series_folder, tmp_path, monkeypatch, capsys):
+def test_script_of_an_array_is_only_submitted(memory, series_folder, tmp_path, monkeypatch, capsys):
     sbatch = tmp_path / "bin" / "sbatch"
     sbatch.parent.mkdir()
-    sbatch.write_text("#!/bin/sh\necho submitted\n")
+    sbatch.write_text(f"#!/bin/sh\ncat > {shlex.quote(str(sbatch.parent))}/got\necho submitted\n")
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     command = ["batch", str(series_folder), "--output", "memory://out/dem.zarr", *CHOICES]
     assert main([*command, "--slurm=--array=1-2"]) == 0
-    assert re.search(r"script  dem.slurm\n", capsys.readouterr().out)
-    assert shlex.split((tmp_path / "dem.slurm").read_text().splitlines()[-1])[-len(command) :] == command
+    assert capsys.readouterr().out.split() == ["sbatch", "submitted"]
+    assert shlex.split((sbatch.parent / "got").read_text().splitlines()[-1])[-len(command) :] == command
+    assert not any((tmp_path / "here").iterdir())

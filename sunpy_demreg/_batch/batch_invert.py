@@ -133,7 +133,7 @@ def batch_invert(
     Any number of processes, on any machines that see the same folders or URLs, may write one store at the same time, of
     the same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
     seconds. Those of a process that died are taken over by the others, at once on the same machine, else after a
-    minute. A process ends when all steps of its part are done, by whichever.
+    minute, and three at a URL. A process ends when all steps of its part are done, by whichever.
 
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
 

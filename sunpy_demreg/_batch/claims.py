@@ -33,6 +33,8 @@ from sunpy_demreg._common.urls import Url
 __all__ = ["NO_PLACE", "Claims", "claims_in", "growing_pauses", "remove_ended"]
 
 _LEASE = 60.0  # s without a touch, after which a claim is void
+_LEASE_AT_URL = 180.0  # the same there: longer than a client tries a request, so that none comes after it (S3: 75 s)
+_OLD = 86400.0  # s without a touch, after which nobody is here, on whatever machine
 _BEAT = 10.0  # s between two touches
 _HERE = "here"
 _PAUSES = 0.1, 3.0  # s between two tries to get a claim: the first, and the longest
@@ -59,12 +61,15 @@ class Claims:
         return self
 
     def __exit__(self, *_):
-        self._ends.set()
-        if self._beating is not None:
-            self._beating.join()
+        self._end_beats()
         for name in reversed(self._mine.copy()):
             with suppress(OSError):  # then it will be void
                 self.release(name)
+
+    def _end_beats(self):
+        self._ends.set()
+        if self._beating is not None:
+            self._beating.join()
 
     def take(self, name):
         """
@@ -114,6 +119,7 @@ class Claims:
         name = f"{_HERE}-{self._who['token']}"
         self.take(name)
         if isinstance(self._folder, Url) and created(self._mine[name], b"{}"):
+            self._end_beats()  # the last one would bring it back
             self._mine.pop(name).unlink()
             problem = "its server replaces files that are only to be created, so that several processes could do a step"
             raise wrong(ValueError, "path", f": {self._folder} is no place for a batch: {problem}; {NO_PLACE}")
@@ -146,7 +152,7 @@ class Claims:
         now = time.monotonic()
         if self._seen.get(path, (None,))[0] != touched:
             self._seen[path] = touched, now
-        return now - self._seen[path][1] > _LEASE
+        return now - self._seen[path][1] > _lease(self._folder)
 
     def _beat(self):
         while not self._ends.wait(_BEAT):
@@ -169,16 +175,21 @@ def claims_in(folder):
     Returns
     -------
     dict
-        For each name, the host of its process, and the seconds since it was touched.
+        For each name, the host of its process, and the seconds since it was touched: on a disk by the clock of that, at
+        a URL by the clocks of the two machines. If these differ by more than the lease, claims that hold are missing.
     """
     found = {}
     for path in _found(folder, "*.*"):
         who, touched = _read(path)
         if who and not _has_ended(who):
             seconds = max(_now(folder) - touched / 1e9, 0.0)
-            if seconds < _LEASE:
+            if seconds < _lease(folder):
                 found[path.name.rpartition(".")[0]] = who["host"], seconds
     return found
+
+
+def _lease(folder):
+    return _LEASE_AT_URL if isinstance(folder, Url) else _LEASE
 
 
 def _now(folder):
@@ -193,10 +204,10 @@ def _now(folder):
 
 
 def remove_ended(folder, pattern="*"):
-    """Remove the claims in a folder of processes that are known to have ended."""
+    """Remove the claims in a folder of processes that are known to have ended, and old ones to be here."""
     for path in _found(folder, f"{pattern}.*"):
-        who = _who(path)
-        if who and _has_ended(who):
+        who, touched = _read(path)
+        if who and (_has_ended(who) or (path.name.startswith(f"{_HERE}-") and _now(folder) - touched / 1e9 > _OLD)):
             _remove(path)
 
 

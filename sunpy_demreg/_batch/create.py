@@ -3,7 +3,7 @@
 import secrets
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,15 @@ from sunpy_demreg._common.urls import Url
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
 
-__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begun", "check_place", "create", "is_begun", "no_store"]
+__all__ = ["CLAIMS", "HEADER_SIZE", "NOT_STORED", "N_STEPS", "begun", "check_place", "create", "is_begun", "no_store"]
 
 #: Protocols of URLs where only one process can create a file, by what fsspec says of them.
 _EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 CLAIMS = "claims"  # folder
 HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 N_STEPS = 4096  # in a chunk of a table
+#: Errors of what is no store, or a damaged one; any other OSError is of the network or the disk, and tells that itself.
+NOT_STORED = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, KeyError)
 _TRIES = 10
 _ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
 
@@ -56,27 +58,36 @@ def begun(path):
     Claims
         In it, of which one says that this process is here.
     """
-    folder, claims = _begin_and_stay(path)
-    try:
-        with claims:
-            yield folder, claims
-    except Exception:
-        with suppress(OSError):
-            _forget_at(path) if isinstance(path, Url) else _forget(path)
-        raise
+    stack, folder, claims = _begin_and_stay(path)
+    with stack:
+        yield folder, claims
 
 
 def _begin_and_stay(path):
     for i in range(_TRIES):
         try:
             folder = _begin_at(path) if isinstance(path, Url) else _begin(path)
-            claims = Claims(folder / CLAIMS)
-            claims.stay()
+            with ExitStack() as stack:
+                claims = stack.enter_context(_tidied(path, Claims(folder / CLAIMS)))
+                claims.stay()
+                if isinstance(path, Url):  # it may have been removed just before this process was seen to be here
+                    created(folder / documents.JSON, _about_folder())
+                return stack.pop_all(), folder, claims
         except FileNotFoundError:  # removed just now, by another process that could make no store
             if i == _TRIES - 1:
                 raise
-        else:
-            return folder, claims
+
+
+@contextmanager
+def _tidied(path, claims):
+    """Claims that end with the block; after an error, what `_begin` has made is removed, unless it is of use."""
+    try:
+        with claims:
+            yield claims
+    except Exception:
+        with suppress(OSError):
+            _forget_at(path) if isinstance(path, Url) else _forget(path)
+        raise
 
 
 def _begin(path):
@@ -103,17 +114,23 @@ def _begin(path):
 
 def _begin_at(url):
     """As `_begin`, where there are no folders, and what is in them is there at once."""
-    import zarr
-
-    folder, files = url / documents.BOOKKEEPING, {}
+    folder = url / documents.BOOKKEEPING
     if not (folder / documents.JSON).exists():
         if (url / documents.JSON).exists():
             _check_is_store(url)
         elif set(url.children()) - {folder}:
             raise no_store(url, "it holds other things")
-        zarr.create_group(zarr.storage.MemoryStore(files))
-        created(folder / documents.JSON, files[documents.JSON].to_bytes())
+        created(folder / documents.JSON, _about_folder())
     return folder
+
+
+def _about_folder():
+    """The document that makes it a Zarr group, so that nobody wonders what it is."""
+    import zarr
+
+    files = {}
+    zarr.create_group(zarr.storage.MemoryStore(files))
+    return files[documents.JSON].to_bytes()
 
 
 def is_begun(path):
@@ -141,10 +158,12 @@ def _forget(path):
 def _forget_at(url):
     folder = url / documents.BOOKKEEPING
     remove_ended(folder / CLAIMS)
-    # One that comes in between makes these files again when it makes the store.
     if url.children() == [folder] and not (folder / CLAIMS).children():
         for each in folder.children():
             each.unlink()
+        # One that came in between says so before it looks for the document: either it makes that again, or this does.
+        if (folder / CLAIMS).children():
+            created(folder / documents.JSON, _about_folder())
 
 
 def _check_is_store(path):
@@ -152,7 +171,7 @@ def _check_is_store(path):
         group = documents.open_store(path)
         if "settings" not in group.attrs:
             raise ValueError("it holds one result")
-    except (OSError, ValueError, KeyError) as err:
+    except NOT_STORED as err:
         raise no_store(path, err) from err
 
 
@@ -188,11 +207,14 @@ def _upload(part, url, check):
     files = [each for each in part.rglob("*") if each.is_file()]
     for file in sorted(files, key=lambda file: file.parent == part):  # the document of the store last
         check()
-        place = url / file.relative_to(part).as_posix()
-        if file.parent == part:
-            place.create(file.read_bytes())  # another one that made it has made what is opened now
-        else:
-            place.write_bytes(file.read_bytes())
+        place, content = url / file.relative_to(part).as_posix(), file.read_bytes()
+        # A request that comes late must not undo what another process has made of it since.
+        if created(place, content):
+            continue
+        if file.parent == part or (url / documents.JSON).exists():
+            return  # another process has made the store, which is opened now
+        check()
+        place.write_bytes(content)  # over that of a process with other settings, which died here
 
 
 def _make(part, result, settings):

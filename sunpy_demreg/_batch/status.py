@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sunpy_demreg._batch.claims import claims_in
-from sunpy_demreg._batch.create import CLAIMS, is_begun, no_store
+from sunpy_demreg._batch.create import CLAIMS, NOT_STORED, is_begun, no_store
 from sunpy_demreg._common.dates import from_microseconds
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.urls import Url
@@ -26,7 +27,11 @@ __all__ = ["BatchStatus", "Claim", "batch_status"]
 
 
 class Claim(NamedTuple):
-    """A time step that a process works on: at which machine, and how many seconds ago it was seen."""
+    """
+    A time step that a process works on: at which machine, and how many seconds ago it was seen.
+
+    In a store at a URL that is by the clocks of that machine and of this one.
+    """
 
     time: Time
     host: str
@@ -78,6 +83,8 @@ def batch_status(path: FilePath) -> BatchStatus:
         If there is no such store.
     ValueError
         If it is not the store of a batch, or damaged.
+    OSError
+        If it cannot be read; of a URL, ConnectionError or PermissionError.
 
     Examples
     --------
@@ -95,15 +102,16 @@ def batch_status(path: FilePath) -> BatchStatus:
     if is_begun(path):
         return BatchStatus(0, 0, [])
     try:
-        group = documents.open_store(path)
-        n_steps = group["step_done"].shape[0]
-        times = group["time"][:n_steps]
-        done = group["step_done"][:]
-        # What is not done counts only if nothing was tried later, and nothing better is done.
-        last = latest_steps(group, np.arange(n_steps), by_images=False)
-        steps = latest_steps(group, np.union1d(last, np.flatnonzero(done)))
-        done = done[steps]
-    except (OSError, ValueError, KeyError) as err:
+        with path.reached() if isinstance(path, Url) else nullcontext():
+            group = documents.open_store(path)
+            n_steps = group["step_done"].shape[0]
+            times = group["time"][:n_steps]
+            done = group["step_done"][:]
+            # What is not done counts only if nothing was tried later, and nothing better is done.
+            last = latest_steps(group, np.arange(n_steps), by_images=False)
+            steps = latest_steps(group, np.union1d(last, np.flatnonzero(done)))
+            done = done[steps]
+    except NOT_STORED as err:
         raise no_store(path, err, _CURE) from err
     claims = []
     for name, (host, seconds) in claims_in(path / documents.BOOKKEEPING / CLAIMS).items():

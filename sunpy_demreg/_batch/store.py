@@ -15,7 +15,7 @@ import numpy as np
 import astropy.units as u
 from astropy.wcs import WCS
 
-from sunpy_demreg._batch.create import HEADER_SIZE, N_STEPS, create, no_store
+from sunpy_demreg._batch.create import HEADER_SIZE, N_STEPS, NOT_STORED, create, no_store
 from sunpy_demreg._batch.same import NOT_SET, as_setting, in_words, is_same, meaning_of
 from sunpy_demreg._batch.steps import key_of
 from sunpy_demreg._common.atomic import created
@@ -74,13 +74,15 @@ class Archive:
     """A store of steps."""
 
     def __init__(self, path, settings, defaults):
+        self._path = path
         try:
-            documents.open_store(path)
-            self._group = documents.group_in(path, mode="r+")
-            old = dict(self._group.attrs["settings"], outputs=", ".join(self._group.attrs["outputs"]))
-            edges = self._group["temperature_edge"]
-            old["temperature_bin_edges"] = to_text(u.Quantity(edges[:], edges.attrs["units"]))[0]
-        except (OSError, ValueError, KeyError) as err:
+            with self._reached():
+                documents.open_store(path)
+                self._group = documents.group_in(path, mode="r+")
+                old = dict(self._group.attrs["settings"], outputs=", ".join(self._group.attrs["outputs"]))
+                edges = self._group["temperature_edge"]
+                old["temperature_bin_edges"] = to_text(u.Quantity(edges[:], edges.attrs["units"]))[0]
+        except NOT_STORED as err:
             raise no_store(path, err) from err
         channels = settings["channels"].split(", ")
         different = [
@@ -95,7 +97,6 @@ class Archive:
                 f"{str(path)!r} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a "
                 "path that does not exist yet",
             )
-        self._path = path
 
     def _reached(self):
         """For what Zarr does there: errors of a network become errors about the URL."""
@@ -111,6 +112,7 @@ class Archive:
             self._allocate(steps, check)
 
     def _allocate(self, steps, check):
+        self._repair(check)
         self._done = self._group["step_done"]
         old = self._done.shape[0]
         is_told = steps.find_slots(self._known(old))
@@ -123,6 +125,34 @@ class Archive:
         if new > old:
             self._extend(steps, old, new, check)
         self._done = self._group["step_done"]
+
+    def _repair(self, check):
+        """Give arrays their lengths again that a process, whose last request came late, has made shorter."""
+        lengths = {
+            name: array.shape[array.metadata.dimension_names.index("time")]
+            for name, array in self._group.arrays()
+            if "time" in array.metadata.dimension_names
+        }
+        n = lengths["step_done"]
+        if max(lengths.values()) > n and self._is_any_done(n, max(lengths.values())):
+            # The list was longer. What the tables know are the steps that were to be on it.
+            tables = (self._group[name][:, n:] for name in ("image_date", "image_digest"))
+            more = min(np.flatnonzero(table.any(axis=0)).max(initial=-1) for table in tables) + 1
+            n += int(more)
+            check()
+            self._add_not_done(lengths["step_done"], n)
+        for name, length in lengths.items():
+            if length < n:
+                check()
+                documents.set_length(self._path, name, n)
+
+    def _is_any_done(self, start, stop):
+        """Whether steps beyond the list of finished steps are done."""
+        if "sha256" not in self._group.attrs or "image_digest" not in self._group:
+            return False
+        content, folder = self._chunk(True), self._path / "step_done" / "c"
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return content in pool.map(_content, (folder / str(slot) for slot in range(start, stop)))
 
     def _add_digests(self, n_steps):
         """Add to the store of an older version what it lacks."""
@@ -178,16 +208,9 @@ class Archive:
 
     def _add_not_done(self, start, stop):
         """Write chunks that mark new steps as not done, before the list of finished steps is extended."""
-        import zarr
-
         if "sha256" not in self._group.attrs:
             return  # the first version did not write such chunks
-        chunks = {}
-        scratch = zarr.create_array(
-            zarr.storage.MemoryStore(chunks), shape=(1,), chunks=(1,), dtype=bool, compressors=stores.PLAIN
-        )
-        stores.writable(scratch)[:] = False
-        content = chunks["c/0"].to_bytes()
+        content = self._chunk(False)
         folder = self._path / "step_done" / "c"
         # What another process has written in the meantime may already say that the step is done.
         if isinstance(folder, Url):
@@ -200,6 +223,18 @@ class Archive:
             created(file, content)
             if file.stat().st_size != len(content):  # of a process that died here
                 file.write_bytes(content)
+
+    @staticmethod
+    def _chunk(is_done):
+        """The content of a chunk of the list of finished steps."""
+        import zarr
+
+        chunks = {}
+        scratch = zarr.create_array(
+            zarr.storage.MemoryStore(chunks), shape=(1,), chunks=(1,), dtype=bool, compressors=stores.PLAIN
+        )
+        stores.writable(scratch)[:] = is_done
+        return chunks["c/0"].to_bytes()
 
     def clear(self, slot):
         """Remove what a process that died has half written of a step, but for its values, as `store` does."""
@@ -227,6 +262,13 @@ class Archive:
         """Mark a step as done, when all of it is written."""
         with self._reached():
             stores.writable(self._done)[slot] = True
+
+
+def _content(file):
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 class Writer:

@@ -5,6 +5,7 @@ import warnings
 
 from astropy.wcs import WCS
 
+from sunpy_demreg._batch.create import NOT_STORED
 from sunpy_demreg._batch.store import Writer
 from sunpy_demreg._channels.lazy_prepare import plan_of, prepare_lazily
 from sunpy_demreg._channels.read_maps import NamedMaps
@@ -117,10 +118,15 @@ class Work:
         """
         grid = plan_of(self._maps(self._first), self._prepare_options).plan.grid
         try:
+            if not (self._path / documents.JSON).exists():
+                return grid
             group = documents.open_store(self._path)
             wcs, shape = WCS(header_of(group)), group["status"].shape[1:]
-        except (OSError, ValueError, KeyError):  # there is none yet, or one that is refused later
+        except NOT_STORED:  # it is refused later
             return grid
+        except OSError as err:  # nobody knows which grid is that of the store
+            err.argument = "path"  # not the images, of which others may be good
+            raise
         kept = Grid.of_binned(wcs, shape, grid.bin)
         return grid if grid_difference(*grid[:2], *kept[:2], most=1e-6) is None else kept
 

@@ -41,15 +41,15 @@ def with_value(arguments):
 
 
 def submit(options):
-    """Write the script of an array beside the store, or here if that is at a URL, and submit it."""
+    """Write the script of an array beside the store, unless that is at a URL, and submit it."""
     try:
         given = shlex.split(options.slurm)
     except ValueError as err:
         raise ValueError(f"`--slurm` must be options of sbatch, but is {options.slurm!r} ({err})") from err
     if not any(each.startswith(("--array", "-a")) for each in given) or not given[0].startswith("-"):
         raise ValueError(f'`--slurm` must be options of sbatch with --array, such as "--array=1-16": {options.slurm!r}')
-    script = (Path(options.output.name) if isinstance(options.output, Url) else options.output).with_suffix(".slurm")
-    if script.exists() and _FIRST not in script.read_text(errors="replace"):
+    script = None if isinstance(options.output, Url) else options.output.with_suffix(".slurm")
+    if script is not None and script.exists() and _FIRST not in script.read_text(errors="replace"):
         raise FileExistsError(f"{script} exists, and sunpy-demreg did not write it: rename it")
     command = [sys.executable, "-m", "sunpy_demreg", *_without_slurm(options.arguments)]
     lines = [
@@ -59,14 +59,19 @@ def submit(options):
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
         f"exec {shlex.join(command)}",
     ]
-    script.write_text("\n".join(lines) + "\n")
-    try:
-        done = subprocess.run(["sbatch", str(script)], capture_output=True, text=True, check=False)
+    text, where = "\n".join(lines) + "\n", ""
+    if script is not None:
+        script.write_text(text)
+        where = f"; the script is {script}"
+    try:  # without the name of a script, it is read from the standard input
+        command = ["sbatch"] if script is None else ["sbatch", str(script)]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     except OSError as err:
-        raise ValueError(f"`--slurm`: sbatch cannot be run ({err.strerror}); the script is {script}") from err
+        raise ValueError(f"`--slurm`: sbatch cannot be run ({err.strerror}){where}") from err
     if done.returncode:
-        raise ValueError(f"`--slurm`: sbatch refused {script}: {done.stderr.strip()}")
-    print(f"{'script':>18}  {script}")
+        raise ValueError(f"`--slurm`: sbatch refused {script or 'the script'}: {done.stderr.strip()}")
+    if script is not None:
+        print(f"{'script':>18}  {script}")
     print(f"{'sbatch':>18}  {done.stdout.strip()}")
     return 0
 
