@@ -204,10 +204,11 @@ def _now(folder):
 
 
 def remove_ended(folder, pattern="*"):
-    """Remove the claims in a folder of processes that are known to have ended, and old ones to be here."""
+    """Remove the claims in a folder of processes that are known to have ended, and old ones to be here, elsewhere."""
     for path in _found(folder, f"{pattern}.*"):
         who, touched = _read(path)
-        if who and (_has_ended(who) or (path.name.startswith(f"{_HERE}-") and _now(folder) - touched / 1e9 > _OLD)):
+        is_elsewhere = who and who["host"] != _host() and path.name.startswith(f"{_HERE}-")
+        if who and (_has_ended(who) or (is_elsewhere and _now(folder) - touched / 1e9 > _OLD)):
             _remove(path)
 
 
