@@ -65,8 +65,13 @@ class StatedCounts(NamedTuple):
     mean: float  # DN of a pixel of AIA; NaN if the header has none, or that of a different field
     exposure: float  # s
     is_rate: bool
-    shape: tuple  # (y, x)
+    shape: tuple  # (y, x); empty where only parts of the image are at hand
     n_sample: int
+
+    @property
+    def of_parts(self):
+        """The same, to examine parts of the image, of which only refusals are expected."""
+        return self._replace(shape=())
 
 
 def stated_counts(image, n_sample):
@@ -103,18 +108,18 @@ def doubt(stated, data, to_counts):
     (`str`, `str`)
         Why the image seems to hold sums, and why it seems to be divided by its exposure time; empty if it does not.
     """
-    n_pixels = np.prod(stated.shape)
+    is_whole = data.shape == stated.shape
     may_be_sums = stated.room >= _AVERAGED
     counts = np.where(np.isfinite(data), data, 0) * to_counts if may_be_sums else None
     n_above = np.count_nonzero(counts > _MAX_COUNTS) if may_be_sums else 0
-    if n_above > _MANY * n_pixels:
+    if n_above > _MANY * data.size and (is_whole or n_above >= _FEW):
         raise wrong_map(
             ValueError,
             stated.name,
-            f"holds sums of pixels, not averages, or other values than counts: {n_above / n_pixels:.0%} of its pixels "
-            f"are above the {_MAX_COUNTS:.0f} DN that the detector can give. {_NO_SUMS}. {_CORRECTED}",
+            f"holds sums of pixels, not averages, or other values than counts: {n_above / data.size:.0%} of its pixels "
+            f"{'' if is_whole else 'in a block '}are above the {_MAX_COUNTS:.0f} DN that the detector can give. {_NO_SUMS}. {_CORRECTED}",
         )
-    if data.shape != stated.shape or data.size < _FEW:
+    if not is_whole or data.size < _FEW:
         return "", ""  # parts of an image are not examined further: each would repeat the warning
     mean = ratio = np.nan
     if stated.mean > 0.5:
