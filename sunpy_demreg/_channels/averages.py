@@ -117,7 +117,8 @@ def doubt(stated, data, to_counts):
             ValueError,
             stated.name,
             f"holds sums of pixels, not averages, or other values than counts: {n_above / data.size:.0%} of its pixels "
-            f"{'' if is_whole else 'in a block '}are above the {_MAX_COUNTS:.0f} DN that the detector can give. {_NO_SUMS}. {_CORRECTED}",
+            f"{'' if is_whole else 'in a block '}are above the {_MAX_COUNTS:.0f} DN that the detector can give. "
+            f"{_NO_SUMS}. {_CORRECTED}",
         )
     if not is_whole or data.size < _FEW:
         return "", ""  # parts of an image are not examined further: each would repeat the warning

@@ -14,7 +14,7 @@ from sunpy_demreg._channels.positions import locator, reach
 from sunpy_demreg._channels.resample import Window
 from sunpy_demreg._common.dask_arrays import as_lazy, unmasked
 
-__all__ = ["examined", "in_blocks_of_grid", "of_blocks"]
+__all__ = ["examined", "in_blocks_of_grid"]
 
 _BLOCK = 256, -1  # pixels: compressed files are read by whole rows
 _MOST = 0.5  # of the rows of an image: if fewer are needed, it is not read as a whole only to examine it
@@ -52,8 +52,8 @@ def in_blocks_of_grid(preparation):
     # A task of its own, which each worker is sent once; without coordinates, which follow from the windows.
     channels = tuple(replace(channel, psf=None, wcs=None) for channel in plan.channels)
     plan_key = f"{name}-plan"
-    of_blocks_only = of_blocks(replace(plan, channels=channels))
-    layer = {plan_key: replace(of_blocks_only, grid=plan.grid._replace(wcs=None), corner=(0, 0))}
+    bare = replace(plan, channels=channels, grid=plan.grid._replace(wcs=None), corner=(0, 0))
+    layer = {plan_key: bare.of_parts}
     n_rows = [sum(boxes[i, 0][0].stop - boxes[i, 0][0].start for i in range(len(rows))) for _, boxes in places]
     looks = examined(preparation, [arrays[0] for arrays in planes], chunks, n_rows)
     for i, j in np.ndindex(len(rows), len(columns)):
@@ -70,12 +70,6 @@ def in_blocks_of_grid(preparation):
     inputs = [looks, *(array for arrays in planes for array in arrays if array is not None)]
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
     return da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=object))
-
-
-def of_blocks(plan):
-    """The plan for blocks, which are parts of images: to examine these as a whole is left to `examined`."""
-    channels = (replace(each, stated=None if each.stated is None else each.stated.of_parts) for each in plan.channels)
-    return replace(plan, channels=tuple(channels))
 
 
 def examined(preparation, values, chunks, n_rows=None):
@@ -104,7 +98,7 @@ def examined(preparation, values, chunks, n_rows=None):
     name = f"examined-{uuid4().hex}"
     layer = {(name, i, j): None for i, j in np.ndindex(*map(len, chunks))}
     inputs = []
-    # What is moved to correct shifts was read, and examined, to measure them.
+    # With shifts to be corrected, images were examined when these were measured.
     if not preparation.plan.corrects_shifts:
         for k, (channel, array) in enumerate(zip(preparation.plan.channels, values, strict=True)):
             if channel.stated is None or (n_rows is not None and n_rows[k] < _MOST * array.shape[0]):

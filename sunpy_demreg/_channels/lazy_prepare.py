@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from sunpy_demreg._channels.calibrate import calibrate
-from sunpy_demreg._channels.lazy_blocks import examined, in_blocks_of_grid, of_blocks
+from sunpy_demreg._channels.lazy_blocks import examined, in_blocks_of_grid
 from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.prepare import aligned, prepare, wrapped
 from sunpy_demreg._channels.resample import Grid
@@ -45,7 +45,8 @@ def prepared_lazily(preparation):
     """
     Prepare maps of one time when their values are needed, block by block.
 
-    Images are examined as a whole, for sums and rates, with the first block. How far images are shifted shows only in the whole of them: it is measured only to correct it, and then now.
+    How far images are shifted shows only in the whole of them: it is measured only to correct it, and then now. Whether
+    they are sums or rates, too: they are examined with the first block.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def prepared_lazily(preparation):
     values = [as_lazy(unmasked(smap.data)[0]) for smap in preparation.maps]
     chunks, arrays = _in_common_chunks(arrays)
     arrays.append(examined(preparation, values, chunks))
-    plan = of_blocks(replace(preparation.plan, grid=Grid(None, (), 1)))  # that of a block
+    plan = replace(preparation.plan.of_parts, grid=Grid(None, (), 1))  # that of a block
     return wrapped(preparation, *map_pixels(_calibrated, outputs, arrays, 2, plan=plan))
 
 
