@@ -115,8 +115,9 @@ sphinx_gallery_conf = {
     "inspect_global_variables": False,
 }
 suppress_warnings = ["config.cache"]  # of a function in the configuration, which Sphinx cannot store
-# The examples are drawn without a screen.
+# The examples are drawn without a screen. What they warn of is shown without where it stands on this machine.
 warnings.filterwarnings("ignore", message=".*non-interactive.*")
+warnings.formatwarning = lambda message, category, *_args, **_options: f"{category.__name__}: {message}\n"
 
 # Figures of the pages.
 plot_formats = [("png", 110)]

@@ -55,9 +55,8 @@ plt.show()
 # Both have a DEM around log T = 6.3, and one has, in addition, a twentieth of this emission measure at log T = 6.9.
 # Each intensity has an error of 5 %; 200 realizations are drawn.
 
-edges = (
-    10 ** np.arange(5.575, 7.58, 0.05) * u.K
-)  # the centers of the bins are nodes of the responses
+# The centers of the bins are nodes of the responses.
+edges = 10 ** np.arange(5.575, 7.58, 0.05) * u.K
 centers = np.sqrt(edges[1:] * edges[:-1])
 log_t = np.log10(centers.value)
 widths = np.diff(edges)
@@ -88,7 +87,8 @@ def observe(dem, n_draws=200):
 # ====================
 #
 # With AIA alone, hot plasma is found where there is none, and too much of it where there is some: six intensities do
-# not exclude it. XRT does.
+# not exclude it. XRT does. The emission measures above log T = 6.8, in cm-5, are the median of the draws, and the range
+# of 68 % of them:
 
 figure, panels = plt.subplots(
     2, 2, figsize=(10, 7), layout="constrained", sharex=True, sharey=True
@@ -96,7 +96,7 @@ figure, panels = plt.subplots(
 hot = log_t > 6.8
 for row, (title, truth) in zip(panels, truths.items(), strict=True):
     data, noise = observe(truth)
-    print(f"{title}: {np.sum((truth * widths)[hot]):.1e} above log T = 6.8; found")
+    print(f"{title}: {np.sum((truth * widths)[hot]).value:.1e} in truth")
     for axes, (name, response) in zip(
         row, {"AIA": aia, "AIA + XRT": both}.items(), strict=True
     ):
@@ -117,9 +117,7 @@ for row, (title, truth) in zip(panels, truths.items(), strict=True):
         found = np.nanpercentile(
             np.sum((dem * widths.value[:, None])[hot], axis=0), (16, 50, 84)
         )
-        print(
-            f"    by {name}: {found[1]:.1e}, in 68 % of the draws {found[0]:.1e} to {found[2]:.1e} cm-5"
-        )
+        print(f"    {name:10} {found[1]:.1e} ({found[0]:.1e} to {found[2]:.1e})")
 panels[0, 0].legend(loc="upper right")
 figure.supxlabel(r"log $T$ [K]")
 figure.supylabel("DEM [cm$^{-5}$ K$^{-1}$]")
@@ -131,11 +129,11 @@ plt.show()
 #
 # XRT tells that there is hot plasma, and how much within a factor of two. It does not make two peaks of it: filters this
 # broad do not separate log T 6.6 from 6.9, so that the DEM falls slowly where the truth has a gap, and 40 % of the hot
-# plasma are found just below log T 6.8. Below log T 5.8 both put a little plasma where there is none, which no channel
+# plasma is found just below log T 6.8. Below log T 5.8 both put a little plasma where there is none, which no channel
 # denies.
 #
 # Above all, both instruments have to agree. Between the absolute calibrations of AIA and XRT factors of up to two are
-# discussed. Here XRT sees twice of what its response says, once with the errors as above and once with one of the
+# discussed. Here XRT sees twice what its response says, once with the errors as above and once with an error of the
 # calibration that allows for it:
 
 data, noise = observe(truths["without hot plasma"])
@@ -144,17 +142,14 @@ options = {"uncertainty": noise, "positivity": "constrain"}
 for name, more in {"as above": {}, "with 40 %": {"calibration_error": 0.4}}.items():
     result = demreg.invert(data, both, edges, **options, **more)
     found = np.nansum((result["dem"].data * widths.value[:, None])[hot], axis=0)
-    print(
-        f"{name}: median {np.median(found):.1e} cm-5 above log T = 6.8, "
-        f"chi-squared {np.nanmedian(result['chi_squared'].data):.2f}"
-    )
+    chi_squared = np.nanmedian(result["chi_squared"].data)
+    print(f"{name}: {np.median(found):.1e} cm-5, chi-squared {chi_squared:.2f}")
 
 # %%
-# With the errors of the noise no DEM fits, and chi-squared says so. An error of the calibration that is large enough makes
-# peace, by hot plasma that is not there. So look at the residuals of each instrument before believing what only one of
+# With the errors of the noise no DEM fits, and chi-squared says so. With an error of the calibration that is large enough
+# the fit is good, by hot plasma that is not there. So look at the residuals of each instrument before believing what only one of
 # them sees.
-
-# %%
+#
 # From maps to a file
 # ===================
 #
@@ -268,7 +263,7 @@ results = {
 }
 
 figure, panels = plt.subplots(
-    1, 3, figsize=(11, 3.6), layout="constrained", sharex=True, sharey=True
+    1, 3, figsize=(10, 3.2), layout="constrained", sharex=True, sharey=True
 )
 above = log_t > 6.7
 on_warm, on_hot = emission_measures((48, 48), 2.4)
@@ -279,12 +274,12 @@ images = {"truth": hot_em}
 for name, result in results.items():
     em = demreg.emission_measure(result, [10**6.7, 10**7.2] * u.K)
     images[name] = em.data
-    print(
-        f"{name}: {np.mean(em.data[on_loop]) / np.mean(hot_em[on_loop]):.2f} of the true emission measure on the "
-        f"loop, with a scatter of {np.std(em.data[on_loop] / hot_em[on_loop]):.2f}; "
-        f"{np.mean(em.data[~on_loop]) / np.mean(hot_em[~on_loop]):.1f} of it beside the loop; median chi-squared "
-        f"{np.median(result['chi_squared'].data):.2f}"
-    )
+    loop = em.data[on_loop] / hot_em[on_loop]
+    mean_loop = np.mean(em.data[on_loop]) / np.mean(hot_em[on_loop])
+    beside = np.mean(em.data[~on_loop]) / np.mean(hot_em[~on_loop])
+    print(f"{name}: found / true emission measure")
+    print(f"    on the loop {mean_loop:.2f}, with a scatter of {np.std(loop):.2f}")
+    print(f"    beside it {beside:.1f}")
 for axes, (name, values) in zip(panels, images.items(), strict=True):
     image = axes.imshow(values, origin="lower", vmin=0, vmax=1.3e27, cmap="inferno")
     axes.set(title=name, xlabel="x [pixels]")

@@ -25,6 +25,8 @@ pixel = (64, 64)
 # %%
 # The fit
 # =======
+#
+# One pixel of an active region, inverted with the defaults: what was observed in each channel, and what its DEM predicts.
 
 demreg.visualization.plot_intensity(result, pixel)
 plt.show()
@@ -46,33 +48,31 @@ image = left.imshow(
     correlation, origin="lower", extent=extent, cmap="RdBu_r", vmin=-1, vmax=1
 )
 left.set(title="Correlation of the noise", xlabel="log $T$", ylabel="log $T$")
-figure.colorbar(image, ax=left)
+figure.colorbar(image, ax=left, label="Correlation coefficient")
 columns = resolution / resolution.max(axis=0)
 image = right.imshow(
-    columns, origin="lower", extent=extent, cmap="viridis", vmin=0, vmax=1
+    columns, origin="lower", extent=extent, cmap="cividis", vmin=0, vmax=1
 )
-right.set(
-    title="Resolution: columns, each divided by its peak",
-    xlabel="log $T$ of the plasma",
-)
-figure.colorbar(image, ax=right)
+right.set(title="Resolution matrix", ylabel="log $T$ where it is found")
+right.set_xlabel("log $T$ of the plasma")
+figure.colorbar(image, ax=right, label="Relative to the peak of each column")
 plt.show()
 
 # %%
-# The bins are strongly correlated or anticorrelated. So the error of a sum over bins is not the quadratic sum of their
-# errors; `~sunpy_demreg.emission_measure` propagates it through the inversion.
+# The bins are strongly correlated or anticorrelated. So the error of a sum over bins is not the sum of their errors in
+# quadrature; `~sunpy_demreg.emission_measure` propagates it through the inversion. The last column shows what the sum in
+# quadrature would be.
 
 centers = np.sqrt(edges[1:] * edges[:-1]).value
 widths = centers * np.log(edges[1:] / edges[:-1]).value
 bin_errors = result["dem"].uncertainty.array[(slice(None), *pixel)] * widths
-print("log T        emission measure   error     bins in quadrature")
+print("log T    EM [cm-5]     error  in quadrature")
 for first, last in ((0, 8), (8, 14), (14, 22), (22, 28), (0, 36)):
     em = demreg.emission_measure(result, edges[[first, last]])
     quadrature = np.sqrt(np.sum(bin_errors[first:last] ** 2))
     limits = "-".join(f"{limit:.1f}" for limit in np.log10(edges[[first, last]].value))
-    print(
-        f"{limits:12} {em.data[pixel]:.2e} cm-5      {em.uncertainty.array[pixel]:.1e}   {quadrature:.1e}"
-    )
+    value, error = em.data[pixel], em.uncertainty.array[pixel]
+    print(f"{limits}   {value:.2e}   {error:.1e}        {quadrature:.1e}")
 
 # %%
 # Comparison with repeated observations
@@ -80,7 +80,8 @@ for first, last in ((0, 8), (8, 14), (14, 22), (22, 28), (0, 36)):
 #
 # Take the intensities that the DEM of this pixel predicts, add noise 500 times, invert again, and compare the spread of
 # the results with the reported errors. With a fixed weight (``method="l2"``) they agree within a tenth. With the
-# default the weight depends on the noise, which the reported error does not include: it is then too small.
+# default the weight depends on the noise, which the reported error does not include: it is then too small. The table
+# gives the reported error over the spread, for four ranges in MK:
 
 sigma = (
     np.repeat(result["intensity"].uncertainty.array[:, 64, 64, None], 500, axis=1)
@@ -89,31 +90,28 @@ sigma = (
 truth = result["predicted_intensity"].data[:, 64, 64, None] * cube.unit
 draws = truth + sigma * np.random.default_rng(0).standard_normal(sigma.shape)
 ranges = [[0.5, 1], [1, 2], [2, 5], [5, 12]] * u.MK
-print(
-    "reported error / spread      "
-    + "  ".join(f"{low.value:g}-{high.value:g} MK" for low, high in ranges)
-)
+names = [f"{low.value:g}-{high.value:g}" for low, high in ranges]
+print(f"{'':17}" + "".join(f"{name:>7}" for name in names))
 for name, options in {
-    "method='l2', no positivity": {"method": "l2", "positivity": "ignore"},
+    "l2, no positivity": {"method": "l2", "positivity": "ignore"},
     "default": {},
-    "positivity='constrain'": {"positivity": "constrain"},
+    "constrain": {"positivity": "constrain"},
 }.items():
     repeated = demreg.invert(draws, response, edges, uncertainty=sigma, **options)
     ratios = []
     for each in ranges:
         em = demreg.emission_measure(repeated, each)
         ratios.append(np.nanmedian(em.uncertainty.array) / np.nanstd(em.data))
-    print(f"{name:28} " + "".join(f"{ratio:6.2f}   " for ratio in ratios))
+    print(f"{name:17}" + "".join(f"{ratio:7.2f}" for ratio in ratios))
 
 # %%
 # What the error bars do not include
 # ==================================
 #
 # Noise is not the only source of error: the regularization introduces a bias, which the resolution matrix describes,
-# and the response is uncertain too. Report these three separately with an emission measure; the page on validation
-# gives their sizes.
-
-# %%
+# and the response is uncertain too. Report these three separately with an emission measure; :doc:`/paper` gives their
+# sizes.
+#
 # The other error
 # ===============
 #

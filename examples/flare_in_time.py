@@ -33,9 +33,10 @@ if spec := find_spec("demregpy"):
 
 # %%
 # All are put on the grid of the first, as the cutouts move by up to a pixel. The exposure times of AIA shrink as the flare
-# brightens, and still pixels saturate. They are masked, and `~sunpy_demreg.region_evolution` leaves them out of all channels:
-# the column "fraction" tells how many pixels count, and with ``bad_pixels="mask"`` the channel is left out instead of the
-# pixels.
+# brightens, and still pixels saturate. They are masked, and `~sunpy_demreg.region_evolution` leaves them out of all
+# channels: the column "fraction" tells how many pixels count, here in the core and beside it. With
+# ``bad_pixels="mask"`` the pixels are kept, and the channel in which some are bad is left out instead. This helps if one
+# or two channels saturate; at the peak of this flare nearly all of them do.
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of shifts of a pixel
@@ -65,13 +66,18 @@ with warnings.catch_warnings():
         calibration_error=0.1,
         max_missing_channels=3,
     )
+flare.time.format = "iso"
+flare.time.precision = 0
+for name in ("fraction", "chi_squared"):
+    flare[name].info.format = ".2f"
 flare["time", "fraction", "chi_squared"]
 
 # %%
-# Where few pixels count, or chi-squared is large, do not trust the rest. Areas, volume emission measures and energies are
-# those of the pixels that count.
+# Areas, volume emission measures and energies are those of the pixels that count, which are the fainter ones. So what
+# rests on less than 90 % of a region is drawn hollow: it is no longer the region, and at the peak there is nothing left
+# of its core. Only shorter exposures would tell more.
 
-figure, rows = plt.subplots(4, 1, figsize=(7, 8), sharex=True, layout="constrained")
+figure, rows = plt.subplots(4, 1, figsize=(7, 7), sharex=True, layout="constrained")
 columns = {
     "volume_emission_measure": (u.cm**-3, "Volume EM [cm$^{-3}$]"),
     "mean_temperature": (u.MK, "Mean T [MK]"),
@@ -82,12 +88,16 @@ minutes = (flare.time - flare.time[0]).to_value(u.min)
 for axes, (name, (unit, label)) in zip(rows, columns.items(), strict=True):
     for k, region in enumerate(flare.meta["region"]):
         value = flare[name][:, k].to_value(unit)
-        error = (
-            flare[f"{name}_error"][:, k].to_value(unit) if name != "fraction" else None
-        )
-        axes.errorbar(
-            minutes, value, error, fmt="o-", capsize=2, color=f"C{k}", label=region
-        )
+        error = np.zeros_like(value)
+        if name != "fraction":
+            error = flare[f"{name}_error"][:, k].to_value(unit)
+        whole = flare["fraction"][:, k] >= 0.9
+        for these, style in (
+            (whole, {"fmt": "o-", "label": region}),
+            (~whole, {"fmt": "o", "markerfacecolor": "white", "alpha": 0.5}),
+        ):
+            shown = np.where(these, value, np.nan)
+            axes.errorbar(minutes, shown, error, capsize=2, color=f"C{k}", **style)
     axes.set_ylabel(label)
     if name in ("volume_emission_measure", "thermal_energy"):
         axes.set_yscale("log")

@@ -57,8 +57,8 @@ part = result[..., 40:60, 40:60]["dem"].data.compute()
 print(np.array_equal(part, written["dem"].data[:, 40:60, 40:60], equal_nan=True))
 
 # %%
-# Maps are drawn from the file as from memory. A name that ends in ``.zarr`` creates a store that is also read block by block; the page on large data describes time
-# series and clusters.
+# Maps are drawn from the file as from memory. A name that ends in ``.zarr`` creates a store that is also read block by
+# block; :doc:`/large` describes time series and clusters.
 
 demreg.visualization.plot_composite(written)
 plt.show()

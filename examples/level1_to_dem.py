@@ -18,13 +18,15 @@ import sunpy_demreg as demreg
 
 # %%
 # Six cutouts of the start of the X2.2 flare of 2011-02-15, as delivered by the Joint Science Operations Center. For
-# your own files: ``maps = sunpy.map.Map("aia.lev1*.fits")``.
+# your own files: ``maps = sunpy.map.Map("aia.lev1*.fits")``. Plate scale, rotation, exposure time and brightest pixel:
 
 maps = demreg.sample.flare_maps(1)
 for smap in maps:
+    scale, angle = smap.scale[0].value, smap.meta["crota2"]
+    exposure = smap.exposure_time.value
     print(
-        f"{smap.wavelength:4.0f}: {smap.scale[0]:.4f}, turned by {smap.meta['crota2']:+.3f}°, "
-        f"exposed for {smap.exposure_time:.3f}, up to {smap.data.max()} DN"
+        f"{smap.wavelength.value:3.0f} Å: {scale:.4f} arcsec/pix, {angle:+.3f}°, "
+        f"{exposure:.3f} s, to {smap.data.max():5} DN"
     )
 
 # %%
@@ -41,12 +43,13 @@ for name, x, y in zip(
     *(cube.meta[key] for key in ("channels", "residual_shift_x", "residual_shift_y")),
     strict=True,
 ):
-    print(f"{name}: {x:+.2f}, {y:+.2f}")
+    print(f"{name}: {x.value:+.2f}, {y.value:+.2f} pixels")
 
 # %%
 # A newer pointing table corrects this: ``prepare(maps, pointing_table="lmsal")`` downloads one, and
-# ``pointing_table="pointing.ecsv"`` reads one that you saved. Without network access, shift the maps by the measured
-# amounts:
+# ``pointing_table="pointing.ecsv"`` reads one that you saved. Without either, ``correct_shifts=True`` moves the maps by
+# the measured shifts if these are certain enough, which takes images of 96 pixels on a side. These are smaller, so we
+# look at the numbers and move them ourselves:
 
 moved = []
 for smap, x, y in zip(
@@ -55,7 +58,7 @@ for smap, x, y in zip(
     moved.append(smap.shift_reference_coord(x * smap.scale[0], y * smap.scale[1]))
 cube = demreg.prepare(moved, reference=171 * u.AA)
 shift = np.hypot(cube.meta["residual_shift_x"], cube.meta["residual_shift_y"])
-print(f"shifts now: up to {shift.max():.2f}")
+print(f"shifts now: up to {shift.max().value:.2f} pixels")
 
 # %%
 # All further steps are arguments of the same call, and are done in this order whatever the order of the arguments:
@@ -66,7 +69,7 @@ print(f"shifts now: up to {shift.max():.2f}")
 # Each channel has its own errors and mask. Black is masked: the borders that a channel does not cover.
 
 figure, panels = plt.subplots(
-    2, 6, figsize=(12, 4.4), layout="constrained", sharex=True, sharey=True
+    2, 6, figsize=(10, 3.7), layout="constrained", sharex=True, sharey=True
 )
 for i, (top, bottom) in enumerate(panels.T):
     intensity = np.where(cube.mask[i], np.nan, cube.data[i])
@@ -76,9 +79,10 @@ for i, (top, bottom) in enumerate(panels.T):
     ):
         axes.imshow(image, origin="lower", cmap=color)
         axes.set_facecolor("black")
-    top.set_title(cube.meta["channels"][i])
+    top.set_title(cube.meta["channels"][i], fontsize="medium")
 panels[0, 0].set_ylabel("√ intensity")
 panels[1, 0].set_ylabel("uncertainty")
+figure.supxlabel("Pixels", fontsize="medium")
 plt.show()
 
 # %%
@@ -92,16 +96,12 @@ edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 result = demreg.invert(
     cube[:, 3:-3, 3:-3], response, edges, method="lognormal", calibration_error=0.1
 )
-demreg.visualization.plot_summary(result, title="2011-02-15 01:46 UT")
+demreg.visualization.plot_summary(result)
 plt.show()
 
 # %%
 # The result records what was done.
 
 observation = result.meta["observation"]
-print(
-    {
-        key: observation[key]
-        for key in ("level", "steps", "bin", "n_sample", "degradation_corrected")
-    }
-)
+for key in ("level", "steps", "bin", "n_sample", "degradation_corrected"):
+    print(f"{key}: {observation[key]}")

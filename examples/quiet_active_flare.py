@@ -6,6 +6,8 @@ Quiet Sun, active region and flare
 What the DEM of six AIA channels looks like in three kinds of plasma, and where to be careful.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -15,7 +17,7 @@ import sunpy_demreg as demreg
 
 edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 
-# sphinx_gallery_thumbnail_number = 5
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # Quiet Sun and active region
@@ -26,6 +28,7 @@ edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
 response = demreg.TemperatureResponse.from_aia(cube)
 demreg.visualization.plot_response(response)
+plt.xlim(1e5, 1e8)
 plt.show()
 
 # %%
@@ -42,11 +45,12 @@ plt.show()
 # =======
 #
 # The other sample is the start of the X2.2 flare of 2011-02-15, as level-1 cutouts: each channel has a grid of its own,
-# and `~sunpy_demreg.prepare` puts them on one. It warns about the residual shift between the channels.
+# and `~sunpy_demreg.prepare` puts them on one. It warns that two channels are still shifted by more than a pixel;
+# :doc:`level1_to_dem` moves them.
 
-flare_cube = demreg.prepare(demreg.sample.flare_maps(0))[
-    :, 2:65, 2:65
-]  # the border has no value in all channels
+flare_cube = demreg.prepare(demreg.sample.flare_maps(0))
+inside = np.s_[:, 2:65, 2:65]  # the border has no value in all channels
+flare_cube = flare_cube[inside]
 flare_response = demreg.TemperatureResponse.from_aia(flare_cube)
 flare = demreg.invert(flare_cube, flare_response, edges, **options)
 demreg.visualization.plot_emission_measure_grid(flare)
@@ -56,32 +60,35 @@ plt.show()
 # Where the flare saturates
 # =========================
 #
-# Six minutes later 193 or 211 Å are saturated in two thirds of this field. Here is what that means: as if the detector
-# ended at 4000 DN. A pixel without one channel is solved with the other five, and has a remark; ``omitted_channels``
-# tells which one is missing. ``missing_channels="mask"`` would leave a hole.
+# Six minutes later 193 or 211 Å are saturated in two thirds of this field. To show what that means, let the detector
+# saturate at 4000 DN here. A pixel without one channel is solved with the other five, and has a remark in its status;
+# ``"omitted_channels"`` tells which one is missing. Pixels without two are masked, and so would be all of these with
+# ``missing_channels="mask"``.
 
-cut = demreg.prepare(demreg.sample.flare_maps(0), saturation=4000)[:, 2:65, 2:65]
-with_gaps = demreg.invert(cut, flare_response, edges, **options)
-print(with_gaps)
-without = (with_gaps["status"].data & demreg.Status.MISSING_CHANNEL) != 0
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", demreg.DemregWarning)  # of shifts, and of the gaps
+    cut = demreg.prepare(demreg.sample.flare_maps(0), saturation=4000)[inside]
+    with_gaps = demreg.invert(cut, flare_response, edges, **options)
+status = with_gaps["status"].data
+for flag in demreg.Status:
+    if n_pixels := np.count_nonzero(status & int(flag)):
+        print(f"{flag.name}: {n_pixels} of {status.size} pixels")
+without = (status & demreg.Status.MISSING_CHANNEL) != 0
 ratio = (
     demreg.emission_measure(with_gaps).data[without]
     / demreg.emission_measure(flare).data[without]
 )
 low, middle, high = np.percentile(ratio, (5, 50, 95))
-print(
-    f"emission measure of {without.sum()} pixels without a channel, relative to that with all six: "
-    f"{middle:.2f}, from {low:.2f} to {high:.2f}"
-)
+print("emission measure without a channel / with all six:")
+print(f"median {middle:.2f}, 90 % of the pixels {low:.2f} to {high:.2f}")
 demreg.visualization.plot_emission_measure_grid(with_gaps)
 plt.show()
 
 # %%
 # A saturated channel is a lower limit. Where the DEM of the others predicts less, the status has
-# ``SATURATION_CONTRADICTED``: here that is nearly everywhere, since the prediction is a quarter too low in the channel
-# that is missing, by the errors of the responses. What is predicted for a missing channel is that uncertain.
-
-# %%
+# ``SATURATION_CONTRADICTED``: here that is nearly everywhere, since by the errors of the responses the prediction is a
+# quarter too low in the channel that is missing. What is predicted for a missing channel is that uncertain.
+#
 # Three pixels
 # ============
 #
@@ -95,7 +102,7 @@ pixels = {
     "flare": (flare, np.unravel_index(np.nanargmax(total), total.shape)),
 }
 figure, panels = plt.subplots(
-    1, 3, figsize=(13, 4.2), layout="constrained", sharey=True
+    1, 3, figsize=(10, 3.8), layout="constrained", sharey=True
 )
 for axes, (name, (each, pixel)) in zip(panels, pixels.items(), strict=True):
     demreg.visualization.plot_dem(each, tuple(map(int, pixel)), em_loci=True, axes=axes)
@@ -114,6 +121,7 @@ plt.show()
 
 for name, each in (("active regions at the limb", result), ("flare", flare)):
     chi_squared = each["chi_squared"].data
+    print(f"{name}: chi-squared")
     print(
-        f"{name}: median chi-squared {np.nanmedian(chi_squared):.2f}, maximum {np.nanmax(chi_squared):.2f}"
+        f"    median {np.nanmedian(chi_squared):.2f}, max {np.nanmax(chi_squared):.2f}"
     )

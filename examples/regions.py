@@ -20,8 +20,8 @@ import sunpy_demreg as demreg
 # %%
 # Intensities are averaged first, and then inverted: the error of a mean is not the mean of errors. Noise averages out,
 # but the error of the calibration (``include_eve=True``) does not, and `~sunpy_demreg.region_spectrum` knows which is which.
-# Regions are coordinates, here polygons in an active region at the limb; masks, circles, levels of brightness and those of
-# the package regions are possible too.
+# Regions are coordinates, here polygons in an active region at the limb; masks, circles, levels of brightness and regions
+# of the package `regions <https://astropy-regions.readthedocs.io>`__ are possible too.
 
 maps = demreg.sample.aia_maps()
 cube = demreg.prepare(maps, n_sample=16, include_eve=True)
@@ -46,9 +46,8 @@ regions = {
 spectra = demreg.region_spectrum(cube, regions)
 for k, name in enumerate(spectra.meta["region"]):
     relative = 100 * spectra.uncertainty.array[:, k] / spectra.data[:, k]
-    print(
-        f"{name}: {spectra.meta['n_pixels'][k]} pixels, errors in % {np.round(relative, 1)}"
-    )
+    print(f"{name}: {spectra.meta['n_pixels'][k]} pixels, errors [%]:")
+    print("   ", *(f"{each:.1f}" for each in relative))
 
 # %%
 # The spectra are inverted like any other data; 10 % is how well the response of each channel is known.
@@ -67,7 +66,7 @@ draws = demreg.monte_carlo(spectra, 300, seed=1, calibration_error=0.1)
 ensemble = demreg.invert(draws, response, edges, **options)
 low, median, high = demreg.percentiles(ensemble["dem"], [16, 50, 84]).data.compute()
 
-figure = plt.figure(figsize=(11, 4.6), layout="constrained")
+figure = plt.figure(figsize=(10, 4.2), layout="constrained")
 image = figure.add_subplot(1, 2, 1, projection=maps[0].wcs)
 image.imshow(maps[2].data, cmap="sdoaia171", norm="log", vmin=100, origin="lower")
 image.set(xlabel="Solar X", ylabel="Solar Y", title="AIA 171 Å")
@@ -91,7 +90,7 @@ axes.legend(fontsize="small", ncols=2, loc="upper center", frameon=False)
 plt.show()
 
 # %%
-# Emission measures with errors of both kinds, and the volume emission measure, from the area that travels along.
+# Emission measures with errors of both kinds, and the volume emission measure, from the area of the region.
 
 em_range = [1, 4] * u.MK
 em = demreg.emission_measure(result, em_range)
@@ -100,10 +99,11 @@ of_draws = demreg.percentiles(
 ).data.compute()
 for k, name in enumerate(regions):
     area = result.meta["observation"]["area"][k]
-    print(
-        f"{name}: EM {em.data[k]:.2e} ± {em.uncertainty.array[k]:.1e} cm-5 (posterior), "
-        f"± {(of_draws[2, k] - of_draws[0, k]) / 2:.1e} (draws); volume EM {(em.data[k] * em.unit * area).to('cm-3'):.2e}"
-    )
+    spread = (of_draws[2, k] - of_draws[0, k]) / 2
+    volume_em = (em.data[k] * em.unit * area).to("cm-3")
+    print(f"{name}: EM {em.data[k]:.2e} cm-5")
+    print(f"    ± {em.uncertainty.array[k]:.1e} (posterior), ± {spread:.1e} (draws)")
+    print(f"    volume EM {volume_em.value:.2e} cm-3")
 
 # %%
 # One file holds all of it.

@@ -1,7 +1,7 @@
 """
-==============================
-Spectral lines: a dozen of EIS
-==============================
+==========================
+A dozen spectral lines
+==========================
 
 A spectrometer such as Hinode/EIS measures lines, each of which shows a narrower range of temperatures than a channel of
 AIA does. They are inverted in the same way: instead of the response of a channel, a line has a contribution function,
@@ -127,10 +127,9 @@ for axes, (name, chosen) in zip(panels, options.items(), strict=True):
     distance = np.sum(
         np.abs(dem - truth.value[:, None]) * widths.value[:, None], axis=0
     )
-    print(
-        f"{name}: median chi-squared {np.median(result['chi_squared'].data):.2f}, total emission measure "
-        f"{np.median(em):.2f} of the true one, median error of the DEM {np.median(distance) / total.value:.2f}"
-    )
+    print(f"{name}: median chi-squared {np.median(result['chi_squared'].data):.2f}")
+    print(f"    total emission measure / true {np.median(em):.2f}")
+    print(f"    error of the DEM {np.median(distance) / total.value:.2f}")
 panels[0].set_ylabel("DEM [cm$^{-5}$ K$^{-1}$]")
 panels[1].legend(loc="upper left")
 plt.show()
@@ -141,7 +140,7 @@ plt.show()
 #
 # A raster of 48 × 64 pixels with a hot core. In a stripe Fe XV 284.160 is lost, the strongest line there, and in one
 # pixel out of twenty the fit of Fe XII 195.119 has failed: both are NaN. With ``missing_channels="omit"``, which is the
-# default, such a pixel is inverted with the lines that it has; of two at once ``max_missing_channels`` has to know.
+# default, such a pixel is inverted with the lines that it has; two at once have to be allowed by ``max_missing_channels``.
 
 y, x = np.mgrid[:48, :64]
 core = np.exp(-(((x - 36) / 12) ** 2) - ((y - 24) / 9) ** 2)
@@ -170,14 +169,15 @@ n_omitted = np.array([int(bits).bit_count() for bits in omitted.flat]).reshape(
 )
 
 figure, panels = plt.subplots(
-    1, 3, figsize=(12, 3.4), layout="constrained", sharex=True, sharey=True
+    1, 3, figsize=(10, 2.9), layout="constrained", sharex=True, sharey=True
 )
-limits = {"origin": "lower", "vmin": 0, "vmax": 4.5e27, "cmap": "inferno"}
-panels[0].imshow(true_em.value, **limits)
-panels[0].set_title("truth, log T = 6.35 - 6.75")
-image = panels[1].imshow(em.data, **limits)
+limits = {"origin": "lower", "vmin": 0, "vmax": 4.5, "cmap": "inferno"}
+panels[0].imshow(true_em.value / 1e27, **limits)
+panels[0].set_title("truth, log T 6.35–6.75")
+image = panels[1].imshow(em.data / 1e27, **limits)
 panels[1].set_title("found")
-figure.colorbar(image, ax=panels[:2], label="EM [cm$^{-5}$]", shrink=0.9)
+label = "EM [$10^{27}$ cm$^{-5}$]"
+figure.colorbar(image, ax=panels[:2], label=label, shrink=0.8)
 image = panels[2].imshow(
     n_omitted,
     origin="lower",
@@ -186,7 +186,7 @@ image = panels[2].imshow(
     vmax=2.5,
 )
 panels[2].set_title("lines left out")
-figure.colorbar(image, ax=panels[2], ticks=[0, 1, 2], shrink=0.9)
+figure.colorbar(image, ax=panels[2], ticks=[0, 1, 2], label="Lines", shrink=0.8)
 for axes in panels:
     axes.set_xlabel("x [pixels]")
 panels[0].set_ylabel("y [pixels]")
@@ -199,7 +199,6 @@ for title, where in {
     "without some": n_omitted > 0,
 }.items():
     here = ratio[bright & where]
-    print(
-        f"{title}: found / true {np.median(here):.2f}, with a scatter of {np.std(here):.2f}; "
-        f"median chi-squared {np.median(result['chi_squared'].data[bright & where]):.2f}"
-    )
+    chi_squared = np.median(result["chi_squared"].data[bright & where])
+    print(f"{title}: found / true {np.median(here):.2f} ± {np.std(here):.2f}")
+    print(f"    median chi-squared {chi_squared:.2f}")

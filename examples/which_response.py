@@ -36,7 +36,7 @@ def compare(others, title, temperature=response.temperature):
         axes.axhline(1, color="gray", lw=0.8)
         axes.set(title=response.channels[i], xlim=(5.5, 7.5))
     figure.supxlabel("log T [K]")
-    figure.supylabel("ratio")
+    figure.supylabel("Ratio of responses")
     panels[0, 0].legend()
     figure.suptitle(title)
     plt.show()
@@ -58,7 +58,7 @@ place = np.arange(len(names))
 
 def bars(groups, ylabel):
     """Draw one factor for each channel, side by side for each group."""
-    axes = plt.figure(figsize=(8, 3.5), layout="constrained").add_subplot()
+    axes = plt.figure(figsize=(7, 3.2), layout="constrained").add_subplot()
     width = 0.8 / len(groups)
     for i, (label, factors) in enumerate(groups.items()):
         axes.bar(
@@ -68,8 +68,9 @@ def bars(groups, ylabel):
             label=label,
         )
     axes.axhline(1, color="gray", lw=0.8)
-    axes.set(xlabel="channel [Å]", ylabel=ylabel, xticks=place, xticklabels=names)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(xlabel="Channel [Å]", ylabel=ylabel, xticks=place, xticklabels=names)
+    if len(groups) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     plt.show()
 
 
@@ -78,7 +79,7 @@ bars(
         date: demreg.TemperatureResponse.from_aia(channels, date).meta["degradation"]
         for date in dates
     },
-    "sensitivity left",
+    "Sensitivity that is left",
 )
 
 # %%
@@ -89,7 +90,7 @@ bars(
 # give the observed counts: by the same factor at all dates and temperatures. Leave it on (``eve=True``), unless you
 # compare with results obtained without it.
 
-bars({"EVE on / off": response.meta["eve"]}, "ratio of responses")
+bars({"EVE": response.meta["eve"]}, "Response with / without EVE")
 
 # %%
 # Crosstalk: always
@@ -147,7 +148,7 @@ axes.set(
     xlabel="log T [K]",
     title="AIA 94",
 )
-axes.set_ylabel(f"response [{response.response.unit:latex_inline}]")
+axes.set_ylabel(f"Response [{response.response.unit:latex_inline}]")
 axes.legend()
 plt.show()
 
@@ -157,8 +158,7 @@ plt.show()
 #
 # The response is tabulated every 0.05 in log T. In between, its logarithm is interpolated linearly, which is inaccurate
 # where it is curved: by 4 to 7 %, and with twice the step, as shown here, by up to 30 %. Put the centers of the bins on
-# nodes, with edges such as
-# ``10 ** np.arange(5.575, 7.43, 0.05) * u.K``.
+# nodes, with edges such as ``10 ** np.arange(5.575, 7.43, 0.05) * u.K``.
 
 half = demreg.TemperatureResponse.from_arrays(
     response.channels,
@@ -193,8 +193,8 @@ for label, options in kinds.items():
     relative = np.median(cube.uncertainty.array / cube.data, axis=(1, 2))
     axes.plot(place, 100 * relative, "o-", label=label)
 axes.set(
-    xlabel="channel [Å]",
-    ylabel="median error [%]",
+    xlabel="Channel [Å]",
+    ylabel="Median error [%]",
     yscale="log",
     xticks=place,
     xticklabels=names,

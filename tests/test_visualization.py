@@ -336,12 +336,17 @@ def test_scale_of_a_map_can_be_chosen(result, draw, given, is_log, limits):
     assert artist.get_cmap().name == "viridis"
 
 
-def test_scale_of_an_emission_measure_has_three_decades(result):
-    norm = draw_em(result).norm
-    assert norm.vmax / norm.vmin == pytest.approx(1e3)
-    assert np.nanmedian(draw_em(result).get_array().filled(np.nan)) < norm.vmax
+def test_scale_of_an_emission_measure_is_that_of_its_values_but_three_decades_at_most(result):
+    artist = draw_em(result)
+    norm, values = artist.norm, artist.get_array().compressed()
+    values = values[values > 0]
+    low, high = np.percentile(values, [0.1, 99.9])
+    assert (norm.vmin, norm.vmax) == (pytest.approx(max(low, 1e-3 * high)), pytest.approx(high))
     norm = draw_em(result, vmax=1e20).norm
     assert (norm.vmin, norm.vmax) == (pytest.approx(1e17), 1e20)
+    norm = draw_em(result, vmax=1e3 * high).norm
+    assert norm.vmin == pytest.approx(high)
+    assert draw_em(result, vmin=1e25).norm.vmin == 1e25
 
 
 @either_map
@@ -747,9 +752,8 @@ def test_movie_has_a_frame_for_each_result_on_one_scale(result, tmp_path):
     [axes] = maps_of(movie._fig)
     [artist] = axes.images
     np.testing.assert_allclose(artist.get_array()[2, 3], emission_measure(other, [1, 2] * u.MK).data[2, 3])
-    # Three decades below the brightest of both.
-    brightest = visualization.plot_emission_measure(other, [1, 2] * u.MK).norm
-    np.testing.assert_allclose((artist.norm.vmin, artist.norm.vmax), (brightest.vmin, brightest.vmax))
+    both = limits_of([result, other], [1, 2] * u.MK)
+    np.testing.assert_allclose((artist.norm.vmin, artist.norm.vmax), both)
     assert axes.get_title().endswith("2014-01-01 00:00:05 UT")
     assert len(limbs_of(axes)) == 1
     assert len(movie._fig.axes) == 2  # with one color bar
@@ -773,6 +777,12 @@ def drawn(movie, i):
     return axes, axes.images[0]
 
 
+def limits_of(results, temperature_range):
+    """The lowest and the highest of the limits that maps of emission measure have; less than three decades here."""
+    norms = [visualization.plot_emission_measure(each, temperature_range).norm for each in results]
+    return min(norm.vmin for norm in norms), max(norm.vmax for norm in norms)
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_movies_of_series_have_one_scale_and_the_times(series, in_memory, tmp_path):
     result = computed_result(series) if in_memory else series
@@ -786,8 +796,7 @@ def test_movies_of_series_have_one_scale_and_the_times(series, in_memory, tmp_pa
         norms.append(artist.norm)
         assert len(movie._fig.axes) == 2
     assert norms[0] is norms[2]
-    last = visualization.plot_emission_measure(result[2], [1, 2] * u.MK).norm
-    assert (norms[0].vmin, norms[0].vmax) == pytest.approx((last.vmin, last.vmax))
+    assert (norms[0].vmin, norms[0].vmax) == pytest.approx(limits_of([result[i] for i in range(3)], [1, 2] * u.MK))
     movie.save(tmp_path / "movie.gif", writer="pillow")
     with Image.open(tmp_path / "movie.gif") as saved:
         assert saved.n_frames == 3
@@ -884,9 +893,9 @@ def test_series_are_explored_by_slider_and_keys(series, in_memory):
         assert axes.get_title().endswith(f"2014-01-01 00:0{2 * step}:05 UT")
         np.testing.assert_allclose(axes.images[0].get_array(), em[step])
         assert explorer._slider.val == step
-        own = visualization.plot_emission_measure(result[2 if in_memory else step], [1, 4] * u.MK).norm
+        shown = range(3) if in_memory else [step]
         norm = axes.images[0].norm
-        assert (norm.vmin, norm.vmax) == pytest.approx((own.vmin, own.vmax))
+        assert (norm.vmin, norm.vmax) == pytest.approx(limits_of([result[i] for i in shown], [1, 4] * u.MK))
         [bar] = [each._colorbar for each in figure.axes if hasattr(each, "_colorbar")]
         assert bar.norm is norm
         [dem, *_] = [each for each in figure.axes if each.get_yscale() == "log" and each.containers]

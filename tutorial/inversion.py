@@ -36,8 +36,8 @@ response
 # ========
 #
 # The response is tabulated at log T = 4, 4.05, ... 9, and these edges put the centers of the bins on its nodes. Midway
-# between nodes linear interpolation is off by 4 to 7 % where the response is most curved: edges that are half a step off
-# make chi-squared half as large again where it is large.
+# between them, interpolation (linear in the logarithms) is off by 4 to 7 % where the response is most curved: edges that
+# are half a step off make chi-squared half as large again where it is large.
 
 edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 
@@ -46,11 +46,11 @@ edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
 # =============
 #
 # Six intensities do not determine 37 bins: a DEM that only has to fit is mostly amplified noise, so that something has
-# to be known beforehand. ``method="lognormal"`` finds the most likely DEM if its logarithm is smooth;
+# to be known beforehand. ``method="lognormal"`` finds the most likely DEM, given that its logarithm is smooth;
 # ``method="demreg"``, the default, is the regularized inversion of Hannah & Kontar, which looks for the smallest DEM that
-# fits. ``calibration_error=0.1`` adds 10 % of the intensity to the uncertainty of each channel, which is that of the
-# noise alone: responses are not known that well. (``"atomic"`` is the error of the atomic data of AIA, and
-# ``common_calibration_error`` that which all channels share.)
+# fits. ``calibration_error=0.1`` adds 10 % of the intensity, in quadrature, to the uncertainty of each channel, which is
+# otherwise the noise alone: no response is known that well. (``"atomic"`` is the error of AIA's atomic data, and
+# ``common_calibration_error`` one that all channels share.)
 
 options = {"calibration_error": 0.1}
 smooth = demreg.invert(cube, response, edges, method="lognormal", **options)
@@ -99,9 +99,8 @@ plt.show()
 #    ``"noise"`` (default), the propagated noise, or ``"posterior"``, the default of ``"lognormal"``: what data and prior
 #    leave open.
 # ``nonpositive``, ``missing_channels``, ``max_missing_channels``
-#    Intensities of zero and below are data, as noise about a faint signal is, and a pixel in which one channel has no
-#    usable value, because it is saturated, masked or not finite, is solved with the others; ``"mask"`` masks these
-#    pixels.
+#    Intensities of zero and below are data: noise about a faint signal. A pixel in which one channel has no usable value,
+#    because it is saturated, masked or not finite, is solved with the others. ``"mask"`` masks these pixels instead.
 #
 # A pixel that cannot be inverted, because more channels are missing or there is no significant signal at all, is NaN and
 # masked, and its ``"status"`` gives the reason. Its neighbors are not affected.

@@ -28,28 +28,33 @@ result = demreg.invert(cube, response, edges, **options)
 # Maps with errors
 # ================
 #
-# Quote the emission measure of a range rather than a bin: errors of neighboring bins are correlated, and that of the sum
-# takes it into account. Without a range, sums and means are over the bins that are resolved.
+# Quote the emission measure of a range rather than of a bin: errors of neighboring bins are correlated, and that of the
+# sum takes it into account. Without a range, sums and means are over the bins that are resolved. The medians of the maps:
 
 em = demreg.emission_measure(result, [1, 4] * u.MK)
 temperature = demreg.mean_temperature(result)
 energy = demreg.thermal_energy_density(result, 50 * u.Mm)
 for name, product in {"EM": em, "mean T": temperature, "energy": energy}.items():
     error = 100 * np.nanmedian(product.uncertainty.array / product.data)
-    print(f"{name:7} {np.nanmedian(product.data):.3g} {product.unit}, ± {error:.0f} %")
+    value = np.nanmedian(product.data)
+    print(f"{name:7} {value:.3g} {product.unit:fits}, ± {error:.0f} %")
 
 # %%
 # Each is an `~ndcube.NDCube`, and a sunpy map on request:
 
 em_map = demreg.to_map(em)
-print(em_map.observer_coordinate.frame.name, em_map.unit, em_map.scale[0])
+brightest = np.unravel_index(np.nanargmax(em_map.data), em_map.data.shape)
+y, x = brightest
+place = em_map.pixel_to_world(x * u.pix, y * u.pix)
+print(f"{em_map.data[y, x]:.1e} {em_map.unit:fits}")
+print(f"at Solar X, Y = {place.Tx:.0f}, {place.Ty:.0f}")
 
 # %%
 # A figure for a column
 # =====================
 #
-# Plots take ``axes=`` or ``figure=`` and fit what they are given: 3.5 inches are a column of a journal, 7.1 a page. In
-# axes of your own, ``color_bar=True`` adds the color bar.
+# Plots take ``axes=`` or ``figure=`` and fit what they are given. A column of a journal is 3.5 inches wide, a page 7.1.
+# In axes of your own, ``color_bar=True`` adds the color bar.
 
 figure = plt.figure(figsize=(7.1, 2.9), layout="constrained")
 wcs = result["status"].wcs
@@ -64,7 +69,7 @@ plt.show()
 # A region
 # ========
 #
-# Of a region, average the intensities and invert the mean: noise averages out, errors of the calibration do not, and
+# For a region, average the intensities and invert the mean: noise averages out, errors of the calibration do not, and
 # `~sunpy_demreg.region_spectrum` keeps the two apart.
 
 
@@ -92,12 +97,13 @@ plt.show()
 # =======
 #
 # A file holds all cubes, all settings and where the data come from: archive it with the paper. FITS is read by
-# everything, ASDF and Zarr keep every detail too.
+# everything; ASDF and Zarr keep every detail too.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "dem.fits"
     demreg.write(result, path)
-    print(f"{path.stat().st_size / 1e6:.1f} MB: {list(demreg.read(path))}")
+    print(f"{path.stat().st_size / 1e6:.1f} MB")
+    print(*demreg.read(path), sep="\n")
 
 # %%
 # Publish it
@@ -111,8 +117,7 @@ chi_squared = result["chi_squared"].data
 resolved = demreg.is_resolved(result).data.mean(axis=(1, 2))
 log_t = np.log10(result["dem"].axis_world_coords(0)[0].value)
 most = log_t[resolved > 0.5]
-print(
-    f"errors: {result.meta['dem_error']}, calibration {options['calibration_error']:.0%}"
-)
+calibration = 100 * options["calibration_error"]
+print(f"errors: {result.meta['dem_error']}, calibration {calibration:.0f} %")
 print(f"chi-squared above 1 in {100 * np.mean(chi_squared > 1):.2f} % of the pixels")
 print(f"resolved in most pixels: log T {most.min():.2f} to {most.max():.2f}")

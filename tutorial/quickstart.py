@@ -38,8 +38,8 @@ result = demreg.invert(cube, response, edges, method="lognormal", calibration_er
 result
 
 # %%
-# For images of your own, replace the first line by ``maps = sunpy.map.Map("aia_*.fits")``, and leave out
-# ``n_sample``, which belongs to this sample: the next page tells why.
+# For images of your own, write ``maps = sunpy.map.Map("aia_*.fits")`` instead, and leave out ``n_sample``, which belongs
+# to this sample: the next page tells why.
 #
 # The result on a page
 # ====================
@@ -94,12 +94,11 @@ dem = result["dem"]
 brightest = np.unravel_index(np.argmax(result["intensity"].data[3]), dem.data.shape[1:])
 log_t = np.log10(dem.axis_world_coords(0)[0].value)
 peak = np.argmax(dem.data[:, *brightest])
-print(
-    f"the DEM of pixel {tuple(map(int, brightest))} peaks at log T {log_t[peak]:.2f},"
-)
-print(
-    f"with {dem.data[peak, *brightest]:.2g} ± {dem.uncertainty.array[peak, *brightest]:.1g} {dem.unit}"
-)
+value = dem.data[peak, *brightest]
+error = dem.uncertainty.array[peak, *brightest]
+y, x = brightest
+print(f"The DEM of pixel ({y}, {x}) peaks at log T {log_t[peak]:.2f}")
+print(f"with {value:.2g} ± {error:.1g} {dem.unit:fits}")
 
 # %%
 # From the command line
@@ -109,5 +108,6 @@ print(
 #
 # .. code-block:: console
 #
-#    $ sunpy-demreg invert aia_*.fits --n-sample 16 --method lognormal \
-#          --calibration-error 0.1 --output dem.fits --plot dem.png
+#    $ sunpy-demreg invert aia_*.fits --n-sample 16 \
+#          --method lognormal --calibration-error 0.1 \
+#          --output dem.fits --plot dem.png

@@ -27,20 +27,21 @@ import sunpy_demreg as demreg
 
 maps = demreg.sample.aia_maps()
 for smap in maps:
-    print(smap.date.isot[:19], smap.wavelength, smap.data.shape, smap.exposure_time)
+    date = smap.date.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"{smap.wavelength.value:3.0f} Å, {date} UT, {smap.exposure_time:.2f}")
 
 # %%
 # Look at them
 # ============
 #
-# They have to show the same place, without stray light, particle hits, eclipse or flat-topped flares. The corona of
-# 1 MK dominates 171 Å, that of 2 MK 193 and 211 Å; 94 and 131 Å see both cool and very hot plasma.
+# They have to show the same place, without stray light, particle hits, eclipses or saturated flares. Plasma of 1 MK
+# dominates 171 Å, that of 2 MK 193 and 211 Å; 94 and 131 Å see both cool and very hot plasma.
 
 figure = plt.figure(figsize=(10, 6.4), layout="constrained")
 for i, smap in enumerate(maps):
     axes = figure.add_subplot(2, 3, i + 1, projection=smap)
     smap.plot(axes=axes, clip_interval=(1, 99.7) * u.percent, title=False)
-    axes.set_title(f"{smap.wavelength:.0f}", fontsize="medium")
+    axes.set_title(f"AIA {smap.wavelength.value:.0f} Å", fontsize="medium")
     axes.coords[0].set_axislabel("Solar X" if i > 2 else " ")
     axes.coords[1].set_axislabel("Solar Y" if i % 3 == 0 else " ")
 plt.show()
@@ -59,8 +60,8 @@ cube = demreg.prepare(maps, n_sample=16)
 cube
 
 # %%
-# The noise is about 1 % in 171, 193 and 211 Å, but 3 to 50 % in 94 Å: of the two channels that see plasma of 7 and 10 MK
-# only one, 131 Å, is less noisy, and both see that of 1 MK as well.
+# The noise is about 1 % in 171, 193 and 211 Å, but 3 to 50 % in 94 Å and 1 to 15 % in 131 Å, the two channels that see
+# plasma of 7 and 10 MK best; and both of them see plasma below 1 MK as well.
 
 noise = cube.uncertainty.array / np.maximum(cube.data, 1e-3)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -85,9 +86,9 @@ plt.show()
 # * **Saturation**: values above 15000 DN (before division by the exposure time) are masked; ``saturation`` sets another
 #   limit.
 # * **Flagged images**, such as those taken during an eclipse or a maneuver, are refused unless ``accept_flagged=True``;
-#   maps without a date always are.
+#   maps without a date are always refused.
 # * **Averages, not sums**: `sunpy.map.GenericMap.superpixel` sums by default: pass it ``func=np.mean``, or use the
-#   argument ``bin``. Sums draw a warning where they can be told.
+#   argument ``bin``. Sums draw a warning where they can be recognized.
 # * **Exposure times**: maps that were divided by theirs, and whose headers now say 1 s, need the true ones for the noise
 #   and the saturation: ``exposure_times={94: 2.9 * u.s, ...}``.
 #

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,7 +89,8 @@ def batch_invert(
     on_step : callable, optional
         Called with the number of steps and each `Step` as it is finished.
     **options
-        Options of `invert`.
+        Options of `invert`. With ``backend="hybrid"``, steps are done on the GPU by workers of the ``scheduler`` that
+        have the resource ``GPU``, and on the CPU by the others.
 
     Returns
     -------
@@ -167,6 +169,13 @@ def batch_invert(
     response_options = options_of("response_options", response_options, from_aia)
     prepare_options = corrected(prepare_options, response_options)
     options_of(None, options, invert)
+    if options.get("backend") == "hybrid" and scheduler is None:
+        raise wrong(
+            ValueError,
+            "backend",
+            "'hybrid' is for a cluster that runs, some of whose workers have the resource GPU: pass its address as "
+            "`scheduler`, or pass 'cpu' or 'cupy'",
+        )
     as_bin_edges(temperature_bin_edges)
     for module, extra in (("dask.array", "batch"), ("zarr", "batch")):
         imported(module, "`batch_invert`", extra)
@@ -193,7 +202,9 @@ def batch_invert(
             table = table_for(steps.latest(), prepare_options.get("correction_table"))
             prepare_options |= {"correction_table": table}
             work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)
-            template = _first(work, steps)
+            # Where `backend` is "hybrid", the workers are those of this client.
+            with nullcontext() if client is None else client.as_current():
+                template = _first(work, steps)
             with claims.held("store"):
                 check = partial(_check_held, claims, "store")
                 archive = open_archive(path, template, settings, DEFAULTS, check)

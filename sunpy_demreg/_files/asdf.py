@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from ndcube import NDCollection, NDCube
 
 from sunpy_demreg import __version__
+from sunpy_demreg._common.dask_arrays import computed
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.metadata import from_text, to_text, warn_of_text
 from sunpy_demreg._files.parts import VERSION, Parts, format_version, from_contents, to_contents
@@ -35,7 +36,11 @@ def to_file(result, encoding=None):
     """Return a function that writes the result to a path, and returns the statuses in it."""
     _asdf()
     parts = to_contents(result, encoding)
-    arrays = {name: np.asarray(array) for name, array in parts.arrays.items()}
+    masks = {key: cube.mask for key, cube in result.items() if cube.mask is not None}
+    # All at once: each block of Dask arrays is solved only once.
+    values = iter(computed(*parts.arrays.values(), *masks.values()))
+    arrays = {name: np.asarray(next(values)) for name in parts.arrays}
+    masks = {key: np.asarray(next(values)) for key in masks}
     text, as_text = to_text(parts.meta)
     warn_of_text(as_text)
     cubes, n_pixel_axes = {}, parts.arrays["status"].ndim
@@ -45,9 +50,7 @@ def to_file(result, encoding=None):
             array,
             WCS(parts.headers[key]),
             uncertainty=None if error is None else StdDevUncertainty(error, copy=False),
-            mask=None
-            if cube.mask is None
-            else np.array(np.broadcast_to(cube.mask, cube.data.shape)).reshape(array.shape),
+            mask=np.array(np.broadcast_to(masks[key], cube.data.shape)).reshape(array.shape) if key in masks else None,
             unit=parts.units[key],
         )
     aligned = tuple(tuple(range(cube.data.ndim - n_pixel_axes, cube.data.ndim)) for cube in cubes.values())

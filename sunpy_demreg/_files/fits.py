@@ -30,7 +30,7 @@ from sunpy_demreg._results.headers import plane_cards
 __all__ = ["from_file", "product_to_file", "to_file"]
 
 #: Of numbers, but for bytes that stand for bools; those of the other outputs are floats.
-_KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b"}
+_KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b", "solved_on_gpu": "b"}
 
 
 def to_file(result, encoding=None):

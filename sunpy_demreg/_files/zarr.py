@@ -29,7 +29,8 @@ PLAIN = ({"name": "crc32c"},)
 # Chunks of only the fill value are written too, so that a missing chunk is a lost one.
 _WRITABLE = {"write_empty_chunks": True}
 _CHUNK = 256  # pixels: 36 temperatures of such a chunk are 9 MB in float32, before compression
-_FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False}  # of integers
+#: Of integers, and of what is told of pixels.
+_FILL = {"status": int(Status.MASKED), "omitted_channels": 0, "is_resolved": False, "solved_on_gpu": False}
 _FILL_OF = {"b": True, "f": np.nan, "i": CODE_OF_NAN}  # of the others, by the kind of their type
 #: Values with noise in all of their bits.
 _CONTINUOUS = ("dem", "predicted_intensity", "intensity", "emission_measure", "covariance", "resolution_matrix")

@@ -154,7 +154,7 @@ def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, para
 
 def check_engine(backend, workers):
     """Raise unless there is such an engine, and the number of threads is reasonable."""
-    check_choice("backend", backend, (*execute.BACKENDS, None))
+    check_choice("backend", backend, (*execute.BACKENDS, "hybrid", None))
     if workers is not None:
         as_integer("workers", workers, 1, _MAX_WORKERS, "of threads")
 

@@ -17,13 +17,15 @@ from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._engines.usable import kind_of_bits
 from sunpy_demreg._inversion.arguments import as_usable_weight
+from sunpy_demreg._inversion.hybrid import engine_here, shared_out
 from sunpy_demreg._inversion.reuse import memory_of
 
 __all__ = ["solve_lazily", "solve_now"]
 
 _LOCK = lock_over_forks()
 _COPIES = 3  # of a Dask block: it waits to be compressed or concatenated while the next is solved
-_MAX_PIXELS = 2**16  # of a block: a third of a second of work, next to which the overhead of a task is negligible
+# Of a block: next to this much work, the overhead of a task, and of a call of the GPU engine, is negligible.
+_MAX_PIXELS, _MAX_PIXELS_OF_GPU = 2**16, 2**20
 
 
 def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, progress, out=None):
@@ -49,6 +51,8 @@ def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, pr
     `sunpy_demreg._engines.base.solution.Solution`
     array of unsigned integers or None
         The channels that were left out, as bits; None where none may be.
+    array of bool or None
+        Which pixels a GPU solved: only of the backend "hybrid", which is for `solve_lazily`.
     """
     pixel_shape = pixels.intensity.shape[1:]
     if out is not None:
@@ -67,7 +71,7 @@ def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, pr
         )
     if problem.has_weight_of_pixels:
         check_same_device(data=pixels.intensity, weighting=problem.weight)
-    return _solve(
+    solution, omitted = _solve(
         *pixels[:4],
         problem.weight,
         problem,
@@ -79,6 +83,7 @@ def solve_now(pixels, problem, use, *, dtype, backend, workers, memory_limit, pr
         progress=progress,
         out=out,
     )
+    return solution, omitted, None
 
 
 def solve_lazily(pixels, problem, use, *, dtype, backend, workers, memory_limit):
@@ -92,26 +97,35 @@ def solve_lazily(pixels, problem, use, *, dtype, backend, workers, memory_limit)
     share = memory_limit // (workers or available_cores())  # of a thread
     n_bytes = _COPIES * _bytes_per_pixel(problem, dtype)
     arrays = [pixels.intensity, pixels.uncertainty, pixels.mask, pixels.saturated, of_pixels]
-    blocks = as_blocks(arrays, "data", max(min(share // n_bytes, _MAX_PIXELS), 1))
+    small, large = (max(min(share // n_bytes, most), 1) for most in (_MAX_PIXELS, _MAX_PIXELS_OF_GPU))
     bits = ((), np.dtype(kind_of_bits(len(problem.K)))) if use["most_missing"] is not None else None
-    *answers, omitted = map_pixels(
-        _solve_block,
-        [*problem.output_kinds(dtype), bits],
-        blocks,
-        len(pixel_shape),
-        problem=problem if of_pixels is None else problem._replace(weight=None),
-        use=use,
-        workers=workers,
-        more={"dtype": dtype, "backend": backend, "memory_budget": share // 4},
-    )
-    return Solution(*answers), omitted
+    is_hybrid = backend == "hybrid"
+
+    def solve(arrays, is_large):
+        return map_pixels(
+            _solve_block,
+            [*problem.output_kinds(dtype), bits, ((), np.dtype(bool)) if is_hybrid else None],
+            as_blocks(arrays, "data", large if is_large else small),
+            len(pixel_shape),
+            problem=problem if of_pixels is None else problem._replace(weight=None),
+            use=use,
+            workers=workers,
+            backend=backend,
+            more={"dtype": dtype, "memory_budget": share // 4},
+        )
+
+    *answers, omitted, on_gpu = shared_out(solve, arrays, large) if is_hybrid else solve(arrays, backend == "cupy")
+    return Solution(*answers), omitted, on_gpu
 
 
-def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, use, workers, more):
+def _solve_block(intensity, uncertainty, mask, saturated, of_pixels, *, problem, use, workers, backend, more):
     weight = problem.weight if of_pixels is None else of_pixels
+    given, more = (intensity, uncertainty, mask, saturated, weight, problem, use), more | {"workers": 1}
+    is_hybrid = backend == "hybrid"
+    backend = engine_here() if is_hybrid else backend
     with _turn(workers) if workers else nullcontext():
-        solution, omitted = _solve(intensity, uncertainty, mask, saturated, weight, problem, use, workers=1, **more)
-    return *solution, omitted
+        solution, omitted = _solve(*given, backend=backend, **more)
+    return *solution, omitted, np.full(solution.status.shape, backend == "cupy") if is_hybrid else None
 
 
 def _solve(intensity, uncertainty, mask, saturated, weight, problem, use, **more):

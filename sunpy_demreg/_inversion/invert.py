@@ -81,7 +81,7 @@ def invert(
     outputs: Sequence[str] | None = None,
     emission_measure_ranges: u.Quantity | None = None,
     dtype: npt.DTypeLike = "float64",
-    backend: Backend | None = None,
+    backend: Backend | Literal["hybrid"] | None = None,
     workers: int | None = None,
     memory_limit: int | u.Quantity | None = None,
     progress: bool = False,
@@ -197,12 +197,14 @@ def invert(
     dtype : {"float64", "float32"}, optional
         Type of the numbers returned. All arithmetic is in double precision; a pixel of which an output, such as the
         covariance in these units, does not fit into single precision is ``Status.FAILED``.
-    backend : {"cpu", "numpy", "cupy"}, optional
+    backend : {"cpu", "numpy", "cupy", "hybrid"}, optional
         The engine; by default ``"cupy"`` if the arrays in ``data`` are CuPy's, else ``"cpu"``. ``"cpu"``: code compiled
         for the processor at hand, at least ten times faster (with more than 12 channels, or fewer bins than channels,
         it uses plain arrays too). ``"numpy"``: plain arrays, the reference that it is tested against. ``"cupy"``: an
         NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the host
         go there and back in batches. The engines agree to 1e-9 (with "gcv", whose minimum is flat, to 1e-6).
+        ``"hybrid"``, for Dask arrays and a cluster: workers that have the resource ``GPU`` solve their blocks on it, in
+        larger blocks, and all other workers solve theirs on the CPU; ``result["solved_on_gpu"]`` tells which.
     workers : `int`, optional
         Number of threads; by default as many as the process may use, or one for plain arrays, which do not profit from
         more. The result does not depend on it. With Dask arrays the scheduler runs several blocks at once, each on one
@@ -250,6 +252,8 @@ def invert(
         ``"omitted_channels"``
             (...); unsigned integers, with ``missing_channels="omit"``: bit i is set, by ``2**i``, where channel i was
             left out. Zero is none.
+        ``"solved_on_gpu"``
+            (...), bool, with ``backend="hybrid"``: which pixels were solved on a GPU.
         ``"status"``
             (...); bits of `Status`. Pixels that could not be solved are NaN and masked in the other cubes.
 
@@ -334,6 +338,13 @@ def invert(
     if pixels.mask is not None and not lazy and pixels.mask.all():
         raise wrong(ValueError, "data", "is masked everywhere, so nothing can be inverted: check its `mask`")
 
+    if backend == "hybrid" and not lazy:
+        raise wrong(
+            ValueError,
+            "backend",
+            "'hybrid' is only for Dask arrays, but those of `data` are plain arrays: chunk them, as with "
+            "`dask.array.from_array`, or pass 'cpu' or 'cupy'",
+        )
     if out is not None and lazy:
         raise wrong(ValueError, "out", "is only for plain arrays, but those of `data` are Dask arrays: leave `out` out")
     if progress and lazy:
@@ -352,7 +363,7 @@ def invert(
     pixel_shape = pixels.intensity.shape[1:]
     if not lazy:
         check_matrices(outputs, bins.widths.size, pixel_shape)
-    solution, omitted = (blocks.solve_lazily if lazy else blocks.solve_now)(
+    solution, omitted, on_gpu = (blocks.solve_lazily if lazy else blocks.solve_now)(
         pixels,
         Problem(
             bins,
@@ -404,7 +415,7 @@ def invert(
             # In one allocation: large ones are far faster, and the two live equally long.
             observed, mask = np.stack(observed), None if mask is None else mask.copy()
         observed = *observed, mask
-    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed, omitted)
+    return wrap_result(solution, edges, unit, pixels.wcs, pixels.channel_wcs, meta, observed, omitted, on_gpu)
 
 
 def _matched_response(response, labels, n_channels, *, is_bare):

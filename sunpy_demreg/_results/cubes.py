@@ -33,6 +33,7 @@ KEYS = (
     *(field for field in Solution._fields[:-1] if not field.endswith("_uncertainty")),
     "intensity",
     "omitted_channels",
+    "solved_on_gpu",
     "status",
 )
 #: What each of them is, in words.
@@ -47,6 +48,7 @@ _CONTENT = {
     "covariance": "covariance of the DEM",
     "resolution_matrix": "resolution matrix",
     "omitted_channels": "omitted channels, as bits",
+    "solved_on_gpu": "whether a GPU solved the pixel",
     "status": "status flags",
 }
 _WITH_ERRORS = ("dem", "emission_measure", "covariance")
@@ -144,7 +146,7 @@ def _collection(kind, cubes, aligned_axes, meta):
     return kind(cubes, tuple(aligned_axes.values()), meta, sanitize_inputs=False)
 
 
-def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None, omitted=None):
+def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observed=None, omitted=None, on_gpu=None):
     """
     Make the cubes of a result.
 
@@ -165,6 +167,8 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
         The intensity that was inverted, its uncertainty, and its mask or None.
     omitted : array of unsigned integers, (...), optional
         The channels that were left out, as bits.
+    on_gpu : array of bool, (...), optional
+        Which pixels a GPU solved.
 
     Returns
     -------
@@ -219,9 +223,10 @@ def wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, meta, observe
             mask=np.zeros_like(intensity, dtype=bool) if mask is None else mask,
             meta=_meta_of_data(meta, intensity.shape),
         )
-    if omitted is not None:
-        mask, about = pixel_mask(unsolved, omitted.shape), _meta_of_output("omitted_channels", meta, edges, None)
-        cubes["omitted_channels"] = Cube(omitted, wcs, unit=one, mask=mask, meta=about)
+    for key, array in (("omitted_channels", omitted), ("solved_on_gpu", on_gpu)):
+        if array is not None:
+            mask, about = pixel_mask(unsolved, array.shape), _meta_of_output(key, meta, edges, None)
+            cubes[key] = Cube(array, wcs, unit=one, mask=mask, meta=about)
     cubes["status"] = Cube(solution.status, wcs, unit=one, meta=_meta_of_output("status", meta, edges, None))
     n_pixel_axes = solution.status.ndim
     aligned = tuple(tuple(range(c.data.ndim - n_pixel_axes, c.data.ndim)) for c in cubes.values())
@@ -299,9 +304,9 @@ def rewrap_result(arrays, edges, intensity_unit, wcs, channel_wcs, meta):
     arrays, observed = dict(arrays), None
     if "intensity" in arrays:
         observed = arrays.pop("intensity"), arrays.pop("intensity_uncertainty"), None
-    omitted = arrays.pop("omitted_channels", None)
+    omitted, on_gpu = (arrays.pop(key, None) for key in ("omitted_channels", "solved_on_gpu"))
     solution = Solution(**(dict.fromkeys(Solution._fields) | arrays))
-    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, as_of_today(meta), observed, omitted)
+    return wrap_result(solution, edges, intensity_unit, wcs, channel_wcs, as_of_today(meta), observed, omitted, on_gpu)
 
 
 def pixel_mask(unsolved, shape):

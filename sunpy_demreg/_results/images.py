@@ -33,8 +33,11 @@ def unresolved_image(result, temperature_range, resolved):
 
 
 def log_limits(images, vmin=None, vmax=None):
-    """Color limits: three decades, ending at the 99.9th percentile of all images."""
+    """Color limits: the 0.1st and the 99.9th percentile of all images, but at most three decades below the latter."""
+    values = np.concatenate([image[np.isfinite(image) & (image > 0)] for image in images])
+    low, high = np.percentile(values, [0.1, 99.9]) if values.size else (0.0, 1.0)
     if vmax is None:
-        values = np.concatenate([image[np.isfinite(image) & (image > 0)] for image in images])
-        vmax = np.percentile(values, 99.9) if values.size else 1.0
-    return (vmax * 1e-3 if vmin is None else vmin), vmax
+        vmax = high
+    if vmin is None:
+        vmin = max(low, vmax * 1e-3) if low < vmax else vmax * 1e-3
+    return vmin, vmax

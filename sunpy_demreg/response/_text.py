@@ -12,16 +12,19 @@ def describe(response):
     """The text representation of a `TemperatureResponse`."""
     logt = np.log10(response.temperature.value)
     per_channel = {key: value for key, value in response.meta.items() if _is_column(value, response.channels)}
-    width = max(12, *map(len, response.channels))
+    width = max(7, *map(len, response.channels))
     lines = [
         f"<TemperatureResponse: {len(response.channels)} channels at {logt.size} temperatures, "
         f"log T [K] = {logt[0]:.2f} to {logt[-1]:.2f}>",
-        "  ".join((f"{'channel':>{width}}", *(f"{name:>12}" for name in ("peak", "at log T", *per_channel)))),
+        "  ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
     ]
     for channel, row in zip(response.channels, response.response.value, strict=True):
-        factors = (f"{'-' if v[channel] is None else format(v[channel], '.4g'):>12}" for v in per_channel.values())
+        factors = (
+            f"{'-' if v[channel] is None else format(v[channel], '.4g'):>{max(6, len(name))}}"
+            for name, v in per_channel.items()
+        )
         peak = row.argmax()
-        lines.append("  ".join((f"{channel:>{width}}", f"{row[peak]:>12.3e}", f"{logt[peak]:>12.2f}", *factors)))
+        lines.append("  ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{logt[peak]:>8.2f}", *factors)))
     lines.append(f"unit: {response.response.unit}")
     for key, value in response.meta.items():
         if key not in per_channel:

@@ -99,8 +99,7 @@ def common_norm(frames, draw, args, kwargs):
     norms = norms or blank
     norm = copy(norms[0])
     low, high = min(each.vmin for each in norms), max(each.vmax for each in norms)
-    spans = [each.vmax / each.vmin for each in norms] if isinstance(norm, LogNorm) else []
-    if spans and np.ptp(spans) < 1e-9 * spans[0]:  # so many decades below the brightest
-        low = high / spans[0]
+    if isinstance(norm, LogNorm) and all(each.vmax / each.vmin < 1001 for each in norms):
+        low = max(low, high * 1e-3)  # three decades for each frame, and for all
     norm.vmin, norm.vmax = low, high
     return norm
