@@ -197,17 +197,22 @@ def compared(one, other):
 
 def tables(report):
     env, size = report["environment"], report["size"]
-    head = ["", "", "opening, s (processor)", "preparing, s (processor)", "peak memory, GB", "largest difference"]
+    head = ["case", "opening, s (processor)", "preparing, s (processor)", "peak memory, GB"]
     rows = []
     for row in report["rows"]:
         times = [f"{number(row[name][0])} ({number(row[name][1])})" for name in ("open", "prepare")]
-        difference = power(row["difference"]) if "difference" in row else ""
-        rows.append([row["case"], row["version"], *times, f"{row['peak_bytes'] / 1e9:.2f}", difference])
+        rows.append([row["case"], *times, f"{row['peak_bytes'] / 1e9:.2f}"])
+    compared = ""
+    if any(row["version"] == "before" for row in report["rows"]):
+        compared = "; differences from the other version are relative to the brightest pixel of a channel"
+        head += ["version", "largest difference"]
+        for row, of in zip(rows, report["rows"], strict=True):
+            row += [of["version"], power(of["difference"]) if "difference" in of else ""]
     stages = [[name, number(seconds)] for name, seconds in report["stages"].items()]
     machine = f"Python {env['python']}, {env['processor']}, {env['cores']} cores, load average {env['load']:.1f} before"
     note = (
-        f"Six images of {size} × {size} pixels of level 1, from RICE-compressed FITS files; differences are relative "
-        f"to the brightest pixel of a channel ({machine})."
+        f"Six images of {size} × {size} pixels of level 1, from RICE-compressed FITS files{compared}: seconds on the "
+        f"clock, and, in parentheses, of the processor ({machine})."
     )
     return "\n".join(
         [
@@ -215,9 +220,9 @@ def tables(report):
             "",
             *list_table(head, rows),
             "",
-            "Seconds of the processor that the stages of the first case take:",
+            "The stages of the first case:",
             "",
-            *list_table(["stage", "s"], stages),
+            *list_table(["stage", "s of the processor"], stages),
             "",
         ]
     )

@@ -55,7 +55,7 @@ def main():
                     {"stage": stage, "version": name} | in_process(__file__, checkout, folder, stage, name)
                 )
                 print(report["rows"][-1], flush=True)
-    print(table(report))
+    print(table(report, list(versions)))
     if options.size == parser.get_default("size"):
         (ROOT / "docs" / "_tables" / "whole.rst").write_text(table(report), encoding="utf-8")
         path = ROOT / "benchmarks" / "results" / "whole.json"
@@ -95,13 +95,13 @@ def measured(folder, stage, name):
     }
 
 
-def table(report):
+def table(report, versions=("now",)):
+    """The table, of this version alone on the page."""
     env, size = report["environment"], report["size"]
-    head = ["", "", "s on the clock", "s of the processor", "peak memory, GB", "GB written", "files"]
+    head = ["stage", "s on the clock", "s of the processor", "peak memory, GB", "GB written", "files"]
     rows = [
         [
-            STAGES[row["stage"]],
-            row["version"],
+            STAGES[row["stage"]] + (f", {row['version']}" if len(versions) > 1 else ""),
             number(row["clock"]),
             number(row["processor"]),
             f"{row['peak_bytes'] / 1e9:.2f}",
@@ -109,6 +109,7 @@ def table(report):
             str(row["files"] or ""),
         ]
         for row in report["rows"]
+        if row["version"] in versions
     ]
     note = (
         f"Six images of {size} × {size} pixels of level 1, from RICE-compressed FITS files; 36 bins, float32, DEM, "

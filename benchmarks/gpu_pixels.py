@@ -25,6 +25,7 @@ METHODS = {
     'parameter_choice="grid"': {"parameter_choice": "grid"},
     'parameter_choice="gcv"': {"parameter_choice": "gcv"},
     'method="l2"': {"weighting": "uniform"},
+    'method="lognormal"': {"method": "lognormal", "parameter_choice": "prior", "dem_error": "posterior"},
     "without resolution": {"outputs": ("dem", "dem_uncertainty", "chi_squared", "predicted_intensity")},
 }
 N_STORED = 4096

@@ -14,13 +14,15 @@ from gpu_pixels import pixels, problem
 from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import OUTPUTS, Options
 
-STANDARD = Options()
+STANDARD, LOGNORMAL = Options(), Options(method="lognormal", parameter_choice="prior", dem_error="posterior")
 CASES = [  # bins, pixels, options
     (41, 1000, STANDARD),
     (41, 100, Options(positivity="constrain")),
     (41, 100, Options(parameter_choice="grid")),
     (12, 100, Options(outputs=OUTPUTS)),  # bins are shared out to threads
     (200, 30, STANDARD),  # a block for each pixel
+    (41, 200, LOGNORMAL),
+    (200, 30, LOGNORMAL),
 ]
 
 

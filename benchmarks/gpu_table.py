@@ -43,6 +43,8 @@ def table(report):
 
 def _label(case):
     method = f"``{case['method']}``" if "=" in case["method"] else case["method"]
+    if case.get("lacking"):
+        return f"{method}, {case['lacking']} % lack a channel"
     return f"{method}, smooth image" if case.get("coherent") else method
 
 

@@ -11,12 +11,21 @@ def difficult(results):
     images, (first, *_) = of["images"], of["faults"]
     lines = [
         f"{images[0]['pixels']} faint pixels of the full-disk maps, with more than 0.2 DN/s in each channel and noise "
-        "drawn on top, and the same where one channel of each hundredth pixel is a hundred times as strong; ``invert`` "
-        "with all outputs, in turn:",
+        "drawn on top; and the same with spikes, where one channel of every hundredth pixel is a hundred times as "
+        "strong. µs per pixel of ``invert`` with all outputs, and the share of difficult pixels:",
         "",
     ]
     lines += list_table(
-        ("bins, cores", "positivity", "µs", "× relax", "difficult", "µs with spikes", "× without", "difficult"),
+        (
+            "bins, cores",
+            "positivity",
+            "µs",
+            "times relax",
+            "difficult",
+            "µs with spikes",
+            "times without spikes",
+            "difficult with spikes",
+        ),
         [
             (
                 f"{row['bins']}, {row['cores']}",
@@ -33,8 +42,9 @@ def difficult(results):
     )
     lines += [
         "",
-        "One such spike, 41 bins, one thread: the microseconds that the engine takes more with it than without, in a "
-        "block of 2048 pixels and as the only pixel (the median of twenty spikes, and the most):",
+        "One such spike, 41 bins, one thread: how many microseconds longer the engine takes with it than without, in a "
+        "block of 2048 pixels and as the only pixel (the median of twenty spikes, and the most). Below some ten "
+        "microseconds this is noise:",
         "",
     ]
     lines += list_table(
@@ -50,19 +60,29 @@ def difficult(results):
     lines += [
         "",
         f"{first['pixels']} pixels with random faults (zeros, 1e-310 to 1e300, channels off by factors of 1e-70 to "
-        "1e70), six channels, 41 bins, one thread: microseconds of a difficult one that is the only one of its block, "
-        f"and, divided by {first['lanes']}, where the others of its register are like it:",
+        "1e70), six channels, 41 bins, one thread: microseconds of a difficult pixel that is alone in its block, and "
+        f"of one of {first['lanes']} that share a register:",
         "",
     ]
     lines += list_table(
-        ("positivity", "difficult", "of these solved", "mean, together", "", "median", "99 %", "99.9 %", "slowest"),
+        (
+            "positivity",
+            "difficult pixels",
+            "of these solved",
+            "µs, mean of all",
+            "among",
+            "µs, median",
+            "µs, 99 %",
+            "µs, 99.9 %",
+            "µs, slowest",
+        ),
         [
             (
                 f'``"{row["rule"]}"``' if lanes == 1 else "",
                 row["difficult"] if lanes == 1 else "",
                 row["solved"] if lanes == 1 else "",
                 number(row["us_together"]) if lanes == 1 else "",
-                "alone" if lanes == 1 else "among such",
+                "alone" if lanes == 1 else "difficult ones",
                 *(number(row[f"us_{share:g}"] / lanes) for share in (0.5, 0.99, 0.999, 1.0)),
             )
             for row in of["faults"]

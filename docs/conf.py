@@ -1,10 +1,13 @@
 """Sphinx configuration."""
 
 import os
+import re
 import sys
 import tomllib
 import warnings
 from pathlib import Path
+
+import matplotlib.pyplot as plt
 
 from sunpy_demreg import __version__
 
@@ -43,6 +46,8 @@ templates_path = ["_templates"]
 numpydoc_show_class_members = False
 # The types are in the text, in words; those of the signatures are for editors and type checkers.
 autodoc_typehints = "none"
+# On the margin of a page, members without the name of their class, for which there is no room.
+toc_object_entries_show_parents = "hide"
 # Of a field without a default it would be the inside of `dataclasses`.
 autodoc_default_options = {"no-value": True}
 
@@ -98,6 +103,11 @@ def by_order(name):
     return f"{_EXAMPLES.index(name) if name in _EXAMPLES else len(_EXAMPLES):03} {name}"
 
 
+def without_margins(_gallery_conf, _name):
+    """Save the figures of the next example up to what is drawn, neither more nor less."""
+    plt.rcParams["savefig.bbox"] = "tight"
+
+
 sphinx_gallery_conf = {
     "examples_dirs": ["../tutorial", "../examples"],
     "gallery_dirs": ["tutorial", "gallery"],
@@ -113,6 +123,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("sunpy_demreg",),
     "inspect_global_variables": False,
+    "reset_modules": ("matplotlib", without_margins),
 }
 suppress_warnings = ["config.cache"]  # of a function in the configuration, which Sphinx cannot store
 # The examples are drawn without a screen. What they warn of is shown without where it stands on this machine.
@@ -133,6 +144,7 @@ html_logo = ""
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["tables.js"]
 html_theme_options = {
     # The look is SunPy's; its brand and the links of its site are not this project's.
     "sst_project_name": project,
@@ -148,3 +160,13 @@ html_theme_options = {
     "goatcounter_analytics_url": False,
     "rtd_search": False,
 }
+
+
+def readable_signature(app, what, name, obj, options, signature, return_annotation):
+    """Defaults as one would type them, instead of what ``repr`` makes of them."""
+    signature = re.sub(r"<Quantity ([\d.]+?)\.? (\w+)>", r"\1 * u.\2", signature or "").replace("<factory>", "{}")
+    return signature or None, return_annotation
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", readable_signature)

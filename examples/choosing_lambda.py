@@ -30,7 +30,7 @@ CHOICES = {
     },
 }
 
-# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_thumbnail_number = 1
 
 # %%
 # The default solves the discrepancy principle: chi-squared per channel is 1. Where the DEM is then negative somewhere,
@@ -39,12 +39,12 @@ CHOICES = {
 # chi-squared, its 95th percentile, and the share of bins that are negative:
 
 results = {}
-print(f"{'':27} median    95 %  negative")
+print(f"{'':27}median  95 % negative")
 for name, options in CHOICES.items():
     results[name] = demreg.invert(cube, response, edges, **options)
     median, high = np.nanpercentile(results[name]["chi_squared"].data, [50, 95])
     negative = np.mean(results[name]["dem"].data < 0)
-    print(f"{name:27} {median:6.2f} {high:7.2f} {100 * negative:7.2f} %")
+    print(f"{name:27}{median:6.2f}{high:6.1f}{100 * negative:7.2f} %")
 
 # %%
 # Chi-squared

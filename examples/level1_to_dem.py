@@ -18,16 +18,14 @@ import sunpy_demreg as demreg
 
 # %%
 # Six cutouts of the start of the X2.2 flare of 2011-02-15, as delivered by the Joint Science Operations Center. For
-# your own files: ``maps = sunpy.map.Map("aia.lev1*.fits")``. Plate scale, rotation, exposure time and brightest pixel:
+# your own files: ``maps = sunpy.map.Map("aia.lev1*.fits")``. Plate scale (arcsec / pixel), rotation, exposure
+# time and brightest pixel:
 
 maps = demreg.sample.flare_maps(1)
 for smap in maps:
-    scale, angle = smap.scale[0].value, smap.meta["crota2"]
-    exposure = smap.exposure_time.value
-    print(
-        f"{smap.wavelength.value:3.0f} Å: {scale:.4f} arcsec/pix, {angle:+.3f}°, "
-        f"{exposure:.3f} s, to {smap.data.max():5} DN"
-    )
+    angle, exposure = smap.meta["crota2"], smap.exposure_time.value
+    print(f"{smap.wavelength.value:3.0f} Å  {smap.scale[0].value:.4f}  ", end="")
+    print(f"{angle:+.3f}°  {exposure:.3f} s {smap.data.max():6} DN")
 
 # %%
 # One grid

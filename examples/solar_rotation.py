@@ -132,7 +132,7 @@ evolution = demreg.region_evolution(
 )
 
 evolution.time.format = "iso"
-evolution.time.precision = 0
+evolution.time.out_subfmt = "date"
 for name in ("emission_measure", "emission_measure_error", "mean_temperature"):
     evolution[name].info.format = ".2e"
 evolution["time", "emission_measure", "mean_temperature", "fraction"][::2]

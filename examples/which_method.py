@@ -136,7 +136,7 @@ for name, of_methods in results.items():
 
 for method, result in results["active region"].items():
     chi_squared = np.nanmedian(result["chi_squared"].data)
-    print(f"{method:23}: median chi-squared {chi_squared:.2f}")
+    print(f"{method:23}  median chi-squared {chi_squared:.2f}")
 
 # %%
 # Where it is not the better one

@@ -1,6 +1,8 @@
 """What several test files share: the bundled sample, prepared once, and a plain synthetic instrument."""
 
+import json
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -14,6 +16,18 @@ def _no_figures_left():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
+def anywhere(request, monkeypatch):
+    """A GPU. What needs to know nothing of the stand-in is tested on a real device too, where there is one."""
+    if request.param == "device":
+        yield
+    else:
+        import fake_cupy
+
+        with fake_cupy.installed(monkeypatch):
+            yield
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +87,35 @@ def series_folder(tmp_path_factory):
             data = smap.data[40:60, 90:112] * (1 + 0.1 * k)
             Map(data.astype("float32"), header).save(folder / f"step{k}_{header['wavelnth']:03d}.fits")
     return folder
+
+
+@pytest.fixture
+def memory():
+    """A file system in memory, empty before and after."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    yield files
+    for name in list(files.store):
+        del files.store[name]
+    files.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket on an S3 server of its own on this machine, where moto and s3fs are installed."""
+    import fsspec
+
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    options = {"endpoint_url": address, "key": "any", "secret": "any", "client_kwargs": {"region_name": "eu-west-1"}}
+    monkeypatch.setitem(fsspec.config.conf, "s3", options)
+    monkeypatch.setenv("FSSPEC_S3", json.dumps(options))  # of other processes
+    fsspec.filesystem("s3").mkdir("bucket")
+    yield "s3://bucket"
+    with urllib.request.urlopen(f"{address}/moto-api/reset", data=b""):  # what it holds is that of the process
+        pass
+    server.stop()

@@ -8,6 +8,7 @@ the stream is waited for, not before; memory is limited; kernels are compiled fr
 import ctypes
 import sys
 import threading
+import time
 import types
 import weakref
 from contextlib import contextmanager
@@ -105,6 +106,17 @@ def _on_stream(action, stream=None):
     (stream or state.current).queue.append(action)
 
 
+class Event:
+    """A time at which what is in a stream before it has happened."""
+
+    def record(self):
+        _on_stream(lambda: setattr(self, "time", time.perf_counter()))
+        self.stream = state.current
+
+    def synchronize(self):
+        self.stream.synchronize()
+
+
 class Device:
     """The only one."""
 
@@ -134,7 +146,14 @@ class Device:
 
     @property
     def attributes(self):
-        return {"MaxSharedMemoryPerBlockOptin": state.shared_optin, "MultiProcessorCount": state.n_multiprocessors}
+        return {
+            "ClockRate": 1_000_000,
+            "MaxSharedMemoryPerBlockOptin": state.shared_optin,
+            "MultiProcessorCount": state.n_multiprocessors,
+        }
+
+    def synchronize(self):
+        state.current.synchronize()
 
 
 class _Pool:
@@ -253,6 +272,8 @@ for _name in ("any", "all", "astype", "copy", "min", "max", "sum", "ravel", "squ
 class RawKernel:
     """The kernel, compiled by the compiler of the host."""
 
+    num_regs = local_size_bytes = 0
+
     def __init__(self, code, name, options=()):
         self.code, self.name = code, name
         self._shared = _DEFAULT_SHARED
@@ -348,13 +369,17 @@ def installed(monkeypatch):
         "runtime",
         CUDARuntimeError=CUDARuntimeError,
         getDeviceCount=_device_count,
+        getDeviceProperties=lambda number: {"name": b"stand-in"},
         hostRegister=_register,
         hostUnregister=_unregister,
     )
     cuda = _module(
         "cupy.cuda",
         Device=Device,
+        Event=Event,
         Stream=Stream,
+        get_elapsed_time=lambda begin, end: 1e3 * (end.time - begin.time),
+        set_allocator=lambda allocator: None,
         get_current_stream=lambda: state.current,
         memory=_module("memory", OutOfMemoryError=OutOfMemoryError),
         compiler=_module("compiler", CompileException=CompileException),
@@ -362,6 +387,7 @@ def installed(monkeypatch):
     )
     cupy = _from_numpy(np, "cupy")
     vars(cupy).update(
+        __version__="0",
         ndarray=ndarray,
         asarray=asarray,
         empty=empty,

@@ -314,6 +314,52 @@ def test_table_of_the_gpu_page_is_that_of_the_results(monkeypatch):
     assert text.count("   * -") == len(report["cases"]) + len(report["peers"]) + 2
 
 
+@pytest.mark.parametrize("anywhere", ["stand-in"], indirect=True)
+def test_gpu_benchmark_measures_and_checks(anywhere, monkeypatch, tmp_path, capsys):
+    """Some of its cases, of a few pixels, each with other arguments; and the sanitizer's."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+    import gpu_sanitize
+    import gpu_table
+
+    for name in ("N_COPIED", "N_ON_CUPY", "N_ON_CPU"):
+        monkeypatch.setattr(gpu, name, 1000)
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name)
+    every = gpu.cases(1024, 4096)
+    assert any("lognormal" in case["method"] and case["lacking"] for case in every)
+    some = [every[0], *(case for case in every if case["lacking"])]
+    some = [case | {"n_pixels": 500, "n_bins": 24} for case in some]
+    monkeypatch.setattr(gpu, "cases", lambda *sides: some)
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--output", str(tmp_path)])
+    gpu.main()
+    report = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert [case["method"] for case in report["cases"]] == [case["method"] for case in some]
+    assert all(case["kernel_seconds"] > 0 and case["touched_host_to_host_seconds"] > 0 for case in report["cases"])
+    text = gpu_table.table(report)
+    assert "Measured on one stand-in" in text
+    assert '``method="lognormal"``, 10 % lack a channel' in text
+    monkeypatch.setattr(gpu_sanitize, "CASES", [(12, 60, gpu_sanitize.STANDARD), (12, 60, gpu_sanitize.LOGNORMAL)])
+    gpu_sanitize.main()
+    assert capsys.readouterr().out.count("12 60 solved") == 2
+
+
+def test_gpu_benchmark_refuses_a_wrong_answer(monkeypatch):
+    """Of pixels that lack a channel, too."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    from sunpy_demreg._engines import execute
+
+    g, sigma = gpu.pixels(400)
+    status, omitted = np.zeros(400, np.int32), gpu.lacking_channels(400, 10)
+    assert 10 < np.count_nonzero(omitted) < 90
+    answer = execute.run(g, sigma, status, gpu.problem(12), omitted=omitted)
+    gpu.check(answer, g, sigma, omitted, gpu.problem(12), "float64")
+    answer.dem[:, omitted != 0] *= 1 + 1e-8
+    with pytest.raises(AssertionError, match="dem"):
+        gpu.check(answer, g, sigma, omitted, gpu.problem(12), "float64")
+
+
 def test_gpu_benchmark_says_what_it_lacks(monkeypatch):
     """A node without array-api-compat, of which SciPy no longer has a copy in one place."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

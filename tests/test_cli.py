@@ -15,7 +15,9 @@ from sunpy.map import Map
 
 from sunpy_demreg import emission_measure, read, sample, visualization, write
 from sunpy_demreg._cli import one_time
-from sunpy_demreg._cli.main import main
+from sunpy_demreg._cli.main import _parser, main
+from sunpy_demreg._cli.messages import in_our_words
+from sunpy_demreg._common.errors import wrong
 
 COARSE = ["--log-t", "5.8", "7.0", "0.2"]
 
@@ -425,6 +427,54 @@ def test_info_and_explore(tmp_path, capsys, small_files, monkeypatch):
         assert re.search(r"error: `FILE` '.*' is not a result", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("command", "message", "told"),
+    [
+        (
+            "invert",
+            wrong(ValueError, "data", "or pass `missing_channels='omit'`"),
+            "the images or pass `--missing-channels omit`",
+        ),
+        ("invert", "Correct it with `degradation_corrected=True`.", "Correct it with `--degradation-corrected`."),
+        ("invert", "choose `calibration_error=0.1` of `maps`", "choose `--calibration-error 0.1` of the files"),
+        ("batch", wrong(ValueError, "tolerance", "is short"), "`--tolerance` is short"),
+        ("batch", "use `reference`, such as 171 * u.AA", "use `--reference`, such as 171"),
+        # What it has no option for stays as it is.
+        ("demo", "pass `missing_channels='omit'` or `align=False`", "pass `missing_channels='omit'` or `align=False`"),
+        ("invert", "pass `align=False`, or `correct_shifts=False`", "pass `align=False`, or `correct_shifts=False`"),
+        ("info", wrong(ValueError, "path", "is none"), "`FILE` is none"),
+    ],
+)
+def test_messages_name_options_not_arguments(command, message, told):
+    arguments = {"invert": ["a", "--output", "b"], "batch": ["a", "--output", "b"], "demo": [], "info": ["a"]}[command]
+    assert in_our_words(message, _parser().parse_args([command, *arguments]).command) == told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are those of POSIX")
+@pytest.mark.parametrize("is_buffered", [True, False])
+@pytest.mark.parametrize("arguments", [["info", "dem.fits"], ["--version"]], ids=" ".join)
+def test_reader_that_ends_first(tmp_path, capsys, small_files, arguments, is_buffered):
+    """As ``| head -1`` does: neither a traceback, nor what Python says when it cannot write at its end."""
+    if "info" in arguments:
+        output = ["--output", str(tmp_path / "dem.fits")]
+        assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *output]) == 0
+    command = [sys.executable, *([] if is_buffered else ["-u"]), "-m", "sunpy_demreg", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as started:
+        started.stdout.close()
+        assert started.stderr.read() == ""
+    assert started.returncode == (141 if is_buffered or arguments[0] == "info" else 0)  # argparse ignores it
+
+
+def test_decimals_of_temperatures(tmp_path, capsys, small_files):
+    output = ["--output", str(tmp_path / "dem.fits")]
+    assert main(["invert", *small_files, "--log-t", "5.575", "7.375", "0.3", "--n-sample", "16", *output]) == 0
+    assert "6 bins, log T 5.575 to 7.375\n" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "dem.fits")]) == 0
+    assert "6 bins, log T 5.575 to 7.375\n" in capsys.readouterr().out
+
+
 def test_help_and_version(capsys):
     for arguments, words in (
         (["--help"], ["invert", "demo"]),
@@ -438,6 +488,21 @@ def test_help_and_version(capsys):
         printed = " ".join(capsys.readouterr().out.split())
         assert all(word in printed for word in words)
         assert "default: None" not in printed
+
+
+def test_shifts_are_corrected(tmp_path, capsys):
+    paths = sample.aia_files()
+    scene = fits.getdata(paths[2])  # in all channels, so that the pointing is all that can differ
+    for path in paths:
+        with fits.open(path) as hdus:
+            [header] = [hdu.header for hdu in hdus if hdu.data is not None]
+            header["CRPIX1"] += 1.3 * (header["WAVELNTH"] == 211)  # pixels that its pointing is off by
+            fits.PrimaryHDU(scene, header).writeto(tmp_path / path.name)
+    command = ["invert", str(tmp_path / "*.fits"), *COARSE, "--n-sample", "16", "--output", str(tmp_path / "a.fits.gz")]
+    assert main([*command, "--correct-shifts"]) == 0
+    about = read(command[-1]).meta["observation"]
+    np.testing.assert_allclose(about["applied_shift_x"].to_value(u.pix), [0, 0, 0, 0, 1.3, 0], atol=0.1)
+    assert np.abs(about["residual_shift_x"]).max() < 0.1 * u.pix
 
 
 def test_level_1(tmp_path, capsys):

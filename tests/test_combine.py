@@ -302,10 +302,20 @@ def test_channels_of_series_and_spectra_are_dropped(series_folder, cube):
     np.testing.assert_array_equal(pixel.data, np.delete(cube.data[:, 3, 4], 1))
 
 
+@pytest.mark.parametrize("channel", ["AIA 94", "94", 94, 94.0, np.int64(94), 94 * u.AA, 9.4 * u.nm], ids=repr)
+def test_a_channel_is_named_or_chosen_by_its_wavelength(cube, channel):
+    for channels in (channel, [channel]):
+        assert drop_channels(cube, channels).meta["channels"].tolist() == cube.meta["channels"].tolist()[1:]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda c: drop_channels(c, "AIA 304"), ValueError, "`channels` must be one of 'AIA 94'.*but is 'AIA 304'"),
+        (lambda c: drop_channels(c, "AIA 304"), ValueError, "`channels` must be one of 'AIA 94'.*but is 'AIA 304'$"),
+        (lambda c: drop_channels(c, "304"), ValueError, "but is '304'$"),  # far from all others
+        (lambda c: drop_channels(c, "AIA 195"), ValueError, r"but is 'AIA 195' \(did you mean 'AIA 193'\?\)$"),
+        (lambda c: drop_channels(c, "AIA193"), ValueError, r"but is 'AIA193' \(did you mean 'AIA 193'\?\)$"),
+        (lambda c: drop_channels(c, True), ValueError, "but is True$"),
         (lambda c: drop_channels(c, 304 * u.AA), ValueError, r"such as 171 \* u.AA\), but is 304"),
         (lambda c: drop_channels(c, 3), ValueError, "`channels` must be one of"),
         (lambda c: drop_channels(c, c.meta["channels"]), ValueError, "`channels` are all of the cube"),

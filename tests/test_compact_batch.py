@@ -146,4 +146,8 @@ def test_command_that_stores_emission_measures_only(series_folder, tmp_path, cap
     assert "`--log-t` must be log10(T/K) between 3 and 9, such as" in (told := capsys.readouterr().err)
     assert "400000 K is 5.602" in told
     assert main([*command[:3], str(tmp_path / "c.zarr"), *command[4:], "--em-ranges", "3.1,9"]) == 1
-    assert "`--em-ranges`" in capsys.readouterr().err
+    assert (
+        "`--em-ranges` must lie within the bins of `--log-t`, log10(T/K) = 5.60 to 7.40, but are from 3.10 to 9.00\n"
+        in (capsys.readouterr().err)
+    )
+    assert not (tmp_path / "c.zarr").exists()

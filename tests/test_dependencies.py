@@ -20,8 +20,8 @@ TREES = {
 
 #: The distribution of a module, where its name is another one.
 DISTRIBUTIONS = {"PIL": "pillow", "cupyx": "cupy", "erfa": "pyerfa"}
-#: In no index of packages: its module says where it is installed from.
-ELSEWHERE = {"sunkit-dem"}
+#: In no index of packages: its module says where it is installed from. And drms, which comes with aiapy.
+ELSEWHERE = {"drms", "sunkit-dem"}
 
 #: Private names of other packages that are used, as they have no public one for it.
 PRIVATE = {

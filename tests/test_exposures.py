@@ -260,7 +260,8 @@ def test_a_series_of_pairs(pairs, exposures):
         np.testing.assert_array_equal(series[:, step].data.compute(), cube.data)
         np.testing.assert_array_equal(series[:, step].uncertainty.array.compute(), cube.uncertainty.array)
         np.testing.assert_array_equal(series[:, step].mask.compute(), cube.mask)
-        assert np.all(series.meta["n_exposures"][:, step] == 2)
+        assert np.all(series.meta["n_exposures"][:, step] == (2 if exposures == "coadd" else 1))
+        assert np.all(series.meta["shortest_exposure_time"][:, step] == cube.meta["shortest_exposure_time"])
         assert np.all(series.meta["exposure_time"][:, step] == cube.meta["exposure_time"])
         assert np.all(abs(series.meta["date"][:, step] - cube.meta["date"]) < 1 * u.us)
     # As before, each exposure is a time of its own.
@@ -274,7 +275,9 @@ def test_pairs_stay_together_by_default(tmp_path, exposures):
         for smap in maps_of((0.1, 2.9)[k % 2], seconds=(seconds,)):
             Map(smap.data.astype("float32"), smap.meta).save(tmp_path / f"{k}_{smap.wavelength.value:03.0f}.fits")
     series = prepare_series(str(tmp_path), exposures=exposures)
-    assert series.meta["n_exposures"].tolist() == 6 * [[2, 2]]
+    n = 2 if exposures == "coadd" else 1  # of a sum, or of what one was taken from
+    assert series.meta["n_exposures"].tolist() == 6 * [[n, n]]
+    np.testing.assert_allclose(series.meta["shortest_exposure_time"].to_value(u.s), 0.1)
     bins = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
     options = {"exposures": exposures}
     batch_invert(str(tmp_path), tmp_path / "a.zarr", bins, prepare_options=options)
@@ -288,9 +291,15 @@ def test_pairs_stay_together_by_default(tmp_path, exposures):
     assert np.max(abs(times[1] - times[0] - 24 * u.s)) < 2 * u.us
     report = batch_invert(str(tmp_path), tmp_path / "a.zarr", bins, prepare_options=options)
     assert [step.outcome for step in report.steps] == 2 * ["kept"]
-    write(emission_measure(store[0], (1, 2) * u.MK), tmp_path / "em.fits")
-    # A store does not keep where a sum starts and ends: rather none than a wrong one.
-    assert ("DATE-END" in fits.getheader(tmp_path / "em.fits")) == (exposures != "coadd")
+    # Where the first exposure starts and the last one ends: the short one begins, the long one is the last.
+    write(emission_measure(store[1], (1, 2) * u.MK), tmp_path / "em.fits")
+    header = fits.getheader(tmp_path / "em.fits")
+    offsets = np.array(list(RATES)) / 100
+    assert abs(Time(header["DATE-BEG"]) - (START + (24 + offsets.min()) * u.s)) < 2 * u.ms
+    assert abs(Time(header["DATE-END"]) - (START + (36.01 + 2.9 + offsets.max()) * u.s)) < 2 * u.ms
+    for name in ("start_offset", "end_offset"):
+        found, expected = store.meta["observation"][name], series.meta[name]
+        np.testing.assert_allclose(found.to_value(u.s), expected.to_value(u.s), atol=1e-5)
 
 
 @pytest.mark.parametrize("exposures", ["coadd", "replace_saturated"])

@@ -23,16 +23,6 @@ def device(monkeypatch):
         yield state
 
 
-@pytest.fixture(params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
-def anywhere(request, monkeypatch):
-    """What needs to know nothing of the stand-in is tested on a real device too, where there is one."""
-    if request.param == "device":
-        yield
-    else:
-        with fake_cupy.installed(monkeypatch):
-            yield
-
-
 @pytest.fixture
 def batches(device, monkeypatch):
     """Small ones; so many pixels are in each that is launched."""

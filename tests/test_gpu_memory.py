@@ -2,28 +2,38 @@
 
 import numpy as np
 import pytest
-from synthetic import instrument, pixels, run
+import synthetic
+from synthetic import instrument, pixels
 
+from sunpy_demreg._engines import execute
 from sunpy_demreg._engines.base.options import Options
 
 pytestmark = pytest.mark.gpu
 
 
-@pytest.fixture(scope="module")
-def problem():
+@pytest.fixture(scope="module", params=[Options(), Options(method="lognormal", parameter_choice="prior")], ids=str)
+def problem(request):
+    """Of 200000 pixels, some of which lack a channel."""
     K, dlogt, logt = instrument(6, 30)
     g, sigma = pixels(K, logt, 4000)
     g, sigma = (np.tile(a, (1, 50)) for a in (g, sigma))
-    return g, sigma, np.zeros(g.shape[1], np.int32), K, dlogt, logt, Options()
+    g[2, ::17], g[4, 5::1001] = np.nan, np.inf
+    return g, sigma, execute.examine(g, sigma, most_missing=1), K, dlogt, logt, request.param
+
+
+def run(g, sigma, examined, *problem, **more):
+    status, omitted = examined
+    return synthetic.run(g, sigma, status, *problem, omitted=omitted, **more)
 
 
 @pytest.fixture(scope="module")
 def truth(problem):
     """On the GPU, with all of its memory; after it, the kernels are loaded."""
     answer = run(*problem, backend="cupy")
+    g, sigma, examined, *rest = problem
     some = slice(0, 1000)
-    g, sigma, status, *rest = problem
-    cpu = run(g[:, some], sigma[:, some], status[some], *rest, backend="numpy")
+    cpu = run(g[:, some], sigma[:, some], tuple(a[some] for a in examined), *rest, backend="numpy")
+    assert np.isfinite(cpu.dem).all()
     np.testing.assert_allclose(answer.dem[:, some], cpu.dem, rtol=1e-6, atol=1e-9 * cpu.dem.max())
     return answer
 
@@ -74,8 +84,9 @@ def test_batches_are_halved_when_memory_runs_out(problem, truth, fill, monkeypat
 def test_full_device_is_told(problem, truth, fill):
     import cupy
 
-    g, sigma, status, *rest = problem
-    there = [cupy.asarray(a[..., :2000]) for a in (g, sigma, status)]
+    g, sigma, examined, *rest = problem
+    g, sigma, *examined = (cupy.asarray(a[..., :2000]) for a in (g, sigma, *examined))
+    there = g, sigma, examined
     fill(left=0)
     with pytest.raises(MemoryError):
         run(*problem, backend="cupy")
@@ -104,8 +115,9 @@ def test_memory_of_another_allocator(problem, truth, kind):
     before = cupy.get_default_memory_pool().total_bytes()
     with cupy.cuda.using_allocator(allocate):
         assert_same(run(*problem, backend="cupy"), truth)
-        there = [cupy.asarray(a) for a in problem[:3]]
-        ours = run(*there, *problem[3:], backend="cupy")
+        g, sigma, examined, *rest = problem
+        there = cupy.asarray(g), cupy.asarray(sigma), [cupy.asarray(a) for a in examined]
+        ours = run(*there, *rest, backend="cupy")
         assert_same(type(ours)(*(None if a is None else a.get() for a in ours)), truth)
         del there, ours
     assert sum(sizes) > problem[0].nbytes

@@ -72,8 +72,8 @@ def shares(monkeypatch):
     monkeypatch.setattr(blocks, "_MAX_PIXELS_OF_GPU", 600)
 
 
-def assert_close(ours, truth, on_gpu):
-    """To 1e-9 of a pixel's peak; and with the bits of the CPU where, and only where, a CPU is said to have solved."""
+def assert_close(ours, truth, on_gpu, tolerance):
+    """To a part of a pixel's peak; and with the bits of the CPU where, and only where, a CPU is said to have solved."""
     assert set(ours) == {*truth, "solved_on_gpu"}
     for key, cube in truth.items():
         a, b = np.atleast_3d(ours[key].data), np.atleast_3d(cube.data)
@@ -87,7 +87,7 @@ def assert_close(ours, truth, on_gpu):
             least = 1.0 if key == "chi_squared" else 1e-300  # its target
             scale = np.nanmax(np.abs(cube.data), axis=tuple(range(cube.data.ndim - 2)), initial=least)
             difference = np.abs(ours[key].data - cube.data) / scale
-        assert np.nanmax(difference) < 1e-9, key
+        assert np.nanmax(difference) < tolerance, key
     solved = np.isfinite(truth["chi_squared"].data)
     is_other = (ours["dem"].data != truth["dem"].data).any(axis=0)
     assert np.count_nonzero(is_other[on_gpu]) >= 0.5 * np.count_nonzero(solved & on_gpu)
@@ -115,7 +115,8 @@ def inverted_by_both(cube, response, **options):
     ours = {key: type(given)(array, result[key].wcs) for key, array in computed.items()}
     on_gpu = computed["solved_on_gpu"]
     assert on_gpu.dtype == bool
-    assert_close(ours, invert(given, response, BINS, **options), on_gpu)
+    tolerance = 1e-6 if "method" in options else 1e-9
+    assert_close(ours, invert(given, response, BINS, **options), on_gpu, tolerance)
     return on_gpu, computed["omitted_channels"]
 
 
@@ -159,14 +160,20 @@ def test_files_tell_which_engine_it_was(client, shares, part, response, tmp_path
 
 def test_batch_has_steps_of_both(address, series_folder, tmp_path):
     options = {"prepare_options": {"n_sample": 16}}
-    report = batch_invert(series_folder, tmp_path / "a.zarr", BINS, scheduler=address, backend="hybrid", **options)
-    assert [step.outcome for step in report.steps] == ["done"] * 3
-    batch_invert(series_folder, tmp_path / "b.zarr", BINS, **options)
-    ours, truth = read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr")
-    on_gpu = ours["solved_on_gpu"].data.compute()
-    of_steps = on_gpu.reshape(3, -1)
-    assert (of_steps.all(axis=1) | ~of_steps.any(axis=1)).all()  # a worker does whole steps
-    assert 1 <= of_steps.all(axis=1).sum() <= 2
+    batch_invert(series_folder, tmp_path / "cpu.zarr", BINS, **options)
+    truth = read(tmp_path / "cpu.zarr")
+    for k in range(5):  # Dask may give all three steps to one worker
+        path = tmp_path / f"{k}.zarr"
+        report = batch_invert(series_folder, path, BINS, scheduler=address, backend="hybrid", **options)
+        assert [step.outcome for step in report.steps] == ["done"] * 3
+        ours = read(path)
+        on_gpu = ours["solved_on_gpu"].data.compute()
+        of_steps = on_gpu.reshape(3, -1)
+        assert (of_steps.all(axis=1) | ~of_steps.any(axis=1)).all()  # a worker does whole steps
+        if 0 < of_steps.all(axis=1).sum() < 3:
+            break
+    assert on_gpu.any()
+    assert not on_gpu.all()
     dem, expected = ours["dem"].data.compute(), truth["dem"].data.compute()
     assert np.nanmax(np.abs(dem - expected) / np.nanmax(expected, axis=0)) < 1e-9
     np.testing.assert_array_equal(dem[:, ~on_gpu], expected[:, ~on_gpu])

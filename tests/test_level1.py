@@ -163,8 +163,7 @@ def test_series_of_level_1(flare, prepared):
     cube = prepare_series([*flare, *sample.flare_maps(1)], reference=flare[0], tolerance=15 * u.s)
     assert cube.shape == (6, 2, 67, 67)
     np.testing.assert_array_equal(np.asarray(cube.data[:, 0]), prepared.data)
-    assert cube.meta["residual_shift_y"].shape == (6, 2)
-    assert np.all(cube.meta["residual_shift_y"][:, 0] == prepared.meta["residual_shift_y"])
+    assert not any("shift" in key for key in cube.meta)  # which only whole images tell
 
 
 # ---- one grid
@@ -568,7 +567,7 @@ BAD_CALLS = {
     "psf of one": ({"psf": {94: delta()}}, ValueError, "`psf` has no entry for 131 Å"),
     "psf of cutouts": ({"psf": "aiapy"}, ValueError, r"`psf` 'aiapy' is of the whole detector.*\(67, 67\)"),
     "psf shape": ({"psf": dict.fromkeys(CHANNELS, delta((9, 9)))}, ValueError, r"`psf` of 94 Å has the shape \(9, 9\)"),
-    "psf sum": ({"psf": dict.fromkeys(CHANNELS, 2 * delta())}, ValueError, "`psf` of 94 Å must be .* sum 1, not 2"),
+    "psf sum": ({"psf": dict.fromkeys(CHANNELS, 2 * delta())}, ValueError, "`psf` of 94 Å must be .* sum 1, but has 2"),
     "pointing": ({"pointing_table": 3}, TypeError, "`pointing_table` must be a table, a file, 'lmsal' or 'jsoc'"),
     "no file": ({"pointing_table": "none.ecsv"}, FileNotFoundError, "`pointing_table`: there is no file none.ecsv"),
     "not a table": ({"pointing_table": __file__}, ValueError, "`pointing_table`: .* cannot be read as a table.*ecsv"),
@@ -655,6 +654,26 @@ def test_errors_of_shifts_are_the_scatter_over_the_fields():
     assert errors[2, 1] < 0.5
     assert np.isnan(errors[3]).all()
     assert np.isnan(shifts.shift_errors(images[:, :90, :90], images[:, :90, :90] <= 0)[1:]).all()
+
+
+def test_shifts_of_a_series_are_corrected_on_request():
+    """Each time is as alone, and the shifts are told."""
+    maps = sample.aia_maps()
+    same = [Map(maps[2].data, {**m.meta, "exptime": maps[2].meta["exptime"]}) for m in maps]
+    later = {"date-obs": "2014-01-01T00:06:07", "t_obs": "2014-01-01T00:06:07Z"}
+    times = [
+        [same[0], shifted(same[1], 1.3, -2.2), *same[2:]],
+        [shifted(each, 0, 2.4 * (i == 4), **later) for i, each in enumerate(same)],
+    ]
+    options = {"n_sample": 16, "correct_shifts": True}
+    series = prepare_series([*times[0], *times[1]], tolerance=30 * u.s, **options)
+    for k, each in enumerate(times):
+        alone = prepare(each, reference=times[0][0], **options)
+        np.testing.assert_array_equal(np.asarray(series.data[:, k]), alone.data)
+        np.testing.assert_array_equal(np.asarray(series.uncertainty.array[:, k]), alone.uncertainty.array)
+        for name in ("residual_shift_x", "residual_shift_error_y", "applied_shift_y", "source_wcs"):
+            np.testing.assert_array_equal(series.meta[name][:, k], alone.meta[name])
+    assert np.count_nonzero(series.meta["applied_shift_y"]) == 2
 
 
 def test_shifts_beyond_their_errors_are_corrected_on_request():

@@ -2,8 +2,11 @@
 
 import copy
 import pickle
+import re
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +64,34 @@ def test_warnings_can_be_told_apart(small, response, edges):
     assert caught[0].message.argument == "n_sample"
     family = (demreg.DataWarning, demreg.MetadataWarning, demreg.ResponseWarning, demreg.UnsolvedWarning)
     assert all(issubclass(kind, DemregWarning) for kind in family)
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_warnings_are_printed_once_by_the_logger_of_sunpy(configured):
+    """drms, which aiapy imports, gives the root logger a handler, and its messages should come as before."""
+    lines = [
+        "import logging, sunpy_demreg",
+        *(["logging.basicConfig(level=logging.ERROR, format='of the user: %(message)s')"] * configured),
+        "root = logging.getLogger()",
+        "before = root.level, list(root.handlers)",
+        "sunpy_demreg.prepare(sunpy_demreg.sample.aia_maps())",
+        "assert (root.level, root.handlers) == before",
+        "import drms",
+        "logging.getLogger('drms.client').info('waiting')",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("`n_sample` is assumed to be 1") == 1 + configured  # and by the handler of the user
+    assert done.stderr.count("waiting") == (not configured)
+
+
+def test_all_of_aiapy_is_loaded_with_its_logging_kept():
+    package = Path(demreg.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert len(re.findall(r"^ *from aiapy|^ *import aiapy", text, re.M)) == len(
+            re.findall(r"^ *load_drms\(\)\n *(?:from|import) aiapy", text, re.M)
+        ), path
 
 
 @pytest.mark.parametrize(
@@ -156,7 +187,7 @@ def test_maps_of_several_times():
 
 
 def test_bin_larger_than_the_images():
-    assert "got 1000 for the shape (128, 128)" in told(demreg.prepare, sample.aia_maps(), n_sample=16, bin=1000)
+    assert "but is 1000 for the shape (128, 128)" in told(demreg.prepare, sample.aia_maps(), n_sample=16, bin=1000)
 
 
 def test_response_in_meters():

@@ -512,6 +512,12 @@ def test_exploded_and_in_sequence(patch, response):
         assert each.meta["channels"] == patch.meta["channels"][i]
     np.testing.assert_array_equal(invert(exploded, response, BINS)["dem"].data, expected)
     assert [c.shape for c in patch.explode_along_axis(-1)] == [(6, 20)] * 24
+    result = invert(patch, response, BINS)
+    for key in ("dem", "predicted_intensity", "intensity"):  # what each plane is
+        cube = result[key]
+        for each, plane in zip(cube.explode_along_axis(0), cube, strict=True):
+            told = [(one.meta.get("content"), one.meta.get("channels")) for one in (each, plane)]
+            assert told[0] == told[1] != (None, None)
     assert patch.meta["channels"].size == 6
 
 

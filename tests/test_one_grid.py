@@ -1,11 +1,15 @@
 """Many times on one grid: cutouts that follow the rotation, in a series, in a batch and on the command line."""
 
+import pickle
 from importlib.resources import files as resources
 from pathlib import Path
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from dask.callbacks import Callback
 
 import astropy.units as u
 from astropy.io import fits
@@ -21,7 +25,8 @@ from sunpy_demreg import (
     read,
     region_spectrum,
 )
-from sunpy_demreg._channels import resample
+from sunpy_demreg._channels import fits_maps, lazy_blocks
+from sunpy_demreg._channels.positions import Affine, locator
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.grids import grid_difference
@@ -29,6 +34,8 @@ from sunpy_demreg._common.grids import grid_difference
 CUTOUTS = resources("demregpy") / "tests/data/aia_flare"  # ten times of the X2.2 flare of 2011-02-15, level 1
 TIMES = ("01-44", "01-52", "02-02")
 BINS = 10 ** np.arange(5.7, 7.2, 0.3) * u.K
+ALL_TIMES = ("01-44", "01-46", "01-48", "01-50", "01-52", "01-54", "01-56", "01-58", "02-00", "02-02")
+GRID = ("crpix1", "crpix2", "crval1", "crval2", "crota2", "cdelt1", "cdelt2")
 TOLERANCE = {"tolerance": 30 * u.s}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*pixels were not solved"),
@@ -185,6 +192,128 @@ def test_channel_that_a_moving_time_lacks(moving):
     assert np.isnan(series.data[2, 1].compute()).all()
 
 
+# ---- lazily
+
+
+def psfs(shape):
+    """Of each channel, all of a pixel in it and its neighbors."""
+    functions = {}
+    for channel, width in ((94, 1), (131, 2), (171, 1), (193, 2), (211, 1), (335, 2)):
+        psf = np.zeros(shape)
+        psf[shape[0] // 2, shape[1] // 2 - width : shape[1] // 2 + width + 1] = 1 / (2 * width + 1)
+        functions[channel] = psf
+    return functions
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(lazy_blocks, "_BLOCK", (13, 30))
+
+
+LAZY = {
+    "plain": ({}, ["align", "exposure"]),
+    "averages": ({"bin": 3}, ["align", "bin", "exposure"]),
+    "deconvolved": ({"psf": psfs((67, 67))}, ["psf", "align", "exposure"]),
+    "deconvolved where they are": ({"psf": psfs((67, 67)), "align": False}, ["psf", "exposure"]),
+    "averages where they are": ({"bin": 4, "align": False}, ["bin", "exposure"]),
+}
+
+
+KINDS = ("files", "maps", "Dask arrays", "masked", "other projections")
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),  # the grids of the files differ
+    [(case, kind) for case in LAZY for kind in KINDS if not ("where they are" in case and kind == "files")],
+)
+def test_blocks_are_those_of_the_whole(cutouts, small_blocks, case, kind):
+    """To the last bit, whatever the images are in, and where they lie."""
+    options, steps = LAZY[case]
+    times = cutouts[::2]
+    if kind != "files":
+        times = [[Map(file) for file in files] for files in times]
+    if kind == "other projections":  # of their centers, as cutouts of some archives are
+        for i, smap in enumerate(smap for maps in times for smap in maps):
+            smap.meta.update({"crval1": smap.meta["crval1"] + 300 + i / 7, "crval2": smap.meta["crval2"] - 200})
+            smap.meta["crpix1"] += (300 + i / 7) / smap.meta["cdelt1"]
+            smap.meta["crpix2"] -= 200 / smap.meta["cdelt2"]
+    if not options.get("align", True):
+        for smap in (smap for maps in times for smap in maps):
+            smap.meta.update({key: times[0][0].meta[key] for key in GRID})
+    first = Map(times[0][0])
+    given = [each for maps in times for each in maps]
+    if kind in ("Dask arrays", "masked"):
+        given = [Map(da.from_array(smap.data, chunks=(11, 25)), smap.meta) for smap in given]
+    if kind == "masked":
+        for maps, lazy in ((m, given[6 * i : 6 * i + 6]) for i, m in enumerate(times)):
+            for i, (smap, other) in enumerate(zip(maps, lazy, strict=True)):
+                mask = np.zeros(smap.data.shape, dtype=bool)
+                mask[20 + i, 5:9] = True
+                maps[i] = Map(smap.data, smap.meta, mask=mask)
+                lazy[i] = Map(other.data, other.meta, mask=da.from_array(mask, chunks=17))
+            given[6 * (maps is times[1]) : 6 * (maps is times[1]) + 6] = lazy
+    series = prepare_series(given, **options, **TOLERANCE)
+    assert series.meta["steps"] == steps
+    assert max(series.data.numblocks[2:]) > 1
+    for i, maps in enumerate(times):
+        reference = {} if not options.get("align", True) else {"reference": first}
+        alone = prepare(maps, **options, **reference)
+        assert_same(series[:, i], alone)
+        assert (kind == "masked") == bool((alone.mask & np.isfinite(alone.uncertainty.array)).any())
+
+
+def test_only_headers_are_read_at_first_and_then_what_is_needed(flare, small_blocks, monkeypatch):
+    read_of, get = [], fits_maps._Image.__getitem__
+
+    def noted(image, item):
+        read_of.append((image.path.name, item))
+        return get(image, item)
+
+    monkeypatch.setattr(fits_maps._Image, "__getitem__", noted)
+    series = prepare_series(flare, **TOLERANCE)
+    assert not read_of
+    series.data[:, 1, 30:34, 2:20].compute()
+    assert len(read_of) == 6
+    assert all(TIMES[1] in name for name, _ in read_of)
+    assert all(rows.stop - rows.start < 20 for _, (rows, _) in read_of)
+
+
+@pytest.mark.parametrize("n_times", [2, 8])
+def test_memory_does_not_depend_on_the_number_of_times(folder, small_blocks, n_times):
+    """Nothing is kept of a block when another one is computed."""
+    files = [file for file in sorted(folder.glob("*.fits")) if file.name.split("T")[1][:5] in ALL_TIMES[:n_times]]
+    series = prepare_series(files, **TOLERANCE)
+    assert series.shape[1] == n_times
+    kept = []
+
+    class Kept(Callback):
+        def _posttask(self, key, result, dsk, state, worker_id):
+            values = [each for each in state["cache"].values() if isinstance(each, tuple | np.ndarray)]
+            sizes = [sum(part.nbytes for part in each) if isinstance(each, tuple) else each.nbytes for each in values]
+            kept.append(sum(sizes))
+
+    class Nothing:
+        def __setitem__(self, item, value):
+            pass
+
+    with Kept(), dask.config.set(scheduler="synchronous"):
+        da.store([series.data, series.uncertainty.array, series.mask], [Nothing()] * 3, lock=False)
+    one = 6 * 13 * 30 * 17
+    assert max(kept) <= 3 * one
+
+
+@pytest.mark.parametrize("crval", [0, 0.1])
+def test_positions_have_the_same_bits_in_another_process(flare, crval):
+    """Also where no plane describes them: astropy would round their coordinates."""
+    wcs, other = (Map(file).wcs for file in flare[:2])
+    other.wcs.crval = [crval, 0]
+    other.wcs.set()
+    found = locator(wcs, (67, 67), other)
+    assert isinstance(found, Affine) == (crval == 0)
+    rows, columns = np.arange(67)[:, None], np.arange(67)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))(rows, columns), found(rows, columns))
+
+
 # ---- batch
 
 
@@ -232,7 +361,7 @@ def test_grid_from_that_of_averages(flare):
     assert grid_difference(again.wcs, again.shape, fine.wcs, fine.shape, most=1e-9) is None
     # Nothing is left of it where positions are rounded.
     rows, columns = np.arange(64)[:, None], np.arange(60)
-    places = (resample._locator(wcs, (64, 60), smap.wcs)(rows, columns) for wcs in (again.wcs, fine.wcs))
+    places = (locator(wcs, (64, 60), smap.wcs)(rows, columns) for wcs in (again.wcs, fine.wcs))
     np.testing.assert_array_equal(*places)
 
 

@@ -310,6 +310,42 @@ def test_headers_follow_solarnet(result, tmp_path, name):
     assert header["FILENAME"] == "p.fits"
 
 
+@pytest.mark.filterwarnings("ignore:.*not solved")
+@pytest.mark.parametrize("name", ["all.fits", "row.fits.gz", "lazy.fits"])
+def test_images_of_a_result_have_the_headers_of_products(result, tmp_path, name):
+    whole = result[2] if name.startswith("row") else result
+    if name.startswith("lazy"):  # images that are written block by block
+        pytest.importorskip("zarr")
+        demreg.write(whole, tmp_path / "a.zarr")
+        whole = demreg.read(tmp_path / "a.zarr")
+    demreg.write(whole, tmp_path / name)
+    demreg.write(demreg.emission_measure(result, [1, 2] * u.MK), tmp_path / "em.fits")
+    expected = fits.getheader(tmp_path / "em.fits")
+    told = ("TELESCOP", "INSTRUME", "CREATOR", "SOLARNET", "ORIGIN", "TIMESYS", "DATEREF")
+    told += tuple(f"{kind}-{which}" for kind in ("DATE", "MJD") for which in ("OBS", "BEG", "AVG", "END"))
+    of_inversion = ("LEVEL", "PRSTEP1", "PRPROC1", "PRPARA1")
+    with fits.open(tmp_path / name, checksum=True) as hdus:
+        for hdu in hdus:
+            header = hdu.header
+            if isinstance(hdu, fits.BinTableHDU):
+                continue
+            keys = told if hdu.name.startswith("INTENSITY") else (*told, *of_inversion)  # that was measured
+            assert {key: header[key] for key in keys} == {key: expected[key] for key in keys}
+            assert header["FILENAME"] == name
+            if hdu.data is not None:
+                assert not MANDATORY - {*header, "CUNIT1", "CUNIT2"}
+        assert hdus["DEM_UNCERTAINTY"].header["BTYPE"] == "standard deviation"
+        assert hdus["DEM"].header["BTYPE"] == hdus["DEM"].header["CONTENT"] == "differential emission measure"
+        assert hdus["DEM"].header["PLANE5"] == "differential emission measure, log T 5.80-5.85"
+        assert hdus["STATUS"].header["CNAME1"] == "helioprojective longitude"
+    back = demreg.read(tmp_path / name)
+    assert list(back.meta) == list(whole.meta)
+    found, expected = back["dem"].wcs, whole["dem"].wcs
+    assert plane_of(back["dem"]).wcs.dateobs == plane_of(whole["dem"]).wcs.dateobs
+    at = (3, 2, 1)[: whole["dem"].data.ndim]
+    np.testing.assert_array_equal(*(each.low_level_wcs.pixel_to_world_values(*at) for each in (found, expected)))
+
+
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_headers_pass_the_validation_of_solarnet(result, tmp_path, name):
     """Where that package is there: it asks for an astropy of long ago, so it is installed without its dependencies."""

@@ -208,6 +208,37 @@ def test_dataset_has_all_of_a_result(result, edges):
     assert near.shape == (6, 7)
 
 
+def test_dataset_of_a_series_of_regions_and_of_draws(cube, response, series_folder):
+    edges = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
+    series = demreg.prepare_series(series_folder, n_sample=16)
+    result = demreg.invert(series, demreg.TemperatureResponse.from_aia(series), edges)
+    times = series.axis_world_coords("time")[0]
+    dataset = demreg.to_xarray(result)
+    assert dataset["dem"].dims == ("temperature", "time", "y", "x")
+    assert np.abs((Time(dataset["time"].values) - times).to_value(u.s)).max() < 2e-6
+    assert dataset["longitude"].dims == dataset["latitude"].dims == ("y", "x")
+    world = result[0]["status"].wcs.pixel_to_world(2, 1)
+    assert float(dataset["longitude"][1, 2]) == pytest.approx(world.Tx.deg, rel=1e-12)
+    assert float(dataset["latitude"][1, 2]) == pytest.approx(world.Ty.deg, rel=1e-12)
+    one = demreg.to_xarray(result[1])
+    np.testing.assert_array_equal(one["dem"], dataset["dem"][:, 1])
+    np.testing.assert_array_equal(one["longitude"], dataset["longitude"])
+    corner = [demreg.to_xarray(result[:, 2, 3]), dataset.isel(y=2, x=3)]  # one pixel in time
+    np.testing.assert_array_equal(*(each["dem"] for each in corner))
+    np.testing.assert_array_equal(*(each["time"] for each in corner))
+
+    mask = np.zeros(cube.shape[1:], dtype=bool)
+    mask[40:50, 60:70] = True
+    spectra = demreg.region_spectrum(cube, {"core": mask, "rest": ~mask})
+    of_regions = demreg.to_xarray(demreg.invert(spectra, response, edges))
+    assert of_regions["dem"].dims == ("temperature", "region")
+    assert of_regions["dem"].sel(region="core").shape == (9,)
+
+    bare = cube.data[:, :3, :4] * cube.unit
+    bare = demreg.invert(bare, response, edges, uncertainty=0.1 * bare)
+    assert "longitude" not in demreg.to_xarray(bare).coords  # of numbers of pixels
+
+
 BAD_CALLS = {
     "not a result": (lambda r, _: demreg.emission_measure(r["dem"]), TypeError, "`result` must be"),
     "no unit": (lambda r, _: demreg.emission_measure(r, [1, 2]), TypeError, "`temperature_range` must be a Quantity"),

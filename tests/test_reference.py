@@ -43,3 +43,28 @@ def test_public_name_is_documented(module, name):
         arguments = [a for a in inspect.signature(value).parameters if a not in ("args", "kwargs")]
         missing = [a for a in arguments if not re.search(rf"^[*\w, ]*\b{a}\b.*(:|$)", text, re.MULTILINE)]
         assert not missing, missing
+
+
+def with_examples():
+    """All public names and their public methods; the kinds of warnings share the example of their base class."""
+    for module, name in NAMES:
+        value = getattr(module, name)
+        if not (
+            inspect.isclass(value)
+            and issubclass(value, sunpy_demreg.DemregWarning)
+            and value is not sunpy_demreg.DemregWarning
+        ):
+            yield name, value
+        if inspect.isclass(value):
+            methods = inspect.getmembers(value, lambda of: inspect.isfunction(of) or inspect.ismethod(of))
+            own = vars(value)
+            yield from ((f"{name}.{key}", of) for key, of in methods if key in own and not key.startswith("_"))
+
+
+# Shown by the example of their class, or of an error that they rename.
+SHOWN_ELSEWHERE = {"ArgumentError.renamed", "Explorer.select", "Explorer.show"}
+
+
+@pytest.mark.parametrize(("name", "value"), [pytest.param(*each, id=each[0]) for each in with_examples()])
+def test_public_name_has_an_example(name, value):
+    assert name in SHOWN_ELSEWHERE or ">>> " in inspect.getdoc(value)

@@ -421,7 +421,7 @@ def test_dem_of_coordinates_and_several_pixels(result, frame):
         visualization.plot_dem(result, at(frame, (0, 0))[0])
     with pytest.raises(ValueError, match=r"`em_loci` are drawn of one pixel, but there are 2"):
         visualization.plot_dem(result, points, em_loci=True)
-    with pytest.raises(ValueError, match=r"`pixel` must be given, as `result` has 900 of them"):
+    with pytest.raises(ValueError, match=r"`pixel` must be given, since `result` has 900 pixels"):
         visualization.plot_dem(result)
     with pytest.raises(TypeError, match=r"`pixel\[1\]` must be whole numbers, one per pixel axis, or a SkyCoord"):
         visualization.plot_dem(result, [(5, 4), (0.5, 3)])
@@ -442,6 +442,20 @@ def test_dem_of_regions_of_a_result(cube, result, response, edges, frame):
     with_loci = visualization.plot_dem(expected, 0, em_loci=True, axes=plt.figure().add_subplot())
     np.testing.assert_array_equal(curve(with_loci), curve(again[0]))
     assert "AIA 171 alone" in [text.get_text() for text in plt.gca().get_legend().get_texts()]
+    # One or some of them, by their names.
+    for chosen in ({"pixel": "mask"}, {"region": "mask"}):
+        [artist] = [visualization.plot_dem(expected, **chosen, axes=plt.figure().add_subplot())]
+        np.testing.assert_array_equal(curve(artist), curve(again[1]))
+        assert artist.get_label().startswith("mask, ")
+    several = visualization.plot_dem(expected, region=["mask", "core"], axes=plt.figure().add_subplot())
+    assert [each.get_label().partition(",")[0] for each in several] == ["mask", "core"]
+    points, _ = visualization.plot_intensity(expected, "mask", axes=plt.figure().add_subplot())
+    np.testing.assert_array_equal(points.lines[0].get_ydata(), expected["intensity"].data[:, 1])
+    np.testing.assert_array_equal(em_loci(expected, "mask"), em_loci(expected, 1))
+    with pytest.raises(ValueError, match=r"`region` must be one of 'core', 'mask', but is 'cor'.*mean 'core'"):
+        visualization.plot_dem(expected, region="cor")
+    with pytest.raises(TypeError, match=r"`pixel` must be whole numbers, .*, as `result` has no regions with names"):
+        visualization.plot_dem(result, "core")
     with pytest.raises(ValueError, match=r"`pixel` cannot be given with a `region`"):
         visualization.plot_dem(result, (1, 2), region=regions)
     bare = invert(

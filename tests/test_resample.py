@@ -6,7 +6,8 @@ from scipy.sparse import coo_array
 
 from astropy.wcs import WCS
 
-from sunpy_demreg._channels import resample
+from sunpy_demreg._channels import positions, resample
+from sunpy_demreg._channels.positions import Affine, locator
 from sunpy_demreg._channels.resample import Grid, parts, sampler, whole_pixels
 
 SHAPE = (67, 61)
@@ -91,10 +92,10 @@ def test_everything_is_that_of_the_matrix(planes, geometry, bin, is_affine, monk
     monkeypatch.setattr(resample, "_SIDE", 23)  # many parts
     monkeypatch.setattr(resample, "_MOST", 3000)
     if not is_affine:
-        monkeypatch.setattr(resample, "_affine", lambda *args: None)
+        monkeypatch.setattr(positions, "_affine", lambda *args: None)
     wcs, own = wcs_of(*GEOMETRIES[geometry]), wcs_of()
     grid = Grid(wcs, tuple(length // bin * bin for length in SHAPE), bin)
-    locate = resample._locator(wcs, grid.shape, own)
+    locate = locator(wcs, grid.shape, own)
     expected, expected_squares = by_matrix(planes, locate, grid)
     means, squares, is_covered, is_touched = resampled(planes, own, grid)
     np.testing.assert_array_equal(np.isnan(means), np.isnan(expected))
@@ -112,10 +113,10 @@ def test_positions_are_those_of_the_coordinates(geometry):
     rows, columns = np.arange(0, 4096, 97)[:, None], np.arange(0, 4096, 89)
     y, x = np.broadcast_arrays(rows, columns)
     exact = own.world_to_pixel_values(*wcs.pixel_to_world_values(x, y))[::-1]
-    found = resample._locator(wcs, (4096, 4096), own)
-    assert found.__qualname__.startswith("_affine")
+    found = locator(wcs, (4096, 4096), own)
+    assert isinstance(found, Affine)
     np.testing.assert_allclose(found(rows, columns), exact, rtol=0, atol=1.1e-6)
-    np.testing.assert_array_equal(resample._locator(own, (4096, 4096), own)(rows, columns), [y, x])
+    np.testing.assert_array_equal(locator(own, (4096, 4096), own)(rows, columns), [y, x])
 
 
 def test_cropping_the_grid_changes_no_bit(planes):
@@ -161,8 +162,8 @@ def projected(kind):
 def test_affine_only_where_it_is(planes, own, is_affine):
     wcs = wcs_of(*GEOMETRIES["level 1"])
     wcs = projected("TAN") if own.wcs.ctype[0].endswith("ARC") else wcs
-    found = resample._locator(wcs, SHAPE, own)
-    assert found.__qualname__.startswith("_affine") == is_affine
+    found = locator(wcs, SHAPE, own)
+    assert isinstance(found, Affine) == is_affine
     rows, columns = np.arange(SHAPE[0])[:, None], np.arange(SHAPE[1])
     y, x = np.broadcast_arrays(rows, columns)
     exact = own.world_to_pixel_values(*wcs.pixel_to_world_values(x, y))[::-1]

@@ -349,6 +349,20 @@ def test_scale_of_an_emission_measure_is_that_of_its_values_but_three_decades_at
     assert draw_em(result, vmin=1e25).norm.vmin == 1e25
 
 
+def test_color_bar_of_less_than_three_decades_writes_powers_of_ten(result):
+    bar = draw_em(result, vmin=1e26, vmax=5e27).colorbar
+    bar.ax.figure.canvas.draw()
+    texts = [label.get_text() for label in bar.ax.get_yticklabels()]
+    assert [text for text in texts if text] == [
+        "$10^{26}$",
+        r"$2\times10^{26}$",
+        r"$5\times10^{26}$",
+        "$10^{27}$",
+        r"$2\times10^{27}$",
+        r"$5\times10^{27}$",
+    ]
+
+
 @either_map
 def test_large_image_is_smoothed_where_it_is_reduced(result, draw, monkeypatch):
     assert draw(result).get_interpolation() == "nearest"
@@ -403,7 +417,7 @@ def test_summary_page_of_chosen_pixels(result):
 
 
 def test_summary_page_in_a_given_figure(result):
-    figure = mpl.figure.Figure(figsize=(5, 5))
+    figure = mpl.figure.Figure(figsize=(5, 6))
     assert visualization.plot_summary(result, figure=figure) is figure
     assert len(maps_of(figure)) == 7
 
@@ -475,19 +489,27 @@ def test_grid_of_a_journal_has_nothing_cut_or_overlapping(whole, size):
 
 
 @pytest.mark.parametrize("size", [(3.5, 2.8), (7.1, 5)])
-@pytest.mark.parametrize("loci", [True, False])
-def test_legend_covers_no_curve(whole, size, loci):
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
-    pixels = (15, 20) if loci else [(15, 20), (25, 10), (5, 30)]
-    visualization.plot_dem(whole, pixels, em_loci=loci, axes=axes)
+@pytest.mark.parametrize("layout", ["constrained", "tight", None, "tight_layout"])
+@pytest.mark.parametrize("what", ["loci", "several", "one", "fit"])
+def test_legend_covers_nothing(whole, size, layout, what):
+    """It is below the axes with their labels, inside the figure."""
+    figure, axes = plt.subplots(figsize=size, layout=None if layout == "tight_layout" else layout)
+    if what == "fit":
+        visualization.plot_intensity(whole, (15, 20), axes=axes)
+    else:
+        pixels = [(15, 20), (25, 10), (5, 30)] if what == "several" else (15, 20)
+        for _ in range(2):  # the same again: room is made once
+            axes.clear()
+            visualization.plot_dem(whole, pixels, em_loci=what == "loci", axes=axes)
+    if layout == "tight_layout":
+        figure.tight_layout()
     figure.canvas.draw()
-    legend = axes.get_legend().get_window_extent()
-    frame = axes.get_window_extent()
-    assert frame.x0 <= legend.x0
-    assert legend.x1 <= frame.x1
-    for line in axes.lines:
-        points = axes.transData.transform(np.column_stack(line.get_data()))
-        assert not any(legend.contains(*point) for point in points if np.isfinite(point).all())
+    legend, frame = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert figure.bbox.x0 <= legend.x0
+    assert figure.bbox.y0 - PIXEL <= legend.y0
+    assert legend.x1 <= frame.x1 + PIXEL
+    assert legend.y1 <= axes.xaxis.get_tightbbox().y0 <= frame.y0
+    assert frame.height > 0.3 * figure.bbox.height
     plt.close("all")
 
 
@@ -541,7 +563,7 @@ def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
         (lambda r: visualization.plot_dem(r, 3), ValueError, "must have 2 indices"),
         (lambda r: visualization.plot_dem(r, (100, 0)), IndexError, "outside the pixel axes"),
         (lambda r: visualization.plot_dem(r, (1.9, 0)), TypeError, "`pixel` must be whole numbers"),
-        (lambda r: visualization.plot_dem(r, None), ValueError, "`pixel` must be given, as `result` has"),
+        (lambda r: visualization.plot_dem(r, None), ValueError, "`pixel` must be given, since `result` has"),
         (lambda r: visualization.plot_dem(r, "ab"), TypeError, "`pixel` must be whole numbers"),
         (lambda r: visualization.plot_dem(r["dem"], (2, 3)), TypeError, "`result` must be.* Cube$"),
         (lambda r: visualization.plot_dem(r["dem", "status"], (2, 3)), ValueError, "`result` lacks"),
@@ -628,9 +650,46 @@ def test_caption_of_the_page_is_clear_of_the_labels(cube, response, edges, shape
     assert box.x1 < figure.bbox.x1
     assert box.y0 > 0
     assert box.y1 < curves_of(figure).xaxis.label.get_window_extent(renderer).y0 + PIXEL
-    for size in ((12, 5), (6, 3), (2, 9)):  # too small for it
-        small = visualization.plot_summary(result, figure=plt.figure(figsize=size))
-        assert all(min(axes.get_position().size) > 0 for axes in small.axes)
+
+
+@pytest.mark.parametrize("names", [("Fe XII 186.880", "Fe XII 195.119"), ("Fe VIII 185.213", "S X 264.231 (blend)")])
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_fit_of_one_spectrum_of_lines(response, edges, names, layout):
+    """Names of lines are whole, and inside the figure; of one spectrum no pixel has to be chosen."""
+    of_lines = TemperatureResponse.from_arrays(names, response.temperature, response.response[2:4])
+    intensity = [300, 500] * u.Unit("DN / (pix s)")
+    single = invert(intensity, of_lines, edges, uncertainty=0.1 * intensity)
+    figure = plt.figure(layout=layout)
+    for result in (single, invert(intensity[:, None], of_lines, edges, uncertainty=0.1 * intensity[:, None])):
+        figure.clear()
+        points, _ = visualization.plot_intensity(result, axes=figure.add_subplot())
+        axes = points.lines[0].axes
+        np.testing.assert_allclose(points.lines[0].get_ydata(), intensity.value)
+        assert tuple(label.get_text() for label in axes.get_xticklabels()) == names
+        assert axes.get_title().startswith(r"$\chi^2$")
+        figure.canvas.draw()
+        for each in (*axes.get_xticklabels(), axes.get_legend()):
+            assert each.get_window_extent().y0 >= figure.bbox.y0 - PIXEL
+    intensity = np.repeat(intensity[:, None], 2, axis=1)
+    two = invert(intensity, of_lines, edges, uncertainty=0.1 * intensity)
+    with pytest.raises(ValueError, match=r"`pixel` must be given, as `result` has 2 of them: \(2,\)"):
+        visualization.plot_intensity(two)
+
+
+@pytest.mark.parametrize("size", [(3.5, 4), (12, 5), (6, 3), (2, 9)])
+def test_page_that_cannot_be_read_is_refused(whole, size):
+    """Its size, and one of the same width or height that suffices."""
+    given = " x ".join(f"{each:.1f}" for each in size)
+    with pytest.raises(ValueError, match=rf"`figure` is of {given} inches, but a page .* needs") as caught:
+        visualization.plot_summary(whole, figure=plt.figure(figsize=size))
+    assert not plt.gcf().axes
+    needed = [float(each) for each in str(caught.value).partition("needs ")[2].partition(" to be")[0].split(" x ")]
+    assert needed != list(size)
+    page = visualization.plot_summary(whole, figure=plt.figure(figsize=needed))
+    boxes = boxes_of(page)
+    pairs = [(i, j) for i, box in enumerate(boxes) for j in range(i) if box.padded(-1).overlaps(boxes[j].padded(-1))]
+    assert not pairs
+    plt.close("all")
 
 
 def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
@@ -955,7 +1014,7 @@ def test_clicks_and_keys_explore_a_result(result):
     ("draw", "error", "words"),
     [
         (lambda r: visualization.plot_response(r), TypeError, "`response` must be a TemperatureResponse"),
-        (lambda r: visualization.plot_residual(r, 171), ValueError, "`channel` must be one of 'AIA 94'.* but is 171$"),
+        (lambda r: visualization.plot_residual(r, 304), ValueError, "`channel` must be one of 'AIA 94'.* but is 304$"),
         (lambda r: visualization.plot_intensity(r, (0, 0)), ValueError, "was not solved"),
         (lambda r: visualization.plot_composite(r, [1, 2] * u.MK), ValueError, r"in K of the shape \(4,\), .* \(2,\)"),
         (lambda r: visualization.plot_composite(r, colors="rg"), ValueError, "`colors` must be three"),

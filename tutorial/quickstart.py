@@ -67,7 +67,7 @@ plt.show()
 #      - What, and its unit
 #    * - ``"dem"``
 #      - temperature, y, x
-#      - the DEM and its uncertainty, cm\ :sup:`-5` K\ :sup:`-1`
+#      - the DEM and its uncertainty, cm⁻⁵ K⁻¹
 #    * - ``"temperature_resolution"``
 #      - temperature, y, x
 #      - full width at half maximum of the kernel of a bin, dex
@@ -109,5 +109,6 @@ print(f"with {value:.2g} ± {error:.1g} {dem.unit:fits}")
 # .. code-block:: console
 #
 #    $ sunpy-demreg invert aia_*.fits --n-sample 16 \
-#          --method lognormal --calibration-error 0.1 \
+#          --method lognormal \
+#          --calibration-error 0.1 \
 #          --output dem.fits --plot dem.png

@@ -49,7 +49,7 @@ def leave_one_out(number, seed=0):
                 found = inverted(given, sigma, **METHODS[method]).em
                 row.append(np.nanmedian(np.abs(found - truth).sum(axis=0) / truth.sum(axis=0)))
             table[f"{family}, {method}"] = [f"{value:.2f}" for value in row]
-    return ["median error E", "all", *(f"without {channel} Å" for channel in AIA_CHANNELS)], table
+    return ["median error E", "all", *(f"no {channel} Å" for channel in AIA_CHANNELS)], table
 
 
 def bias(number, seed=0):

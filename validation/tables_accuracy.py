@@ -9,7 +9,6 @@ __all__ = ["accuracy_sentences", "accuracy_tables"]
 
 _SHORT = {
     "relax (default)": "relax (DEMREG)",
-    "em_loci, constrain, 1 refinement": "em_loci, constrain, 1 ref.",
     PLOWMAN: "Plowman & Caspi",
 }
 _BASE = "relax (default)"
@@ -37,8 +36,8 @@ def _errors(summaries):
     first = next(iter(next(iter(summaries.values())).values()))
     error = max(of["E_sampling_error"] / of["E"] for each in summaries.values() for of in each.values())
     note = (
-        f"Median E of {first['cases']} cases each, whose sampling error is {percent(error)} at most; the least of each "
-        "row in bold."
+        f"Median E of {first['cases']} cases each, whose sampling error is {percent(error)} at most; the smallest of "
+        "each row is in bold."
     )
     header = ("truth", *(_SHORT.get(method, method) for method in methods))
     return file_with_table(SCRIPT, header, rows, note, [2] + [1] * len(methods))
@@ -68,10 +67,13 @@ def _means(means, shares):
         "total EM",
         "χ²",
         "mean log T: bias, error",
-        "within 1σ (noise; posterior)",
+        "within 1σ",
         "within 2σ",
     )
-    note = f"Means over the {len(FAMILIES)} families of the medians of each; shares within the errors, of all pooled."
+    note = (
+        f"Means over the {len(FAMILIES)} families of the median of each. The last columns are shares of all cases "
+        "together: within the noise error, and, after a semicolon, within the posterior error."
+    )
     return file_with_table(SCRIPT, header, rows, note)
 
 
@@ -87,7 +89,10 @@ def _coverage(summaries):
         shares = [of[method]["coverage"][kind] for method, kind in shown]
         rows.append((name, *(f"{percent(s['within_1'])}, {percent(s['within_2'])}" for s in shares)))
     header = ("truth", *(f"{method}, {kind}" for method, kind in shown))
-    note = "Emission measures in ranges of 0.3 dex within 1σ and 2σ of the truth; 68 % and 95 % were right."
+    note = (
+        "How often the emission measure of a range of 0.3 dex is within 1σ and 2σ of the truth; 68 % and 95 % would be "
+        "right."
+    )
     return file_with_table(SCRIPT, header, rows, note)
 
 
@@ -114,9 +119,11 @@ def _robustness(results):
         "observations",
         *(f"E: {_SHORT.get(method, method)}" for method in first),
         "lognormal: within 1σ, 2σ",
-        "not converged",
+        "lognormal: not converged",
     )
-    return file_with_table(SCRIPT, header, rows, "Means over the families of the median E.")
+    return file_with_table(
+        SCRIPT, header, rows, "Means over the families of the median E, and how the log-normal method fares besides."
+    )
 
 
 def _priors(study):
@@ -129,8 +136,10 @@ def _priors(study):
         )
         for name, of in study.items()
     ]
-    header = ("amplitude, length", "E", "E in 0.3 dex", "false hot EM", "total EM", "within 1σ, 2σ")
-    return file_with_table(SCRIPT, header, rows, "Means over the families; the first row is the default.")
+    header = ("amplitude, correlation length", "E", "E in 0.3 dex", "false hot EM", "total EM", "within 1σ, 2σ")
+    return file_with_table(
+        SCRIPT, header, rows, "Means over the families, as above; the first row is the default prior."
+    )
 
 
 def _options(means):
@@ -139,7 +148,9 @@ def _options(means):
         for name, of in means.items()
     ]
     header = ("options", "E", "E in 0.3 dex", "false hot EM", "total EM")
-    return file_with_table(SCRIPT, header, rows, "Means over the families, as above; relax where nothing else is said.")
+    return file_with_table(
+        SCRIPT, header, rows, 'Means over the families, as above; ``positivity="relax"`` unless another rule is named.'
+    )
 
 
 def accuracy_sentences(results):
@@ -160,11 +171,11 @@ def accuracy_sentences(results):
     quiet = results["noise"][least][LOGNORMAL]
     return [
         f'``method="lognormal"`` has the least error of all methods on {len(won)} of {len(summaries)} truths, '
-        f"{min(ratio):.2f} to {max(ratio):.2f} of that of ``constrain``.",
-        f"It has not on {' and '.join(lost)}: "
-        "six channels cannot tell that plasma is that sharp in temperature, and its prior takes it to be smooth."
+        f"{min(ratio):.2f} to {max(ratio):.2f} times that of ``constrain``.",
+        f"The exceptions are {' and '.join(lost)}: "
+        "six channels cannot tell that plasma is that sharp in temperature, and the prior assumes that it is smooth."
         if lost
-        else "There is none on which another has less.",
+        else "There are no exceptions.",
         f"On the published quiet Sun, {percent(hot[_BASE])} of the true emission measure is added above log T = 6.8, "
         f"where there is next to nothing, by ``relax``, {percent(hot['constrain'])} by ``constrain``, and "
         f"{percent(hot[LOGNORMAL], 1)} by ``lognormal``.",
@@ -176,6 +187,6 @@ def accuracy_sentences(results):
             f"{name} {percent(summaries[name][LOGNORMAL]['coverage']['posterior']['within_1'])}" for name in worst
         )
         + " within 1σ.",
-        f"It did not converge in {means[LOGNORMAL]['not_converged']} of {cases} cases; with noise of "
-        f"{percent(float(least), 1)} alone in {percent(quiet['not_converged'] / quiet['cases'], 1)}.",
+        f"It did not converge in {means[LOGNORMAL]['not_converged']} of {cases} cases; with noise of only "
+        f"{percent(float(least), 1)} in {percent(quiet['not_converged'] / quiet['cases'], 1)} of them.",
     ]

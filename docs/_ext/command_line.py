@@ -7,7 +7,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-_WIDTH = 78  # of the usage, which the page does not wrap
+_WIDTH = 46  # of the usage, which then fits on a phone
 
 
 def commands_of(parser):
@@ -22,7 +22,7 @@ def page(parser):
     lines = []
     for name, text, command in commands_of(parser):
         title = f"{parser.prog} {name}"
-        lines += [title, "=" * len(title), "", f"{_sentence(text)}", "", ".. code-block:: none", ""]
+        lines += [title, "=" * len(title), "", _sentence(_marked(text)), "", ".. code-block:: none", ""]
         lines += [f"   {line}" for line in _usage(command)]
         lines += ["", f".. program:: {title}", ""]
         for action in command._actions:
@@ -36,9 +36,10 @@ def page(parser):
 
 
 def _usage(command):
-    formatter = argparse.HelpFormatter(command.prog, width=_WIDTH, max_help_position=8)
+    """The options below the name of the command, however long that is."""
+    formatter = argparse.HelpFormatter("", width=_WIDTH)
     formatter.add_usage(command.usage, command._actions, command._mutually_exclusive_groups, prefix="")
-    return formatter.format_help().strip().splitlines()
+    return [command.prog, *(f"    {line.strip()}" for line in formatter.format_help().strip().splitlines())]
 
 
 def _option(action):
@@ -47,14 +48,30 @@ def _option(action):
     value = argparse.HelpFormatter("")._format_args(action, action.dest.upper()) if action.option_strings else ""
     value = f" {value}" if action.nargs != 0 and value else ""
     text = action.help % {**vars(action), "prog": ""}
-    # Options in the text are code: two hyphens would become a dash. What would be markup is text.
-    text = " ".join(f"``{word}``" if word.startswith("--") else _plain(word) for word in text.split())
     is_required = " Required." if action.required and action.option_strings else ""
-    return [f".. option:: {', '.join(name + value for name in names)}", "", f"   {_sentence(text)}{is_required}", ""]
+    return [
+        f".. option:: {', '.join(name + value for name in names)}",
+        "",
+        f"   {_sentence(_marked(text))}{is_required}",
+        "",
+    ]
 
 
-def _plain(word):
-    return re.sub(r"([\\*`|_])", r"\\\1", word)
+# What is code in a help text: something in quotation marks, an option, a URL, a name with an underscore.
+_CODE = re.compile(r'"[^"]+"|--[a-z][a-z-]*|\w+://[^\s)]*\w|[a-z]{2,}_[a-z]{2,}(?:\.\w+)*')
+
+
+def _marked(text):
+    """With its code marked as such, whose hyphens would become dashes; what else would be markup is text."""
+    parts, end = [], 0
+    for match in _CODE.finditer(text):
+        parts += [_plain(text[end : match.start()]), f"``{match.group()}``"]
+        end = match.end()
+    return "".join([*parts, _plain(text[end:])])
+
+
+def _plain(text):
+    return re.sub(r"([\\*`|_])", r"\\\1", text)
 
 
 def _sentence(text):

@@ -9,7 +9,10 @@ _SPACE = '<mspace width="0.1667em"></mspace>'
 _CHANGES = (
     (re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo)"), _SPACE),
     (re.compile(r"(<msub>\s*<mi>log</mi>\s*<mn>10</mn>\s*</msub>)"), rf"\1{_SPACE}"),
-    (re.compile(r"<mo( class=\"math\w+\")?>([‖|])</mo>"), r'<mo\1 stretchy="false">\2</mo>'),
+    (
+        re.compile(r'<mo(?: class="math\w+"| stretchy="false")?>([‖|⟨⟩])</mo>'),
+        r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>',
+    ),
 )
 
 

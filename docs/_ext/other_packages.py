@@ -57,16 +57,20 @@ _PAGES = {
 def find(name):
     """The object of this name, and the name of the class or function that has a page for it."""
     parts = name.split(".")
-    for n in range(len(parts), 0, -1):
+    # A function may have the name of the module that it is in: the package offers the function.
+    for n in (*range(max(len(parts) - 1, 1), 0, -1), len(parts)):
         try:
             value = import_module(".".join(parts[:n]))
         except ImportError:
             continue
         owner = name
-        for i, part in enumerate(parts[n:], start=n + 1):
-            if inspect.isclass(value):
-                owner = ".".join(parts[: i - 1])
-            value = getattr(value, part)
+        try:
+            for i, part in enumerate(parts[n:], start=n + 1):
+                if inspect.isclass(value):
+                    owner = ".".join(parts[: i - 1])
+                value = getattr(value, part)
+        except AttributeError:
+            continue
         return value, owner
     raise AttributeError(name)
 

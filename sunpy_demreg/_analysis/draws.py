@@ -86,7 +86,8 @@ def monte_carlo(
     >>> draws = demreg.monte_carlo(cube, 200, seed=1, calibration_error=0.1)
     >>> draws.shape
     (6, 200, 2, 3)
-    >>> ensemble = demreg.invert(draws, response, edges, method="lognormal", calibration_error=0.1)
+    >>> options = {"method": "lognormal", "calibration_error": 0.1}
+    >>> ensemble = demreg.invert(draws, response, edges, **options)
     >>> low, median, high = demreg.percentiles(ensemble["dem"], [16, 50, 84]).data.compute()
     >>> low.shape, bool((low <= high).all())
     ((37, 2, 3), True)
@@ -183,6 +184,20 @@ def percentiles(cube: NDCube, levels: Sequence[float] = (16, 50, 84)) -> NDCube:
     ------
     TypeError, ValueError
         If ``cube`` has no axis of draws, or ``levels`` are none, or all are 1 at most, as fractions would be.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 90:92, 50:53]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> ensemble = demreg.invert(demreg.monte_carlo(cube, 50, seed=1), response, edges)
+    >>> em = demreg.emission_measure(ensemble, [1, 2] * u.MK)
+    >>> low, median, high = demreg.percentiles(em).data.compute()
+    >>> median.shape
+    (2, 3)
     """
     from ndcube import NDCube
 

@@ -124,10 +124,12 @@ def region_evolution(
     >>> import astropy.units as u
     >>> import numpy as np
     >>> import sunpy_demreg as demreg
-    >>> cubes = [demreg.prepare(demreg.sample.aia_maps(), n_sample=16)]  # of one time; add more
+    >>> maps = demreg.sample.aia_maps()  # of one time; add more
+    >>> cubes = [demreg.prepare(maps, n_sample=16)]
     >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
     >>> bright = {171: 1500 * u.DN / u.pix / u.s}
-    >>> series = demreg.region_evolution(cubes, bright, edges, method="lognormal", calibration_error=0.1)
+    >>> options = {"method": "lognormal", "calibration_error": 0.1}
+    >>> series = demreg.region_evolution(cubes, bright, edges, **options)
     >>> series["volume_emission_measure"].unit, len(series)
     (Unit("1 / cm3"), 1)
     """

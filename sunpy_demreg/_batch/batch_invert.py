@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 
-from sunpy_demreg._batch.create import begun
+from sunpy_demreg._batch.create import begun, check_place
 from sunpy_demreg._batch.index import Index
 from sunpy_demreg._batch.report import BatchReport, Step
 from sunpy_demreg._batch.run import as_part, part_of, reason_of, run
@@ -22,8 +22,7 @@ from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.series import as_tolerance, table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.urls import Url
-from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice
+from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice, first_few
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
 from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
@@ -64,9 +63,10 @@ def batch_invert(
     ----------
     maps, tolerance
         As for `prepare_series`.
-    path : path-like
-        Ends in ``.zarr``; on a disk, not a URL. If the store exists, it must have been made with the same settings:
-        steps that are done with the same files are kept, all others are done.
+    path : path-like or URL
+        Ends in ``.zarr``; a URL must be of S3, of a similar service (see :doc:`/large`), or of the memory. If the store
+        exists, it must have been made with the same settings: steps that are done with the same files are kept, all
+        others are done.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     encoding, contents : optional
@@ -102,7 +102,7 @@ def batch_invert(
         If no step can be done, an argument breaks a rule, or the store was made with other settings: the message says
         which.
     ConnectionError
-        If no scheduler answers at the address.
+        If no scheduler answers at the address, or a URL cannot be reached. Finished steps are kept.
     ImportError
         If ``workers`` or ``scheduler`` is given and distributed is not installed.
     OSError
@@ -124,21 +124,37 @@ def batch_invert(
     changes, the step is done again, at another place of the store. Of steps with an image in common,
     `sunpy_demreg.read` returns the one with the most images, and of these the last one.
 
-    Any number of processes, on any machines that see the same folders, may write one store at the same time, of the
-    same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
+    Any number of processes, on any machines that see the same folders or URLs, may write one store at the same time, of
+    the same parts or of different ones: each step is claimed by one of them, with a file that it touches every ten
     seconds. Those of a process that died are taken over by the others, at once on the same machine, else after a
     minute. A process ends when all steps of its part are done, by whichever.
 
     Files are sorted a day at a time: the channel with the fewest images is that of each day.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> edges = 10 ** np.arange(5.6, 7.41, 0.1) * u.K
+    >>> with TemporaryDirectory() as folder:
+    ...     report = demreg.batch_invert(
+    ...         demreg.sample.aia_files(),
+    ...         f"{folder}/dem.zarr",
+    ...         edges,
+    ...         outputs=("dem",),
+    ...         dtype="float32",
+    ...         prepare_options={"n_sample": 16},
+    ...     )
+    ...     shape = demreg.read(f"{folder}/dem.zarr")["dem"].shape
+    >>> report.counts
+    {'done': 1, 'kept': 0, 'failed': 0}
+    >>> shape
+    (18, 1, 128, 128)
     """
     path = as_path("path", path)
-    if isinstance(path, Url):
-        raise wrong(
-            ValueError,
-            "path",
-            f"must be on a disk, but is {str(path)!r}: steps are claimed with files that only one process can create, "
-            "which is not known of URLs; copy the store there when it is done: `read` and `batch_status` take its URL",
-        )
+    check_place(path)
     if path.suffix != ".zarr":
         raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
     check_encoding(encoding)
@@ -218,9 +234,8 @@ def batch_invert(
 
 def _check_held(claims, name):
     if not claims.is_mine(name):
-        raise RuntimeError(
-            "this process was stopped for so long that another one does its work now: start it again if that has ended"
-        )
+        why = "this process was stopped for so long that another one does its work now"
+        raise wrong(RuntimeError, "path", f": {why}: start it again if that has ended")
 
 
 def _first(work, steps):
@@ -236,8 +251,9 @@ def _first(work, steps):
                 problem = reason_of(err)
                 steps.set_problem(number, problem)
             else:
-                for key in set(PER_IMAGE) - {"date", "exposure_time"}:  # the store does not hold them per step
+                kept = {"date", "exposure_time", "start_offset", "end_offset"}
+                for key in set(PER_IMAGE) - kept:  # the store does not hold them per step
                     result.meta["observation"].pop(key, None)
                 return result
         problems[problem] = None
-    raise wrong(ValueError, "maps", f": no time step can be done: {'; '.join(problems)}")
+    raise wrong(ValueError, "maps", f": no time step can be done: {first_few(problems, '; ')}")

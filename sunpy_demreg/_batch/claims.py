@@ -5,10 +5,14 @@ A claim is a file that can be created only once. Its process touches it again an
 for a while, as seen by the clock of who waits for it, was left by a process that is dead, and so is one whose process
 has ended on the same machine. It is then superseded by the next number, which again can be created only once.
 
+At a URL there is nothing to touch, and what is written again might come back after it was removed. There a process
+writes again only the file that says that it is here, which is the touch of all of its claims.
+
 A process that was only stopped for so long goes on when it wakes up. What claims are for must bear that: the values of
 a step are the same, whoever writes them.
 """
 
+import fnmatch
 import json
 import os
 import random
@@ -22,12 +26,17 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Claims", "claims_in", "growing_pauses", "remove_ended"]
+from sunpy_demreg._common.atomic import created
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.urls import Url
+
+__all__ = ["NO_PLACE", "Claims", "claims_in", "growing_pauses", "remove_ended"]
 
 _LEASE = 60.0  # s without a touch, after which a claim is void
 _BEAT = 10.0  # s between two touches
 _HERE = "here"
 _PAUSES = 0.1, 3.0  # s between two tries to get a claim: the first, and the longest
+NO_PLACE = "write it on a disk, and copy it when it is done: `read` and `batch_status` take its URL"
 _SAME_START = 2.0  # s: how far the start of a process, as the system tells it, moves when the clock is set
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # of Linux: no two machines have the same
 
@@ -38,11 +47,11 @@ class Claims:
 
     Parameters
     ----------
-    folder : `~pathlib.Path`
+    folder : `~pathlib.Path` or `Url`
     """
 
     def __init__(self, folder):
-        self._folder, self._mine, self._seen = Path(folder), {}, {}
+        self._folder, self._mine, self._seen = folder if isinstance(folder, Url) else Path(folder), {}, {}
         self._ends, self._beating = threading.Event(), None
         self._who = {**_this_process(), "token": secrets.token_hex(8)}
 
@@ -51,8 +60,11 @@ class Claims:
 
     def __exit__(self, *_):
         self._ends.set()
-        for name in list(self._mine):
-            self.release(name)
+        if self._beating is not None:
+            self._beating.join()
+        for name in reversed(self._mine.copy()):
+            with suppress(OSError):  # then it will be void
+                self.release(name)
 
     def take(self, name):
         """
@@ -69,10 +81,7 @@ class Claims:
         if not all(map(self._is_void, others)):
             return False, False
         path = self._folder / f"{name}.{max(map(_number, others), default=-1) + 1}"
-        try:
-            with path.open("x") as file:
-                json.dump(self._who, file)
-        except FileExistsError:
+        if not created(path, self._content()):
             return False, False
         self._mine[name] = path
         if self._beating is None:
@@ -84,7 +93,7 @@ class Claims:
             self.release(name)
             return False, False
         for each in others:
-            each.unlink(missing_ok=True)
+            _remove(each)
         return True, bool(others)
 
     @contextmanager
@@ -102,20 +111,29 @@ class Claims:
     def stay(self):
         """Claim to be here, as long as this object lasts: where any claim is, nobody removes the folder."""
         remove_ended(self._folder, f"{_HERE}-*")
-        self.take(f"{_HERE}-{self._who['token']}")
+        name = f"{_HERE}-{self._who['token']}"
+        self.take(name)
+        if isinstance(self._folder, Url) and created(self._mine[name], b"{}"):
+            self._mine.pop(name).unlink()
+            problem = "its server replaces files that are only to be created, so that several processes could do a step"
+            raise wrong(ValueError, "path", f": {self._folder} is no place for a batch: {problem}; {NO_PLACE}")
 
     def is_mine(self, name):
         """Whether this process still holds a claim: it has lost it if it could not touch it for too long."""
-        return name in self._mine and _read(self._mine[name])[0] == self._who
+        return name in self._mine and _who(self._mine[name]) == self._who
 
     def release(self, name):
         """Give a claim back."""
         if self.is_mine(name):
-            self._mine[name].unlink(missing_ok=True)
+            _remove(self._mine[name])
         self._mine.pop(name, None)
 
+    def _content(self):
+        touched = {"touched": time.time_ns()} if isinstance(self._folder, Url) else {}
+        return json.dumps(self._who | touched).encode()
+
     def _all(self, name):
-        return list(self._folder.glob(f"{name}.*"))
+        return _found(self._folder, f"{name}.*")
 
     def _is_void(self, path):
         """Whether the process of a claim is dead."""
@@ -132,9 +150,16 @@ class Claims:
 
     def _beat(self):
         while not self._ends.wait(_BEAT):
-            for path in list(self._mine.values()):
-                with suppress(OSError):
-                    os.utime(path)
+            self._touch()
+
+    def _touch(self):
+        if isinstance(self._folder, Url):
+            with suppress(Exception):  # of a network: it is tried again
+                _here(self._folder, self._who).write_bytes(self._content())
+            return
+        for path in list(self._mine.values()):
+            with suppress(OSError):
+                os.utime(path)
 
 
 def claims_in(folder):
@@ -147,17 +172,19 @@ def claims_in(folder):
         For each name, the host of its process, and the seconds since it was touched.
     """
     found = {}
-    for path in Path(folder).glob("*.*"):
+    for path in _found(folder, "*.*"):
         who, touched = _read(path)
         if who and not _has_ended(who):
             seconds = max(_now(folder) - touched / 1e9, 0.0)
             if seconds < _LEASE:
-                found[path.stem] = who["host"], seconds
+                found[path.name.rpartition(".")[0]] = who["host"], seconds
     return found
 
 
 def _now(folder):
     """The time by the clock that touches files in a folder, which may be that of another machine."""
+    if isinstance(folder, Url):  # there, each process touches by its own
+        return time.time()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime
@@ -167,10 +194,10 @@ def _now(folder):
 
 def remove_ended(folder, pattern="*"):
     """Remove the claims in a folder of processes that are known to have ended."""
-    for path in Path(folder).glob(f"{pattern}.*"):
-        who, _ = _read(path)
+    for path in _found(folder, f"{pattern}.*"):
+        who = _who(path)
         if who and _has_ended(who):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def growing_pauses():
@@ -185,8 +212,46 @@ def _number(path):
     return int(path.suffix[1:])
 
 
+def _found(folder, pattern):
+    if isinstance(folder, Url):
+        return [each for each in folder.children() if fnmatch.fnmatchcase(each.name, pattern)]
+    return list(folder.glob(pattern))
+
+
+def _remove(path):
+    if isinstance(path, Url):
+        path.unlink()
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _here(folder, who):
+    """What a process writes again and again at a URL."""
+    return folder / f"{_HERE}-{who['token']}.0"
+
+
+def _who(path):
+    """Whose claim a file is; None if it is not there, or not written yet."""
+    return (_read_at(path) if isinstance(path, Url) else _read(path))[0]
+
+
+def _read_at(url):
+    """Whose file it is, and when it was written."""
+    try:
+        who = json.loads(url.read_bytes())
+    except FileNotFoundError:
+        return None, None
+    except ValueError:
+        return None, 0
+    return who, who.pop("touched", 0)
+
+
 def _read(path):
     """Whose claim a file is, and when it was touched, in ns; None if it is not there, or not written yet."""
+    if isinstance(path, Url):
+        who, touched = _read_at(path)
+        # As long as the claim is there, its process may be, too.
+        return who, (_read_at(_here(path.parent, who))[1] or 0) if who else touched
     # Opened, not only looked up: network file systems answer that from memory.
     try:
         with path.open() as file:

@@ -2,27 +2,44 @@
 
 import secrets
 import shutil
-from contextlib import contextmanager
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 
 from astropy.time import Time
 
-from sunpy_demreg._batch.claims import Claims, remove_ended
-from sunpy_demreg._common.atomic import replaced
+from sunpy_demreg._batch.claims import NO_PLACE, Claims, remove_ended
+from sunpy_demreg._common.atomic import created, replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text
 from sunpy_demreg._common.urls import Url
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
 
-__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begun", "create", "is_begun", "no_store"]
+__all__ = ["CLAIMS", "HEADER_SIZE", "N_STEPS", "begun", "check_place", "create", "is_begun", "no_store"]
 
+#: Protocols of URLs where only one process can create a file, by what fsspec says of them.
+_EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 CLAIMS = "claims"  # folder
 HEADER_SIZE = 4 * 2880  # bytes of a step's FITS header, filled up with spaces
 N_STEPS = 4096  # in a chunk of a table
 _TRIES = 10
 _ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
+
+
+def check_place(path):
+    """Raise if no batch can write to a URL."""
+    if not isinstance(path, Url):
+        return
+    if path.caches:
+        cure = f"pass {str(path).rpartition('::')[2]!r}"
+        raise wrong(ValueError, "path", f"must be where the store is, without caches, but is {str(path)!r}: {cure}")
+    if path.protocol not in _EXCLUSIVE:
+        rule = f"must be on a disk, or begin with {', '.join(f'{each}://' for each in _EXCLUSIVE)}"
+        reason = "a step is claimed by a file that only one process can create"
+        raise wrong(ValueError, "path", f"{rule}, since {reason}, but is {str(path)!r}: {NO_PLACE}")
 
 
 @contextmanager
@@ -34,7 +51,7 @@ def begun(path):
 
     Yields
     ------
-    `~pathlib.Path`
+    `~pathlib.Path` or `Url`
         Of the folder for the processes.
     Claims
         In it, of which one says that this process is here.
@@ -44,16 +61,16 @@ def begun(path):
         with claims:
             yield folder, claims
     except Exception:
-        _forget(path)
+        with suppress(OSError):
+            _forget_at(path) if isinstance(path, Url) else _forget(path)
         raise
 
 
 def _begin_and_stay(path):
     for i in range(_TRIES):
         try:
-            folder = _begin(path)
+            folder = _begin_at(path) if isinstance(path, Url) else _begin(path)
             claims = Claims(folder / CLAIMS)
-            (folder / CLAIMS).mkdir(exist_ok=True)
             claims.stay()
         except FileNotFoundError:  # removed just now, by another process that could make no store
             if i == _TRIES - 1:
@@ -80,6 +97,22 @@ def _begin(path):
         _check_is_store(path)
         (folder / CLAIMS).mkdir(parents=True, exist_ok=True)
         zarr.create_group(folder, overwrite=False)
+    (folder / CLAIMS).mkdir(exist_ok=True)
+    return folder
+
+
+def _begin_at(url):
+    """As `_begin`, where there are no folders, and what is in them is there at once."""
+    import zarr
+
+    folder, files = url / documents.BOOKKEEPING, {}
+    if not (folder / documents.JSON).exists():
+        if (url / documents.JSON).exists():
+            _check_is_store(url)
+        elif set(url.children()) - {folder}:
+            raise no_store(url, "it holds other things")
+        zarr.create_group(zarr.storage.MemoryStore(files))
+        created(folder / documents.JSON, files[documents.JSON].to_bytes())
     return folder
 
 
@@ -105,6 +138,15 @@ def _forget(path):
     shutil.rmtree(part, ignore_errors=True)
 
 
+def _forget_at(url):
+    folder = url / documents.BOOKKEEPING
+    remove_ended(folder / CLAIMS)
+    # One that comes in between makes these files again when it makes the store.
+    if url.children() == [folder] and not (folder / CLAIMS).children():
+        for each in folder.children():
+            each.unlink()
+
+
 def _check_is_store(path):
     try:
         group = documents.open_store(path)
@@ -122,9 +164,38 @@ def no_store(path, err, cure="pass a path that does not exist yet"):
 def create(path, result, settings, check):
     """Make a store without steps; it is there as soon as it is complete. `check` is as of `Archive.allocate`."""
     check()
+    if isinstance(path, Url):
+        with tempfile.TemporaryDirectory(prefix="sunpy-demreg-") as place:
+            part = Path(place, path.name)
+            _make(part, result, settings)
+            _upload(part, path, check)
+        return
     for leftover in path.glob(".*.part"):
         shutil.rmtree(leftover)
     part = path / f".{secrets.token_hex(6)}.part"
+    _make(part, result, settings)
+    for each in part.iterdir():
+        check()
+        if each.is_dir():
+            shutil.rmtree(path / each.name, ignore_errors=True)  # of a process that died here
+            each.rename(path / each.name)
+    check()
+    (part / documents.JSON).replace(path / documents.JSON)
+    part.rmdir()
+
+
+def _upload(part, url, check):
+    files = [each for each in part.rglob("*") if each.is_file()]
+    for file in sorted(files, key=lambda file: file.parent == part):  # the document of the store last
+        check()
+        place = url / file.relative_to(part).as_posix()
+        if file.parent == part:
+            place.create(file.read_bytes())  # another one that made it has made what is opened now
+        else:
+            place.write_bytes(file.read_bytes())
+
+
+def _make(part, result, settings):
     times, encoding = Time([], format="jd", scale="utc"), from_text(settings["encoding"])
     group = stores.create(part, result, times, encoding, settings=settings)
     n_channels = len(result.meta["channels"])
@@ -146,14 +217,9 @@ def create(path, result, settings, check):
     table("image_digest", of_images[0], np.int64, of_images[1], N_STEPS)
     # What is known when a step is done has chunks of single steps: many processes may write it.
     table("exposure_time", of_images[0], float, of_images[1], 1, "s")
+    if result.meta["observation"].get("exposures", "one") != "one":
+        # From the date of a channel to where its first exposure starts, and where its last one ends.
+        table("exposure_span", (2, *of_images[0]), float, ("end", *of_images[1]), 1, "s")
     table("fits_header", (0, HEADER_SIZE), np.uint8, ("time", "byte"), 1)
     table("step_done", (0,), bool, ("time",), 1)
     documents.seal(part)
-    for each in part.iterdir():
-        check()
-        if each.is_dir():
-            shutil.rmtree(path / each.name, ignore_errors=True)  # of a process that died here
-            each.rename(path / each.name)
-    check()
-    (part / documents.JSON).replace(path / documents.JSON)
-    part.rmdir()

@@ -5,14 +5,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import batched
-from pathlib import Path
 
 from sunpy_demreg._channels.facts import facts_of_files, facts_of_map
 from sunpy_demreg._channels.series import image_of, items, not_read
 from sunpy_demreg._channels.time_sets import Image
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.constants import AIA_CHANNELS
-from sunpy_demreg._common.urls import FILE
+from sunpy_demreg._common.urls import FILE, Url, local_copy
 
 __all__ = ["Index"]
 
@@ -38,7 +37,7 @@ class Index:
 
     Parameters
     ----------
-    folder : `~pathlib.Path`
+    folder : `~pathlib.Path` or `Url`
         Where the kept table is, or will be.
 
     Attributes
@@ -52,12 +51,12 @@ class Index:
     """
 
     def __init__(self, folder):
-        self.maps, self.n_read, self._kept = {}, 0, Path(folder) / _NAME
+        self.maps, self.n_read, self._kept = {}, 0, folder / _NAME
         self.db = sqlite3.connect("file:", uri=True, isolation_level=None)
         self.db.execute("PRAGMA synchronous = OFF")
         self.db.execute(f"CREATE TABLE images (id INTEGER PRIMARY KEY, name TEXT, path TEXT UNIQUE, {_TYPES})")
         self.db.execute("CREATE INDEX in_time ON images (seconds, name)")
-        self.db.execute("ATTACH ':memory:' AS old")
+        self.db.execute("ATTACH '' AS old")
         self.db.execute(f"CREATE TABLE old.files (path TEXT PRIMARY KEY, {_TYPES}) WITHOUT ROWID")
         self._open_kept()
 
@@ -65,15 +64,17 @@ class Index:
         if not self._kept.exists():
             return
         # Nobody writes to it any more, so that it needs no locks, which network file systems may lack.
-        name = f"{self._kept.absolute().as_uri()}?immutable=1"
-        with suppress(sqlite3.DatabaseError):  # damaged, or of another version: it is made anew
+        with local_copy(self._kept) as place, suppress(sqlite3.DatabaseError):  # else it is made anew
+            name, columns, is_used = f"{place.absolute().as_uri()}?immutable=1", f"{_FILE}, {_FACTS}", False
             self.db.execute("ATTACH ? AS kept", (name,))
-            is_sound = False
-            with suppress(sqlite3.DatabaseError):
-                self.db.execute(f"SELECT {_FILE}, {_FACTS} FROM kept.files LIMIT 1").fetchall()
-                is_sound = True
+            with suppress(sqlite3.DatabaseError):  # damaged, or of another version
+                if isinstance(self._kept, Url):  # of which this is a copy
+                    self.db.execute(f"INSERT INTO old.files ({columns}) SELECT {columns} FROM kept.files")
+                else:
+                    self.db.execute(f"SELECT {columns} FROM kept.files LIMIT 1").fetchall()
+                    is_used = True
             self.db.execute("DETACH kept")
-            if is_sound:
+            if is_used:
                 self.db.execute("DETACH old")
                 self.db.execute("ATTACH ? AS old", (name,))
 
@@ -130,7 +131,7 @@ class Index:
 
     def keep(self):
         """Write what is known of all files, if it is more than before and the folder is there."""
-        if not self.n_read or not self._kept.parent.is_dir():
+        if not self.n_read or not (isinstance(self._kept, Url) or self._kept.parent.is_dir()):
             return
         with replaced(self._kept, overwrite=True) as part:
             self.db.execute("ATTACH ? AS new", (part.absolute().as_uri(),))

@@ -18,7 +18,17 @@ _OUTCOMES = (None, "done", "kept", "failed")
 
 
 class Step(NamedTuple):
-    """The outcome of one time step, in the report of `batch_invert`."""
+    """
+    The outcome of one time step, in the report of `batch_invert`.
+
+    Examples
+    --------
+    >>> from astropy.time import Time
+    >>> from sunpy_demreg import Step
+    >>> step = Step(0, Time("2014-01-01T00:00:00"), "done", seconds=1.5)
+    >>> step.outcome, step.time.isot
+    ('done', '2014-01-01T00:00:00.000')
+    """
 
     #: From zero, in the order of time.
     number: int
@@ -33,7 +43,19 @@ class Step(NamedTuple):
 
 
 class BatchReport(NamedTuple):
-    """The outcome of a batch: what `batch_invert` returns."""
+    """
+    The outcome of a batch: what `batch_invert` returns.
+
+    Examples
+    --------
+    >>> from astropy.time import Time
+    >>> from sunpy_demreg import BatchReport, Step
+    >>> report = BatchReport([Step(0, Time("2014-01-01"), "failed", "a truncated file")], [])
+    >>> report.is_complete, report.counts
+    (False, {'done': 0, 'kept': 0, 'failed': 1})
+    >>> [step.reason for step in report.failed]
+    ['a truncated file']
+    """
 
     #: The time steps of the batch, or of its part.
     steps: Sequence[Step]

@@ -4,6 +4,7 @@ import errno
 import warnings
 from collections import Counter
 from contextlib import closing
+from itertools import batched
 
 from sunpy_demreg._batch.report import Outcomes
 from sunpy_demreg._batch.where import computed
@@ -14,6 +15,7 @@ from sunpy_demreg._results.unsolved import warn_of_unsolved
 __all__ = ["as_part", "part_of", "reason_of", "run"]
 
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be written, for any step
+_AT_ONCE = 64  # steps that are looked up: whether they were done is known once more when they are claimed
 _TWICE = "also done by another process, which took this one for dead: written twice, with the same values"
 
 
@@ -67,9 +69,9 @@ def run(numbers, work, steps, archive, claims, workers, client, on_step):
         rows = steps.facts(numbers.start, numbers.stop)
         while rows:
             elsewhere = []
-            for row in rows:
+            for row, was_done in _with_done(rows, archive):
                 number, slot, microseconds, lacks, problem = row
-                if archive.is_done(slot):
+                if was_done:
                     finish(number, microseconds, "kept")
                     continue
                 if problem:
@@ -78,7 +80,7 @@ def run(numbers, work, steps, archive, claims, workers, client, on_step):
                 is_mine, is_inherited = claims.take(_name(slot))
                 if not is_mine:
                     elsewhere.append(row)
-                elif archive.is_done(slot):  # by the process that has just released it
+                elif archive.is_done(slot):  # by the process that has released it
                     claims.release(_name(slot))
                     finish(number, microseconds, "kept")
                 else:
@@ -109,6 +111,11 @@ def run(numbers, work, steps, archive, claims, workers, client, on_step):
                 finish(task.number, microseconds, "failed", reason_of(error), seconds)
     warn_of_unsolved(counts)
     return outcomes
+
+
+def _with_done(rows, archive):
+    for some in batched(rows, _AT_ONCE):
+        yield from zip(some, archive.were_done([slot for _, slot, *_ in some]), strict=True)
 
 
 def _name(slot):

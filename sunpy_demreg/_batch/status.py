@@ -34,7 +34,15 @@ class Claim(NamedTuple):
 
 
 class BatchStatus(NamedTuple):
-    """How far a batch is: what `batch_status` returns."""
+    """
+    How far a batch is: what `batch_status` returns.
+
+    Examples
+    --------
+    >>> from sunpy_demreg import BatchStatus
+    >>> BatchStatus(n_steps=120, n_done=118, in_progress=()).is_complete
+    False
+    """
 
     #: Time steps that are known.
     n_steps: int
@@ -70,6 +78,13 @@ def batch_status(path: FilePath) -> BatchStatus:
         If there is no such store.
     ValueError
         If it is not the store of a batch, or damaged.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> status = demreg.batch_status("dem.zarr")  # doctest: +SKIP
+    >>> f"{status.n_done} of {status.n_steps}, {len(status.in_progress)} in progress"  # doctest: +SKIP
+    '7341 of 7440, 16 in progress'
     """
     path = as_path("path", path)
     imported("zarr", "`batch_status`", "batch")
@@ -91,8 +106,6 @@ def batch_status(path: FilePath) -> BatchStatus:
     except (OSError, ValueError, KeyError) as err:
         raise no_store(path, err, _CURE) from err
     claims = []
-    if isinstance(path, Url):  # where no batch runs
-        return BatchStatus(steps.size, int(np.count_nonzero(done)), claims)
     for name, (host, seconds) in claims_in(path / documents.BOOKKEEPING / CLAIMS).items():
         kind, _, slot = name.partition("-")
         if kind == "step" and int(slot) < n_steps:

@@ -6,7 +6,9 @@ them. What is written there follows from the settings of the store and from the 
 kept: files that were repaired, or came late, make another step at another place, and no place ever gets other values.
 """
 
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 
@@ -16,9 +18,11 @@ from astropy.wcs import WCS
 from sunpy_demreg._batch.create import HEADER_SIZE, N_STEPS, create, no_store
 from sunpy_demreg._batch.same import NOT_SET, as_setting, in_words, is_same, meaning_of
 from sunpy_demreg._batch.steps import key_of
+from sunpy_demreg._common.atomic import created
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
 from sunpy_demreg._common.metadata import to_text
+from sunpy_demreg._common.urls import Url
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.shards import remove_unfinished
@@ -28,6 +32,8 @@ from sunpy_demreg._results.unsolved import counts_of
 
 __all__ = ["Archive", "Writer", "open_archive"]
 
+_AT_ONCE = 32  # requests to a server
+
 
 def open_archive(path, result, settings, defaults, check):
     """
@@ -35,7 +41,7 @@ def open_archive(path, result, settings, defaults, check):
 
     Parameters
     ----------
-    path : `~pathlib.Path`
+    path : `~pathlib.Path` or `Url`
     result : `ndcube.NDCollection`
         Of one step, lazy.
     settings : `dict`
@@ -68,11 +74,9 @@ class Archive:
     """A store of steps."""
 
     def __init__(self, path, settings, defaults):
-        import zarr
-
         try:
             documents.open_store(path)
-            self._group = zarr.open_group(path, mode="r+")
+            self._group = documents.group_in(path, mode="r+")
             old = dict(self._group.attrs["settings"], outputs=", ".join(self._group.attrs["outputs"]))
             edges = self._group["temperature_edge"]
             old["temperature_bin_edges"] = to_text(u.Quantity(edges[:], edges.attrs["units"]))[0]
@@ -93,12 +97,20 @@ class Archive:
             )
         self._path = path
 
+    def _reached(self):
+        """For what Zarr does there: errors of a network become errors about the URL."""
+        return self._path.reached() if isinstance(self._path, Url) else nullcontext()
+
     def allocate(self, steps, check):
         """
         Give each step of a run its place in the store: the one that it has, or a new one.
 
         Only one process at a time may do this; `check` raises if this one no longer is it.
         """
+        with self._reached():
+            self._allocate(steps, check)
+
+    def _allocate(self, steps, check):
         self._done = self._group["step_done"]
         old = self._done.shape[0]
         is_told = steps.find_slots(self._known(old))
@@ -177,59 +189,74 @@ class Archive:
         stores.writable(scratch)[:] = False
         content = chunks["c/0"].to_bytes()
         folder = self._path / "step_done" / "c"
+        # What another process has written in the meantime may already say that the step is done.
+        if isinstance(folder, Url):
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(partial(created, content=content), (folder / str(slot) for slot in range(start, stop))))
+            return
         folder.mkdir(exist_ok=True)
         for slot in range(start, stop):
             file = folder / str(slot)
-            # What another process has written in the meantime may already say that the step is done.
-            with suppress(FileExistsError), file.open("xb") as new:
-                new.write(content)
+            created(file, content)
             if file.stat().st_size != len(content):  # of a process that died here
                 file.write_bytes(content)
 
     def clear(self, slot):
         """Remove what a process that died has half written of a step, but for its values, as `store` does."""
-        for name in ("exposure_time", "fits_header", "step_done"):
+        for name in ("exposure_time", "exposure_span", "fits_header", "step_done"):
             if name in self._group:
                 remove_unfinished(self._group[name], slot)
 
     def is_done(self, slot):
         """Whether a step is complete."""
         try:
-            return bool(self._done[slot])
+            with self._reached():
+                return bool(self._done[slot])
         except ValueError:  # damaged: the step is computed again
             return False
 
+    def were_done(self, slots):
+        """Whether steps are complete, asked for at once, which a server answers sooner."""
+        try:
+            with self._reached():
+                return self._done.oindex[np.array(slots)].tolist()
+        except ValueError:
+            return [self.is_done(slot) for slot in slots]
+
     def mark_done(self, slot):
         """Mark a step as done, when all of it is written."""
-        stores.writable(self._done)[slot] = True
+        with self._reached():
+            stores.writable(self._done)[slot] = True
 
 
 class Writer:
     """Writes the values of steps to their places, from any process."""
 
     def __init__(self, path):
-        import zarr
-
-        self._group = zarr.open_group(path, mode="r+")
-        self._wcs = WCS(header_of(self._group))
+        group = documents.group_in(path, mode="r+")
+        self._arrays = dict(group.arrays())
+        self._wcs = WCS(header_of(group))
 
     def store(self, result, slot):
         """As `sunpy_demreg._files.zarr.store`."""
         status = result["status"]
         check_same_grid(
             "maps",
-            ("the store", self._wcs, self._group["status"].shape[1:]),
+            ("the store", self._wcs, self._arrays["status"].shape[1:]),
             ("this step", status.wcs, status.shape),
             "reproject the maps to one grid",
         )
-        return stores.store(self._group, result, slot)
+        return stores.store(self._arrays, result, slot)
 
     def write_facts(self, result, slot):
         """Write the metadata of the images of a step that is written; return the counts of its statuses."""
         from sunpy_demreg._files.parts import pixel_header
 
-        exposure_time = result.meta["observation"]["exposure_time"]
-        stores.writable(self._group["exposure_time"])[:, slot] = u.Quantity(exposure_time).to_value(u.s)
+        about = result.meta["observation"]
+        stores.writable(self._arrays["exposure_time"])[:, slot] = u.Quantity(about["exposure_time"]).to_value(u.s)
+        if "exposure_span" in self._arrays:
+            span = u.Quantity([about["start_offset"], about["end_offset"]]).to_value(u.s)
+            stores.writable(self._arrays["exposure_span"])[:, :, slot] = span
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
-        stores.writable(self._group["fits_header"])[slot] = np.frombuffer(header.ljust(HEADER_SIZE), dtype=np.uint8)
-        return counts_of(self._group["status"][slot])
+        stores.writable(self._arrays["fits_header"])[slot] = np.frombuffer(header.ljust(HEADER_SIZE), dtype=np.uint8)
+        return counts_of(self._arrays["status"][slot])

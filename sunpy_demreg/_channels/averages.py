@@ -7,6 +7,7 @@ import numpy as np
 from sunpy_demreg._channels.headers import contains_whole_image, number, pixel_size
 from sunpy_demreg._channels.read_maps import wrong_map
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = ["StatedCounts", "check_n_sample", "default_n_sample", "doubt", "stated_counts", "warn_of_doubts"]
@@ -154,11 +155,11 @@ def warn_of_doubts(doubts):
     """Warn of maps that look like sums, or like rates; `doubts` holds what `doubt` returned for each."""
     sums, rates = ([text for text in each if text] for each in zip(*doubts, strict=True))
     if sums:
-        warn(DataWarning, f"may be sums of pixels: {', '.join(sums)}. {_NO_SUMS}. {_CORRECTED}", "maps")
+        warn(DataWarning, f"may be sums of pixels: {first_few(sums, most=6)}. {_NO_SUMS}. {_CORRECTED}", "maps")
     if rates:
         warn(
             DataWarning,
-            f"may already be divided by their exposure time, and are divided again: {', '.join(rates)}. If so, set "
-            "their keyword BUNIT to 'DN / s'",
+            f"may already be divided by their exposure time, and are divided again: {first_few(rates, most=6)}. If "
+            "so, set their keyword BUNIT to 'DN / s'",
             "maps",
         )

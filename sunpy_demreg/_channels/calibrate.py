@@ -8,11 +8,11 @@ import numpy as np
 from sunpy_demreg._channels.averages import StatedCounts, doubt, warn_of_doubts
 from sunpy_demreg._channels.exposures import combined
 from sunpy_demreg._channels.level1 import deconvolved
-from sunpy_demreg._channels.resample import Grid, parts, sampler, whole_pixels
+from sunpy_demreg._channels.resample import Grid, Window, parts, sampler, sampler_in, whole_pixels
 from sunpy_demreg._channels.uncertainty import ErrorModel
 from sunpy_demreg._common.dask_arrays import unmasked
 
-__all__ = ["ChannelPlan", "Plan", "calibrate"]
+__all__ = ["ChannelPlan", "Plan", "calibrate", "sharpened"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class ChannelPlan:
     floor: float  # least uncertainty, as a fraction of the intensity
     psf: object = None  # point spread function, "aiapy", or None
     wcs: object = None  # of the map, where it is interpolated
+    window: Window | None = None  # in place of the WCS, of a part of the grid
     least: float = -np.inf  # DN: values below stand for missing pixels
 
     @property
@@ -62,8 +63,8 @@ def calibrate(planes, plan, workers=1):
 
     Parameters
     ----------
-    planes : iterable of (array, array or None)
-        Values and mask of each image, in the order of the plan.
+    planes : iterable of (array, array or None, array or None)
+        Values and mask of each image, in the order of the plan; and the deconvolved values, where that was done before.
     plan : Plan
     workers : int, optional
         Threads to calibrate images on, all at the same time if there are as many.
@@ -92,7 +93,7 @@ def calibrate(planes, plan, workers=1):
     return intensity, uncertainty, mask
 
 
-def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_masked):
+def _calibrate_channel(data, mask, sharp, channel, plan, intensity, uncertainty, is_masked):
     """Calibrate one image into arrays for it, a part after the other; return what `doubt` does."""
     data, own_mask = unmasked(data)
     data = np.asarray(data)
@@ -101,8 +102,11 @@ def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_mas
     if np.isfinite(channel.least):
         data = np.where(data * channel.to_counts < channel.least, np.nan, data)
     doubts = ("", "") if channel.stated is None else doubt(channel.stated, data, channel.to_counts)
-    sharp = None if channel.psf is None else deconvolved(_finite(data)[0], channel.channel, channel.psf)
-    if plan.is_resampled:
+    if channel.psf is not None:
+        sharp = sharpened(data, channel.channel, channel.psf)
+    if channel.window is not None:
+        samples_of = sampler_in(channel.window, plan.grid.bin)
+    elif plan.is_resampled:
         samples_of = sampler(plan.grid, channel.wcs, data.shape)
     else:
         samples_of = whole_pixels(plan.grid, plan.corner)
@@ -125,6 +129,11 @@ def _calibrate_channel(data, mask, channel, plan, intensity, uncertainty, is_mas
         least = (0 if plan.groups else channel.floor) * np.abs(intensity[part])
         np.fmax(error / channel.counts_per_intensity, least, out=uncertainty[part])
     return doubts
+
+
+def sharpened(data, channel, psf):
+    """The values of a whole image, deconvolved."""
+    return deconvolved(_finite(np.asarray(data))[0], channel, psf)
 
 
 def _finite(data):

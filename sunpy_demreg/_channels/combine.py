@@ -64,13 +64,27 @@ def combine(cubes: Sequence[NDCube]) -> NDCube:
     Intensities per pixel and second stay those of the pixels of their own instrument, whose size is in its response.
     The variance of an interpolated value is the interpolated one, times the sum of the squared weights. Coordinates
     are compared as they are written, as by `prepare`.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)
+    >>> hot, cool = cube[:2], cube[2:]  # as from two instruments
+    >>> demreg.combine([cool, hot]).meta["channels"].tolist()
+    ['AIA 171', 'AIA 193', 'AIA 211', 'AIA 335', 'AIA 94', 'AIA 131']
     """
     check_list("cubes", cubes, "of channel cubes")
     for i, cube in enumerate(cubes):
         if not isinstance(cube, NDCube):
             raise wrong(TypeError, f"cubes[{i}]", f"must be an NDCube, but is {a_kind(cube)}")
-        if cube.unit is None or cube.uncertainty is None or "channels" not in (cube.meta or {}):
-            raise wrong(ValueError, f"cubes[{i}]", "must have a unit, an uncertainty and `meta['channels']`")
+        has = {
+            "unit": cube.unit is not None,
+            "uncertainty": cube.uncertainty is not None,
+            "`meta['channels']`": "channels" in (cube.meta or {}),
+        }
+        if not all(has.values()):
+            rule = "must have a unit, an uncertainty and `meta['channels']`, as `prepare` gives them"
+            raise wrong(ValueError, f"cubes[{i}]", f"{rule}, but has no {next(name for name in has if not has[name])}")
         labels = np.shape(cube.meta["channels"])
         if labels not in ((), cube.shape[:1]):
             rule = f"has {cube.shape[0]} planes along its first axis"
@@ -89,7 +103,11 @@ def _check_comparable(first, plane):
     if plane.data.ndim != 2:
         raise wrong(ValueError, "cubes", f": {label} must be an image, but has the shape {plane.shape}")
     if coordinate_kinds(first.wcs) != coordinate_kinds(plane.wcs):
-        raise wrong(ValueError, "cubes", f": the coordinates of {label} and {other} are of different kinds")
+        raise wrong(
+            ValueError,
+            "cubes",
+            f": the coordinates of {label} and {other} are of different kinds: reproject one image to the other",
+        )
     places = [_observer(each) for each in (first, plane)]
     if None not in places:
         separation = np.hypot((places[0].lon - places[1].lon).wrap_at(180 * u.deg), places[0].lat - places[1].lat)

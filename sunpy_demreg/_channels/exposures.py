@@ -23,7 +23,7 @@ def groups_of(images):
 
 def meta_of_groups(per_image, plans, groups, exposures):
     """The metadata of each channel from those of each image."""
-    first, numbers = [group[0] for group in groups], [len(group) for group in groups]
+    first = [group[0] for group in groups]
     meta = {key: values[first] for key, values in per_image.items()}
     times = per_image["exposure_time"]
     dates = per_image["date"]
@@ -44,7 +44,8 @@ def meta_of_groups(per_image, plans, groups, exposures):
     meta["end_offset"] = u.Quantity(
         [(each + times[list(group)]).max() for group, each in zip(groups, after, strict=True)]
     )
-    meta["n_exposures"] = np.array(numbers)
+    # Of so many a value is made: in place of a saturated one it is that of another exposure, but of one only.
+    meta["n_exposures"] = np.array([len(group) if exposures == "coadd" else 1 for group in groups])
     meta["shortest_exposure_time"] = u.Quantity([times[list(group)].min() for group in groups])
     return meta
 

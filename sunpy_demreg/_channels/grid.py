@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.urls import local_copy
-from sunpy_demreg._common.validators import as_path
+from sunpy_demreg._common.validators import a_kind, as_path
 
 __all__ = ["cropped", "own_grid", "reference_grid", "seen_as", "share_covered"]
 
@@ -39,7 +39,7 @@ def reference_grid(images, reference):
         return own_grid(labels[reference])
     if isinstance(reference, str) and reference.startswith(f"{images[0].instrument} "):
         rule = f"must be one of the maps, {', '.join(labels)}"
-        raise wrong(ValueError, "reference", f"{rule}, got {reference!r}")
+        raise wrong(ValueError, "reference", f"{rule}, but is {reference!r}")
     if isinstance(reference, PathLike) or (isinstance(reference, str) and not _is_wavelength(reference)):
         reference = _read(reference)
     if isinstance(reference, GenericMap):
@@ -54,17 +54,17 @@ def reference_grid(images, reference):
             raise wrong(
                 TypeError,
                 "reference",
-                f"must be a map, its file, or the wavelength of one, such as 171 * u.AA, got {reference!r:.80}",
+                f"must be a map, its file, or the wavelength of one, such as 171 * u.AA, but is {reference!r:.80}",
             ) from err
         if images[0].instrument == "XRT":
             raise wrong(
-                TypeError, "reference", f"must be a map, its file, or one of {', '.join(labels)}, got {reference}"
+                TypeError, "reference", f"must be a map, its file, or one of {', '.join(labels)}, but is {reference}"
             )
         if round(channel) not in by_channel or abs(channel - round(channel)) > 0.01:
             raise wrong(
                 ValueError,
                 "reference",
-                f"must be the wavelength of one of the maps, {', '.join(map(str, by_channel))} Å, got {channel:g} Å",
+                f"must be the wavelength of one of the maps, {', '.join(map(str, by_channel))} Å, but is {channel:g} Å",
             )
         return own_grid(by_channel[round(channel)])
     first = images[0].map
@@ -126,7 +126,7 @@ def cropped(grid, submap, bin):
         offset = np.round(wcs.wcs.crpix - inner.wcs.wcs.crpix).astype(int)[::-1]
         corner, shape = tuple(int(start) for start in offset), inner.data.shape
     if bin > min(shape):
-        raise wrong(ValueError, "bin", f"must not be larger than the field, got {bin} for the shape {shape}")
+        raise wrong(ValueError, "bin", f"must not be larger than the field, but is {bin} for the shape {shape}")
     shape = tuple(length // bin * bin for length in shape)
     wcs = wcs[tuple(slice(start, start + length) for start, length in zip(corner, shape, strict=True))]
     return Grid(wcs, shape, bin), corner
@@ -141,7 +141,7 @@ def _field(grid, submap):
             TypeError,
             "submap",
             "must be a pair of coordinates, the bottom left and the top right corner, such as "
-            f"(SkyCoord(...), SkyCoord(...)), got a {type(submap).__name__}",
+            f"(SkyCoord(...), SkyCoord(...)), but is {a_kind(submap)}",
         )
     whole = Map(np.broadcast_to(0.0, grid.shape), grid.wcs)
     try:

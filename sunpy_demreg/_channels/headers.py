@@ -8,8 +8,9 @@ import astropy.units as u
 from sunpy.time import is_time
 
 from sunpy_demreg._channels.read_maps import wrong_map
+from sunpy_demreg._common.drms import load_drms
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import by_wavelength
+from sunpy_demreg._common.validators import by_wavelength, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 
 __all__ = [
@@ -64,14 +65,14 @@ def as_exposure_times(exposure_times):
         return {}
     name, rule = "exposure_times", "must be a dict of a time for each channel, such as {94: 2.9 * u.s}"
     if not isinstance(exposure_times, Mapping):
-        raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}")
+        raise wrong(TypeError, name, f"{rule}, but is {exposure_times!r}")
     exposure_times = by_wavelength(name, exposure_times, rule)
     try:
         times = {key: float(u.Quantity(value, u.s).value) for key, value in exposure_times.items()}
     except (TypeError, ValueError) as err:
-        raise wrong(TypeError, name, f"{rule}, got {exposure_times!r}") from err
+        raise wrong(TypeError, name, f"{rule}, but is {exposure_times!r}") from err
     if not all(0 < time < np.inf for time in times.values()):
-        raise wrong(ValueError, name, f"{rule}, all positive, got {exposure_times!r}")
+        raise wrong(ValueError, name, f"{rule}, all positive, but is {exposure_times!r}")
     return times
 
 
@@ -93,7 +94,7 @@ def check_quality(images, accept_flagged):
         )
     told = [f"{name}: {'; '.join(reasons)}" for name, reasons in (bad | minor).items()]
     if told:
-        warn(DataWarning, f"contain {len(told)} that are flagged by their headers: {', '.join(told)}", "maps")
+        warn(DataWarning, f"contain {len(told)} that are flagged by their headers: {first_few(told, most=6)}", "maps")
 
 
 def _quality(smap):
@@ -117,6 +118,7 @@ def _percent(smap):
 
 def flags_of(smap):
     """What the header of a map, or of what has its `meta`, `data` and `scale`, says against it; and minor reasons."""
+    load_drms()
     from aiapy.utils import check_quality_flag
 
     reasons, lesser = [], []

@@ -63,7 +63,7 @@ def check_image(name, smap, exposure):
     if not 0 < exposure < np.inf:
         value = smap.meta.get("exptime")
         raise wrong_map(
-            ValueError, name, f"must have a positive exposure time, got {value}: set its keyword EXPTIME, in s"
+            ValueError, name, f"must have a positive exposure time, but has {value}: set its keyword EXPTIME, in s"
         )
     if not has_date(smap):
         raise wrong_map(

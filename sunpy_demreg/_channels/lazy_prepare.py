@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from sunpy_demreg._channels.calibrate import calibrate
+from sunpy_demreg._channels.lazy_blocks import in_blocks_of_grid
 from sunpy_demreg._channels.plan import planned
-from sunpy_demreg._channels.prepare import prepare, prepared, wrapped
+from sunpy_demreg._channels.prepare import aligned, prepare, wrapped
 from sunpy_demreg._channels.resample import Grid
-from sunpy_demreg._common.dask_arrays import in_blocks, map_pixels
+from sunpy_demreg._common.dask_arrays import map_pixels, taken_apart
 
 __all__ = ["plan_of", "prepare_lazily", "prepared_lazily"]
-
-_BLOCK = 256, 1024  # for images that were prepared as a whole
 
 
 def plan_of(maps, options, grid=None):
@@ -44,10 +43,9 @@ def prepare_lazily(maps, options, grid=None):
 
 def prepared_lazily(preparation):
     """
-    Prepare maps of one time when their values are needed.
+    Prepare maps of one time when their values are needed, block by block.
 
-    If pixels stay where they are, the images are calibrated block by block. Moving, averaging or cropping pixels needs
-    whole images: these are prepared now, and only what follows is lazy.
+    How far images are shifted shows only in the whole of them: it is measured only to correct it, and then now.
 
     Parameters
     ----------
@@ -59,15 +57,14 @@ def prepared_lazily(preparation):
     `~ndcube.NDCube`
         As from `sunpy_demreg.prepare`, with Dask arrays.
     """
+    measured = {}
+    if preparation.plan.corrects_shifts:
+        preparation, _, measured = aligned(preparation)
     n = len(preparation.plan.leading)
-    if not preparation.is_local:
-        cube = prepared(preparation)
-        arrays = (cube.data, cube.uncertainty.array, cube.mask)
-        lazy = [in_blocks(array, (n, *_BLOCK)) for array in arrays]
-        cube.data, cube.uncertainty.array, cube.mask = lazy
-        return cube
-    arrays = [smap.data for smap in preparation.maps] + [smap.mask for smap in preparation.maps]
     outputs = [((n,), np.dtype(kind)) for kind in (float, float, bool)]
+    if not preparation.is_local:
+        return wrapped(preparation, *taken_apart(in_blocks_of_grid(preparation), outputs), measured)
+    arrays = [smap.data for smap in preparation.maps] + [smap.mask for smap in preparation.maps]
     plan = replace(preparation.plan, grid=Grid(None, (), 1))  # that of a block
     return wrapped(preparation, *map_pixels(_calibrated, outputs, arrays, 2, plan=plan))
 
@@ -76,4 +73,4 @@ def _calibrated(*arrays, plan):
     """Intensity, uncertainty and mask of the same part of each map."""
     n = len(plan.channels)
     plan = replace(plan, grid=plan.grid._replace(shape=arrays[0].shape))
-    return calibrate(zip(arrays[:n], arrays[n:], strict=True), plan)
+    return calibrate(zip(arrays[:n], arrays[n:], [None] * n, strict=True), plan)

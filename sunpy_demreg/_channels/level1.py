@@ -9,10 +9,11 @@ import astropy.units as u
 from astropy.table import QTable, Table
 
 from sunpy_demreg._channels.headers import DETECTOR_SIDE
+from sunpy_demreg._common.drms import load_drms
 from sunpy_demreg._common.errors import first_line, wrong
 from sunpy_demreg._common.network import fetched
 from sunpy_demreg._common.urls import local_copy
-from sunpy_demreg._common.validators import as_path, by_wavelength
+from sunpy_demreg._common.validators import a_kind, as_path, by_wavelength
 
 __all__ = ["deconvolved", "point_spreads", "repointed"]
 
@@ -41,7 +42,7 @@ def point_spreads(images, psf):
     elif isinstance(psf, Mapping):
         functions = {key: np.asarray(value, float) for key, value in by_wavelength("psf", psf, rule).items()}
     else:
-        raise wrong(TypeError, "psf", f"{rule}, got a {type(psf).__name__}")
+        raise wrong(TypeError, "psf", f"{rule}, but is {a_kind(psf)}")
     return [_as_function(image, functions) for image in images]
 
 
@@ -67,7 +68,9 @@ def _as_function(image, functions):
         )
     if not (np.isfinite(function).all() and np.isclose(function.sum(), 1, rtol=1e-3)):
         raise wrong(
-            ValueError, "psf", f"of {image.channel} Å must be finite and have the sum 1, not {function.sum():.4g}"
+            ValueError,
+            "psf",
+            f"of {image.channel} Å must be finite and have the sum 1, but has {function.sum():.4g}: divide it by that",
         )
     return function
 
@@ -85,6 +88,7 @@ def deconvolved(data, channel, psf):
     psf : `numpy.ndarray` or "aiapy"
         The point spread function, as of `point_spreads`.
     """
+    load_drms()
     from aiapy.psf import calculate_psf, deconvolve
     from sunpy.map import Map
 
@@ -99,6 +103,7 @@ def deconvolved(data, channel, psf):
 
 def repointed(images, pointing_table):
     """Update the pointing of images from a table, which may have to be fetched; return them, and its source."""
+    load_drms()
     from aiapy.calibrate import update_pointing
 
     table, source = _read_pointing_table(pointing_table, images)
@@ -114,6 +119,7 @@ def repointed(images, pointing_table):
 
 
 def _read_pointing_table(table, images):
+    load_drms()
     from aiapy.calibrate.utils import get_pointing_table
 
     if isinstance(table, Table):
@@ -128,7 +134,7 @@ def _read_pointing_table(table, images):
         raise wrong(
             TypeError,
             "pointing_table",
-            f"must be a table, a file, 'lmsal' or 'jsoc', got a {type(table).__name__}: see "
+            f"must be a table, a file, 'lmsal' or 'jsoc', but is {a_kind(table)}: see "
             "`aiapy.calibrate.utils.get_pointing_table`",
         )
     path = as_path("pointing_table", table)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import FilePath, Maps, TableOrFile
 
-__all__ = ["prepare", "prepared", "wrapped"]
+__all__ = ["aligned", "prepare", "prepared", "wrapped"]
 
 _MAX_RESIDUAL = 1.0  # pixels
 _MIN_MOVE = 0.1  # pixels: less is not worth an interpolation
@@ -195,10 +195,11 @@ def prepare(
     **Several exposures.** In a sum the variances of photons, reading, digitization and compression of all exposures
     add up; the errors of the dark level, the calibration and the atomic data are the same in each, and do not average
     out. ``meta["exposure_time"]`` is then the sum, and ``meta["date"]`` the mean; of replaced pixels the channel has
-    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` and
-    ``meta["shortest_exposure_time"]`` tell what a channel was made of, ``meta["start_offset"]`` and
-    ``meta["end_offset"]`` from when to when, counted from the date, and ``meta["exposures"]`` how. A pixel is
-    masked where no exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
+    those of its longest exposure, and a pixel the uncertainty of that it was taken from. ``meta["n_exposures"]`` tells
+    how many exposures a value is the sum of, 1 where the short ones only replace. ``meta["shortest_exposure_time"]`` is
+    that of all exposures there are of the channel, ``meta["start_offset"]`` and ``meta["end_offset"]`` tell from when
+    to when they are, counted from the date, and ``meta["exposures"]`` how they are combined. A pixel is masked where no
+    exposure has a value; where all are saturated, its intensity is the highest of their lower limits.
 
     ``meta["residual_shift_x"]`` and ``..._y`` tell how far, in pixels before averaging, an interpolated map has to be
     moved to match that of the shortest wavelength, from the phase correlation of their logarithms; NaN where
@@ -222,7 +223,7 @@ def prepare(
     Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
     `TemperatureResponse.from_suvi` takes the cube.
 
-    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM``²,
+    *Hinode/XRT, level 1*, from ``xrt_prep``, in DN or normalized to DN per second. Values are divided by ``CHIP_SUM²``,
     the pixels that were summed on the chip, since the response is that of one pixel of 1.03 arcsec. The variance in
     DN² of a value N, as it was read, is ``q N + r²``: q the DN per photon for plasma of 3 MK, 3.7 (Al-mesh) to 9
     (Be-thick), from the effective areas, spectra and gain of xrtpy 0.5.1 as by Narukage et al. 2011 (Sol. Phys. 269,
@@ -230,6 +231,19 @@ def prepare(
     with xrtpy. Photon noise is the larger part (Kobelski et al. 2014, Sol. Phys. 289, 2781); in plasma of 1.6 MK it is
     overestimated by up to 40 %. Missing (-999) and saturated pixels are masked. Channels are named as by
     `TemperatureResponse.from_xrt`, which takes the cube; the first is the one with the largest pixels.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.aia_maps()
+    >>> cube = demreg.prepare(maps, n_sample=16, relative_floor=0.05)
+    >>> cube.shape, cube.unit
+    ((6, 128, 128), Unit("DN / (pix s)"))
+    >>> cube.meta["channels"].tolist()
+    ['AIA 94', 'AIA 131', 'AIA 171', 'AIA 193', 'AIA 211', 'AIA 335']
+    >>> cube.meta["steps"]
+    ['exposure']
     """
     preparation = planned(
         maps,
@@ -258,21 +272,42 @@ def prepare(
 
 def prepared(preparation):
     """The cube of maps that have been planned."""
-    planes = [(smap.data, smap.mask) for smap in preparation.maps]
-    arrays = calibrate(planes, preparation.plan, available_cores())
-    if not preparation.plan.is_resampled:
-        return wrapped(preparation, *arrays)
+    if preparation.plan.is_resampled:
+        preparation, arrays, measured = aligned(preparation)
+        return wrapped(preparation, *arrays, measured)
+    return wrapped(preparation, *_calibrated(preparation))
+
+
+def _calibrated(preparation):
+    planes = [(smap.data, smap.mask, None) for smap in preparation.maps]
+    return calibrate(planes, preparation.plan, available_cores())
+
+
+def aligned(preparation):
+    """
+    Interpolate maps that have been planned, measure how far they are still shifted, and correct it if that is planned.
+
+    Returns
+    -------
+    Preparation
+        That of the maps where they are now.
+    (`numpy.ndarray`, `numpy.ndarray`, `numpy.ndarray`)
+        As from `calibrate`.
+    dict
+        The metadata of the shifts.
+    """
+    arrays = _calibrated(preparation)
     measured, applied, unknown = _measured(preparation.plan, *arrays), {}, None
     if preparation.plan.corrects_shifts:
         moves = _beyond_errors(**measured)
         if np.any(moves):
             preparation = moved(preparation, moves)
-            arrays = calibrate(planes, preparation.plan, available_cores())
+            arrays = _calibrated(preparation)
             measured = _measured(preparation.plan, *arrays)
         unknown = _without_error(**measured)
         applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
     _warn_of_shifts([channel.label for channel in preparation.plan.leading], unknown, **measured)
-    return wrapped(preparation, *arrays, measured | applied)
+    return preparation, arrays, measured | applied
 
 
 def _measured(plan, intensity, _, mask):

@@ -24,7 +24,7 @@ from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import map_pixels
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.urls import Url
-from sunpy_demreg._common.validators import as_bool, as_date, as_path
+from sunpy_demreg._common.validators import as_bool, as_date, as_path, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_times
 
@@ -162,7 +162,7 @@ def read_sdoml(
         raise wrong(
             ValueError,
             "store",
-            no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable[:5])).problem.replace("hold", "holds", 1),
+            no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable)).problem.replace("hold", "holds", 1),
         )
     channels, left = [image.channel for image in sets[0]], [*unusable, *left]
     _warn_of_arrays(arrays, years)
@@ -278,7 +278,7 @@ def _warn_of_arrays(arrays, years):
     lacking += [f"{year}/{c}A" for year in years if year in there for c in channels if (year, c) not in arrays]
     if lacking:
         cure = "complete the store, or read ranges without them"
-        warn(DataWarning, f"has no arrays of {', '.join(lacking)}: the series lacks these times; {cure}", "store")
+        warn(DataWarning, f"has no arrays of {first_few(lacking)}: the series lacks these times; {cure}", "store")
 
 
 def _warn_of_images(channels, left, any_flagged):
@@ -288,11 +288,10 @@ def _warn_of_images(channels, left, any_flagged):
         warn(DataWarning, text, "store")
     names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left]
     if names:
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         cures = "; flagged ones are taken with `accept_flagged`" if any_flagged else ""
         if not all(image.problem for image in left):
             cures += "; images of one time may be further apart with `tolerance`"
-        text = f": {len(names)} images are in no set and left over: {', '.join(names[:5])}{more}{cures}"
+        text = f": {len(names)} images are in no set and left over: {first_few(names)}{cures}"
         warn(DataWarning, text, "store")
 
 

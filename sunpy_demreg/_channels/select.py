@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["drop_channels"]
 
 
-def drop_channels(cube: NDCube, channels: str | u.Quantity | Sequence[str | u.Quantity]) -> NDCube:
+def drop_channels(cube: NDCube, channels: str | float | u.Quantity | Sequence[str | float | u.Quantity]) -> NDCube:
     """
     Leave channels out of a cube, by name: to see what a DEM owes to them, or because they are bad.
 
@@ -29,8 +29,8 @@ def drop_channels(cube: NDCube, channels: str | u.Quantity | Sequence[str | u.Qu
     ----------
     cube : `~ndcube.NDCube`
         Channels first, with their names in ``meta["channels"]``, such as from `prepare`, `prepare_series` or `combine`.
-    channels : `str` or `~astropy.units.Quantity`, or list of these
-        Names, such as ``"AIA 94"``, or wavelengths, such as ``94 * u.AA``.
+    channels : `str`, `float` or `~astropy.units.Quantity`, or list of these
+        Names, such as ``"AIA 94"``, or wavelengths, such as ``94 * u.AA``; without a unit they are in Å.
 
     Returns
     -------

@@ -26,7 +26,7 @@ from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import FILE, Url
-from sunpy_demreg._common.validators import as_integer, as_keywords, check_choice, check_quantity
+from sunpy_demreg._common.validators import as_integer, as_keywords, check_choice, check_quantity, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
@@ -88,10 +88,11 @@ def prepare_series(
     -------
     `~ndcube.NDCube`
         As from `prepare`, with Dask arrays and a second axis of times, (wavelength, time, y, x): reading, calibration
-        and inversion are done together, block by block, when something of the result is asked for (but maps of level
-        1, and those of which pixels are moved or averaged, are read and prepared at once). "exposure_time"
-        and "date" in its ``meta`` have both axes; "left_over" has the names of the maps that are in no set, and
-        "degradation_corrected" says whether intensities are those that AIA would have measured at launch.
+        and inversion are done together, block by block, when something of the result is asked for. So it is not known
+        how far channels are shifted, which `prepare` tells, except with ``correct_shifts``: then all images are read
+        once more, at once, to measure it. "exposure_time" and "date" in its ``meta`` have both axes; "left_over" has
+        the names of the maps that are in no set, and "degradation_corrected" says whether intensities are those that
+        AIA would have measured at launch.
 
     Raises
     ------
@@ -106,6 +107,16 @@ def prepare_series(
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
         some times cover less than half of the grid.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.aia_maps()  # of one time; add more
+    >>> series = demreg.prepare_series(maps, n_sample=16)
+    >>> series.shape
+    (6, 1, 128, 128)
+    >>> type(series.data).__module__  # nothing is computed yet
+    'dask.array.core'
     """
     as_keywords(None, options, prepare)
     imported("dask.array", "`prepare_series`", "dask")
@@ -116,9 +127,8 @@ def prepare_series(
             raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
     if left_over:
         names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         cure = "images of one time may be further apart with `tolerance`, or lack some with `max_missing_channels`"
-        warn(DataWarning, f": {len(names)} are in no set and left over: {', '.join(names[:5])}{more}; {cure}", "maps")
+        warn(DataWarning, f": {len(names)} are in no set and left over: {first_few(names)}; {cure}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
         first = [list({image.channel: image for image in each}.values()) for each in sets]  # one of each channel
         labels = [f"AIA {image.channel}" for image in first[0]]
@@ -189,6 +199,7 @@ def series_sets(maps, tolerance=None, most_missing=0, exposures="one"):
 def no_sets(counts, tolerance, problems):
     """The error that no set is whole; `counts` are those of the images of each channel."""
     problems = list(problems)
+    told = first_few((f"{name}: {problem}" for name, problem in problems), "; ")
     found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
     cure = "give the missing ones, or a longer `tolerance`"
     if found == "none" and any(_NO_CHANNEL in problem for _, problem in problems):
@@ -200,7 +211,7 @@ def no_sets(counts, tolerance, problems):
         ValueError,
         "maps",
         f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
-        + "".join(f"; {name}: {problem}" for name, problem in problems),
+        + (f"; {told}" if told else ""),
     )
 
 

@@ -10,6 +10,7 @@ import astropy.units as u
 from astropy.table import QTable, Table
 
 from sunpy_demreg._common.constants import AIA_CHANNELS
+from sunpy_demreg._common.drms import load_drms
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.urls import file_of, local_copy
 from sunpy_demreg._common.validators import a_kind, as_number, by_wavelength
@@ -30,6 +31,7 @@ _COLUMNS = ("WAVELNTH", "DNPERPHT", "COMPRESS", "EVEERR", "CHIANTI")  # on which
 
 def read_error_table(error_table):
     """Read an error table from a file, the bundled one by default, without ever using the network."""
+    load_drms()
     from aiapy.calibrate.utils import get_error_table
 
     if error_table is None:
@@ -43,7 +45,9 @@ def read_error_table(error_table):
     if not isinstance(error_table, Table):
         raise wrong(TypeError, "error_table", f"must be a table or a file, but is {a_kind(error_table)}")
     if "WAVELNTH" not in error_table.colnames:
-        raise wrong(ValueError, "error_table", "must be an error table of SolarSoft, but has no column WAVELNTH")
+        raise wrong(
+            ValueError, "error_table", "must be an error table of SolarSoft, but has no column WAVELNTH: leave it out"
+        )
     for channel in AIA_CHANNELS:
         n_rows = np.count_nonzero(error_table["WAVELNTH"] == channel * u.AA)
         if n_rows != 1:
@@ -65,6 +69,7 @@ class ErrorModel(NamedTuple):
         `n_sample` may be an array of the shape of `counts`, and need not be whole: it is how many independent values
         of equal variance were averaged, or would have to be for the same variance.
         """
+        load_drms()
         from aiapy.calibrate import estimate_error
 
         return estimate_error(
@@ -207,7 +212,7 @@ def _by_channel(name, given, channels, instrument, rule):
         return by_wavelength(name, plain, rule)
     if not all(isinstance(key, str) for key in given):
         rule = "must be one number, or a dict of one for each filter, such as {'XRT Be-thin': 0.1}"
-        raise wrong(TypeError, name, f"{rule}, got {given!r:.80}")
+        raise wrong(TypeError, name, f"{rule}, but is {given!r:.80}")
     return {key.removeprefix(f"{instrument} "): value for key, value in given.items()}
 
 

@@ -10,8 +10,9 @@ import sys
 import threading
 from contextlib import contextmanager
 
+from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._cli.slurm import part_of_array, submit
-from sunpy_demreg._common.urls import Url, file_of
+from sunpy_demreg._common.urls import file_of
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -24,7 +25,13 @@ def add_batch_options(batch):
         metavar="FILES-OR-FOLDER",
         help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
     )
-    batch.add_argument("--output", type=file_of, required=True, metavar="STORE.zarr", help="created, or resumed")
+    batch.add_argument(
+        "--output",
+        type=file_of,
+        required=True,
+        metavar="STORE.zarr",
+        help="the store to create, or to continue; or its URL, such as s3://bucket/dem.zarr",
+    )
     batch.add_argument(
         "--tolerance",
         type=float,
@@ -35,12 +42,12 @@ def add_batch_options(batch):
         "--em-ranges",
         type=_em_ranges,
         metavar="LOG-T,LOG-T,...",
-        help="store no DEM, but the emission measures between these log10(T/K), with their errors: 5.7,6.0,6.3,6.6",
+        help="store no DEM, but the emission measures between these log10(T/K), such as 5.7,6.0,6.3,6.6, with errors",
     )
     batch.add_argument(
         "--encoding",
         choices=("float32", "bitround", "log"),
-        help="store fewer bits, as sunpy_demreg.write does: a third of the bytes with the last two",
+        help="store fewer bits, as sunpy_demreg.write does; the last two need a third of the bytes",
     )
     batch.add_argument(
         "--contents",
@@ -53,17 +60,19 @@ def add_batch_options(batch):
         "--part",
         type=_part,
         metavar="K/N",
-        help="do only part K of N, such as 3/16 (default: the task of a SLURM array, else all)",
+        help="do only part K of N, such as 3/16 (default: that of the task of a SLURM array, otherwise all)",
     )
     parts.add_argument(
         "--slurm",
         metavar="OPTIONS",
-        help="write and submit a SLURM array that does this, one part per task: options of sbatch, such as "
+        help="submit this to SLURM as an array of jobs, one for each part, with these options of sbatch, such as "
         '"--partition=main --array=1-16"',
     )
-    batch.add_argument("--status", action="store_true", help="only tell how far the store is; needs no files")
+    batch.add_argument(
+        "--status", action="store_true", help="only tell how many steps of the store are done; needs no files"
+    )
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="number of processes to start, instead of threads")
+    where.add_argument("--workers", type=int, metavar="N", help="start this many processes, instead of threads of one")
     where.add_argument(
         "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, such as tcp://10.0.0.1:8786"
     )
@@ -74,9 +83,13 @@ def add_batch_options(batch):
         "--memory-limit",
         type=float,
         metavar="GB",
-        help="limit for the blocks in progress in each process (default: most of the memory)",
+        help="memory that the blocks in progress may take in each process (default: 80 %% of what is available)",
     )
-    batch.add_argument("--backend", default="cpu", help="engine, as in sunpy_demreg.invert (default: %(default)s)")
+    batch.add_argument(
+        "--backend",
+        default="cpu",
+        help="cpu, numpy or cupy: what computes, see sunpy_demreg.invert (default: %(default)s)",
+    )
 
 
 _MOST_LOG_T = 100  # of a temperature in K no logarithm is as large
@@ -97,14 +110,21 @@ def _em_ranges(text):
     return edges
 
 
+def _check_em_ranges(ranges, log_edges):
+    from sunpy_demreg._common.log_t import log_t_texts
+
+    (first, last), (low, high) = (log_t_texts([values[0], values[-1]]) for values in (ranges, log_edges))
+    if ranges[0] < log_edges[0] - 1e-9 or ranges[-1] > log_edges[-1] + 1e-9:
+        rule = f"must lie within the bins of `--log-t`, log10(T/K) = {low} to {high}"
+        raise ValueError(f"`--em-ranges` {rule}, but are from {first} to {last}")
+
+
 def run_batch(options, log_edges, prepare_options, choices):
     """Run the batch, report progress, and return the exit status."""
     if options.status:
         return _tell_status(options.output)
     if not options.files:
         options.command.error("the files are missing: name them, or folders of them (only --status needs none)")
-    if isinstance(options.output, Url):
-        options.command.error(f"--output must be on a disk, but is {options.output}: copy it there when it is done")
     if options.slurm is not None:
         return submit(options)
     part = options.part or part_of_array()
@@ -115,6 +135,7 @@ def run_batch(options, log_edges, prepare_options, choices):
     from sunpy_demreg import batch_invert
 
     if options.em_ranges is not None:
+        _check_em_ranges(options.em_ranges, log_edges)
         edges = 10.0 ** np.array(options.em_ranges) * u.K
         choices |= {
             "emission_measure_ranges": u.Quantity([edges[:-1], edges[1:]]).T,
@@ -122,7 +143,7 @@ def run_batch(options, log_edges, prepare_options, choices):
         }
     # Messages about single workers are noise here.
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with _terminable(), _progress() as on_step:
+    with _terminable(), _progress(options.command) as on_step:
         report = batch_invert(
             options.files,
             options.output,
@@ -145,11 +166,11 @@ def run_batch(options, log_edges, prepare_options, choices):
     for outcome, text in (("done", "done"), ("kept", "kept from before"), ("failed", "failed")):
         print(f"{text:>18}  {report.counts[outcome]} of {len(report.steps)} time steps")
     for step in report.failed:
-        print(f"{'':>18}  {step.time.isot}  {step.reason}")
+        print(f"{'':>18}  {step.time.isot}  {in_our_words(step.reason, options.command)}")
     if report.left_over:
         print(f"{'left over':>18}  {len(report.left_over)} files")
         for name, reason in report.left_over:
-            print(f"{'':>18}  {name}: {reason}")
+            print(f"{'':>18}  {name}: {in_our_words(reason, options.command)}")
     print(f"{'written':>18}  {options.output}")
     return 0 if report.is_complete else 1
 
@@ -189,7 +210,7 @@ def _terminable():
 
 
 @contextmanager
-def _progress():
+def _progress(command):
     """A bar on a terminal, and a line for each step elsewhere."""
     from tqdm.auto import tqdm
 
@@ -200,7 +221,7 @@ def _progress():
             bar.update()
             if bar.disable:
                 took = f", {step.seconds:.1f} s" if step.outcome == "done" else ""
-                why = f": {step.reason}" if step.reason else ""
+                why = f": {in_our_words(step.reason, command)}" if step.reason else ""
                 print(f"sunpy-demreg: {step.time.isot} {step.outcome}{took}{why}", file=sys.stderr, flush=True)
 
         yield on_step

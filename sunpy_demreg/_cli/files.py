@@ -6,8 +6,12 @@ __all__ = ["add_file_commands"]
 def add_file_commands(commands):
     """Add both commands to the parser."""
     for name, run, text in (
-        ("info", _info, "tell what is in a file of this package"),
-        ("explore", _explore, "open a window: click on a pixel for its DEM; for files of invert --plot, or of write"),
+        ("info", _info, "tell what a file of this package contains"),
+        (
+            "explore",
+            _explore,
+            "open a map in a window: click on a pixel for its DEM; for files of invert --plot or sunpy_demreg.write",
+        ),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: sunpy-demreg {name} dem.fits")
         command.add_argument("path", metavar="FILE-OR-URL", help="a .fits or .asdf file, or a .zarr store")
@@ -19,6 +23,7 @@ def _info(options):
 
     from sunpy_demreg import read
     from sunpy_demreg._common.dates import in_words
+    from sunpy_demreg._common.log_t import log_t_texts
     from sunpy_demreg._results.settings import told_settings
 
     content = read(options.path)
@@ -35,8 +40,8 @@ def _info(options):
         ranges = meta.get("emission_measure_ranges")
         lines += [
             ("channels", ", ".join(meta["channels"])),
-            ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
-            ("ranges", "" if ranges is None else f"log T {_told(np.log10(ranges.value))}, of emission_measure"),
+            ("temperatures", f"{len(edges) - 1} bins, log T {' to '.join(log_t_texts(edges[[0, -1]]))}"),
+            ("ranges", "" if ranges is None else f"{_told(np.log10(ranges.value))}, of emission_measure"),
             ("settings", ", ".join(f"{name} = {value}" for name, value in told_settings(meta).items())),
         ]
     for name, cube in cubes.items():
@@ -50,7 +55,9 @@ def _info(options):
 
 
 def _told(ranges):
-    return ", ".join(f"{low:.2f}-{high:.2f}" for low, high in ranges)
+    from sunpy_demreg._common.log_t import log_t_texts
+
+    return "log T " + ", ".join("-".join(log_t_texts(each, among=ranges.flat)) for each in ranges)
 
 
 def _explore(options):

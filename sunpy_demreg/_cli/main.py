@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sunpy_demreg._cli.batch import add_batch_options, run_batch
 from sunpy_demreg._cli.files import add_file_commands
-from sunpy_demreg._cli.messages import complain, in_our_words, options_of, warnings_as_lines
+from sunpy_demreg._cli.messages import complain, flush, in_our_words, options_of, silence, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
 from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
@@ -20,7 +20,7 @@ _MAX_BINS = 1000
 _OF_PICTURE = ("dem", "dem_uncertainty", "temperature_resolution", "chi_squared", "predicted_intensity", "intensity")
 _EXAMPLES = """examples:
   sunpy-demreg invert aia_*.fits --output dem.fits --plot dem.png
-  sunpy-demreg invert aia_*.fits --n-sample 16 --method lognormal --calibration-error 0.1 --output dem.fits
+  sunpy-demreg invert aia_*.fits --method lognormal --calibration-error 0.1 --output dem.fits
   sunpy-demreg invert aia_*.fits --submap -200 100 0 300 --bin 2 --reference 171 --output loop.fits
   sunpy-demreg info dem.fits
   sunpy-demreg explore dem.fits"""
@@ -39,9 +39,20 @@ def main(arguments=None):
     -------
     `int`
         The exit status: 0, 1 for bad input and other failures, such as too little memory, a module that is
-        missing, or a time step of a batch that could not be done, 130 if interrupted. Commands that cannot be
-        understood exit with 2.
+        missing, or a time step of a batch that could not be done, 130 if interrupted, 141 if what reads the output
+        ended first, as ``head`` does. Commands that cannot be understood exit with 2.
     """
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            flush()  # here, since Python would do it at its end, and complain; also after --help, which exits
+    except BrokenPipeError:  # of these streams: what goes through sockets is wrapped in other errors
+        silence()
+        return 141
+
+
+def _main(arguments):
     command = None
     try:
         arguments = with_value(sys.argv[1:] if arguments is None else arguments)
@@ -55,6 +66,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as err:
         complain(f"error: {in_our_words(err, command)}")
         return 1
@@ -71,7 +84,11 @@ def _parser():
 
     demo = commands.add_parser("demo", help="invert the bundled AIA sample, draw it, and write the result")
     demo.add_argument(
-        "--output", type=_on_disk, default=Path("demo-output"), metavar="DIR", help="default: %(default)s"
+        "--output",
+        type=_on_disk,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="folder for the result and its picture (default: %(default)s)",
     )
     demo.set_defaults(run=_demo, command=demo)
 
@@ -83,14 +100,19 @@ def _parser():
     )
     invert.add_argument("files", nargs="+", metavar="FILE", help="one FITS file, or URL, per channel")
     invert.add_argument("--output", type=_on_disk, required=True, metavar="FILE", help="the FITS file to write")
-    invert.add_argument("--plot", type=_on_disk, metavar="PNG", help="also draw the result (or .pdf, .svg, ...)")
+    invert.add_argument(
+        "--plot",
+        type=_on_disk,
+        metavar="PNG",
+        help="also draw the result, in a file whose name ends in .png, .pdf or .svg",
+    )
     invert.add_argument(
         "--outputs",
         nargs="+",
         default=("dem", "dem_uncertainty", "chi_squared", "intensity"),
         metavar="NAME",
-        help="what to write beside chi_squared and status, as in sunpy_demreg.invert (default: dem dem_uncertainty "
-        "intensity; with --plot also what the picture needs, which explore needs too)",
+        help="what to write, as in sunpy_demreg.invert; chi_squared and status are always written (default: dem "
+        "dem_uncertainty intensity; with --plot also what the picture and the command explore need)",
     )
     _add_choice(
         invert, "--dtype", ("float32", "float64"), default="float32", help="type of the values (default: %(default)s)"
@@ -140,22 +162,33 @@ def _add_choices(invert):
         help="temperature bin edges as log10(T/K): first, last, width (default: 5.575 7.425 0.05)",
     )
     invert.add_argument(
-        "--n-sample", type=int, metavar="N", help="pixels averaged into each pixel (16 for the synoptic maps)"
+        "--n-sample",
+        type=int,
+        metavar="N",
+        help="how many pixels of AIA were averaged into each pixel of the images (16 for the synoptic maps)",
     )
     invert.add_argument(
         "--saturation",
         type=_positive,
         metavar="DN",
-        help="mask values above this many counts (default: 15000)",
+        help="mask pixels with more counts than this, before division by the exposure time (default: 15000)",
     )
     invert.add_argument(
-        "--pointing-table", metavar="FILE", help="update the pointing of level 1: an ECSV table, lmsal or jsoc"
+        "--pointing-table",
+        metavar="FILE",
+        help="update the pointing of level-1 images from this ECSV table, or download one from lmsal or jsoc",
     )
     invert.add_argument(
         "--reference",
         metavar="CHANNEL|FILE",
-        help="put all images on the grid of this channel, such as 171 (of a batch, in its first step), or of the image "
-        "in a file",
+        help="put all images on the grid of this channel, such as 171 (in a batch, that of its first step), or of the "
+        "image in this file",
+    )
+    invert.add_argument(
+        "--correct-shifts",
+        action="store_true",
+        help="move images to match that of the shortest wavelength, where the measured shift is larger than its error; "
+        "all are then interpolated",
     )
     invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
     _add_choice(
@@ -163,43 +196,53 @@ def _add_choices(invert):
         "--exposures",
         ("one", "coadd", "replace_saturated"),
         default="one",
-        help="several images of a channel at a time: refuse them (of a batch, take the nearest), or add them, or take "
-        "the short ones where the long one is saturated (default: %(default)s)",
+        help="if a channel has several images: refuse them (in a batch, take the nearest in time), or add them, or "
+        "take the short exposure where the long one is saturated (default: %(default)s)",
+    )
+    invert.add_argument(
+        "--accept-flagged",
+        action="store_true",
+        help="take, with a warning, images that their headers flag, such as those of an eclipse",
     )
     invert.add_argument(
         "--calibration-error",
         type=float,
         metavar="FRACTION",
-        help="of the intensity, such as 0.1: error of the calibration of each channel, to add to the noise",
+        help="error of the calibration of each channel, as a fraction of its intensity, such as 0.1; it is added to "
+        "the noise (default: none)",
     )
     invert.add_argument(
         "--common-calibration-error",
         type=float,
         metavar="FRACTION",
-        help="error of the calibration or the abundances that all channels share, such as 0.2, to add to the "
-        "errors of the result",
+        help="error of the calibration or the abundances that all channels share, such as 0.2; it is added to the "
+        "errors of the result (default: none)",
     )
-    invert.add_argument("--include-chianti", action="store_true", help="include the errors of the atomic data")
-    invert.add_argument("--include-eve", action="store_true", help="include the errors of the calibration with EVE")
+    invert.add_argument(
+        "--include-chianti", action="store_true", help="include the errors of the atomic data in the noise"
+    )
+    invert.add_argument(
+        "--include-eve", action="store_true", help="include the errors of the calibration with EVE in the noise"
+    )
     invert.add_argument(
         "--relative-floor",
         type=float,
         default=0.0,
         metavar="FRACTION",
-        help="smallest error, as a fraction of the intensity, such as 0.05 (default: none)",
+        help="smallest noise, as a fraction of the intensity, such as 0.05 (default: none)",
     )
     invert.add_argument(
         "--degradation-corrected",
         action="store_true",
-        help="the images were already corrected for the degradation of the instrument",
+        help="say that the images were already corrected for the degradation of the instrument",
     )
     _add_choice(
         invert,
         "--weighting",
         ("self", "em_loci"),
         default="self",
-        help="where demreg expects emission: where a first solution has it, or below the EM loci (default: "
-        "%(default)s)",
+        help="where the method demreg expects emission: where its first solution has it, or below the EM loci "
+        "(default: %(default)s)",
     )
     invert.add_argument(
         "--chi-squared-target",
@@ -213,68 +256,70 @@ def _add_choices(invert):
         "--method",
         ("demreg", "lognormal", "l2"),
         default="demreg",
-        help="regularization of Hannah & Kontar, or a log-normal prior, which halves the error of smooth DEMs and is "
-        "positive by construction, or the cheapest, Tikhonov's of zeroth order (default: %(default)s)",
+        help="the regularization of Hannah & Kontar; or a log-normal prior, which is positive by construction and "
+        "closer to the truth of smooth DEMs; or Tikhonov's regularization of zeroth order, the cheapest and least "
+        "accurate (default: %(default)s)",
     )
     invert.add_argument(
         "--prior",
         nargs=2,
         type=float,
         metavar=("AMPLITUDE", "LENGTH"),
-        help="of lognormal: how freely the natural logarithm of the DEM varies, and over how many dex it is correlated "
-        "(default: 4 0.8)",
+        help="for the method lognormal: how freely the natural logarithm of the DEM varies, and over how many dex it "
+        "is correlated (default: 4 0.8)",
     )
     _add_choice(
         invert,
         "--solve-for",
         ("dem", "emission_measure"),
-        help="what demreg and l2 regularize: the DEM per kelvin, or the emission measure per dex, which leaves less "
-        "where nothing is seen (default: dem)",
+        help="what the methods demreg and l2 regularize: the DEM per kelvin, or the emission measure per dex, which "
+        "leaves less where nothing is seen (default: dem)",
     )
     _add_choice(
         invert,
         "--parameter-choice",
         ("discrepancy", "grid", "gcv", "prior"),
-        help="regularization that meets the chi-squared target exactly, or the nearest on the grid of the "
-        "reference implementation, which reproduces published results, or that of generalized cross-validation, which "
-        "does not need the scale of the noise, or that of the prior of the method lognormal (default: prior for "
-        "lognormal, else discrepancy)",
+        help="how strong the regularization is: such that the chi-squared target is met exactly; or the nearest on the "
+        "grid of the reference implementation, which reproduces published results; or by generalized "
+        "cross-validation, which does not need the scale of the noise; or as the prior of the method lognormal has it "
+        "(default: prior for lognormal, otherwise discrepancy)",
     )
     _add_choice(
         invert,
         "--positivity",
         ("relax", "constrain", "ignore"),
-        help="raise the chi-squared target until no bin is negative, or find the DEM without negative bins at the "
-        "target, or accept the first solution (default: relax; not for lognormal, which is positive by construction)",
+        help="raise the chi-squared target until no bin is negative; or find the DEM without negative bins at the "
+        "target itself; or accept the first solution (default: relax; not for lognormal, which is positive by "
+        "construction)",
     )
     _add_choice(
         invert,
         "--dem-error",
         ("noise", "posterior"),
-        help="what the errors are: the noise of the data, propagated, or of lognormal, the spread of the DEMs that "
-        "prior and data leave possible (default: posterior for lognormal, else noise)",
+        help="what the errors of the DEM are: the propagated noise of the data; or, only for the method lognormal, the "
+        "spread of the DEMs that prior and data leave possible (default: posterior for lognormal, otherwise noise)",
     )
     _add_choice(
         invert,
         "--nonpositive",
         ("use", "mask"),
         default="use",
-        help="intensities of zero or below are data as any other, or mask their pixel (default: %(default)s)",
+        help="use intensities of zero and below as data like any other, or mask their pixels (default: %(default)s)",
     )
     _add_choice(
         invert,
         "--missing-channels",
         ("omit", "mask"),
         default="omit",
-        help="a pixel without a usable value in a channel, as where that is saturated, is solved with the others, or "
-        "masked (default: %(default)s)",
+        help="if a channel has no usable value in a pixel, for instance because it is saturated: solve the pixel with "
+        "the other channels, or mask it (default: %(default)s)",
     )
     invert.add_argument(
         "--max-missing-channels",
         type=int,
         default=1,
         metavar="N",
-        help="how many channels may be left out in a pixel (default: %(default)s)",
+        help="how many channels may be left out in a pixel; with more, it is masked (default: %(default)s)",
     )
 
 
@@ -319,12 +364,14 @@ def _choices(options):
     """The options of `prepare` and those of `invert`."""
     names = ("n_sample", "saturation", "include_chianti", "include_eve", "relative_floor", "degradation_corrected")
     prepare = {name: getattr(options, name) for name in names}
-    # Only if given, since these need whole images.
     if options.pointing_table is not None:
         prepare["pointing_table"] = options.pointing_table
     if options.reference is not None:
         is_channel = options.reference.isdecimal()
         prepare["reference"] = f"{options.reference} Angstrom" if is_channel else options.reference
+    for name in ("correct_shifts", "accept_flagged"):
+        if getattr(options, name):
+            prepare[name] = True
     if options.bin != 1:
         prepare["bin"] = options.bin
     if options.exposures != "one":

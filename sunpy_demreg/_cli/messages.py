@@ -1,5 +1,6 @@
 """Errors and warnings, as a user of the command line reads them."""
 
+import os
 import re
 import sys
 import warnings
@@ -7,17 +8,20 @@ from contextlib import contextmanager
 
 from sunpy_demreg._common.errors import message_of
 
-__all__ = ["complain", "in_our_words", "options_of", "warnings_as_lines"]
+__all__ = ["complain", "flush", "in_our_words", "options_of", "silence", "warnings_as_lines"]
 
 #: Names on the command line of what messages of the library mention, where the options are named otherwise.
 _WORDS = {
     "amplitude": "the amplitude in `--prior`",
     "correlation_length": "the correlation length in `--prior`",
+    "data": "the images",
     "emission_measure_ranges": "`--em-ranges`",
     "maps": "the files",
     "path": "`--output`",
+    "response": "the response",
     "temperature_bin_edges": "`--log-t`",
 }
+_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
 @contextmanager
@@ -41,19 +45,25 @@ def warnings_as_lines(command):
 
 
 def in_our_words(message, command):
-    """The text of an error or a warning, with its argument under its name on the command line."""
+    """The text of an error or a warning, with the arguments in it under their names on the command line."""
+    options = None if command is None else options_of(command)
     argument = getattr(message, "argument", None)
+    name = _option(argument, None, options)
+    text = (str(message) or type(message).__name__) if name is None else message_of(name, message.problem)
+    return _ARGUMENT.sub(lambda found: _option(*found.groups(), options) or found[0], text).replace(" * u.AA", "")
+
+
+def _option(argument, value, options):
+    """An argument, perhaps with its value, as it is typed; None where the command has no such option."""
+    if argument == "path" and options is not None and "--output" not in options:  # a command on a file
+        return "`FILE`"
+    if argument in _WORDS and value is None:
+        return _WORDS[argument]
     option = f"--{argument}".replace("_", "-")
-    options = [] if command is None else options_of(command)
-    if argument == "path" and command is not None and "--output" not in options:  # a command on a file
-        name = "`FILE`"
-    elif argument in _WORDS:
-        name = _WORDS[argument]
-    elif option in options:
-        name = f"`{option}`"
-    else:
-        return str(message) or type(message).__name__
-    return message_of(name, message.problem)
+    if option not in (options or ()) or value == "False":
+        return None
+    value = "" if value in (None, "True") else f" {value.strip('\'"')}"
+    return f"`{option}{value}`"
 
 
 def options_of(command):
@@ -63,3 +73,21 @@ def options_of(command):
 
 def complain(text):
     print(f"sunpy-demreg: {text}", file=sys.stderr)
+
+
+def flush():
+    """Write what is held back; raises BrokenPipeError if what was to read it has ended."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def silence():
+    """Let the rest of the output go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -126,6 +126,7 @@ def _summarize(result, date, seconds, targets):
     import numpy as np
 
     from sunpy_demreg import Status
+    from sunpy_demreg._common.log_t import log_t_texts
 
     status = result["status"].data
     chi_squared = result["chi_squared"].data
@@ -136,7 +137,7 @@ def _summarize(result, date, seconds, targets):
         ("channels", ", ".join(result.meta["channels"])),
         ("date", f"{date}, the mean of the channels"),
         ("pixels", f"{status.size}, of which {n_solved} solved and {status.size - n_solved} masked"),
-        ("temperatures", f"{len(edges) - 1} bins, log T {edges[0]:.2f} to {edges[-1]:.2f}"),
+        ("temperatures", f"{len(edges) - 1} bins, log T {' to '.join(log_t_texts(edges[[0, -1]]))}"),
         ("inversion", f"{seconds:.2f} s, including the start of the engine"),
     ]
     if n_solved:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sunpy_demreg._common.urls import Url
+
 __all__ = ["part_of_array", "submit", "with_value"]
 
 _FIRST = "# Written by sunpy-demreg: each task of the array does its part of the batch."
@@ -39,14 +41,14 @@ def with_value(arguments):
 
 
 def submit(options):
-    """Write the script of an array beside the store, and submit it."""
+    """Write the script of an array beside the store, or here if that is at a URL, and submit it."""
     try:
         given = shlex.split(options.slurm)
     except ValueError as err:
         raise ValueError(f"`--slurm` must be options of sbatch, but is {options.slurm!r} ({err})") from err
     if not any(each.startswith(("--array", "-a")) for each in given) or not given[0].startswith("-"):
         raise ValueError(f'`--slurm` must be options of sbatch with --array, such as "--array=1-16": {options.slurm!r}')
-    script = options.output.with_suffix(".slurm")
+    script = (Path(options.output.name) if isinstance(options.output, Url) else options.output).with_suffix(".slurm")
     if script.exists() and _FIRST not in script.read_text(errors="replace"):
         raise FileExistsError(f"{script} exists, and sunpy-demreg did not write it: rename it")
     command = [sys.executable, "-m", "sunpy_demreg", *_without_slurm(options.arguments)]

@@ -1,4 +1,4 @@
-"""Atomic replacement of files and folders: completely or not at all, and never over foreign ones."""
+"""Atomic creation, and replacement, of files and folders: completely or not at all, and never over foreign ones."""
 
 import errno
 import os
@@ -12,10 +12,22 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.warnings import DemregWarning, warn
 
-__all__ = ["replaced"]
+__all__ = ["created", "replaced"]
 
 #: No room is left: on the disk, of a quota, or for so large a file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def created(path, content):
+    """Make a file, or a `Url`, with this content, unless it exists; whether this did. Only one process can."""
+    if isinstance(path, Url):
+        return path.create(content)
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Apply functions of pixels to the blocks of Dask arrays; the scheduler decides where and when."""
 
 from itertools import count
-from uuid import uuid4
 
 import numpy as np
 from array_api_compat import is_cupy_array
@@ -15,10 +14,10 @@ __all__ = [
     "as_blocks",
     "as_lazy",
     "computed",
-    "in_blocks",
     "is_lazy",
     "is_masked",
     "map_pixels",
+    "taken_apart",
     "unmasked",
 ]
 
@@ -34,22 +33,6 @@ def as_lazy(array):
     import dask.array as da
 
     return da.asarray(array)
-
-
-def in_blocks(array, chunks):
-    """
-    An array as a Dask array whose blocks are parts of it.
-
-    `dask.array.from_array` would copy all of it, and take a name from all of its values, which takes seconds; so this
-    is for arrays that nobody else changes.
-    """
-    import dask.array as da
-
-    chunks = da.core.normalize_chunks(chunks, array.shape, dtype=array.dtype)
-    name = f"blocks-{uuid4().hex}"
-    places = np.ndindex(*map(len, chunks))
-    parts = {(name, *at): array[some] for at, some in zip(places, da.core.slices_from_chunks(chunks), strict=True)}
-    return da.Array(parts, name, chunks, dtype=array.dtype)
 
 
 def computed(*arrays):
@@ -193,9 +176,30 @@ def map_pixels(function, outputs, arrays, n_pixel_axes, **kwargs):
         meta=np.empty((0,) * n_pixel_axes, dtype=object),
         **kwargs,
     )
+    return taken_apart(answers, outputs)
+
+
+def taken_apart(answers, outputs):
+    """
+    The outputs of a function whose answers are the blocks of a Dask array.
+
+    Parameters
+    ----------
+    answers : Dask array
+        Of pixel axes only.
+    outputs
+        As of `map_pixels`.
+
+    Returns
+    -------
+    list of Dask array or None
+    """
+    import dask.array as da
+
+    pixels = tuple(range(answers.ndim))
 
     def picked(position, shape, dtype):
-        index = axes(len(shape))
+        index = (*range(answers.ndim, answers.ndim + len(shape)), *pixels)
         meta = np.empty((0,) * len(index), dtype=dtype)
         new_axes = dict(zip(index, shape, strict=False))
         return da.blockwise(

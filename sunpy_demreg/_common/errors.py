@@ -20,6 +20,16 @@ class ArgumentError(Exception):
         Its name.
     problem : `str`
         The message without it.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import sunpy_demreg as demreg
+    >>> try:
+    ...     demreg.TemperatureResponse.from_aia([172] * u.AA)
+    ... except demreg.ArgumentError as error:
+    ...     print(error.argument)
+    cube_or_channels
     """
 
     def __init__(self, name: str, problem: str) -> None:

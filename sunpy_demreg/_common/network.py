@@ -10,7 +10,18 @@ TIME_LIMIT = 60.0  # s
 
 
 class CalibrationDataError(ArgumentError, RuntimeError):
-    """Calibration data could not be fetched; the message names the argument that takes them from a local file."""
+    """
+    Calibration data could not be fetched; the message names the argument that takes them from a local file.
+
+    Examples
+    --------
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.flare_maps(0)
+    >>> try:
+    ...     cube = demreg.prepare(maps, pointing_table="lmsal")  # doctest: +SKIP
+    ... except demreg.CalibrationDataError:
+    ...     cube = demreg.prepare(maps)  # with the pointing of the headers
+    """
 
 
 def fetched(what, argument, function, *args, **kwargs):

@@ -22,7 +22,7 @@ type TableOrFile = Table | FilePath
 type OneMap = GenericMap | FilePath
 type Maps = OneMap | MapSequence | Sequence[OneMap] | Mapping[Any, OneMap]
 type Date = Time | datetime | date | np.datetime64 | str
-type Pixel = Sequence[int] | SkyCoord  # array index, in the order of the axes, or the pixel there
+type Pixel = Sequence[int] | SkyCoord | str  # array index, in the order of the axes, or the pixel there, or a region
 type Regions = Any  # coordinates, masks, levels, and lists and dicts of them: see `region_spectrum`
 type Backend = Literal["cpu", "numpy", "cupy"]
 # (temperature, wavelength, spectrum), or the package that has them.

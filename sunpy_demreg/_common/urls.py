@@ -5,7 +5,8 @@ import io
 import posixpath
 import shutil
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ _OF_ZARR = ("zarr.json", ".zgroup")
 _LOCAL = ("file", "local")
 _HTTP = ("http", "https")
 _CONNECT, _READ = 10, 60  # s without an answer, after which a web server counts as unreachable
+_TRIES, _PAUSE = 5, 0.1  # to create a file while others create and remove it; s between them
 _S3 = "for a public bucket of S3, set the environment variable FSSPEC_S3_ANON=true"
 #: What file systems tell of a file that is another one when its content has changed.
 _VERSION = ("ETag", "LastModified", "Last-Modified", "mtime", "updated", "created", "last_modified", "md5Hash")
@@ -118,7 +120,8 @@ class Url:
         return "sunpy_demreg URL", self._text
 
     @property
-    def _caches(self):
+    def caches(self):
+        """The prefixes of fsspec's caches."""
         return self._text.rpartition("::")[0]
 
     @property
@@ -130,6 +133,11 @@ class Url:
     def name(self):
         """The last part."""
         return posixpath.basename(self._text.partition("?")[0] if self.protocol in _HTTP else self._text)
+
+    @property
+    def parent(self):
+        """The folder that it is in."""
+        return Url(posixpath.dirname(self._text), self.argument)
 
     @property
     def suffix(self):
@@ -146,8 +154,7 @@ class Url:
             self._check_no_query()
             return any((self / name).exists() for name in _OF_ZARR)
         try:
-            with self.reached() as (files, path):
-                files.invalidate_cache()  # of lists of folders, to which others may have added files
+            with self._reached_anew() as (files, path):
                 files.info(path)  # `exists` of fsspec says no where a server does not answer
         except FileNotFoundError:
             return False
@@ -179,7 +186,7 @@ class Url:
 
     def read_bytes(self):
         """Its content."""
-        with self.reached() as (files, path):
+        with self._reached_anew() as (files, path):
             return files.cat_file(path)
 
     def write_bytes(self, content):
@@ -187,11 +194,39 @@ class Url:
         with self.reached() as (files, path):
             files.pipe_file(path, content)
 
+    def create(self, content):
+        """
+        Make it with this content, if there is no such file.
+
+        Returns
+        -------
+        `bool`
+            Whether what is there now is from here, provided that nobody else writes the same.
+        """
+        with self.reached() as (files, path):
+            for i in range(_TRIES):
+                try:
+                    files.pipe_file(path, content, mode="create")
+                    return True
+                except Exception as err:  # there are several errors for a file that exists
+                    error = err
+                files.invalidate_cache()
+                with suppress(FileNotFoundError):  # removed just now, or never made
+                    # Perhaps it is from here: of a request whose answer is lost, the client asks again.
+                    return files.cat_file(path) == content
+                time.sleep(2**i * _PAUSE)
+            raise error
+
+    def unlink(self):
+        """Remove this file, if it is there."""
+        with self.reached() as (files, path), suppress(FileNotFoundError, KeyError):
+            files.rm_file(path)
+
     @contextmanager
     def open(self):
         """Open it for reading; parts are fetched when they are read, as far as the server can give parts."""
         with self.reached() as (files, path):
-            is_whole = self.protocol in _HTTP and not self._caches and not files.info(path).get("partial")
+            is_whole = self.protocol in _HTTP and not self.caches and not files.info(path).get("partial")
             file = io.BytesIO(files.cat_file(path)) if is_whole else files.open(path, "rb")
         with file:
             yield file
@@ -199,7 +234,7 @@ class Url:
     def copy_to(self, place):
         """Copy it to a local file."""
         with self.reached() as (files, path):
-            if not self._caches:
+            if not self.caches:
                 files.get_file(path, str(place))
                 return
             with files.open(path, "rb") as source, place.open("wb") as target:
@@ -225,12 +260,20 @@ class Url:
         """What matches a pattern in the folder that it names."""
         return self._found(lambda files, path: files.glob(posixpath.join(path, pattern)))
 
+    def children(self):
+        """The files and folders in the folder that it names; none if there is no such folder."""
+        with self._reached_anew() as (files, path):
+            try:
+                found = files.ls(path, detail=False)
+            except FileNotFoundError:
+                return []
+        return [self / posixpath.basename(name.rstrip("/")) for name in sorted(found)]
+
     def _found(self, function):
-        with self.reached() as (files, path):
-            files.invalidate_cache()
+        with self._reached_anew() as (files, path):
             found = function(files, path)
             names = found if self.protocol in _HTTP else [f"{self.protocol}://{each.lstrip('/')}" for each in found]
-        start = f"{self._caches}::" if self._caches else ""
+        start = f"{self.caches}::" if self.caches else ""
         return sorted(Url(f"{start}{name}", self.argument) for name in names)
 
     def store(self, *, read_only=True):
@@ -280,10 +323,17 @@ class Url:
         except Exception as err:  # clients fail in as many ways as networks do
             raise self._told(err) from err
 
+    @contextmanager
+    def _reached_anew(self):
+        """As `reached`, without the lists of folders that the file system keeps: others may have added files."""
+        with self.reached() as (files, path):
+            files.invalidate_cache()
+            yield files, path
+
     def _told(self, err):
         """The error about the URL that stands for one of its client."""
         # That of HTTP finds no file also if there is no network.
-        if isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception):
+        if self.protocol in _HTTP and isinstance(err, FileNotFoundError) and isinstance(err.__cause__, Exception):
             err = err.__cause__
         status = getattr(err, "status", None)
         if isinstance(err, FileNotFoundError) or status in (404, 410):

@@ -32,8 +32,13 @@ __all__ = [
     "check_list",
     "check_no_mask",
     "check_quantity",
+    "first_few",
     "in_words",
+    "near_channel",
 ]
+
+
+_NEAR = 0.015  # of a wavelength: 195 may stand for 193, but 304 not for 94
 
 
 def a_kind(value):
@@ -123,15 +128,42 @@ def check_choice(name, value, choices, more=""):
 
 
 def as_channel(name, channel, channels):
-    """The name of one of the channels, which may be chosen by its wavelength too."""
+    """The name of one of the channels, which may be chosen by its wavelength too: 171 * u.AA, 171 or "171"."""
     import astropy.units as u
 
+    if isinstance(channel, str) and channel in channels:
+        return str(channel)
     if isinstance(channel, u.Quantity) and channel.isscalar and channel.unit.is_equivalent(u.AA):
-        of_wavelength = [each for each in channels if each.endswith(f" {channel.to_value(u.AA):g}")]
-        if len(of_wavelength) == 1:
-            return of_wavelength[0]
-    check_choice(name, channel, channels, " (or its wavelength, such as 171 * u.AA)")
-    return channel
+        number = channel.to_value(u.AA)
+    else:
+        number = _number_in(channel) if isinstance(channel, str) else _as_float(channel)
+    if number is not None:
+        last = {each: _number_in(each.rpartition(" ")[2]) for each in channels if " " in each}
+        found = [each for each, own in last.items() if own is not None and math.isclose(own, number, rel_tol=1e-9)]
+        if len(found) == 1:
+            return found[0]
+    words = ", ".join(map(repr, channels))
+    rule = f"must be one of {words} (or its wavelength, such as 171 * u.AA)"
+    raise wrong(ValueError, name, f"{rule}, but is {a_kind(channel)}{near_channel(channel, channels)}")
+
+
+def near_channel(channel, channels):
+    """As `nearest`, of channels: one of a wavelength far from what was given is not meant."""
+    number = _number_in(str(channel).rpartition(" ")[2])
+
+    def may_be_meant(each):
+        other = _number_in(each.rpartition(" ")[2])
+        return None in (number, other) or abs(other - number) <= _NEAR * number
+
+    return nearest(channel, list(filter(may_be_meant, channels)))
+
+
+def _number_in(text):
+    """The number that a text is, or None."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def as_keywords(name, given, function, *, without=(), elsewhere=None):
@@ -174,6 +206,13 @@ def in_words(items):
     """The items as in a sentence: "a, b and c"."""
     *others, last = items
     return f"{', '.join(others)} and {last}" if others else str(last)
+
+
+def first_few(items, between=", ", most=5):
+    """The first of many items, and how many more there are: "a, b, c, d, e and 7 more"."""
+    items = list(map(str, items))
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return between.join(items[:most]) + more
 
 
 def check_list(name, value, of, *, kinds=(list, tuple), may_be_empty=False):

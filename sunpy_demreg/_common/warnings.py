@@ -21,7 +21,20 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 
 class DemregWarning(SunpyUserWarning):
-    """Base class of all warnings of this package."""
+    """
+    Base class of all warnings of this package.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import sunpy_demreg as demreg
+    >>> maps = demreg.sample.aia_maps()[:5]  # a channel is missing
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", demreg.DataWarning)  # the others are still given
+    ...     cube = demreg.prepare(maps, n_sample=16)
+    >>> cube.shape
+    (5, 128, 128)
+    """
 
     # Set if it is about an argument, as in `ArgumentError`.
     argument: str | None = None

@@ -32,7 +32,7 @@ __all__ = ["from_file", "product_to_file", "to_file"]
 _FIRST_BLOCK = b"\xd3BLK"  # marks the start of the binary blocks
 
 
-def to_file(result, encoding=None):
+def to_file(result, encoding=None, _=None):
     """Return a function that writes the result to a path, and returns the statuses in it."""
     _asdf()
     parts = to_contents(result, encoding)

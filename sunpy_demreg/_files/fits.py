@@ -8,7 +8,6 @@ from astropy.table import QTable
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from sunpy_demreg import __version__
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text, to_text, unit_name, warn_of_text
@@ -21,25 +20,34 @@ from sunpy_demreg._files.products import (
     Product,
     expanded,
     from_product,
+    name_axes,
     squeezed,
     to_product,
 )
 from sunpy_demreg._results.convert import as_computed
-from sunpy_demreg._results.headers import plane_cards
+from sunpy_demreg._results.headers import dates_of, describe, with_dates
+from sunpy_demreg._results.settings import meta_of_product
 
 __all__ = ["from_file", "product_to_file", "to_file"]
 
 #: Of numbers, but for bytes that stand for bools; those of the other outputs are floats.
 _KINDS = {"status": "i", "omitted_channels": "u", "is_resolved": "b", "solved_on_gpu": "b"}
+#: Entry of the metadata in a file: the dates of the coordinates, as those in the headers are of the observation.
+_DATES = "dates_of_coordinates"
 
 
-def to_file(result, encoding=None):
-    """Return a function that writes the result to a path, and returns the statuses in it."""
+def to_file(result, encoding=None, file_name=""):
+    """
+    Return a function that writes the result to a path, and returns the statuses in it.
+
+    The headers tell the name of the file, which may not be that of the path yet.
+    """
     parts = to_contents(result, encoding)
     hdus = fits.HDUList([fits.PrimaryHDU()])
     primary = hdus[0].header
     primary["FORMAT"] = (f"sunpy_demreg {VERSION}", "read with sunpy_demreg.read")
-    primary["CREATOR"] = f"sunpy_demreg {__version__}"
+    describe(primary, meta_of_product(result.meta))
+    primary.update(_of_file(file_name))
     n_axes = parts.arrays["status"].ndim
     primary["DROPPED"] = (" ".join(str(n_axes - axis) for axis in parts.dropped), "axes that the result lacks")
     for keyword, key in CARDS.items():
@@ -55,7 +63,10 @@ def to_file(result, encoding=None):
             array = array.astype(np.uint8)
         hdu = _image(name, array, header, unit)
         hdu.header.update(_meaning_of_bits(name, parts.meta["channels"]))
-        hdu.header.update(plane_cards(result[name.removesuffix("_uncertainty").removesuffix("_mask")].meta))
+        describe(hdu.header, result[name.removesuffix("_uncertainty").removesuffix("_mask")].meta or {})
+        hdu.header.update(_kind_of_values(hdu.name))
+        hdu.header.update(_of_file(file_name) | {"OBS_HDU": 1})
+        name_axes(hdu.header)
         if is_lazy(array):
             lazy.append((hdu.header, array))
         else:
@@ -66,7 +77,7 @@ def to_file(result, encoding=None):
         ("CHANNELS", {"channel": labels, "coordinate": parts.coordinate}),
     ):
         hdus.append(_table(name, columns))
-    hdus.append(_meta_table(parts.meta))
+    hdus.append(_meta_table(parts.meta | {_DATES: dates_of(parts.headers["status"])}))
 
     def save(path):
         if path.suffix == ".gz":  # which can only be written sequentially
@@ -104,26 +115,35 @@ def product_to_file(cube, file_name):
         array = array.astype(np.uint8) if array.dtype == bool else np.array(array)
         hdus.append((fits.ImageHDU if hdus else fits.PrimaryHDU)(array, header.copy()))
         hdus[-1].header["EXTNAME"] = name.upper()
-    for name, changes in {
-        "UNCERTAINTY": {"BTYPE": "standard deviation"},
-        "MASK": {"BTYPE": "1 where there is no value", "BUNIT": ""},
-    }.items():
-        if name in hdus:
-            hdus[name].header.update(changes)
+        hdus[-1].header.update(_kind_of_values(name.upper()))
     hdus += [_table(_axis(i), {"coordinate": values}) for i, (values, *_) in enumerate(axes)]
     hdus.append(_meta_table(about | {"dtype": str(cube.data.dtype)}))
 
     hdus[0].header.update(
         {
             "FORMAT": (f"{PRODUCT} {PRODUCT_VERSION}", "read with sunpy_demreg.read"),
-            "SOLARNET": (0.5, "partly"),
             "OBS_HDU": 1,
-            "FILENAME": file_name,
-            "DATE": (Time.now().utc.isot, "of this file"),
-            "ORIGIN": "not stated",
+            **_of_file(file_name),
         }
     )
     return lambda path: hdus.writeto(path, checksum=True)
+
+
+def _of_file(name):
+    """Cards that SOLARNET wants in every header."""
+    return {
+        "SOLARNET": (0.5, "partly"),
+        "FILENAME": name,
+        "DATE": (Time.now().utc.isot, "of this file"),
+        "ORIGIN": "not stated",
+    }
+
+
+def _kind_of_values(hdu_name):
+    """Cards of an image that belongs to another one."""
+    if hdu_name.endswith("UNCERTAINTY"):
+        return {"BTYPE": "standard deviation"}
+    return {"BTYPE": "1 where there is no value", "BUNIT": ""} if hdu_name.endswith("MASK") else {}
 
 
 def _product(hdus):
@@ -164,7 +184,9 @@ def from_file(path):
             return _product(hdus)
         names = hdus[0].header["OUTPUTS"].split()
         masks = hdus[0].header["MASKS"].split() if version > 1 else [n for n in names if f"{n}_MASK" in hdus]
-        header = hdus["STATUS"].header
+        meta, header = _meta_of(hdus), hdus["STATUS"].header
+        if _DATES in meta:
+            header = with_dates(header, meta.pop(_DATES))
         n_axes = WCS(header).naxis
         return from_contents(
             Parts(
@@ -177,7 +199,7 @@ def from_file(path):
                 dropped=tuple(n_axes - int(axis) for axis in hdus[0].header["DROPPED"].split()),
                 edges=_quantity(hdus["TEMPERATURE_BIN_EDGES"], "edge").to(u.K),
                 coordinate=_quantity(hdus["CHANNELS"], "coordinate"),
-                meta=_meta_of(hdus),
+                meta=meta,
             )
         )
 

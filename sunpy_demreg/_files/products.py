@@ -15,9 +15,17 @@ from sunpy_demreg._common.cube import Cube, Meta, meta_by_axis, observation_shap
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.wcs import plane_wcs, prepend_axis, prepend_times, sky_wcs, table_axis, table_values
 from sunpy_demreg._files.parts import pixel_header
-from sunpy_demreg._results.headers import describe_image
+from sunpy_demreg._results.headers import dates_of, describe_image, with_dates
 
-__all__ = ["PRODUCT", "PRODUCT_VERSION", "Product", "expanded", "from_product", "to_product"]
+__all__ = [
+    "PRODUCT",
+    "PRODUCT_VERSION",
+    "Product",
+    "expanded",
+    "from_product",
+    "name_axes",
+    "to_product",
+]
 
 PRODUCT, PRODUCT_VERSION = "sunpy_demreg product", 1
 _CNAMES = {"HPLN": "helioprojective longitude", "HPLT": "helioprojective latitude"}
@@ -55,9 +63,9 @@ def to_product(cube):
     if wcs is None:
         raise wrong(ValueError, "result", "is of one pixel, but the file of a single cube holds images: `[2:3, 4:5]`")
     header, is_dropped = pixel_header(wcs)
-    dates = {key: value for key, value in header.items() if _is_date(key)}
+    dates = dates_of(header)
     describe_image(header, cube)
-    _name_axes(header, is_dropped.size, axes)
+    _add_planes(header, is_dropped.size, axes)
     arrays = {"image": cube.data}
     if cube.uncertainty is not None:
         arrays["uncertainty"] = cube.uncertainty.array
@@ -79,11 +87,8 @@ def to_product(cube):
 
 def from_product(product):
     """The inverse of `to_product`."""
-    about, header = product.about, product.header.copy()
-    for key in filter(_is_date, list(header)):
-        del header[key]
-    header.update(about["dates"])
-    wcs = WCS(header).sub(about["n_pixel_axes"])
+    about = product.about
+    wcs = WCS(with_dates(product.header, about["dates"])).sub(about["n_pixel_axes"])
     if dropped := about["dropped"]:
         wcs = SlicedLowLevelWCS(wcs, [0 if i in dropped else slice(None) for i in range(wcs.naxis)])
     for values, name, kind in reversed(product.axes):
@@ -118,11 +123,7 @@ def _dropped_of(n_axes, about):
     return tuple(n_axes - about["n_pixel_axes"] + i for i in about["dropped"])
 
 
-def _is_date(key):
-    return key.startswith(("DATE-", "MJD-", "DATEREF", "MJDREF", "TIMESYS"))
-
-
-def _name_axes(header, n_pixel_axes, axes):
+def _add_planes(header, n_pixel_axes, axes):
     n_axes = n_pixel_axes + len(axes)
     if axes:
         header["WCSAXES"] = n_axes
@@ -130,6 +131,11 @@ def _name_axes(header, n_pixel_axes, axes):
     for i, name in names.items():
         for keyword, value in {"CTYPE": name.upper()[:8], "CRPIX": 1.0, "CRVAL": 1.0, "CDELT": 1.0}.items():
             header[f"{keyword}{i}"] = value
-    for i in range(1, n_axes + 1):
+    name_axes(header, names)
+
+
+def name_axes(header, names=()):
+    """Add the names of the axes, of some of which they are given."""
+    for i in range(1, header.get("WCSAXES", 2) + 1):
         kind = header.get(f"CTYPE{i}", "")
-        header[f"CNAME{i}"] = names.get(i) or _CNAMES.get(kind.partition("-")[0], kind.lower())
+        header[f"CNAME{i}"] = dict(names).get(i) or _CNAMES.get(kind.partition("-")[0], kind.lower())

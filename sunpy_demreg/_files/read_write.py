@@ -96,8 +96,10 @@ def write(
     ``CHI_SQUARED``, ``PREDICTED_INTENSITY``, ``REGULARIZATION_PARAMETER``, ``INTENSITY``, ``INTENSITY_UNCERTAINTY``,
     ``STATUS``, and others if there) with the celestial coordinates of the image and the unit of the values; bins that
     are even in log T are an axis ``TEMP-LOG`` in K, others are numbered. A mask that was changed after the inversion
-    has one too, such as ``DEM_MASK``. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and ``META`` (the metadata,
-    as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one in the file.
+    has one too, such as ``DEM_MASK``. Each of these headers says what its values are, of which instrument and time,
+    and with which settings, as those of products do, see there. The tables ``TEMPERATURE_BIN_EDGES``, ``CHANNELS`` and
+    ``META`` (the metadata, as JSON) complete it. A pixel axis that was dropped, as by ``result[5]``, has the length one
+    in the file.
 
     **Products.** Of a cube in a FITS file, the primary HDU holds the values, so that any program shows them, and the
     extensions ``UNCERTAINTY`` and ``MASK`` its errors and where it has no value; the table ``META`` completes it, and
@@ -124,6 +126,22 @@ def write(
     Each output is an array named as above, in lower case, with its axes by name and its ``units``; "temperature",
     "temperature_edge", "channel" and "time" are coordinates; the coordinates of the image are a FITS header in the
     attribute ``wcs``, one card per line. So xarray opens it too, ``xarray.open_zarr(path, consolidated=False)``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> with TemporaryDirectory() as folder:
+    ...     demreg.write(result, f"{folder}/dem.fits")
+    ...     again = demreg.read(f"{folder}/dem.fits")
+    >>> np.array_equal(again["dem"].data, result["dem"].data, equal_nan=True)
+    True
     """
     if isinstance(result, str | PathLike) and not isinstance(path, str | PathLike):
         raise wrong(
@@ -161,7 +179,7 @@ def write(
             counts = counts_of(write_store(result, place, encoding))
     else:
         with replaced(path, overwrite=overwrite) as part:
-            counts = counts_of(_format(path).to_file(result, encoding)(part))
+            counts = counts_of(_format(path).to_file(result, encoding, path.name)(part))
     if is_lazy(result["status"].data):  # otherwise `invert` has warned already
         warn_of_unsolved(counts)
 
@@ -229,6 +247,24 @@ def read(path: FilePath) -> Any:
     ValueError
         If it is not a result of this package, or is damaged: every checksum is verified, that of a chunk of a Zarr
         store when it is loaded.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> with TemporaryDirectory() as folder:
+    ...     demreg.write(result, f"{folder}/dem.fits")
+    ...     again = demreg.read(f"{folder}/dem.fits")
+    >>> sorted(again)[:3]
+    ['chi_squared', 'dem', 'intensity']
+    >>> again.meta["method"]
+    'demreg'
     """
     path = as_path("path", path)
     if not path.exists():

@@ -87,10 +87,8 @@ def _as_stored(values, shape, **options):
 
 def _stored_shards(chunks, target, start):
     import dask
-    from zarr.storage import LocalStore
 
     write, append = (dask.delayed(function, pure=False) for function in (_write, _append))
-    is_local = isinstance(target.store_path.store, LocalStore)
     shards = target.shards or target.chunks
     per_shard = tuple(long // short for long, short in zip(shards, target.chunks, strict=True))
     first = tuple(place // length for place, length in zip(start, shards, strict=True))
@@ -99,7 +97,7 @@ def _stored_shards(chunks, target, start):
         key = target.metadata.encode_chunk_key(tuple(a + b for a, b in zip(first, shard, strict=True)))
         place = target.store_path / key
         row = (*of_shard.ndim * (1,), -1)[1:]
-        if not is_local or of_shard.rechunk(row).npartitions == 1:
+        if not _is_local(target) or of_shard.rechunk(row).npartitions == 1:
             yield write(place, of_shard.rechunk(-1).to_delayed(optimize_graph=False).item(), per_shard, target.shards)
             continue
         path = Path(target.store_path.store.root, place.path)
@@ -109,6 +107,12 @@ def _stored_shards(chunks, target, start):
         for position, piece in np.ndenumerate(rows):
             state = append(part, state, piece, position, per_shard)
         yield dask.delayed(_finish, pure=False)(part, state, path)
+
+
+def _is_local(target):
+    from zarr.storage import LocalStore
+
+    return isinstance(target.store_path.store, LocalStore)
 
 
 def _write(place, chunks, per_shard, is_sharded):
@@ -155,6 +159,8 @@ def _table(index):
 
 def remove_unfinished(target, step):
     """Remove what a killed or failed process left on the disk of the shards, or chunks, of a step of a series."""
+    if not _is_local(target):  # elsewhere each is written at once
+        return
     path = Path(target.store_path.store.root, target.path, "c")
     names = target.metadata.dimension_names
     leading = names.index("time") * ("*",)

@@ -191,6 +191,12 @@ def store(group, result, step=None):
     """
     Prepare to write the values of a result, or of one step of a series; computing the return value writes them.
 
+    Parameters
+    ----------
+    group : `zarr.Group`, or `dict` of its arrays
+    result : `ndcube.NDCollection`
+    step : `int`, optional
+
     Returns
     -------
     list of `dask.delayed.Delayed`

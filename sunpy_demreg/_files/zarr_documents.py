@@ -29,7 +29,7 @@ FORMAT = "sunpy_demreg zarr"
 PRODUCT = f"{FORMAT} product"
 JSON = "zarr.json"
 _TABLES = ("temperature", "temperature_edge", "channel", "time")
-_OF_BATCH = ("image_date", "image_digest", "exposure_time", "fits_header", "step_done")
+_OF_BATCH = ("image_date", "image_digest", "exposure_time", "exposure_span", "fits_header", "step_done")
 #: Folder of a batch: what the processes that write the store need to know.
 BOOKKEEPING = "batch"
 #: Besides its arrays. Zarr and this package leave the other two where they are killed.
@@ -102,14 +102,14 @@ def open_store(path, or_product=False):
     return group
 
 
-def group_in(path):
-    """Open the Zarr group at a path or URL, for reading."""
+def group_in(path, mode="r"):
+    """Open the Zarr group at a path or URL, for reading, or with "r+" also for writing."""
     import zarr
 
     if not isinstance(path, Url):
-        return zarr.open_group(path, mode="r")
+        return zarr.open_group(path, mode=mode)
     with path.reached():
-        return zarr.open_group(path.store(), mode="r")
+        return zarr.open_group(path.store(read_only=mode == "r"), mode=mode)
 
 
 def sound(group, name):

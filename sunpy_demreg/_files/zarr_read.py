@@ -64,6 +64,10 @@ def read_store(path):
         if is_missing.any():
             meta["observation"]["date"][is_missing] = np.ma.masked
         meta["observation"]["exposure_time"] = np.where(is_missing, np.nan, exposures) * u.s
+        if "exposure_span" in group:  # of several exposures for each channel
+            span = sound(group, "exposure_span").oindex[:, :, done]
+            for name, values in zip(("start_offset", "end_offset"), span, strict=True):
+                meta["observation"][name] = np.where(is_missing, np.nan, values) * u.s
     edges, coordinate = (_table(group, name) for name in ("temperature_edge", "channel"))
     kind = ("wavelength", "em.wl") if coordinate.unit.is_equivalent(u.m) else ("channel", "custom:channel")
     unit = next(

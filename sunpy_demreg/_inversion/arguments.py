@@ -142,7 +142,7 @@ def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, para
         return {"nonpositive": nonpositive, "most_missing": None}
     least_left = 2 if parameter_choice == "gcv" else 1
     if most > max(n_channels - least_left, 1):
-        one = "one" if least_left == 1 else "two, for parameter_choice='gcv',"
+        one = "one" if least_left == 1 else "two, for `parameter_choice='gcv'`,"
         raise wrong(
             ValueError,
             name,

@@ -7,8 +7,8 @@ import numpy as np
 from ndcube import NDCube
 
 from sunpy_demreg._channels.uncertainty import read_error_table
-from sunpy_demreg._common.errors import nearest, wrong
-from sunpy_demreg._common.validators import a_kind, as_number, as_wavelength
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import a_kind, as_number, as_wavelength, near_channel
 
 __all__ = ["as_channel_errors", "as_common_error", "cube_with_channel_errors", "with_channel_errors"]
 
@@ -46,7 +46,7 @@ def as_channel_errors(value, channels, meta):
                 ValueError,
                 name,
                 "'atomic' would count the errors of the atomic data twice, as `data` were prepared with "
-                "include_chianti=True: leave one of them out",
+                "`include_chianti=True`: leave one of them out",
             )
         return _of_atomic_data(channels)
     if isinstance(value, Mapping):
@@ -57,7 +57,8 @@ def as_channel_errors(value, channels, meta):
                 raise wrong(
                     ValueError,
                     name,
-                    f"has {a_kind(key)}, but the channels are {', '.join(map(repr, channels))}{nearest(key, channels)}",
+                    f"has {a_kind(key)}, but the channels are {', '.join(map(repr, channels))}"
+                    f"{near_channel(key, channels)}",
                 )
             if channel in fractions:
                 raise wrong(ValueError, name, f"has two values for {channel}: leave one out")

@@ -154,6 +154,20 @@ def dn2dem_pos(
     * With ``rgt_fact`` below one, a pixel without any more signal than the target keeps its first solution. Of 400
       faint AIA pixels none differs by that; where the response is larger by 1e8, 77 do.
     * Any number of axes is supported, and ``warn`` is not switched on automatically for a single pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import astropy.units as u
+    >>> from sunpy_demreg import TemperatureResponse, dn2dem_pos
+    >>> response = TemperatureResponse.from_aia([94, 131, 171, 193, 211, 335] * u.AA)
+    >>> tresp, tresp_logt = response.response.value.T, np.log10(response.temperature.value)
+    >>> dn = np.array([3.2, 12.9, 541.0, 801.0, 265.0, 15.6])  # DN/s
+    >>> edn = 0.1 * dn
+    >>> temps = 10 ** np.arange(5.6, 7.1, 0.05)
+    >>> dem, edem, elogt, chisq, dn_reg = dn2dem_pos(dn, edn, tresp, tresp_logt, temps)
+    >>> dem.shape, round(float(chisq), 3)
+    ((29,), 0.985)
     """
     warn, progress = as_bool("warn", warn), as_bool("progress", progress)
     emd_int, emd_ret = as_bool("emd_int", emd_int), as_bool("emd_ret", emd_ret)

@@ -202,7 +202,8 @@ def invert(
         for the processor at hand, at least ten times faster (with more than 12 channels, or fewer bins than channels,
         it uses plain arrays too). ``"numpy"``: plain arrays, the reference that it is tested against. ``"cupy"``: an
         NVIDIA GPU, through CuPy: the arrays of the result stay there if those of ``data`` are there; arrays of the host
-        go there and back in batches. The engines agree to 1e-9 (with "gcv", whose minimum is flat, to 1e-6).
+        go there and back in batches. The engines agree to 1e-9; with "gcv", whose minimum is flat, and "lognormal",
+        whose iteration ends where its steps are small, to 1e-6.
         ``"hybrid"``, for Dask arrays and a cluster: workers that have the resource ``GPU`` solve their blocks on it, in
         larger blocks, and all other workers solve theirs on the CPU; ``result["solved_on_gpu"]`` tells which.
     workers : `int`, optional
@@ -302,6 +303,22 @@ def invert(
     errors of the response. Six AIA channels hardly constrain plasma beyond log T = 7: in the quiet Sun the hottest bins
     of ``"demreg"`` show residuals of the method, not plasma. The response is taken at the centers of the bins: bins
     much wider than 0.1 in log T fit badly.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges, method="lognormal")
+    >>> result["dem"].shape, result["dem"].unit
+    ((37, 10, 20), Unit("1 / (K cm5)"))
+    >>> result[2:4, 5]["chi_squared"].shape
+    (2,)
+    >>> {demreg.Status(value).name for value in np.unique(result["status"].data)}
+    {'OK'}
     """
     settings = as_settings(
         method,

@@ -8,8 +8,9 @@ import astropy.units as u
 from ndcube import NDCollection
 
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.log_t import in_log_t
 from sunpy_demreg._common.regions import pixel_of
-from sunpy_demreg._common.validators import a_kind, check_quantity
+from sunpy_demreg._common.validators import a_kind, check_choice, check_quantity
 from sunpy_demreg._engines.base.status import Status
 from sunpy_demreg.response._bins import TemperatureBins
 
@@ -18,9 +19,9 @@ __all__ = [
     "bins_of",
     "check_image",
     "check_result",
-    "in_log_t",
     "log_range",
     "range_functional",
+    "region_names",
     "stored_emission_measure",
 ]
 
@@ -50,13 +51,9 @@ def _told_ranges(result):
     ranges = result.meta.get("emission_measure_ranges")
     if "dem" in result or "emission_measure" not in result or ranges is None:
         return ""
-    told = ", ".join(in_log_t(*np.log10(each)) for each in ranges.to_value(u.K))
+    logs = np.log10(ranges.to_value(u.K))
+    told = ", ".join(in_log_t(*each, among=logs.flat) for each in logs)
     return f" (it holds emission measures in these ranges, of `result.meta['emission_measure_ranges']`, only: {told})"
-
-
-def in_log_t(low, high):
-    """A range of log10 T in words."""
-    return f"log T {low:.2f}-{high:.2f}"
 
 
 def check_image(result, *needed, name="result"):
@@ -97,9 +94,30 @@ def log_range(result, temperature_range):
     return np.log10(temperature_range.to_value(u.K))
 
 
+def region_names(result):
+    """The names of the regions of which a result has one pixel each; empty if it has others."""
+    names = np.asarray((result.meta.get("observation") or {}).get("region", ()))
+    return names.tolist() if names.ndim == 1 and names.shape == result["status"].data.shape else []
+
+
+def _index_of_region(result, region, name):
+    names = region_names(result)
+    if not names:
+        rule = "must be whole numbers, one per pixel axis, or a SkyCoord"
+        raise wrong(TypeError, name, f"{rule}, as `result` has no regions with names, but is {region!r:.80}")
+    check_choice(name, region, names)
+    return names.index(region)
+
+
 def as_pixel(result, pixel, name="pixel", *, solved=True):
-    """Validated, non-negative array indices of a pixel, or of that at a coordinate; by default it must be solved."""
+    """
+    Validated, non-negative array indices of a pixel; by default it must be solved.
+
+    It may be given by a coordinate, and one of a result of regions by the name of the region.
+    """
     shape = result["status"].data.shape
+    if isinstance(pixel, str):
+        pixel = _index_of_region(result, pixel, name)
     if hasattr(pixel, "spherical") and pixel.isscalar:
         if len(shape) != 2:
             raise wrong(ValueError, name, f"is a coordinate, but `result` has {len(shape)} pixel axes: slice it to two")

@@ -8,13 +8,15 @@ import numpy as np
 
 import astropy.units as u
 from astropy.coordinates import Longitude
+from astropy.time import Time
 from ndcube import NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
 
 from sunpy_demreg._common.cube import Cube
 from sunpy_demreg._common.dask_arrays import computed, is_lazy
+from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.wcs import plane_wcs
+from sunpy_demreg._common.wcs import plane_wcs, sky_wcs, table_axis, table_values
 from sunpy_demreg._results.checks import bins_of, check_result
 from sunpy_demreg._results.headers import describe_image
 from sunpy_demreg._results.settings import told_settings
@@ -143,8 +145,9 @@ def to_xarray(result: NDCollection) -> Dataset:
     `xarray.Dataset`
         One variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with its unit in
         ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins and the ends of the ranges
-        of emission measures, in K, the names of the channels, and the two world coordinates of each pixel where it has
-        them. Masked values are NaN; the arrays are copies, or Dask's where those of the result are.
+        of emission measures, in K, the names of the channels, "time", in UTC, of a series, "region" of a result of
+        regions, and the two world coordinates of each pixel of an image where it has them. Masked values are NaN; the
+        arrays are copies, or Dask's where those of the result are.
 
     Raises
     ------
@@ -152,12 +155,24 @@ def to_xarray(result: NDCollection) -> Dataset:
         If xarray is not installed.
     TypeError
         If ``result`` is not a result.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> dataset = demreg.to_xarray(result)
+    >>> dict(dataset["dem"].sizes), dataset["dem"].attrs["units"]
+    ({'temperature': 37, 'y': 10, 'x': 20}, '1 / (K cm5)')
     """
     xarray = imported("xarray", "`to_xarray`", "xarray")
     check_result(result, "status")
     status = result["status"]
-    pixel_axes = {1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}.get(status.data.ndim)
-    pixel_axes = pixel_axes or tuple(f"pixel_{i}" for i in range(status.data.ndim))
+    pixel_axes, of_pixels = _pixel_coordinates(result)
     first_axes = {
         "predicted_intensity": ("channel",),
         "intensity": ("channel",),
@@ -192,13 +207,34 @@ def to_xarray(result: NDCollection) -> Dataset:
         low, high = ranges.to_value(u.K).T
         coordinates["range_low"] = ("range", low, {"units": "K"})
         coordinates["range_high"] = ("range", high, {"units": "K"})
-    wcs = status.wcs.low_level_wcs
-    if wcs.pixel_n_dim == len(pixel_axes) and wcs.world_n_dim == 2:
-        grid = np.indices(status.data.shape)[::-1]
-        world = wcs.pixel_to_world_values(*grid)
+    return xarray.Dataset(variables, coordinates | of_pixels, told_settings(result.meta))
+
+
+def _pixel_coordinates(result):
+    """Names of the pixel axes, and their coordinates: times, names of regions, longitude and latitude."""
+    status = result["status"]
+    axes, coordinates, wcs = [], {}, plane_wcs(status.wcs)
+    while wcs is not None and (named := table_axis(wcs)) is not None:
+        name, values = named[0], table_values(wcs)
+        if isinstance(values, Time):  # in UTC, as numpy has it
+            coordinates[name] = (name, to_microseconds(values).astype("datetime64[us]"))
+        else:
+            coordinates[name] = (name, values.value, {"units": values.unit.to_string()})
+        axes.append(name)
+        wcs = sky_wcs(wcs)
+    shape = status.data.shape[len(axes) :]
+    names = np.asarray((result.meta.get("observation") or {}).get("region", ()))
+    if names.shape == shape and len(shape) == 1:
+        coordinates["region"] = ("region", names.tolist())
+        return (*axes, "region"), coordinates
+    of_image = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}.get(len(shape))
+    of_image = of_image or tuple(f"pixel_{i}" for i in range(len(shape)))
+    is_of_sky = wcs is not None and wcs.pixel_n_dim == len(shape) and wcs.world_n_dim == 2
+    if is_of_sky and None not in wcs.world_axis_physical_types:
+        world = wcs.pixel_to_world_values(*np.indices(shape)[::-1])
         for name, values, unit in zip(("longitude", "latitude"), world, wcs.world_axis_units, strict=True):
             values = u.Quantity(values, unit)
             if name == "longitude" and values.unit.is_equivalent(u.deg):
                 values = Longitude(values, wrap_angle=180 * u.deg)
-            coordinates[name] = (pixel_axes, values.value, {"units": unit})
-    return xarray.Dataset(variables, coordinates, told_settings(result.meta))
+            coordinates[name] = (of_image, values.value, {"units": unit})
+    return (*axes, *of_image), coordinates

@@ -19,10 +19,10 @@ from sunpy_demreg._common.cube import (
     sliced_observation,
 )
 from sunpy_demreg._common.dask_arrays import is_lazy
+from sunpy_demreg._common.log_t import in_log_t
 from sunpy_demreg._common.wcs import prepend_axis
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
-from sunpy_demreg._results.checks import in_log_t
 from sunpy_demreg._results.settings import as_of_today, meta_of_product
 from sunpy_demreg.response._bins import TemperatureBins
 
@@ -241,10 +241,10 @@ def _meta_of_output(key, meta, edges, shape):
     words, planes = _CONTENT[key], None
     log_edges = np.log10(edges.to_value(u.K))
     if key in ("dem", "temperature_resolution", "is_resolved"):
-        planes = [in_log_t(*each) for each in pairwise(log_edges)]
+        planes = [in_log_t(*each, among=log_edges) for each in pairwise(log_edges)]
     elif key == "emission_measure" and meta.get("emission_measure_ranges") is not None:
         ranges = np.log10(meta["emission_measure_ranges"].to_value(u.K))
-        planes = [in_log_t(*each) for each in ranges]
+        planes = [in_log_t(*each, among=ranges.flat) for each in ranges]
     elif key == "predicted_intensity" and "channels" in meta:
         planes = list(meta["channels"])
     if planes is None or len(planes) != shape[0]:

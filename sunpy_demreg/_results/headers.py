@@ -10,8 +10,9 @@ from sunpy_demreg import __version__
 from sunpy_demreg._common.dates import known_dates, mean_date
 from sunpy_demreg._common.metadata import unit_name
 
-__all__ = ["describe_image", "plane_cards"]
+__all__ = ["dates_of", "describe", "describe_image", "with_dates"]
 
+_OF_DATES = ("DATE-", "MJD-", "DATEREF", "MJDREF", "TIMESYS")
 _OBSERVATORY = {"AIA": "SDO", "XRT": "Hinode", "SUVI": "GOES", "EUVI": "STEREO"}
 
 
@@ -31,14 +32,18 @@ def describe_image(header, cube):
     `astropy.io.fits.Header`
         The same.
     """
-    meta = cube.meta or {}
-    observation = meta.get("observation", meta) or {}
     _in_arcsec(header)
     header["BUNIT"] = unit_name(cube.unit)
+    return describe(header, cube.meta or {})
+
+
+def describe(header, meta):
+    """As `describe_image`, of the metadata of a cube, without its unit and with the coordinates as they are."""
+    observation = meta.get("observation", meta) or {}
     content = _content(meta)
     if content:
         header["BTYPE"] = header["CONTENT"] = content
-    header.update(plane_cards(meta))
+    header.update(_plane_cards(meta))
     _add_dates(header, observation)
     names = sorted({str(name) for name in np.ravel(np.array(observation.get("instrument"), dtype=object)) if name})
     if names:
@@ -55,13 +60,27 @@ def describe_image(header, cube):
     return header
 
 
+def dates_of(header):
+    """The cards with dates: of a header of coordinates, those that are part of these."""
+    return {key: value for key, value in header.items() if key.startswith(_OF_DATES)}
+
+
+def with_dates(header, dates):
+    """A copy of a header with these dates in place of its own, which describe an image."""
+    header = header.copy()
+    for key in dates_of(header):
+        del header[key]
+    header.update(dates)
+    return header
+
+
 def _observatory(instrument):
     return _OBSERVATORY.get(instrument.partition("-")[0].partition("_")[0].upper(), "unknown")
 
 
-def plane_cards(meta):
+def _plane_cards(meta):
     """Cards that say what each of several planes is, PLANE1 and so on, of which each has a different name."""
-    content = (meta or {}).get("content")
+    content = meta.get("content")
     planes = content[:999] if np.ndim(content) == 1 else ()  # keywords have eight characters
     return {f"PLANE{i + 1}": str(each) for i, each in enumerate(planes)}
 

@@ -9,6 +9,7 @@ import numpy as np
 import astropy.units as u
 
 from sunpy_demreg._common.cube_html import of_observation
+from sunpy_demreg._common.log_t import log_t_texts
 from sunpy_demreg._engines.base.status import is_unsolved, status_counts
 from sunpy_demreg._results.images import emission_measure_image, log_limits
 from sunpy_demreg._results.settings import told_settings
@@ -23,7 +24,7 @@ def result_html(result):
     rows = "".join(_row(key, cube) for key, cube in result.items())
     edges = result.meta["temperature_bin_edges"].to_value(u.K)
     facts = [
-        f"{len(edges) - 1} temperature bins, log T = {np.log10(edges[0]):.2f} to {np.log10(edges[-1]):.2f}",
+        f"{len(edges) - 1} temperature bins, log T = {' to '.join(log_t_texts(np.log10(edges[[0, -1]])))}",
         f"channels: {', '.join(result.meta['channels'])}",
         ", ".join(f"{name} = {value}" for name, value in told_settings(result.meta).items()),
     ]

@@ -33,8 +33,9 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
-        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
+    pixel : tuple of `int`, `~astropy.coordinates.SkyCoord` or `str`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it; or the name of a
+        region, in the result of `region_spectrum`.
 
     Returns
     -------
@@ -52,6 +53,20 @@ def em_loci(result: NDCollection, pixel: Pixel) -> u.Quantity:
         If the result lacks that cube, the pixel has the wrong number of indices, or was not solved.
     IndexError
         If it lies outside.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> loci = demreg.em_loci(result, (5, 10))
+    >>> loci.shape, loci.unit
+    ((6, 37), Unit("1 / cm5"))
+    >>> lowest = loci.min(axis=0)  # no isothermal plasma is above it
     """
     check_result(result, "intensity", "status")
     intensity, error, is_omitted = observed_at(result, as_pixel(result, pixel))
@@ -80,8 +95,9 @@ def covariance(
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
-        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
+    pixel : tuple of `int`, `~astropy.coordinates.SkyCoord` or `str`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it; or the name of a
+        region, in the result of `region_spectrum`.
     dem_error : {"noise", "posterior"}, optional
         Of the propagated noise, or of the DEMs that prior and data leave possible, which only ``method="lognormal"``
         has. By default the one that the errors of the result are of.
@@ -107,6 +123,22 @@ def covariance(
     See Also
     --------
     sunpy_demreg.invert : with ``outputs=(..., "covariance")``, those of many pixels at once.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> covariance = demreg.covariance(result, (5, 10))
+    >>> covariance.shape, covariance.unit
+    ((37, 37), Unit("1 / (K2 cm10)"))
+    >>> error = result["dem"].uncertainty.array[:, 5, 10]
+    >>> np.allclose(np.sqrt(np.diag(covariance.value)), error)
+    True
     """
     check_choice("dem_error", dem_error, ("noise", "posterior", None))
     check_result(result, meta=("method",))
@@ -137,8 +169,9 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     ----------
     result : `ndcube.NDCollection`
         From `sunpy_demreg.invert`, with its cube ``"intensity"``.
-    pixel : tuple of `int`, or `~astropy.coordinates.SkyCoord`
-        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it.
+    pixel : tuple of `int`, `~astropy.coordinates.SkyCoord` or `str`
+        Array index, in the order of the cubes' last axes: (y, x) for a map; or a coordinate in it; or the name of a
+        region, in the result of `region_spectrum`.
 
     Returns
     -------
@@ -154,6 +187,22 @@ def resolution_matrix(result: NDCollection, pixel: Pixel) -> u.Quantity:
     See Also
     --------
     sunpy_demreg.invert : with ``outputs=(..., "resolution_matrix")``, those of many pixels at once.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> matrix = demreg.resolution_matrix(result, (5, 10))
+    >>> matrix.shape, matrix.unit
+    ((37, 37), Unit(dimensionless))
+    >>> peak = int(matrix[:, 15].argmax())  # where plasma of bin 15 is put
+    >>> peak
+    15
     """
     return _matrix(result, pixel, "resolution_matrix") * u.one
 

@@ -14,6 +14,7 @@ from astropy.nddata import StdDevUncertainty
 from sunpy_demreg._common.cube import Cube, Meta
 from sunpy_demreg._common.dask_arrays import apply_to_pixels
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.log_t import in_log_t
 from sunpy_demreg._common.sums import contract
 from sunpy_demreg._common.validators import as_bool, check_quantity
 from sunpy_demreg._common.wcs import prepend_axis
@@ -21,7 +22,6 @@ from sunpy_demreg._engines.base.status import is_unsolved
 from sunpy_demreg._results.checks import (
     bins_of,
     check_result,
-    in_log_t,
     log_range,
     range_functional,
     stored_emission_measure,
@@ -87,6 +87,21 @@ def emission_measure(
 
     Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the
     sum over all bins is above log T = 6.8, where there is nearly nothing.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges, calibration_error=0.1)
+    >>> em = demreg.emission_measure(result, [1, 2] * u.MK)
+    >>> em.shape, em.unit
+    ((10, 20), Unit("1 / cm5"))
+    >>> f"{np.median(100 * em.uncertainty.array / em.data):.0f} %"
+    '8 %'
     """
     check_result(result)
     resolved_only = _only_resolved(resolved_only, temperature_range)
@@ -140,6 +155,19 @@ def mean_temperature(
     of 2.3 MK, becomes 5 MK, and that of the quiet Sun, of 1.4 MK, 6.6 MK; over those that are resolved they are
     2.1 MK and 1.4 MK. That of a flare of 12.5 MK becomes 11 MK, as the bins above log T = 7.2 are not resolved: pass a
     range. The error is that of the bins which are resolved; noise may also change which ones they are.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> temperature = demreg.mean_temperature(result)
+    >>> f"{np.nanmedian(temperature.data) / 1e6:.2f} MK"
+    '3.50 MK'
     """
     resolved_only = _only_resolved(resolved_only, temperature_range)
     moments, errors, scale = _moments(result, temperature_range, resolved_only)
@@ -192,6 +220,19 @@ def thermal_energy_density(
     References
     ----------
     Aschwanden et al. 2015, ApJ, 802, 53.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> energy = demreg.thermal_energy_density(result, 10 * u.Mm)
+    >>> energy.shape, energy.unit
+    ((10, 20), Unit("erg / cm3"))
     """
     check_result(result, "dem", "intensity")
     resolved_only = _only_resolved(resolved_only, temperature_range)
@@ -241,6 +282,20 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
     -----
     The pixels are those of the result: the spatial resolution of the other instrument is not taken into account. Plasma
     outside the temperature bins is missing from the prediction and from its error.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges)
+    >>> aia_304 = demreg.TemperatureResponse.from_aia([304] * u.AA)
+    >>> predicted = demreg.synthesize(result, aia_304)
+    >>> predicted.shape, predicted.unit
+    ((1, 10, 20), Unit("DN / (pix s)"))
     """
     check_result(result, "dem", "intensity")
     check_response(response)

@@ -89,6 +89,20 @@ def is_resolved(result: NDCollection, *, max_width: float = MAX_WIDTH, min_respo
     References
     ----------
     Backus & Gilbert 1970, Phil. Trans. R. Soc. A, 266, 123.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import sunpy_demreg as demreg
+    >>> cube = demreg.prepare(demreg.sample.aia_maps(), n_sample=16)[:, 40:50, 60:80]
+    >>> response = demreg.TemperatureResponse.from_aia(cube)
+    >>> edges = 10 ** np.arange(5.575, 7.43, 0.05) * u.K
+    >>> result = demreg.invert(cube, response, edges, method="lognormal")
+    >>> resolved = demreg.is_resolved(result)
+    >>> np.log10(edges[:-1][resolved.data[:, 5, 10]].value).round(2)
+    array([6.07, 6.12, 6.17, 6.22, 6.27, 6.32, 6.37, 6.42, 6.47, 6.52, 6.57,
+           6.62, 6.72])
     """
     check_result(result, "status")
     max_width = as_number("max_width", max_width, above=0, of="of dex")

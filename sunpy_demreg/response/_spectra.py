@@ -8,7 +8,7 @@ import astropy.units as u
 
 from sunpy_demreg._common.constants import EMISSIVITY_UNIT
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import check_choice, check_no_mask
+from sunpy_demreg._common.validators import a_kind, check_choice, check_no_mask
 from sunpy_demreg.response._emissivity import NEEDED, Emissivity, load_emissivity
 
 __all__ = ["ABUNDANCES", "given_emissivity", "source_of_xrtpy"]
@@ -82,12 +82,16 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
         try:
             values[name] = u.Quantity(quantity).to(unit)
         except (TypeError, u.UnitsError) as err:
-            raise wrong(TypeError, "emissivity", f": its {name} must be a Quantity that converts to {unit}") from err
+            rule = f"must be a Quantity that converts to {unit}"
+            came = getattr(quantity, "unit", None) or a_kind(quantity)
+            raise wrong(TypeError, "emissivity", f": its {name} {rule}, but is {came}") from err
     temperature, wavelength, spectrum = values.values()
     for name, axis in (("temperature", temperature), ("wavelength", wavelength)):
         if axis.ndim != 1 or axis.size < 2 or not (axis[0] > 0 and np.all(np.diff(axis) > 0)):
             raise wrong(
-                ValueError, "emissivity", f": its {name} must be two or more positive values, strictly increasing"
+                ValueError,
+                "emissivity",
+                f": its {name} must be two or more positive values, strictly increasing: sort them",
             )
     if spectrum.shape != (temperature.size, wavelength.size):
         raise wrong(
@@ -97,9 +101,10 @@ def _as_emissivity(temperature, wavelength, spectrum, source="given"):
             f"{(temperature.size, wavelength.size)}, but has {spectrum.shape}",
         )
     if not (np.isfinite(spectrum).all() and np.all(spectrum >= 0)):
-        raise wrong(ValueError, "emissivity", ": its spectrum must be finite and not negative")
+        raise wrong(ValueError, "emissivity", ": its spectrum must be finite and not negative: set such values to zero")
     if not (temperature[0] >= 0.999e4 * u.K and temperature[-1] <= 1.001e9 * u.K):
-        raise wrong(ValueError, "emissivity", ": its temperature must lie between 1e4 and 1e9 K")
+        told = f"{temperature[0]:.3g} to {temperature[-1]:.3g}"
+        raise wrong(ValueError, "emissivity", f": its temperature must lie between 1e4 and 1e9 K, but is {told}")
     steps = np.diff(wavelength)
     # Uniform up to rounding: steps between numbers in single precision would bias the sum.
     is_uniform = np.ptp(steps) < 1e-3 * steps.mean()

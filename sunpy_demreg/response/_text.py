@@ -5,6 +5,8 @@ from numbers import Real
 
 import numpy as np
 
+from sunpy_demreg._common.log_t import log_t_texts
+
 __all__ = ["describe", "is_per_channel"]
 
 
@@ -15,8 +17,8 @@ def describe(response):
     width = max(7, *map(len, response.channels))
     lines = [
         f"<TemperatureResponse: {len(response.channels)} channels at {logt.size} temperatures, "
-        f"log T [K] = {logt[0]:.2f} to {logt[-1]:.2f}>",
-        "  ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
+        f"log T [K] = {' to '.join(log_t_texts(logt[[0, -1]]))}>",
+        " ".join((f"{'channel':>{width}}", f"{'peak':>9}", "at log T", *(f"{name:>6}" for name in per_channel))),
     ]
     for channel, row in zip(response.channels, response.response.value, strict=True):
         factors = (
@@ -24,7 +26,8 @@ def describe(response):
             for name, v in per_channel.items()
         )
         peak = row.argmax()
-        lines.append("  ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{logt[peak]:>8.2f}", *factors)))
+        at = log_t_texts([logt[peak]], logt)[0]
+        lines.append(" ".join((f"{channel:>{width}}", f"{row[peak]:>9.3e}", f"{at:>8}", *factors)))
     lines.append(f"unit: {response.response.unit}")
     for key, value in response.meta.items():
         if key not in per_channel:
