@@ -162,7 +162,20 @@ def year(tmp_path, monkeypatch):
             times = times[(random.random(2160) > 0.02) & (np.abs(times - 1.4e9 - 150000) > 40000)]
             for k, seconds in enumerate(times.tolist()):
                 rows.append(
-                    (f"{channel} {k}", None, 0, 0, channel, seconds, 2456800.0, seconds / 86400 % 1, k + 1, None, 2.0)
+                    (
+                        f"{channel} {k}",
+                        None,
+                        0,
+                        0,
+                        channel,
+                        seconds,
+                        2456800.0,
+                        seconds / 86400 % 1,
+                        k + 1,
+                        None,
+                        2.0,
+                        None,
+                    )
                 )
         index._insert(rows)
         yield index

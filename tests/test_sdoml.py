@@ -1,6 +1,7 @@
 """Stores of SDOMLv2, made here in their layout, as no original was at hand: values, errors, coordinates, ..."""
 
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -10,20 +11,25 @@ from scipy.ndimage import map_coordinates
 from sdoml_store import SIDE, scaled, whole, write_sdoml
 
 import astropy.units as u
+from astropy.io import fits
 from astropy.time import Time
 
 from sunpy_demreg import (
     DataWarning,
     TemperatureResponse,
+    batch_invert,
+    batch_status,
     invert,
     prepare,
+    prepare_series,
     read,
     read_sdoml,
     sample,
     write,
 )
-from sunpy_demreg._channels.sdoml_errors import excess, squared_weights
+from sunpy_demreg._channels.sdoml_errors import MODEL, excess, squared_weights
 from sunpy_demreg._channels.uncertainty import ErrorModel, read_error_table
+from sunpy_demreg._cli.main import main
 from sunpy_demreg.response._aia import degradation_factors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
@@ -233,8 +239,8 @@ def test_flagged_images_are_left_over_or_taken(store, series):
     assert read_sdoml(store, "2014-01-01T00:06", "2014-01-01T00:10").shape[1] == 1
 
 
-def small_store(path, images):
-    return write_sdoml(path, images, dict.fromkeys(CHANNELS, 1.0))
+def small_store(path, images, side=512):
+    return write_sdoml(path, images, dict.fromkeys(CHANNELS, 1.0), side)
 
 
 def test_cures_are_told_where_they_help(tmp_path):
@@ -341,3 +347,192 @@ def test_scaled_is_as_wide_as_it_should_be():
     rows, columns = np.mgrid[:SIDE, :SIDE] - 512.0
     disk = (np.hypot(rows, columns) < 944 / 2.4).astype(float)
     assert np.sqrt(scaled(disk, 944.0, 1.0, 512).sum() / np.pi) == pytest.approx(976 / 4.8, rel=2e-3)
+
+
+# ---- series and batches of a store
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Four times six minutes apart, out of order."""
+    return small_store(tmp_path / "sdomlv2.zarr", some_images(2, 0, 1, 3), 64)
+
+
+def some_images(*steps, **changes):
+    """Images of these times, brighter each time; `changes` are of their headers."""
+    return {
+        (2014, round(smap.wavelength.value)): [whole(smap, 1 + 0.1 * k, **at(smap, 6 * k), **changes) for k in steps]
+        for smap in sample.aia_maps()
+    }
+
+
+def test_series_of_a_store_is_what_is_read_of_it(small):
+    expected = read_sdoml(small, START, STOP, relative_floor=0.1)
+    for given in (small, str(small), [small]):
+        series = prepare_series(given, start=START, stop=STOP, relative_floor=0.1)
+        np.testing.assert_array_equal(series.data, expected.data)
+        np.testing.assert_array_equal(series.uncertainty.array, expected.uncertainty.array)
+    assert expected.shape[1] == 4
+    for function in (
+        read_sdoml,
+        lambda store, start, stop, **options: prepare_series(store, start=start, stop=stop, **options),
+    ):
+        thin = function(small, START, STOP, cadence=12 * u.min)
+        np.testing.assert_array_equal(thin.meta["date"].isot, expected.meta["date"][:, ::2].isot)
+        assert thin.meta["left_over"] == ()
+
+
+def test_store_in_a_batch(small, tmp_path):
+    """Two parts, one after the other, and then all: each step once, as of the series; with its settings."""
+    expected = prepare_series(small, start=START, stop=STOP)
+    expected = invert(expected, TemperatureResponse.from_aia(expected), BINS)
+    path, options = tmp_path / "a.zarr", {"start": START, "stop": STOP}
+    for k in (1, 2):
+        report = batch_invert(small, path, BINS, part=(k, 2), **options)
+        assert [step.outcome for step in report.steps] == ["done"] * 2
+    assert batch_invert(small, path, BINS, **options).counts == {"done": 0, "kept": 4, "failed": 0}
+    result = read(path)
+    for name in ("dem", "chi_squared", "status"):
+        np.testing.assert_array_equal(result[name].data, expected[name].data)
+    np.testing.assert_array_equal(result.meta["observation"]["date"].isot, expected.meta["observation"]["date"].isot)
+    settings = zarr.open_group(path, mode="r").attrs["settings"]
+    assert settings["error model"].strip('"') == MODEL
+    assert settings["degradation_corrected"] == "true"
+    with pytest.raises(ValueError, match="saturation is 15000 there and 14000 now"):
+        batch_invert(small, path, BINS, prepare_options={"saturation": 14000}, **options)
+    with pytest.raises(ValueError, match=r"error model is SDOMLv2, 1: .* there and of counts now"):
+        batch_invert(sample.aia_files(), path, BINS, prepare_options={"n_sample": 16})
+
+
+def test_headers_of_a_store_are_read_once(small, tmp_path, monkeypatch):
+    """By the run that sees them first: neither by the steps, nor by later runs, whatever part or times they do."""
+    loaded = []
+    get = zarr.storage.LocalStore.get
+
+    async def counted(self, key, *args, **kwargs):
+        loaded.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
+    batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop="2014-01-01T00:08")
+    headers = [key for key in loaded if key.endswith("A/.zattrs")]
+    assert sorted(headers) == sorted(f"2014/{channel}A/.zattrs" for channel in CHANNELS)
+    loaded.clear()
+    report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)
+    assert report.counts == {"done": 2, "kept": 2, "failed": 0}
+    assert not [key for key in loaded if key.endswith("A/.zattrs")]
+
+
+def test_images_that_come_late_and_those_that_are_bad(tmp_path):
+    small = small_store(tmp_path / "sdomlv2.zarr", some_images(0, 2), 64)
+    path, options = tmp_path / "a.zarr", {"start": START, "stop": STOP}
+    assert batch_invert(small, path, BINS, **options).counts["done"] == 2
+    before = read(path)["dem"].data.compute()
+    shutil.rmtree(small)
+    images = some_images(0, 2, 1)
+    for channel in (94, 131):
+        images[2014, channel][2][1].update({"exptime": 0.0} if channel == 94 else {"quality": 1 << 17})
+    images[2014, 171].append(whole(sample.aia_maps()[2], t_obs="unknown"))
+    small_store(small, images, 64)
+    report = batch_invert(small, path, BINS, **options)
+    assert [step.outcome for step in report.steps] == ["kept", "failed", "kept"]
+    assert "2014/94A[2]: EXPTIME is 0.0" in report.steps[1].reason
+    assert report.left_over == [("2014/171A[3]", "T_OBS is unknown")]
+    shutil.rmtree(small)
+    images[2014, 94][2][1]["exptime"] = 2.9
+    small_store(small, images, 64)
+    report = batch_invert(small, path, BINS, **options)
+    assert [step.outcome for step in report.steps] == ["kept", "failed", "kept"]
+    assert re.search(r"2014/131A\[2\] is flagged by its header", report.steps[1].reason)
+    shutil.rmtree(small)
+    images[2014, 131][2][1]["quality"] = 0
+    small_store(small, images, 64)
+    assert [step.outcome for step in batch_invert(small, path, BINS, **options).steps] == ["kept", "done", "kept"]
+    after = read(path)["dem"].data.compute()
+    np.testing.assert_array_equal(after[:, ::2], before)
+    assert batch_status(path).is_complete
+
+
+def test_step_of_a_store_without_a_channel(tmp_path):
+    images = some_images(0, 1)
+    del images[2014, 335][1]
+    small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
+    report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)
+    assert [step.reason for step in report.steps] == [None, "no image of 335 Å"]
+    result = read(tmp_path / "a.zarr")
+    series = prepare_series(small, start=START, stop=STOP, max_missing_channels=1)
+    expected = invert(series, TemperatureResponse.from_aia(series), BINS)
+    np.testing.assert_array_equal(result["dem"].data, expected["dem"].data)
+    assert np.isfinite(expected["dem"].data[:, 1].compute()).any()
+    assert np.isnan(series.data[5, 1].compute()).all()
+
+
+def test_steps_of_a_store_on_the_workers_and_on_the_command_line(small, tmp_path, capsys):
+    pytest.importorskip("distributed")
+    batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP, workers=1, dtype="float32")
+    command = ["batch", str(small), "--output", str(tmp_path / "b.zarr"), "--log-t", "5.6", "7.4", "0.2"]
+    assert main([*command, "--start", START, "--stop", STOP, "--part", "1/2"]) == 0
+    assert main(["batch", "--output", str(tmp_path / "b.zarr"), "--status"]) == 0
+    assert "2 of 4 time steps" in capsys.readouterr().out
+    assert main([*command, "--start", START, "--stop", STOP]) == 0
+    one, other = (read(tmp_path / f"{name}.zarr")["dem"].data.compute() for name in "ab")
+    np.testing.assert_array_equal(one, other)
+    assert (
+        main(
+            [*command[:3], str(tmp_path / "c.zarr"), *command[4:], "--start", START, "--stop", STOP, "--cadence", "720"]
+        )
+        == 0
+    )
+    assert read(tmp_path / "c.zarr")["dem"].data.shape[1] == 2
+    assert main(command) == 1
+    assert "is an SDOMLv2 store, which holds years: say which times" in capsys.readouterr().err
+
+
+def test_batch_of_a_store_at_a_url(small, tmp_path):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(small), "/sdoml/b.zarr", recursive=True)
+    try:
+        options = {"start": "2014-01-01T00:06", "stop": "2014-01-01T00:13"}
+        for name, store in (("a", small), ("b", "memory://sdoml/b.zarr")):
+            batch_invert(store, tmp_path / f"{name}.zarr", BINS, **options)
+        one, other = (read(tmp_path / f"{name}.zarr")["dem"].data.compute() for name in "ab")
+        np.testing.assert_array_equal(one, other)
+        assert one.shape[1] == 2
+    finally:
+        memory.rm("/sdoml", recursive=True)
+
+
+def test_radii_of_months_are_told(tmp_path):
+    images = some_images(0, 1)
+    for channel in CHANNELS:
+        images[2014, channel][1][1]["rsun_obs"] *= 0.99
+    small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
+    with pytest.warns(DataWarning, match="`maps`: the radius of the Sun changes by 1.00% in this range"):
+        report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)
+    assert report.counts["done"] == 2
+    headers = zarr.open_group(tmp_path / "a.zarr", mode="r")["fits_header"][:]
+    scales = [fits.Header.fromstring(header.tobytes().decode("ascii"))["CDELT1"] for header in headers]
+    assert scales[1] / scales[0] == pytest.approx(0.99, rel=1e-9)  # each has its own
+
+
+def test_bad_calls_with_a_store(small, tmp_path):
+    of_times = {"start": START, "stop": STOP}
+    cases = (
+        ((small,), {}, r"`maps` is an SDOMLv2 store, which holds years: say which times, with `start` and `stop`"),
+        ((small,), {"start": START}, "say which times"),
+        (([small, *sample.aia_files()],), of_times, r"`maps` hold .*sdomlv2\.zarr beside other things"),
+        ((small,), of_times | {"bin": 2}, "`bin` is for maps and their files, but `maps` is an SDOMLv2 store"),
+        ((small,), of_times | {"correct_degradation": True}, "`correct_degradation` is for maps"),
+        ((small,), of_times | {"cadence": 0 * u.s}, "`cadence` must be positive"),
+        ((small,), {"start": STOP, "stop": START}, "`stop` must be later than `start`"),
+        ((small,), {"start": "2011-01-01", "stop": "2011-01-02"}, "`maps` has no arrays 2011/94A"),
+    )
+    for arguments, options, words in cases:
+        with pytest.raises(ValueError, match=words):
+            prepare_series(*arguments, **options)
+        prepare_options = {key: options.pop(key) for key in ("bin", "correct_degradation") if key in options}
+        with pytest.raises(ValueError, match=words):
+            batch_invert(*arguments, tmp_path / "a.zarr", BINS, prepare_options=prepare_options, **options)
+        assert not (tmp_path / "a.zarr").exists()

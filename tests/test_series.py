@@ -379,6 +379,47 @@ def test_metadata_of_each_time_are_sliced_with_it(series, result, tmp_path):
     assert binned[0].meta["observation"]["date"].shape == (6, 3)  # of all that was averaged
 
 
+# ---- ranges of times
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_some_of_the_times(series_folder, series, bins, tmp_path, is_batch):
+    """Of 0, 2 and 4 minutes after midnight: from the first time to before the last, one in each interval."""
+    cases = (
+        ({"start": "2014-01-01T00:01"}, [1, 2]),
+        ({"stop": "2014-01-01T00:04"}, [0, 1]),
+        ({"start": Time("2014-01-01T00:01"), "stop": "2014-01-01T00:03"}, [1]),
+        ({"cadence": 4 * u.min}, [0, 2]),
+        ({"cadence": 3 * u.min}, [0, 2]),
+        ({"cadence": 1 * u.hour}, [0]),
+        ({"start": "2014-01-01T00:01:30", "cadence": 2 * u.min}, [1, 2]),
+        ({"start": "2014-01-01T00:01:30", "cadence": 4 * u.min}, [1]),
+    )
+    for i, (options, expected) in enumerate(cases):
+        if is_batch:
+            report = sunpy_demreg.batch_invert(
+                series_folder, tmp_path / f"{i}.zarr", bins, prepare_options={"n_sample": 16}, **options
+            )
+            assert report.is_complete
+            assert report.left_over == []
+            dates = read(tmp_path / f"{i}.zarr").meta["observation"]["date"]
+        else:
+            some = prepare_series(series_folder, n_sample=16, **options)
+            assert some.meta["left_over"] == ()
+            np.testing.assert_array_equal(some.data, series.data[:, expected])
+            dates = some.meta["date"]
+        assert np.all(abs(dates - series.meta["date"][:, expected]) < 1 * u.us)
+
+
+def test_times_without_images(series_folder, bins, tmp_path):
+    with pytest.raises(ValueError, match=r"`maps` hold no image of each channel .*\(found: none\)"):
+        prepare_series(series_folder, n_sample=16, start="2015-01-01")
+    with pytest.raises(ValueError, match=r"`maps` hold no image of each channel .*\(found: none\)"):
+        sunpy_demreg.batch_invert(
+            series_folder, tmp_path / "a.zarr", bins, prepare_options={"n_sample": 16}, stop="2013-01-01"
+        )
+
+
 # ---- years
 
 

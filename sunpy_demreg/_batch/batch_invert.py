@@ -17,12 +17,15 @@ from sunpy_demreg._batch.steps import Steps
 from sunpy_demreg._batch.store import open_archive
 from sunpy_demreg._batch.where import check_can_start, connected
 from sunpy_demreg._batch.work import Work
-from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._channels.prepare import prepare
-from sunpy_demreg._channels.series import as_tolerance, table_for
+from sunpy_demreg._channels.sdoml import check_range, sdoml_store
+from sunpy_demreg._channels.sdoml_cube import Choices, warn_of_radius
+from sunpy_demreg._channels.sdoml_errors import MODEL
+from sunpy_demreg._channels.series import table_for
 from sunpy_demreg._channels.stacks import PER_IMAGE
+from sunpy_demreg._channels.times import as_times, as_tolerance
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, check_choice, first_few
+from sunpy_demreg._common.validators import a_kind, as_integer, as_keywords, as_path, first_few
 from sunpy_demreg._files.encodings import check_encoding
 from sunpy_demreg._files.inputs import check_contents
 from sunpy_demreg._inversion.arguments import as_bin_edges, as_outputs
@@ -32,7 +35,7 @@ from sunpy_demreg.response import TemperatureResponse
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sunpy_demreg._common.typing import FilePath, Maps
+    from sunpy_demreg._common.typing import Date, FilePath, Maps
 
 __all__ = ["BatchReport", "Step", "batch_invert"]
 
@@ -46,6 +49,9 @@ def batch_invert(
     temperature_bin_edges: u.Quantity,
     *,
     tolerance: u.Quantity | None = None,
+    start: Date | None = None,
+    stop: Date | None = None,
+    cadence: u.Quantity | None = None,
     encoding: Literal["float32", "bitround", "log"] | None = None,
     contents: Literal["result", "inputs"] = "result",
     prepare_options: Mapping[str, Any] | None = None,
@@ -61,8 +67,8 @@ def batch_invert(
 
     Parameters
     ----------
-    maps, tolerance
-        As for `prepare_series`.
+    maps, tolerance, start, stop, cadence
+        As for `prepare_series`; ``maps`` may be an SDOMLv2 store, in a range of times.
     path : path-like or URL
         Ends in ``.zarr``; a URL must be of S3, of a similar service (see :doc:`/large`), or of the memory. If the store
         exists, it must have been made with the same settings: steps that are done with the same files are kept, all
@@ -183,6 +189,11 @@ def batch_invert(
             f"has {own[0]!r}, which follows from each step: leave it out; the data are corrected for the degradation",
         )
     response_options = options_of("response_options", response_options, from_aia)
+    times, source = as_times(start, stop, cadence), sdoml_store(maps)
+    if source is not None:
+        check_range(times, "maps")
+        prepare_options |= {"degradation_corrected": True}
+        choices = Choices.of(prepare_options)
     prepare_options = corrected(prepare_options, response_options)
     options_of(None, options, invert)
     if options.get("backend") == "hybrid" and scheduler is None:
@@ -199,24 +210,31 @@ def batch_invert(
         check_can_start()
     client = None if scheduler is None else connected(scheduler)
     most = as_integer("max_missing_channels", options.get("max_missing_channels", 1), 1, 64, "of channels")
-    check_choice("exposures", prepare_options.get("exposures", "one"), EXPOSURES)
     tolerance = as_tolerance(tolerance, prepare_options.get("exposures", "one"))
     settings = settings_of(prepare_options, response_options, options)
     settings |= {"temperature_bin_edges": temperature_bin_edges, "tolerance": tolerance}
+    settings |= {"error model": MODEL if source is not None else DEFAULTS["error model"]}
     if contents == "inputs":  # the outputs are part of what is kept
         names = as_outputs(options.get("outputs"), options.get("emission_measure_ranges"))
         settings |= {"contents": f"inputs of {', '.join(names)}"}
     settings |= {"encoding": encoding, "contents": "result"} | settings
     with begun(path) as (folder, claims):
         with claims.held("index"):
-            index = Index(folder)
-            index.add(maps)
+            index = Index(folder, times.widened(tolerance.to_value(u.s)))
+            if source is None:
+                index.add(maps)
+            else:
+                index.add_store(source, times)
             index.keep()
         with index:
             n_lacking = most if options.get("missing_channels", "omit") == "omit" else 0
-            steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"))
-            table = table_for(steps.latest(), prepare_options.get("correction_table"))
-            prepare_options |= {"correction_table": table}
+            steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"), times)
+            if source is not None:
+                warn_of_radius(steps.like()[0][1].radius, *index.radii(), "maps")
+                prepare_options = choices
+            else:
+                table = table_for(steps.latest(), prepare_options.get("correction_table"))
+                prepare_options |= {"correction_table": table}
             work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)
             # Where `backend` is "hybrid", the workers are those of this client.
             with nullcontext() if client is None else client.as_current():
@@ -225,9 +243,6 @@ def batch_invert(
                 check = partial(_check_held, claims, "store")
                 archive = open_archive(path, template, settings, DEFAULTS, check)
                 archive.allocate(steps, check)
-            del template  # which may hold gigabytes
-            if workers is not None or client is not None:
-                work.forget()
             outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
             return BatchReport(outcomes, steps.left_over())
 

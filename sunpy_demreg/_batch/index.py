@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import batched
 
-from sunpy_demreg._channels.facts import facts_of_files, facts_of_map
+from sunpy_demreg._channels.facts import facts_of_array, facts_of_files, facts_of_map
+from sunpy_demreg._channels.sdoml import warn_of_arrays
+from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, keys_of, version_of
 from sunpy_demreg._channels.series import image_of, items, not_read
 from sunpy_demreg._channels.time_sets import Image
+from sunpy_demreg._channels.times import ALWAYS
 from sunpy_demreg._common.atomic import replaced
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.urls import FILE, Url, local_copy
@@ -20,10 +23,10 @@ _AT_ONCE = 512  # files
 _THREADS = 16  # which mostly wait for the file system
 _PAUSE = 60  # s between two writings of the kept table while files are read, at least
 _FILE = "path, size, mtime"
-_FACTS = "channel, seconds, jd1, jd2, digest, problem, exposure"
+_FACTS = "channel, seconds, jd1, jd2, digest, problem, exposure, header"
 _TYPES = (
     "size INTEGER, mtime INTEGER, channel INTEGER, seconds REAL, jd1 REAL, jd2 REAL, digest INTEGER, problem TEXT, "
-    "exposure REAL"
+    "exposure REAL, header TEXT"
 )
 _OF_DEM = f"channel IN ({', '.join(map(str, AIA_CHANNELS))})"
 
@@ -39,6 +42,8 @@ class Index:
     ----------
     folder : `~pathlib.Path` or `Url`
         Where the kept table is, or will be.
+    times : Times, optional
+        Images of other times are in no step.
 
     Attributes
     ----------
@@ -48,10 +53,16 @@ class Index:
         Maps that are not in files, by the ids of their images.
     n_read : `int`
         How many files were read, because they are new or have changed.
+    store : `~pathlib.Path`, Url or None
+        That of SDOMLv2 which the images are in.
     """
 
-    def __init__(self, folder):
-        self.maps, self.n_read, self._kept = {}, 0, folder / _NAME
+    def __init__(self, folder, times=ALWAYS):
+        self.maps, self.n_read, self.store, self._kept = {}, 0, None, folder / _NAME
+        in_range = f"seconds >= {times.start!r} AND seconds < {times.stop!r}"
+        self._wanted = f"{_OF_DEM} AND {in_range}"
+        # Zero where the time is not known.
+        self._told = f"SELECT name, problem FROM images WHERE (seconds = 0 OR {in_range})"
         self.db = sqlite3.connect("file:", uri=True, isolation_level=None)
         self.db.execute("PRAGMA synchronous = OFF")
         self.db.execute(f"CREATE TABLE images (id INTEGER PRIMARY KEY, name TEXT, path TEXT UNIQUE, {_TYPES})")
@@ -121,6 +132,42 @@ class Index:
         self.n_read += len(unknown)
         self._insert(rows)
 
+    def add_store(self, path, times):
+        """
+        Add the images of a store of SDOMLv2, of all years in which times are.
+
+        The headers of a year and channel are one document, which is read again only if that has changed.
+        """
+        path = path.absolute()
+        self.store, keys = path, keys_of(times)
+        versions = {key: version_of(path, array_name(*key)) for key in keys}
+        there = {key: version for key, version in versions.items() if version is not None}
+        unknown = [key for key, version in there.items() if not self._add_known(path, key, version)]
+        if unknown or not there:
+            for key, array in arrays_of(path, "maps", unknown or keys).items():
+                facts = list(facts_of_array(path, key, array))
+                self._insert([(name, f"{path}/{name}", *there[key], *each) for name, each in facts])
+                self.n_read += len(facts)
+        warn_of_arrays(set(there), keys, "maps")
+
+    def _add_known(self, path, key, version):
+        """Add what is kept of the images of a year and channel, if it is of this version; return whether it is."""
+        # From one bracket to what follows it in the order of text.
+        name = array_name(*key)
+        ends = f"{path}/{name}[", f"{path}/{name}\\"
+        columns = f"{_FILE}, {_FACTS}"
+        known = "FROM old.files WHERE path > ? AND path < ? AND size = ? AND mtime = ?"
+        self.db.execute("BEGIN")
+        query = f"INSERT OR IGNORE INTO images (name, {columns}) SELECT substr(path, ?), {columns} {known}"
+        n_added = self.db.execute(query, (len(str(path)) + 2, *ends, *version)).rowcount
+        self.db.execute("COMMIT")
+        return n_added > 0
+
+    def radii(self):
+        """The smallest and largest radius of the Sun in arcsec of the images of a store."""
+        radius = "json_extract(header, '$.rsun_obs')"
+        return self.db.execute(f"SELECT min({radius}), max({radius}) FROM images WHERE {self._wanted}").fetchone()
+
     def _insert(self, rows):
         self.db.execute("BEGIN")
         marks = ", ".join("?" * (4 + len(_FACTS.split(","))))
@@ -150,31 +197,36 @@ class Index:
 
     def counts(self):
         """How many images there are of each channel that a DEM can use."""
-        return dict(self.db.execute(f"SELECT channel, count(*) FROM images WHERE {_OF_DEM} GROUP BY channel"))
+        return dict(self.db.execute(f"SELECT channel, count(*) FROM images WHERE {self._wanted} GROUP BY channel"))
 
     def span(self):
         """The first and the last time of these."""
-        return self.db.execute(f"SELECT min(seconds), max(seconds) FROM images WHERE {_OF_DEM}").fetchone()
+        return self.db.execute(f"SELECT min(seconds), max(seconds) FROM images WHERE {self._wanted}").fetchone()
+
+    def last_in_steps(self):
+        """The last time of these that are not left over."""
+        return self.db.execute(
+            f"SELECT max(seconds) FROM images WHERE {self._wanted} AND id NOT IN left_over"
+        ).fetchone()[0]
 
     def next_time(self, start):
         """The first time of these from `start` on; None if there is none."""
-        query = f"SELECT min(seconds) FROM images WHERE {_OF_DEM} AND seconds >= ?"
+        query = f"SELECT min(seconds) FROM images WHERE {self._wanted} AND seconds >= ?"
         return self.db.execute(query, (start,)).fetchone()[0]
 
     def images(self, start, stop):
         """These from a time to before another, as `Image`, with their ids for maps."""
-        query = (
-            f"SELECT name, channel, seconds, id, problem FROM images WHERE {_OF_DEM} AND seconds >= ? AND seconds < ?"
-        )
-        return [Image(*row) for row in self.db.execute(f"{query} ORDER BY seconds, name", (start, stop))]
+        query = f"SELECT name, channel, seconds, id, problem FROM images WHERE {self._wanted}"
+        rows = self.db.execute(f"{query} AND seconds >= ? AND seconds < ? ORDER BY seconds, name", (start, stop))
+        return [Image(*row) for row in rows]
 
     def problems(self):
         """Names and problems of the images that have one."""
-        return self.db.execute("SELECT name, problem FROM images WHERE problem IS NOT NULL ORDER BY id")
+        return self.db.execute(f"{self._told} AND problem IS NOT NULL ORDER BY id")
 
     def of_no_dem(self):
         """Names and problems of those that no DEM can use."""
-        return self.db.execute(f"SELECT name, problem FROM images WHERE NOT {_OF_DEM} ORDER BY id")
+        return self.db.execute(f"{self._told} AND NOT {_OF_DEM} ORDER BY id")
 
 
 def _stat(path):

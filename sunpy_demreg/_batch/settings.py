@@ -62,4 +62,5 @@ DEFAULTS = settings_of({}, {}, {}) | {
     "missing_channels": "mask",
     "encoding": None,
     "contents": "result",
+    "error model": "of counts",
 }

@@ -10,15 +10,15 @@ import numpy as np
 
 from astropy.time import Time
 
-from sunpy_demreg._channels.series import NO_IMAGE, no_sets
-from sunpy_demreg._channels.time_sets import exposure_sets, time_sets
+from sunpy_demreg._channels.sdoml_store import StoreImage
+from sunpy_demreg._channels.time_sets import NO_IMAGE, exposure_sets, time_sets
+from sunpy_demreg._channels.times import ALWAYS, MARGIN, no_sets
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.urls import file_of
 
 __all__ = ["Steps", "Task", "key_of"]
 
 _DAY = 86400  # s: as much as is sorted at once
-_MARGIN = 8  # tolerances: so far beyond a day its sets are looked for
 
 
 class Task(NamedTuple):
@@ -41,6 +41,8 @@ class Steps:
         How many channels a step may lack.
     exposures : `str`
         As of `sunpy_demreg.prepare`.
+    times : Times, optional
+        Which of the sets are steps.
 
     Raises
     ------
@@ -48,7 +50,7 @@ class Steps:
         If there is no complete step.
     """
 
-    def __init__(self, index, tolerance, most_missing, exposures="one"):
+    def __init__(self, index, tolerance, most_missing, exposures="one", times=ALWAYS):
         self._db, self._index, self._exposures = index.db, index, exposures
         self.channels = sorted(index.counts())
         self._db.execute(
@@ -62,13 +64,16 @@ class Steps:
             most_missing=most_missing,
             n_channels=len(self.channels),
         )
+        chosen = times.chooser()
         for sets, left in _windows(index, tolerance.to_value("s"), make_sets):
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO left_over VALUES (?)", [(image.map,) for image in left])
+            self._db.executemany(
+                "INSERT INTO left_over VALUES (?)", [(image.map,) for image in left if times.hold(image.seconds)]
+            )
             self._db.executemany(
                 "INSERT INTO steps (microseconds, key, images, dates, digests, lacking, problem) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                self._rows(sets),
+                self._rows(chosen(sets)),
             )
             self._db.execute("COMMIT")
         # From zero.
@@ -207,15 +212,16 @@ class Steps:
         return tuple(self._item(i) if i else None for of_channel in ids for i in of_channel or [0])
 
     def _item(self, i):
-        name, path = self._db.execute("SELECT name, path FROM images WHERE id = ?", (i,)).fetchone()
+        query = "SELECT name, path, header FROM images WHERE id = ?"
+        name, path, header = self._db.execute(query, (i,)).fetchone()
+        if header is not None:
+            array, _, number = name.partition("[")
+            return name, StoreImage(self._index.store, array, int(number[:-1]), json.loads(header))
         return name, self._index.maps[i] if path is None else file_of(path, "maps")
 
     def latest(self):
         """The date of the latest image in any step."""
-        [last] = self._db.execute(
-            "SELECT max(seconds) FROM images WHERE id NOT IN left_over AND channel IN "
-            f"({', '.join(map(str, self.channels))})"
-        ).fetchone()
+        last = self._index.last_in_steps()
         return Time(last, format="unix_tai").utc
 
     def left_over(self):
@@ -245,7 +251,7 @@ def _windows(index, tolerance, make_sets):
     The sets around the end of a day are looked for among images of both days; those before the end are taken, and
     what they leave belongs to the next day.
     """
-    margin = _MARGIN * max(tolerance, 1.0)
+    margin = MARGIN * max(tolerance, 1.0)
     loaded, _ = index.span()  # up to here, and from here on
     waiting, end = [], None
     while loaded is not None:

@@ -230,19 +230,23 @@ class Archive:
 
 
 class Writer:
-    """Writes the values of steps to their places, from any process."""
+    """
+    Writes the values of steps to their places, from any process.
 
-    def __init__(self, path):
+    Without one grid, pixels are those of the detector in all steps, whatever their coordinates.
+    """
+
+    def __init__(self, path, has_one_grid=True):
         group = documents.group_in(path, mode="r+")
         self._arrays = dict(group.arrays())
-        self._wcs = WCS(header_of(group))
+        self._wcs = WCS(header_of(group)) if has_one_grid else None
 
     def store(self, result, slot):
         """As `sunpy_demreg._files.zarr.store`."""
         status = result["status"]
         check_same_grid(
             "maps",
-            ("the store", self._wcs, self._arrays["status"].shape[1:]),
+            ("the store", status.wcs if self._wcs is None else self._wcs, self._arrays["status"].shape[1:]),
             ("this step", status.wcs, status.shape),
             "reproject the maps to one grid",
         )

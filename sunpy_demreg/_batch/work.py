@@ -9,6 +9,8 @@ from sunpy_demreg._batch.store import Writer
 from sunpy_demreg._channels.lazy_prepare import plan_of, prepare_lazily
 from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.resample import Grid
+from sunpy_demreg._channels.sdoml_cube import completed, cube_of, without_flags
+from sunpy_demreg._channels.sdoml_store import StoreImage, image_in_store
 from sunpy_demreg._channels.series import filled, image_of
 from sunpy_demreg._common.grids import grid_difference
 from sunpy_demreg._files import zarr_documents as documents
@@ -33,7 +35,7 @@ class Work:
     like : tuple
         Images of a complete step, as in `Task`.
     edges, prepare_options, response_options, options, contents
-        As of `sunpy_demreg.batch_invert`.
+        As of `sunpy_demreg.batch_invert`; for images of a store, Choices are in the place of options of `prepare`.
     """
 
     def __init__(self, path, like, edges, prepare_options, response_options, options, contents):
@@ -41,6 +43,7 @@ class Work:
         self._prepare_options, self._response_options, self._options = prepare_options, response_options, options
         self._contents = contents
         self._first = None
+        self._is_of_store = isinstance(like[0][1], StoreImage)
         self.__setstate__(vars(self).copy())
 
     def __getstate__(self):
@@ -54,16 +57,17 @@ class Work:
         """As `result`, of the first step: all are put on its grid, or on that of the store."""
         self._first, self._grid = task.images, None
         result = self.result(task.images)
-        # Full disks of level 1 are prepared by now.
-        self._begun = task.number, self._grid, result
         self._grid = None  # another process may be making the store
         return result
 
     def result(self, images):
         """The lazy result of a step, of whose images each is a name with a path or a map, or None."""
-        maps = self._maps(images)
-        self._find_grid()
-        cube = prepare_lazily(maps, self._prepare_options, self._grid)
+        if self._is_of_store:
+            cube = self._cube_of_store(images)
+        else:
+            maps = self._maps(images)
+            self._find_grid()
+            cube = prepare_lazily(maps, self._prepare_options, self._grid)
         # The data are corrected for the degradation, so that the response is that of all steps.
         channels = tuple(cube.meta["channels"])
         if channels not in self._known:
@@ -80,25 +84,21 @@ class Work:
         result = invert(cube, response, self._edges, **options)
         return inputs_of(result, outputs, options.get("dtype", "float64"))
 
+    def _cube_of_store(self, images):
+        choices = self._prepare_options
+        found, like = ([image_in_store(*each) for each in some if each is not None] for some in (images, self._like))
+        cube = cube_of([completed(found, like)], choices)
+        checked, _ = without_flags(found, choices, cube.shape[-1])
+        for image in checked:
+            if image.problem:
+                raise ValueError(f"{image.name} is flagged by its header: {image.problem}")
+        return cube[:, 0]
+
     def _find_grid(self):
         if self._grid is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the first step, which are for itself
                 self._grid = self._grid_of_all()
-
-    def _result_of(self, task):
-        begun = self._begun
-        self.forget()
-        if begun is not None and begun[0] == task.number:
-            _, grid, result = begun
-            self._find_grid()
-            if grid[1:] == self._grid[1:] and grid.wcs.wcs == self._grid.wcs.wcs:
-                return result
-        return self.result(task.images)
-
-    def forget(self):
-        """Free the memory of what `begin` has prepared, if the step is done by others or was done before."""
-        self._begun = None
 
     def _maps(self, images):
         found = [image_of(*item) for item in images if item is not None]
@@ -143,8 +143,8 @@ class Work:
 
         # Python's filters of warnings, which preparing uses, are those of all threads.
         with self._lock:
-            result = self._result_of(task)
-            self._writer = self._writer or Writer(self._path)
+            result = self.result(task.images)
+            self._writer = self._writer or Writer(self._path, has_one_grid=not self._is_of_store)
             stored = self._writer.store(result, task.slot)
         dask.compute(*stored, **how)
         return self._writer.write_facts(result, task.slot)
@@ -152,7 +152,7 @@ class Work:
 
 def _of_a_process():
     """What each process has for itself, as it is in the beginning."""
-    return {"_lock": threading.Lock(), "_writer": None, "_known": {}, "_grid": None, "_begun": None}
+    return {"_lock": threading.Lock(), "_writer": None, "_known": {}, "_grid": None}
 
 
 def work_apart(work, task):

@@ -1,6 +1,7 @@
 """What sorting needs to know about files of images, from their headers, without building a map of each."""
 
 import hashlib
+import json
 import math
 import re
 from typing import NamedTuple
@@ -11,11 +12,12 @@ import astropy.units as u
 from astropy.io import fits
 from astropy.time import Time
 
+from sunpy_demreg._channels.sdoml_store import images_of, number
 from sunpy_demreg._channels.series import image_of, no_channel
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.urls import Url
 
-__all__ = ["Facts", "facts_of_files", "facts_of_map"]
+__all__ = ["Facts", "facts_of_array", "facts_of_files", "facts_of_map"]
 
 _BLOCK, _CARD = 2880, 80
 _START = 16 * _BLOCK  # bytes of a file that are read: enough for its headers
@@ -35,6 +37,7 @@ class Facts(NamedTuple):
     digest: int  # of its header and the size of the file, 63 bits, not zero
     problem: str | None  # why it cannot be used
     exposure: float | None = None  # s
+    header: str | None = None  # what is kept of that of an image in a store, as JSON
 
 
 def facts_of_files(files, run):
@@ -76,6 +79,28 @@ def facts_of_map(image, content):
     return Facts(
         image.channel, image.seconds, date.jd1, date.jd2, digest, image.problem, _seconds(image.map.meta.get("exptime"))
     )
+
+
+def facts_of_array(path, key, array):
+    """
+    The facts of all images of a year and channel in a store of SDOMLv2.
+
+    Yields
+    ------
+    str
+        The name of the image.
+    Facts
+        Those without a date can be in no set.
+    """
+    images = list(images_of(path, key, array))
+    seconds = np.array([image.seconds for image in images])
+    is_dated = np.isfinite(seconds)
+    dates = Time(np.where(is_dated, seconds, 0.0), format="unix_tai").utc
+    for image, has_date, jd1, jd2 in zip(images, is_dated, dates.jd1.tolist(), dates.jd2.tolist(), strict=True):
+        header = json.dumps(image.map.header, separators=(",", ":"))
+        digest = _digest(header.encode(), str(array.shape[1:]).encode())
+        date = (image.channel, image.seconds, jd1, jd2) if has_date else (0, 0.0, 0.0, 0.0)
+        yield image.name, Facts(*date, digest, image.problem, number(image.map.header, "exptime"), header)
 
 
 def _seconds(value):

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import astropy.units as u
-from astropy.nddata import StdDevUncertainty
-from astropy.time import Time
 
-from sunpy_demreg._channels.headers import flags_of
 from sunpy_demreg._channels.plan import as_saturation
-from sunpy_demreg._channels.sdoml_errors import AVERAGED, SIDE, calibrated
-from sunpy_demreg._channels.series import check_tolerance, no_sets
-from sunpy_demreg._channels.stacks import prepend_channels
-from sunpy_demreg._channels.time_sets import Image, time_sets
-from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
+from sunpy_demreg._channels.sdoml_cube import Choices, completed, cube_of, warn_of_radius, without_flags
+from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, images_of, keys_of, sdoml_store
+from sunpy_demreg._channels.time_sets import time_sets
+from sunpy_demreg._channels.times import as_times, as_tolerance, check_tolerance, no_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
-from sunpy_demreg._common.cube import Cube, Meta
-from sunpy_demreg._common.dask_arrays import map_pixels
 from sunpy_demreg._common.errors import imported, wrong
-from sunpy_demreg._common.urls import Url
-from sunpy_demreg._common.validators import as_bool, as_date, as_path, first_few
+from sunpy_demreg._common.validators import as_path, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
-from sunpy_demreg._common.wcs import prepend_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +25,9 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import Date, FilePath, TableOrFile
 
-__all__ = ["read_sdoml"]
+__all__ = ["check_range", "read_sdoml", "sdoml_store", "series_of_store", "warn_of_arrays"]
 
-_RADIUS = 976.0  # arcsec: that of the Sun to which they were scaled
-_LEAST_EXPOSURE = 0.01  # s: they were divided by no less
-_HARMLESS = 0.002  # relative: changes of the radius that move the limb by half a pixel or less
-_UNDATED = np.inf
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z?")
-_NEEDED = ("T_OBS", "EXPTIME", "DEG_COR", "RSUN_OBS", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2")
+_LONGEST = 100 * 366 * 86400  # s: longer ranges have no ends
 
 
 def read_sdoml(
@@ -50,6 +35,7 @@ def read_sdoml(
     start: Date,
     stop: Date,
     *,
+    cadence: u.Quantity | None = None,
     tolerance: u.Quantity = 12 * u.s,
     accept_flagged: bool = False,
     saturation: float | u.Quantity = 15000,
@@ -67,7 +53,7 @@ def read_sdoml(
         With groups of years, in which are the arrays ``94A``, ``131A``, ``171A``, ``193A``, ``211A`` and ``335A``.
     start, stop : `~astropy.time.Time`, `str`, or what else `sunpy.time.parse_time` takes
         The first time, and the one before which the series ends. The store has a set of images every six minutes.
-    tolerance : `~astropy.units.Quantity`, optional
+    cadence, tolerance : `~astropy.units.Quantity`, optional
         As of `prepare_series`.
     accept_flagged : `bool`, optional
         Whether to take images that their headers flag, see `prepare`. By default they are left over.
@@ -134,251 +120,104 @@ def read_sdoml(
     >>> response = demreg.TemperatureResponse.from_aia(series)  # doctest: +SKIP
     >>> demreg.write(demreg.invert(series, response, edges, dtype="float32"), "dem.zarr")  # doctest: +SKIP
     """
-    path = as_path("store", store, "the name of an SDOMLv2 store")
-    start, stop = as_date("start", start), as_date("stop", stop)
-    if not stop > start:
-        raise wrong(ValueError, "stop", f"must be later than `start`, {start.isot}, but is {stop.isot}")
+    times = as_times(start, stop, cadence)
     check_tolerance(tolerance)
-    accept_flagged = as_bool("accept_flagged", accept_flagged)
-    saturation = as_saturation(saturation)
-    errors = ErrorModel(
-        read_error_table(error_table), as_bool("include_eve", include_eve), as_bool("include_chianti", include_chianti)
-    )
-    floors = as_floors(relative_floor, AIA_CHANNELS)
+    options = {
+        "accept_flagged": accept_flagged,
+        "saturation": as_saturation(saturation),
+        "error_table": error_table,
+        "include_eve": include_eve,
+        "include_chianti": include_chianti,
+        "relative_floor": relative_floor,
+    }
+    path = as_path("store", store, "the name of an SDOMLv2 store")
+    return series_of_store(path, "store", times, tolerance, 0, options, "`read_sdoml`")
+
+
+def series_of_store(path, argument, times, tolerance, most_missing, options, needer="`prepare_series`"):
+    """
+    A series of images of a store.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path` or Url
+    argument : str
+        That named it.
+    times : Times
+    tolerance : `~astropy.units.Quantity` or None
+    most_missing : int
+        How many channels a time may lack.
+    options : dict
+        Of `sunpy_demreg.prepare`.
+    needer : str
+        What needs the packages that read it.
+    """
+    check_range(times, argument)
+    tolerance = as_tolerance(tolerance, "one")
+    choices = Choices.of(options)
     for module, extra in (("dask.array", "dask"), ("zarr", "batch")):
-        imported(module, "`read_sdoml`", extra)
-    last = max(start, stop - 1 * u.ms)
-    years = range(int(start.utc.isot[:4]), int(last.utc.isot[:4]) + 1)
-    arrays = _arrays(path, years)
+        imported(module, needer, extra)
+    keys = keys_of(times)
+    arrays = arrays_of(path, argument, keys)
+    near = times.widened(tolerance.to_value(u.s))
     images, unusable, any_flagged = [], [], False
     for key, array in arrays.items():
-        for image, is_flagged in _images(key, array, start, stop, accept_flagged):
-            (unusable if image.problem else images).append(image)
-            any_flagged |= is_flagged
-    unusable.sort(key=lambda image: image.seconds == _UNDATED)
-    sets, left = time_sets(images, tolerance.to_value(u.s), n_channels=len({channel for _, channel in arrays}))
-    if not sets:
-        counts = {c: sum(image.channel == c for image in images) for c in AIA_CHANNELS}
+        some = [each for each in images_of(path, key, array) if near.hold(each.seconds) or np.isinf(each.seconds)]
+        some, is_any = without_flags(some, choices, array.shape[1])
+        any_flagged |= is_any
+        images += [image for image in some if not image.problem]
+        unusable += [
+            image for image in some if image.problem and (times.hold(image.seconds) or np.isinf(image.seconds))
+        ]
+    unusable.sort(key=lambda image: np.isinf(image.seconds))
+    n_channels = len({channel for _, channel in arrays})
+    sets, left = time_sets(images, tolerance.to_value(u.s), most_missing, n_channels)
+    sets = times.chooser()(sets)
+    whole = [each for each in sets if len(each) == n_channels]
+    if not whole:
+        counts = {c: sum(image.channel == c and times.hold(image.seconds) for image in images) for c in AIA_CHANNELS}
+        problem = no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable)).problem
+        raise wrong(ValueError, argument, problem.replace("hold", "holds", 1))
+    left = [*unusable, *(image for image in left if times.hold(image.seconds))]
+    sets = [completed(each, whole[0]) for each in sets]
+    warn_of_arrays(set(arrays), keys, argument)
+    _warn_of_images([image.channel for image in whole[0]], left, any_flagged, argument)
+    radii = [image.map.radius for each in sets for image in each]
+    warn_of_radius(radii[0], min(radii), max(radii), argument)
+    return cube_of(sets, choices, [image.name for image in left])
+
+
+def check_range(times, argument):
+    """Raise unless a range of times has both ends, since a store holds years."""
+    if not np.isfinite(times.start + times.stop) or times.stop - times.start > _LONGEST:
         raise wrong(
             ValueError,
-            "store",
-            no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable)).problem.replace("hold", "holds", 1),
+            argument,
+            "is an SDOMLv2 store, which holds years: say which times, with `start` and `stop`, "
+            "such as '2014-09-10T17:00' and '2014-09-10T18:00'",
         )
-    channels, left = [image.channel for image in sets[0]], [*unusable, *left]
-    _warn_of_arrays(arrays, years)
-    _warn_of_images(channels, left, any_flagged)
-    of_channels = dict(zip(AIA_CHANNELS, floors, strict=True))
-    return _cube(arrays, sets, channels, left, errors, of_channels, saturation)
 
 
-class _Channel(NamedTuple):
-    """What is in the store of a channel and a year."""
-
-    values: object  # Zarr array, (time, y, x)
-    attributes: dict  # lists of the values of each keyword
-
-    def header(self, i):
-        """That of an image, as sunpy has it."""
-        length = self.values.shape[0]
-        return {
-            key.lower(): value[i]
-            for key, value in self.attributes.items()
-            if isinstance(value, list) and len(value) == length and value[i] is not None
-        }
-
-
-def _arrays(path, years):
-    """Of each year and channel that are there, a _Channel."""
-    import zarr
-
-    def opened():
-        group = zarr.open_group(path.store() if isinstance(path, Url) else path, mode="r")
-        found = {}
-        for year in years:
-            for channel in AIA_CHANNELS:
-                try:
-                    values = group[f"{year}/{channel}A"]
-                except KeyError:
-                    continue
-                found[year, channel] = _Channel(values, dict(values.attrs))
-        return found
-
-    if not isinstance(path, Url) and not path.exists():
-        raise wrong(FileNotFoundError, "store", f": there is no store {path}")
-    try:
-        if isinstance(path, Url):
-            with path.reached():
-                found = opened()
-        else:
-            found = opened()
-    except FileNotFoundError as err:
-        kind = FileNotFoundError if isinstance(path, Url) else ValueError
-        raise wrong(kind, "store", f": there is no Zarr group at {path}") from err
-    if not found:
-        wanted = f"{years[0]}/94A" if len(years) == 1 else f"{years[0]}/94A to {years[-1]}/94A"
-        raise wrong(
-            ValueError, "store", f"has no arrays {wanted}, and so on: it is no SDOMLv2 store, or of other years"
-        )
-    for (year, channel), (values, attributes) in found.items():
-        name = f"{year}/{channel}A"
-        lacks = [key for key in _NEEDED if np.shape(attributes.get(key)) != values.shape[:1]]
-        if lacks or len(values.shape) != 3 or SIDE % values.shape[1] or values.shape[1] != values.shape[2]:
-            has = f"no {lacks[0]!r} of each image" if lacks else f"the shape {values.shape}"
-            raise wrong(ValueError, "store", f": its array {name} has {has}: it is no SDOMLv2 store")
-    return found
-
-
-def _images(key, array, start, stop, accept_flagged):
-    """
-    Those of a year and channel in a range of times, as entries to sort, and whether their headers flag them.
-
-    What is wrong with one is its problem. Those without a date come too, as nobody knows whether they are in the range.
-    """
-    year, channel = key
-    texts = [str(text) for text in array.attributes["T_OBS"]]
-    known = [i for i, text in enumerate(texts) if _DATE.fullmatch(text)]
-    for i in sorted(set(range(len(texts))) - set(known)):
-        problem = f"T_OBS is {array.attributes['T_OBS'][i]}"
-        yield Image(f"{year}/{channel}A[{i}]", channel, _UNDATED, (key, i), problem), False
-    # Text in this form sorts in the order of time. The limits are wider by two seconds, because the time scales differ.
-    low, high = ((start - 2 * u.s).utc.isot, (stop + 2 * u.s).utc.isot)
-    known = [i for i in known if low <= texts[i] <= high]
-    times = Time([texts[i].removesuffix("Z") for i in known], format="isot", scale="utc") if known else []
-    for i, time in zip(known, times, strict=True):
-        if not start <= time < stop:
-            continue
-        header = array.header(i)
-        problem, is_flagged = _problem(header, array.values.shape[1], accept_flagged)
-        yield Image(f"{year}/{channel}A[{i}]", channel, time.unix_tai, (key, i), problem), is_flagged
-
-
-def _problem(header, side, accept_flagged):
-    """Why an image cannot be used, None if it can; and whether that is a flag, which may be accepted."""
-    for key in ("exptime", "deg_cor", "rsun_obs"):
-        value = _number(header, key)
-        if not 0 < value < np.inf:
-            return f"{key.upper()} is {header.get(key)}", False
-    if accept_flagged:
-        return None, False
-    scale = u.Quantity([SIDE * 2.4 / side] * 2, u.arcsec / u.pix)
-    reasons, _ = flags_of(SimpleNamespace(meta=header, data=np.broadcast_to(0.0, (side, side)), scale=scale))
-    return "; ".join(reasons) or None, bool(reasons)
-
-
-def _number(header, key):
-    try:
-        return float(header.get(key))
-    except (TypeError, ValueError):
-        return np.nan
-
-
-def _warn_of_arrays(arrays, years):
-    there, channels = {year for year, _ in arrays}, sorted({channel for _, channel in arrays})
-    lacking = [str(year) for year in years if year not in there]
-    lacking += [f"{year}/{c}A" for year in years if year in there for c in channels if (year, c) not in arrays]
+def warn_of_arrays(there, keys, argument):
+    """Warn of years and channels that are not in a store; `there` are those that are."""
+    years = sorted({year for year, _ in keys})
+    of_years, channels = {year for year, _ in there}, sorted({channel for _, channel in there})
+    lacking = [str(year) for year in years if year not in of_years]
+    lacking += [array_name(year, c) for year in years if year in of_years for c in channels if (year, c) not in there]
     if lacking:
         cure = "complete the store, or read ranges without them"
-        warn(DataWarning, f"has no arrays of {first_few(lacking)}: the series lacks these times; {cure}", "store")
+        warn(DataWarning, f"has no arrays of {first_few(lacking)}: the series lacks these times; {cure}", argument)
 
 
-def _warn_of_images(channels, left, any_flagged):
+def _warn_of_images(channels, left, any_flagged, argument):
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in channels]
     if missing:
         text = f"lacks {', '.join(missing)} there: a DEM from fewer than six channels is poorly constrained"
-        warn(DataWarning, text, "store")
+        warn(DataWarning, text, argument)
     names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left]
     if names:
         cures = "; flagged ones are taken with `accept_flagged`" if any_flagged else ""
         if not all(image.problem for image in left):
             cures += "; images of one time may be further apart with `tolerance`"
         text = f": {len(names)} images are in no set and left over: {first_few(names)}{cures}"
-        warn(DataWarning, text, "store")
-
-
-def _warn_of_radius(radius):
-    first = radius[0, 0]  # that of the coordinates
-    off = np.max(np.abs(radius - first))
-    if off > _HARMLESS * first:
-        text = (
-            f": the radius of the Sun changes by {off / first:.2%} in this range, but the coordinates are those of the "
-            f"first time: the limb is off by up to {off:.1f} arcsec. Read shorter ranges, of a few days"
-        )
-        warn(DataWarning, text, "store")
-
-
-def _cube(arrays, sets, channels, left, errors, floors, saturation):
-    import dask.array as da
-
-    headers = [[arrays[image.map[0]].header(image.map[1]) for image in each] for each in sets]
-    facts = np.array([[[_number(h, k) for k in ("exptime", "deg_cor", "rsun_obs")] for h in row] for row in headers])
-    exposure, degradation, radius = np.moveaxis(facts, -1, 0).swapaxes(1, 2)  # (channel, time)
-    _warn_of_radius(radius)
-    divided = np.maximum(exposure, _LEAST_EXPOSURE)
-    lazy = {key: da.from_array(array.values, chunks=array.values.chunks) for key, array in arrays.items()}
-    values = da.stack([da.stack([lazy[image.map[0]][image.map[1]] for image in each]) for each in sets], axis=1)
-    n, _, side, _ = values.shape
-    values = values.rechunk((n, 1, side, side))
-    parameters = np.array([divided * degradation, divided / exposure, _RADIUS / radius])[..., None, None]
-    parameters = da.from_array(parameters, chunks=(3, n, 1, 1, 1))
-    outputs = [((n,), np.dtype(kind)) for kind in (float, float, bool)]
-    options = {
-        "channels": tuple(channels),
-        "errors": errors,
-        "floors": tuple(floors[c] for c in channels),
-        "saturation": saturation,
-    }
-    intensity, sigma, mask = map_pixels(calibrated, outputs, [values, parameters], 3, **options)
-    rate = u.DN / u.pix / u.s
-    common = np.array([errors.common(channel) for channel in channels])
-    noise = np.array([errors.noise(channel) for channel in channels])
-    dates = Time([[image.seconds for image in each] for each in sets], format="unix_tai").T.utc
-    dates.format = "isot"
-    per_image = {
-        "exposure_time": exposure * u.s,
-        "date": dates,
-        "common_error": common[:, :1] / (exposure * degradation) * rate,
-    }
-    per_channel = {
-        "channels": np.array([f"AIA {channel}" for channel in channels]),
-        "relative_floor": np.array(options["floors"]),
-        "common_relative_error": common[:, 1],
-        "dn_per_photon": noise[:, 0],
-        "compression_ratio": noise[:, 1],
-    }
-    done = {
-        "instrument": "AIA",
-        "level": 1.5,
-        "steps": ["exposure", "degradation", "bin"],
-        "pointing": None,
-        "bin": 1,
-        "saturation": saturation,
-        "n_sample": AVERAGED * (SIDE // side) ** 2,
-        "include_eve": errors.include_eve,
-        "include_chianti": errors.include_chianti,
-        "exposure_normalized": True,
-        "degradation_corrected": True,
-        "left_over": tuple(image.name for image in left),
-    }
-    axes = dict.fromkeys(per_channel, 0) | dict.fromkeys(per_image, (0, 1))
-    times = dates[0] + (dates - dates[0]).mean(axis=0)
-    return Cube(
-        intensity,
-        unit=rate,
-        uncertainty=StdDevUncertainty(sigma, copy=False),
-        mask=mask,
-        wcs=prepend_channels(prepend_times(_wcs(headers[0][0], side), times), n, channels * u.AA),
-        meta=Meta(per_channel | per_image | done, axes=axes, data_shape=intensity.shape),
-    )
-
-
-def _wcs(header, side):
-    """The coordinates of an image, with the reference pixel where the scaling put it."""
-    from sunpy.map import Map
-
-    factor, scale = SIDE // side, _RADIUS / _number(header, "rsun_obs")
-    header = header | {"naxis1": side, "naxis2": side}
-    for key in ("crpix1", "crpix2"):
-        # The scaling left the pixel behind the center where it was.
-        fixed = SIDE / 2 + 1
-        header[key] = (fixed + scale * (factor * _number(header, key) - fixed) - 0.5) / factor + 0.5
-    return Map(np.broadcast_to(0.0, (side, side)), header).wcs
+        warn(DataWarning, text, argument)

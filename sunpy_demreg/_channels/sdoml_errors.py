@@ -4,9 +4,11 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["AVERAGED", "SIDE", "calibrated", "excess", "squared_weights"]
+__all__ = ["AVERAGED", "MODEL", "SIDE", "calibrated", "excess", "squared_weights"]
 
 SIDE = 1024  # pixels of the synoptic images that the store was made of
+#: What a batch records; another number stands for another model.
+MODEL = "SDOMLv2, 1: weights of scaling and averages, excess of averages over positive values"
 AVERAGED = 16  # pixels of AIA in each of theirs
 
 

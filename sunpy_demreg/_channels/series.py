@@ -11,22 +11,23 @@ import numpy as np
 import astropy.units as u
 from astropy.time import Time
 
-from sunpy_demreg._channels.exposures import EXPOSURES
 from sunpy_demreg._channels.fits_maps import lazy_map
 from sunpy_demreg._channels.grid import share_covered
 from sunpy_demreg._channels.headers import has_date
 from sunpy_demreg._channels.lazy_prepare import plan_of, prepared_lazily
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
+from sunpy_demreg._channels.sdoml import sdoml_store, series_of_store
 from sunpy_demreg._channels.stacks import image_dates, in_time
-from sunpy_demreg._channels.time_sets import Image, exposure_sets, time_sets
+from sunpy_demreg._channels.time_sets import NO_IMAGE, Image, exposure_sets, time_sets
+from sunpy_demreg._channels.times import ALWAYS, NO_CHANNEL, as_times, as_tolerance, no_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.dates import mean_date
 from sunpy_demreg._common.errors import first_line, imported, wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import FILE, Url
-from sunpy_demreg._common.validators import as_integer, as_keywords, check_choice, check_quantity, first_few
+from sunpy_demreg._common.validators import as_integer, as_keywords, first_few
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import wcs_text
 from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
@@ -34,32 +35,31 @@ from sunpy_demreg.response._provenance import HARMLESS, sensitivity_change
 if TYPE_CHECKING:
     from ndcube import NDCube
 
-    from sunpy_demreg._common.typing import Maps
+    from sunpy_demreg._common.typing import Date, Maps
 
 __all__ = [
-    "NO_IMAGE",
-    "as_tolerance",
-    "check_tolerance",
     "filled",
     "image_of",
     "items",
     "no_channel",
-    "no_sets",
     "not_read",
     "prepare_series",
     "series_sets",
     "table_for",
 ]
 
-NO_IMAGE = "no image of"  # starts the name of what stands for one
-_TOLERANCE = 12 * u.s  # the cadence of AIA
-_TOLERANCE_OF_PAIRS = 15 * u.s  # of exposures that are a cadence apart, and a little more
-_NO_CHANNEL = "is no channel of AIA for a DEM"
 _LEAST_SHARE = 0.5  # of the grid of a series that a time should cover
 
 
 def prepare_series(
-    maps: Maps, *, tolerance: u.Quantity | None = None, max_missing_channels: int = 0, **options: Any
+    maps: Maps,
+    *,
+    tolerance: u.Quantity | None = None,
+    start: Date | None = None,
+    stop: Date | None = None,
+    cadence: u.Quantity | None = None,
+    max_missing_channels: int = 0,
+    **options: Any,
 ) -> NDCube:
     """
     Put AIA maps of many times into one lazy cube of channels and times, on one pixel grid.
@@ -69,12 +69,19 @@ def prepare_series(
     maps : list of maps or file names, `~sunpy.map.MapSequence`, file name, or folder
         As for `prepare`, but of AIA only, of any number of times and in any order. (Of SUVI or XRT, `prepare` the maps
         of each time, all with one map as ``reference``, and pass an `~ndcube.NDCubeSequence` of these cubes to
-        `invert`.) Of a folder all FITS files are taken, also of one at a URL; of files only the headers are read.
+        `invert`.) Of a folder all FITS files are taken, also of one at a URL; of files only the headers are read. Or an
+        SDOMLv2 store, whose name ends in ``.zarr``, see `read_sdoml`: with ``start`` and ``stop``, and the options that
+        function has.
     tolerance : `~astropy.units.Quantity`, optional
         The automatic exposure control gives channels different times: how far an image may be from that of the
         channel with the fewest images to belong to the same set, by default 12 s. The nearest one is taken, and each
         only once. With ``exposures`` other than "one" all are taken, and it is also how long a set of that channel
         lasts, at most: by default 15 s, for pairs of a long and a short one, 12 s apart.
+    start, stop : `~astropy.time.Time`, `str`, or what else `sunpy.time.parse_time` takes, optional
+        The first time, and the one before which the series ends; by default all.
+    cadence : `~astropy.units.Quantity`, optional
+        Take only the first set in each interval of this length, the first of which begins with ``start``, or at
+        midnight of the first day.
     max_missing_channels : int, optional
         How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their
         exposure times are those of another time.) By default none: what is incomplete is left over.
@@ -119,9 +126,14 @@ def prepare_series(
     'dask.array.core'
     """
     as_keywords(None, options, prepare)
+    times = as_times(start, stop, cadence)
+    store = sdoml_store(maps)
+    if store is not None:
+        most = as_integer("max_missing_channels", max_missing_channels, 0, len(AIA_CHANNELS) - 1, "of channels")
+        return series_of_store(store, "maps", times, tolerance, most, options)
     imported("dask.array", "`prepare_series`", "dask")
     most = as_integer("max_missing_channels", max_missing_channels, 0, len(AIA_CHANNELS) - 1, "of channels")
-    sets, left_over = series_sets(maps, tolerance, most, options.get("exposures", "one"))
+    sets, left_over = series_sets(maps, tolerance, most, options.get("exposures", "one"), times)
     for image in (image for each in sets for image in each):
         if image.problem:
             raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
@@ -170,7 +182,7 @@ def _on_one_grid(sets, options):
     return [prepared_lazily(plan) for plan in plans]
 
 
-def series_sets(maps, tolerance=None, most_missing=0, exposures="one"):
+def series_sets(maps, tolerance=None, most_missing=0, exposures="one", times=ALWAYS):
     """
     Sort maps, or files, into sets of one time.
 
@@ -181,52 +193,22 @@ def series_sets(maps, tolerance=None, most_missing=0, exposures="one"):
         lacks it has an image without values, whose name says so. A file whose data are known to be bad has
         a ``problem``; if its headers are good, it is in a set nevertheless.
     """
-    check_choice("exposures", exposures, EXPOSURES)
     tolerance = as_tolerance(tolerance, exposures)
     images = [image_of(name, item) for name, item in items(maps)]
+    near = times.widened(tolerance.to_value(u.s))
+    images = [image for image in images if image.map is None or near.hold(image.seconds)]
     of_dem = [image for image in images if image.channel in AIA_CHANNELS]
     make_sets = time_sets if exposures == "one" else exposure_sets
     sets, left_over = make_sets(of_dem, tolerance.to_value(u.s), most_missing)
+    sets = times.chooser()(sets)
     channels = {image.channel for image in of_dem}
     whole = [each for each in sets if {image.channel for image in each} == channels]
     left_over += [image for image in images if image.channel not in AIA_CHANNELS]
+    left_over = [image for image in left_over if image.map is None or times.hold(image.seconds)]
     if not whole:
-        counts = Counter(image.channel for image in images)
+        counts = Counter(image.channel for image in images if times.hold(image.seconds))
         raise no_sets(counts, tolerance, ((i.name, i.problem) for i in images if i.problem))
     return [filled(each, whole[0]) for each in sets], left_over
-
-
-def no_sets(counts, tolerance, problems):
-    """The error that no set is whole; `counts` are those of the images of each channel."""
-    problems = list(problems)
-    told = first_few((f"{name}: {problem}" for name, problem in problems), "; ")
-    found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
-    cure = "give the missing ones, or a longer `tolerance`"
-    if found == "none" and any(_NO_CHANNEL in problem for _, problem in problems):
-        cure = (
-            "only those of AIA are sorted by time: of another instrument, `prepare` the maps of each time, all with "
-            "one map as `reference`, and pass an `NDCubeSequence` of these cubes to `invert`"
-        )
-    return wrong(
-        ValueError,
-        "maps",
-        f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
-        + (f"; {told}" if told else ""),
-    )
-
-
-def as_tolerance(tolerance, exposures):
-    """Check it, or return the default for what is done with several exposures of a channel."""
-    if tolerance is None:
-        return _TOLERANCE if exposures == "one" else _TOLERANCE_OF_PAIRS
-    check_tolerance(tolerance)
-    return tolerance
-
-
-def check_tolerance(tolerance):
-    check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
-    if not 0 <= tolerance < np.inf:
-        raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
 
 
 def filled(images, whole):
@@ -286,7 +268,7 @@ def items(maps):
 
 
 def no_channel(instrument, wavelength):
-    return f"{instrument or 'unknown instrument'} {wavelength} {_NO_CHANNEL}"
+    return f"{instrument or 'unknown instrument'} {wavelength} {NO_CHANNEL}"
 
 
 def not_read(name, err):

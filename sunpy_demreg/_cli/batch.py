@@ -23,7 +23,8 @@ def add_batch_options(batch):
         "files",
         nargs="*",
         metavar="FILES-OR-FOLDER",
-        help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits",
+        help="FITS files of any number of times, in any order; or their URLs, such as s3://bucket/aia/*.fits; or an "
+        "SDOMLv2 store, whose name or URL ends in .zarr, with --start and --stop",
     )
     batch.add_argument(
         "--output",
@@ -37,6 +38,14 @@ def add_batch_options(batch):
         type=float,
         metavar="SECONDS",
         help="largest time difference between the channels of one step (default: 12; with --exposures, 15)",
+    )
+    batch.add_argument("--start", metavar="DATE", help="first time, such as 2014-09-10T17:00 (default: of all files)")
+    batch.add_argument("--stop", metavar="DATE", help="time before which it ends")
+    batch.add_argument(
+        "--cadence",
+        type=float,
+        metavar="SECONDS",
+        help="do only the first step in each interval of this length, from --start or midnight on",
     )
     batch.add_argument(
         "--em-ranges",
@@ -149,6 +158,9 @@ def run_batch(options, log_edges, prepare_options, choices):
             options.output,
             10**log_edges * u.K,
             tolerance=None if options.tolerance is None else options.tolerance * u.s,
+            start=options.start,
+            stop=options.stop,
+            cadence=None if options.cadence is None else options.cadence * u.s,
             encoding=options.encoding,
             contents=options.contents,
             prepare_options=prepare_options,

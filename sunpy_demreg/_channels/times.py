@@ -1,0 +1,114 @@
+"""Which times are asked for: a range, one set in each interval of it, and how far images of a set may be apart."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import astropy.units as u
+from astropy.time import Time
+
+from sunpy_demreg._channels.exposures import EXPOSURES
+from sunpy_demreg._common.constants import AIA_CHANNELS
+from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.validators import as_date, check_choice, check_quantity, first_few
+
+__all__ = ["ALWAYS", "MARGIN", "NO_CHANNEL", "Times", "as_times", "as_tolerance", "check_tolerance", "no_sets"]
+
+NO_CHANNEL = "is no channel of AIA for a DEM"
+_TOLERANCE = 12 * u.s  # the cadence of AIA
+_TOLERANCE_OF_PAIRS = 15 * u.s  # of exposures that are a cadence apart, and a little more
+_EVER = 1e15  # s
+MARGIN = 8  # tolerances: so far beyond a range there may be images that its sets compete for
+
+
+class Times(NamedTuple):
+    """Times in seconds, as `unix_tai`."""
+
+    start: float = -_EVER
+    stop: float = _EVER  # the first that is not asked for
+    cadence: float | None = None  # the first set of each interval of this length is taken
+
+    def hold(self, seconds):
+        """Whether a time is in the range."""
+        return self.start <= seconds < self.stop
+
+    def widened(self, tolerance):
+        """The range in which images may be that matter for its sets; `tolerance` is in seconds."""
+        margin = float(MARGIN * max(tolerance, 1.0))
+        return self._replace(start=self.start - margin, stop=self.stop + margin)
+
+    def chooser(self):
+        """A function that chooses the sets that are asked for, of sets in order of time, given a part after another."""
+        last, origin = None, self.start
+
+        def chosen(sets):
+            nonlocal last, origin
+            kept = []
+            for each in sets:
+                seconds = sum(image.seconds for image in each) / len(each)
+                if not self.hold(seconds):
+                    continue
+                if self.cadence is not None:
+                    if origin == -_EVER:  # the midnight before the first
+                        day = Time(seconds, format="unix_tai").utc.isot[:10]
+                        origin = float(Time(day, scale="utc").unix_tai)
+                    before, last = last, int((seconds - origin) // self.cadence)
+                    if last == before:
+                        continue
+                kept.append(each)
+            return kept
+
+        return chosen
+
+
+ALWAYS = Times()
+
+
+def as_times(start, stop, cadence):
+    """Check the arguments of these names, each of which may be None."""
+    first, last = (
+        None if value is None else as_date(name, value) for name, value in (("start", start), ("stop", stop))
+    )
+    if first is not None and last is not None and not last > first:
+        raise wrong(ValueError, "stop", f"must be later than `start`, {first.isot}, but is {last.isot}")
+    if cadence is not None:
+        check_quantity("cadence", cadence, u.s, "1 * u.hour", shape=())
+        if not 0 < cadence < np.inf:
+            raise wrong(ValueError, "cadence", f"must be positive and finite, but is {cadence}")
+        cadence = float(cadence.to_value(u.s))
+    ends = (-_EVER if first is None else float(first.unix_tai)), (_EVER if last is None else float(last.unix_tai))
+    return Times(*ends, cadence)
+
+
+def as_tolerance(tolerance, exposures):
+    """Check it, or return the default for what is done with several exposures of a channel."""
+    check_choice("exposures", exposures, EXPOSURES)
+    if tolerance is None:
+        return _TOLERANCE if exposures == "one" else _TOLERANCE_OF_PAIRS
+    check_tolerance(tolerance)
+    return tolerance
+
+
+def check_tolerance(tolerance):
+    check_quantity("tolerance", tolerance, u.s, "12 * u.s", shape=())
+    if not 0 <= tolerance < np.inf:
+        raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
+
+
+def no_sets(counts, tolerance, problems):
+    """The error that no set is whole; `counts` are those of the images of each channel."""
+    problems = list(problems)
+    told = first_few((f"{name}: {problem}" for name, problem in problems), "; ")
+    found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
+    cure = "give the missing ones, or a longer `tolerance`"
+    if found == "none" and any(NO_CHANNEL in problem for _, problem in problems):
+        cure = (
+            "only those of AIA are sorted by time: of another instrument, `prepare` the maps of each time, all with "
+            "one map as `reference`, and pass an `NDCubeSequence` of these cubes to `invert`"
+        )
+    return wrong(
+        ValueError,
+        "maps",
+        f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
+        + (f"; {told}" if told else ""),
+    )
