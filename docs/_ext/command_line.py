@@ -7,7 +7,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-_WIDTH = 46  # of the usage, which then fits on a phone
+_WIDTH = 44  # of the usage, which then fits on a phone
 
 
 def commands_of(parser):
