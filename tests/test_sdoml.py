@@ -288,7 +288,7 @@ def test_one_set_of_coordinates_serves_only_short_ranges(tmp_path, change, is_to
         warnings.simplefilter("always")
         read_sdoml(store, START, STOP)
     texts = [str(each.message) for each in told if issubclass(each.category, DataWarning)]
-    words = "the radius of the Sun changes by 0.25% in this range, .* off by up to 2.4 arcsec. Read shorter ranges"
+    words = "the radius of the Sun changes by 0.25% from that of the first time, .* off by up to 2.4 arcsec. Take shorter"
     assert [bool(re.search(words, text)) for text in texts] == [True] * is_told
 
 
@@ -443,7 +443,7 @@ def test_images_that_come_late_and_those_that_are_bad(tmp_path):
     small_store(small, images, 64)
     report = batch_invert(small, path, BINS, **options)
     assert [step.outcome for step in report.steps] == ["kept", "failed", "kept"]
-    assert re.search(r"2014/131A\[2\] is flagged by its header", report.steps[1].reason)
+    assert re.search(r"2014/131A\[2\]: is flagged by its header", report.steps[1].reason)
     shutil.rmtree(small)
     images[2014, 131][2][1]["quality"] = 0
     small_store(small, images, 64)
@@ -485,7 +485,7 @@ def test_steps_of_a_store_on_the_workers_and_on_the_command_line(small, tmp_path
     )
     assert read(tmp_path / "c.zarr")["dem"].data.shape[1] == 2
     assert main(command) == 1
-    assert "is an SDOMLv2 store, which holds years: say which times" in capsys.readouterr().err
+    assert "names the store sdomlv2.zarr, which must be of SDOMLv2: that holds years, so say which times" in capsys.readouterr().err
 
 
 def test_batch_of_a_store_at_a_url(small, tmp_path):
@@ -509,7 +509,7 @@ def test_radii_of_months_are_told(tmp_path):
     for channel in CHANNELS:
         images[2014, channel][1][1]["rsun_obs"] *= 0.99
     small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
-    with pytest.warns(DataWarning, match="`maps`: the radius of the Sun changes by 1.00% in this range"):
+    with pytest.warns(DataWarning, match="`maps`: the radius of the Sun changes by 1.00% from that of the first time"):
         report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)
     assert report.counts["done"] == 2
     headers = zarr.open_group(tmp_path / "a.zarr", mode="r")["fits_header"][:]
@@ -520,10 +520,10 @@ def test_radii_of_months_are_told(tmp_path):
 def test_bad_calls_with_a_store(small, tmp_path):
     of_times = {"start": START, "stop": STOP}
     cases = (
-        ((small,), {}, r"`maps` is an SDOMLv2 store, which holds years: say which times, with `start` and `stop`"),
+        ((small,), {}, r"`maps` names the store sdomlv2.zarr, which must be of SDOMLv2: .* say which times, with `start` and `stop`"),
         ((small,), {"start": START}, "say which times"),
         (([small, *sample.aia_files()],), of_times, r"`maps` hold .*sdomlv2\.zarr beside other things"),
-        ((small,), of_times | {"bin": 2}, "`bin` is for maps and their files, but `maps` is an SDOMLv2 store"),
+        ((small,), of_times | {"bin": 2}, "`bin` is for maps and their files, but `maps` names a store, which must be of SDOMLv2"),
         ((small,), of_times | {"correct_degradation": True}, "`correct_degradation` is for maps"),
         ((small,), of_times | {"cadence": 0 * u.s}, "`cadence` must be positive"),
         ((small,), {"start": STOP, "stop": START}, "`stop` must be later than `start`"),
