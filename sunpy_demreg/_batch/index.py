@@ -171,9 +171,10 @@ class Index:
     def add_flags(self):
         """Make problems of the flags of images in a store, after the table is kept: the next run may accept them."""
         rows = self.db.execute(f"SELECT id, header FROM images WHERE {self.wanted} AND problem IS NULL")
-        flagged = [(f"is flagged by its header, see `accept_flagged`: {flags}", i) for i, header in rows if (flags := check_flags(json.loads(header)))]
+        found = ((i, check_flags(json.loads(header))) for i, header in rows)
+        told = [(f"is flagged by its header, see `accept_flagged`: {flags}", i) for i, flags in found if flags]
         self.db.execute("BEGIN")
-        self.db.executemany("UPDATE images SET problem = ? WHERE id = ?", flagged)
+        self.db.executemany("UPDATE images SET problem = ? WHERE id = ?", told)
         self.db.execute("COMMIT")
 
     def _insert(self, rows):
