@@ -1,6 +1,7 @@
 """CPU and GPU workers of one cluster, each a process as the documentation starts it; the GPU is the stand-in's."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def cluster(folder, has_device, **environment):
     address = f"tcp://127.0.0.1:{port}"
     command = [sys.executable, "-m", "dask"]
     worker = [*command, "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    worker += ["--death-timeout", "120"]  # nor does it wait for ever for a scheduler that is not there
     on_gpu = [*worker, "--resources", "GPU=1", *([] if has_device else STAND_IN)]
     scheduler = [*command, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     with (folder / "log").open("w") as log:
@@ -53,6 +55,8 @@ def cluster(folder, has_device, **environment):
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("device", marks=pytest.mark.gpu)])
 def address(request, tmp_path_factory):
     """Of a scheduler that keeps annotations."""
+    if request.param != "device" and shutil.which("g++") is None:
+        pytest.skip("needs g++, to run the text of the GPU's kernels on the processor at hand")
     folder = tmp_path_factory.mktemp("cluster")
     with cluster(folder, request.param == "device", DASK_OPTIMIZATION__FUSE__ACTIVE="False") as address:
         yield address

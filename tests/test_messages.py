@@ -281,6 +281,10 @@ def test_missing_package_is_named_with_what_installs_it(module, extra, call, res
 
 def test_keywords_for_a_function():
     assert as_keywords("options", None, demreg.invert) == {}
+    given = {"method": "l2"}
+    taken = as_keywords("options", given, demreg.invert)
+    assert taken == given
+    assert taken is not given  # nobody may add to what is the caller's
     assert as_integer("n", 16.0, 1, 20) == 16
 
 

@@ -24,6 +24,7 @@ from sunpy_demreg import (
     prepare_series,
     read,
     region_spectrum,
+    sample,
 )
 from sunpy_demreg._channels import fits_maps, lazy_blocks
 from sunpy_demreg._channels.positions import Affine, locator
@@ -289,7 +290,8 @@ def test_memory_does_not_depend_on_the_number_of_times(folder, small_blocks, n_t
     class Kept(Callback):
         def _posttask(self, key, result, dsk, state, worker_id):
             values = [each for each in state["cache"].values() if isinstance(each, tuple | np.ndarray)]
-            sizes = [sum(part.nbytes for part in each) if isinstance(each, tuple) else each.nbytes for each in values]
+            parts = [part for each in values for part in (each if isinstance(each, tuple) else (each,))]
+            sizes = [part.nbytes for part in parts if not isinstance(part, str)]  # which are words about an image
             kept.append(sum(sizes))
 
     class Nothing:
@@ -300,6 +302,112 @@ def test_memory_does_not_depend_on_the_number_of_times(folder, small_blocks, n_t
         da.store([series.data, series.uncertainty.array, series.mask], [Nothing()] * 3, lock=False)
     one = 6 * 13 * 30 * 17
     assert max(kept) <= 3 * one
+
+
+WHOLE = {
+    "where they are": {},
+    "interpolated": {"reference": 171 * u.AA},
+    "averages": {"bin": 2},
+    "cut out": {"submap": (40, 110)},
+    "deconvolved": {"psf": psfs((128, 128)), "align": False},
+}
+FAULTS = {
+    "rates": (lambda data, smap: data / smap.exposure_time.value, r"may already be divided by .*`maps\[0\]`"),
+    "sums": (lambda data, smap: data * 1.7, r"may be sums of pixels: `maps\[0\]` \(its mean.* 1\.7 times"),
+}
+
+
+def chosen(smap, options):
+    """Options for maps like one of 16 pixels averaged, with the rows of a field made coordinates."""
+    if "submap" in options:
+        y = options["submap"]
+        options = {"submap": tuple(smap.wcs.pixel_to_world(*each) for each in ((10, y[0]), (100, y[1])))}
+    return {"n_sample": 16} | options
+
+
+def with_fault(change, level=1.5):
+    """Maps whose headers have the mean of what they hold before the change, in arrays of NumPy and of Dask."""
+    given = sample.aia_maps()
+    for smap in given:
+        smap.meta.update({"datamean": smap.data.mean(), "datavals": smap.data.size, "lvl_num": level})
+    given = [Map(change(smap.data, smap), smap.meta) for smap in given]
+    return given, [Map(da.from_array(smap.data, chunks=(20, 50)), smap.meta) for smap in given]
+
+
+@pytest.fixture
+def low_blocks(monkeypatch):
+    monkeypatch.setattr(lazy_blocks, "_BLOCK", (20, -1))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("case", WHOLE)
+def test_sums_and_rates_are_told_of_the_whole_image(low_blocks, case, fault):
+    """As by `prepare`, once, though each block reads a part: with the first of these."""
+    change, words = FAULTS[fault]
+    maps, lazy = with_fault(change, 1 if case == "deconvolved" else 1.5)
+    options = chosen(maps[0], WHOLE[case])
+    with pytest.warns(DataWarning, match=words) as expected:
+        alone = prepare(maps, **options)
+    series = prepare_series(lazy, **options)
+    assert series.data.numblocks[2] > 2
+    series.data[:, :, -4:].compute()  # of a part of it nothing is told: a warning would be an error
+    with pytest.warns(DataWarning, match=words) as caught:
+        np.testing.assert_array_equal(series.data[:, 0].compute(), alone.data)
+    assert [str(each.message) for each in caught] == [str(each.message) for each in expected]
+
+
+def test_good_images_and_small_fields_of_large_ones_are_not_told_of(low_blocks):
+    """To examine images costs reading them: not for less than half of their rows."""
+    _, lazy = with_fault(lambda data, smap: data)
+    prepare_series(lazy, n_sample=16, bin=2).data.compute()
+    maps, lazy = with_fault(FAULTS["rates"][0])
+    prepare_series(lazy, **chosen(maps[0], {"submap": (40, 90)})).data.compute()
+
+
+@pytest.mark.filterwarnings("ignore:`maps`. `correct_shifts` did not move")
+def test_rates_in_files_are_told_once_with_shifts(low_blocks, tmp_path):
+    """Which are measured on whole images, that are examined then; files are read as a whole to examine them."""
+    maps, _ = with_fault(FAULTS["rates"][0])
+    files = [tmp_path / f"{i}.fits" for i in range(6)]
+    for smap, file in zip(maps, files, strict=True):
+        Map(smap.data, {key: value for key, value in smap.meta.items() if key != "keycomments"}).save(file)
+    words = r"may already be divided by their exposure time.*0\.fits"
+    series = prepare_series(files, n_sample=16, reference=171 * u.AA)
+    with pytest.warns(DataWarning, match=words) as caught:
+        series.data.compute()
+    assert len(caught) == 1
+    with pytest.warns(DataWarning, match=words) as caught:
+        series = prepare_series(files, n_sample=16, correct_shifts=True)
+    assert sum("divided" in str(each.message) for each in caught) == 1
+    series.data.compute()
+    with pytest.warns(DataWarning, match=words) as caught:
+        batch_invert(files, tmp_path / "x.zarr", BINS, prepare_options={"n_sample": 16, "bin": 2})
+    assert sum("divided" in str(each.message) for each in caught) == 1
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_counts_above_the_detector_are_refused_in_each_block(monkeypatch, case):
+    """By their share of the block, and of the whole image with the first one."""
+    rng = np.random.default_rng(3)
+
+    def change(data, _):
+        return np.where(rng.random(data.shape) < 0.03, 3e4, data)
+
+    maps, lazy = with_fault(change, 1 if case == "deconvolved" else 1.5)
+    options = chosen(maps[0], WHOLE[case])
+    words = r"`maps\[\d\]` holds sums of pixels, .*: 3% of its pixels "
+    with pytest.raises(ValueError, match=words + "are above the 19661 DN"):
+        prepare(maps, **options)
+    lazy = [Map(smap.data.rechunk((64, -1)), smap.meta) for smap in lazy]
+    monkeypatch.setattr(lazy_blocks, "_BLOCK", (5, -1))
+    series = prepare_series(lazy, **options)
+    with pytest.raises(ValueError, match=words + "are above the 19661 DN"):
+        series.data[:, :, :4].compute()
+    monkeypatch.setattr(lazy_blocks, "_BLOCK", (-(-series.shape[2] // 2), -1))
+    series = prepare_series(lazy, **options)
+    assert series.data.numblocks[2] == 2
+    with pytest.raises(ValueError, match=r"holds sums of pixels, .*: [234]% of its pixels in a block are above"):
+        series.data[:, :, -4:].compute()
 
 
 @pytest.mark.parametrize("crval", [0, 0.1])

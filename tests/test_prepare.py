@@ -315,6 +315,15 @@ def test_maps_that_look_averaged_draw_a_warning(prepared, maps):
     assert np.all(cube.uncertainty.array > prepared.uncertainty.array)
 
 
+def test_averages_of_fewer_pixels_than_there_is_room_for_draw_a_warning(prepared, maps):
+    with pytest.warns(
+        DataWarning, match=r"`n_sample` is 4, .* pass 16, or their errors come out 2 times too large"
+    ) as caught:
+        cube = prepare(maps, n_sample=4)
+    assert len(caught) == 1
+    np.testing.assert_allclose(np.median(cube.uncertainty.array / prepared.uncertainty.array), 2, rtol=0.1)
+
+
 def test_pixels_of_aia_draw_no_warning(maps):
     assert prepare([changed(m, cdelt1=0.6, cdelt2=0.6) for m in maps]).meta["n_sample"] == 1
 

@@ -26,7 +26,7 @@ from sunpy_demreg import (
     write,
 )
 from sunpy_demreg._channels import plan
-from sunpy_demreg._channels.time_sets import Image, time_sets
+from sunpy_demreg._channels.time_sets import Image, exposure_sets, time_sets
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common.dates import mean_date
 
@@ -97,6 +97,19 @@ def test_sets_that_lack_a_channel():
     assert len(time_sets(given, 3, 3)[0]) == 5
 
 
+@pytest.mark.parametrize("sorted_into", [time_sets, exposure_sets])
+@pytest.mark.parametrize("most_missing", [1, 2, 3, 5])
+def test_sets_that_may_lack_more_do_not_lack_what_is_there(sorted_into, most_missing):
+    """Around the rarest channel, of which an image is lost, two are out of reach; around another only this one."""
+    steps = np.arange(4) * 60
+    given = {171: steps[1:] + 13, 94: steps, 131: steps + 5, 193: steps + 7, 211: steps, 335: steps + 4}
+    sets, left = sorted_into(images(given), 12, most_missing)
+    of_five = [each for each in sets if len(each) > 1]
+    assert [sorted(image.channel for image in each) for each in of_five] == 4 * [[94, 131, 193, 211, 335]]
+    alone = [image for each in [*sets, left] for image in each if each not in of_five]
+    assert sorted_times([alone]) == [list(steps[1:] + 13)]
+
+
 def test_left_over_files_are_told(series_folder, tmp_path):
     files = sorted(series_folder.glob("*.fits"))
     helium = Map(files[0])
@@ -153,15 +166,16 @@ def test_headers_are_checked_once_and_not_in_blocks(series_folder, monkeypatch):
     assert expected.mask.mean() > np.isnan(expected.data).mean() > 0
 
 
-def test_sums_show_in_blocks(series_folder):
+def test_sums_show_with_the_first_block(series_folder):
     maps = [Map(path) for path in series_folder.glob("step1*")]
     high = maps[2].data.copy()
     high[9:15, 3:8] = 20000.0
     maps[2] = Map(da.from_array(high, chunks=8), maps[2].meta)
     cube = prepare_series(maps, n_sample=16)
-    cube.data[:, :, :8].compute()
-    with pytest.raises(ValueError, match=r"holds sums of pixels, .*: 7% of its pixels are above the 19661 DN"):
-        cube.data.compute()
+    cube.data[:, :, 16:].compute()
+    for part in (cube.data[:, :, :8], cube.data):
+        with pytest.raises(ValueError, match=r"holds sums of pixels, .*: 7% of its pixels are above the 19661 DN"):
+            part.compute()
 
 
 def test_maps_of_a_series_have_their_names_in_messages(series_folder):

@@ -1,5 +1,6 @@
 """Pictures: what is drawn is what the result holds."""
 
+import copy
 import functools
 
 import matplotlib as mpl
@@ -715,6 +716,21 @@ def test_fit_shows_what_was_seen_and_what_is_predicted(result):
     residuals = [float(text.get_text().strip("$").split("\\")[0]) for text in axes.texts]
     assert np.mean(np.square(residuals)) == pytest.approx(result["chi_squared"].data[2, 3], abs=0.2)
     assert f"{result['chi_squared'].data[2, 3]:.2f}" in axes.get_title()
+
+
+def test_bars_of_a_fit_that_reach_zero_leave_the_axes(result):
+    """Their ends are no lower limits; and the axis is as long as the other values need."""
+    changed = copy.deepcopy(result)
+    cube = changed["intensity"]
+    cube.uncertainty.array[0, 2, 3] = 2 * cube.data[0, 2, 3]
+    points, line = visualization.plot_intensity(changed, (2, 3))
+    low, high = line.axes.get_ylim()
+    ends = points.lines[2][0].get_segments()
+    assert 0 < ends[0][0, 1] < low / 1e3
+    assert low < min(end[0, 1] for end in ends[1:])
+    observed = cube.data[:, 2, 3]
+    assert low > min(observed.min(), line.get_ydata().min()) / 10
+    assert high < 5 * max(ends[i][1, 1] for i in range(6))
 
 
 def test_response_curves(response):

@@ -116,6 +116,9 @@ def batch_invert(
 
     Warns
     -----
+    DataWarning
+        As `prepare_series`, for each step that is done. Maps that are shifted by more than a pixel are told of only
+        with ``correct_shifts``, as there.
     UnsolvedWarning
         Once, if pixels of the steps that were done were not solved.
 

@@ -44,7 +44,7 @@ def default_n_sample(smap):
 
 
 def check_n_sample(images, n_sample):
-    """Check that the pixels are large enough to be averages of `n_sample` pixels of AIA."""
+    """Check that the pixels are as large as averages of `n_sample` pixels of AIA are: not smaller, nor larger."""
     for image in images:
         room = pixel_size(image.map) ** 2
         if n_sample > max(1, 1.3 * room):
@@ -54,6 +54,15 @@ def check_n_sample(images, n_sample):
                 f"is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in area, and "
                 f"cannot be averages of so many: pass {max(1, round(room))}, or leave it out",
             )
+    room = pixel_size(images[0].map) ** 2
+    if 1 < n_sample < room / 1.3:
+        warn(
+            DataWarning,
+            f"is {n_sample:g}, but the pixels of `maps` are {room:.2g} times those of AIA in area: if they are "
+            f"averages of {round(room)}, pass {round(room)}, or their errors come out {(room / n_sample) ** 0.5:.2g} "
+            "times too large",
+            "n_sample",
+        )
 
 
 class StatedCounts(NamedTuple):
@@ -65,8 +74,13 @@ class StatedCounts(NamedTuple):
     mean: float  # DN of a pixel of AIA; NaN if the header has none, or that of a different field
     exposure: float  # s
     is_rate: bool
-    shape: tuple  # (y, x)
+    shape: tuple  # (y, x); empty where only parts of the image are at hand
     n_sample: int
+
+    @property
+    def of_parts(self):
+        """The same, to examine parts of the image, of which only refusals are expected."""
+        return self._replace(shape=())
 
 
 def stated_counts(image, n_sample):
@@ -103,18 +117,19 @@ def doubt(stated, data, to_counts):
     (`str`, `str`)
         Why the image seems to hold sums, and why it seems to be divided by its exposure time; empty if it does not.
     """
-    n_pixels = np.prod(stated.shape)
+    is_whole = data.shape == stated.shape
     may_be_sums = stated.room >= _AVERAGED
     counts = np.where(np.isfinite(data), data, 0) * to_counts if may_be_sums else None
     n_above = np.count_nonzero(counts > _MAX_COUNTS) if may_be_sums else 0
-    if n_above > _MANY * n_pixels:
+    if n_above > _MANY * data.size and (is_whole or n_above >= _FEW):
         raise wrong_map(
             ValueError,
             stated.name,
-            f"holds sums of pixels, not averages, or other values than counts: {n_above / n_pixels:.0%} of its pixels "
-            f"are above the {_MAX_COUNTS:.0f} DN that the detector can give. {_NO_SUMS}. {_CORRECTED}",
+            f"holds sums of pixels, not averages, or other values than counts: {n_above / data.size:.0%} of its pixels "
+            f"{'' if is_whole else 'in a block '}are above the {_MAX_COUNTS:.0f} DN that the detector can give. "
+            f"{_NO_SUMS}. {_CORRECTED}",
         )
-    if data.shape != stated.shape or data.size < _FEW:
+    if not is_whole or data.size < _FEW:
         return "", ""  # parts of an image are not examined further: each would repeat the warning
     mean = ratio = np.nan
     if stated.mean > 0.5:

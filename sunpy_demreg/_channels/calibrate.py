@@ -1,7 +1,7 @@
 """From the counts of a detector to intensities, on plain arrays: the same for whole images and for parts of them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,13 @@ class Plan:
     def leading(self):
         """The plan for the first image of each channel."""
         return tuple(self.channels[group[0]] for group in self.groups) or self.channels
+
+    @property
+    def of_parts(self):
+        """The same for parts of the images, or for what was examined as a whole before: it is not warned of again."""
+        stated = [channel.stated and channel.stated.of_parts for channel in self.channels]
+        pairs = zip(self.channels, stated, strict=True)
+        return replace(self, channels=tuple(replace(channel, stated=own) for channel, own in pairs))
 
 
 def calibrate(planes, plan, workers=1):

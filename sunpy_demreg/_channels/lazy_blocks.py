@@ -1,20 +1,23 @@
 """Blocks of a cube that are interpolated, averaged or cut out of what they need of the images, when they are needed."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from uuid import uuid4
 
 import numpy as np
 
+from sunpy_demreg._channels.averages import doubt, warn_of_doubts
 from sunpy_demreg._channels.calibrate import calibrate, sharpened
 from sunpy_demreg._channels.fits_maps import reader_of
 from sunpy_demreg._channels.positions import locator, reach
 from sunpy_demreg._channels.resample import Window
 from sunpy_demreg._common.dask_arrays import as_lazy, unmasked
 
-__all__ = ["in_blocks_of_grid"]
+__all__ = ["examined", "in_blocks_of_grid"]
 
 _BLOCK = 256, -1  # pixels: compressed files are read by whole rows
+_MOST = 0.5  # of the rows of an image: if fewer are needed, it is not read as a whole only to examine it
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,10 @@ def in_blocks_of_grid(preparation):
     # A task of its own, which each worker is sent once; without coordinates, which follow from the windows.
     channels = tuple(replace(channel, psf=None, wcs=None) for channel in plan.channels)
     plan_key = f"{name}-plan"
-    layer = {plan_key: replace(plan, channels=channels, grid=plan.grid._replace(wcs=None), corner=(0, 0))}
+    bare = replace(plan, channels=channels, grid=plan.grid._replace(wcs=None), corner=(0, 0))
+    layer = {plan_key: bare.of_parts}
+    n_rows = [sum(boxes[i, 0][0].stop - boxes[i, 0][0].start for i in range(len(rows))) for _, boxes in places]
+    looks = examined(preparation, [arrays[0] for arrays in planes], chunks, n_rows)
     for i, j in np.ndindex(len(rows), len(columns)):
         windows, cuts, keys = [], [], []
         for arrays, (locate, boxes) in zip(planes, places, strict=True):
@@ -60,10 +66,56 @@ def in_blocks_of_grid(preparation):
             cuts.append([cut for cut, _ in needed])
             keys.append([some for _, some in needed])
         shape = rows[i].stop - rows[i].start, columns[j].stop - columns[j].start
-        layer[name, i, j] = (_answer, plan_key, _Block(shape, tuple(windows), tuple(cuts)), keys)
-    inputs = [array for arrays in planes for array in arrays if array is not None]
+        layer[name, i, j] = (_answer, plan_key, _Block(shape, tuple(windows), tuple(cuts)), keys, (looks.name, i, j))
+    inputs = [looks, *(array for arrays in planes for array in arrays if array is not None)]
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
     return da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=object))
+
+
+def examined(preparation, values, chunks, n_rows=None):
+    """
+    Look for sums of pixels and for rates in whole images, as `prepare` does, once for each time.
+
+    Parameters
+    ----------
+    preparation : Preparation
+    values : list of Dask array
+        Of its images.
+    chunks : tuple of tuple of int
+        Of the cube.
+    n_rows : list of int, optional
+        How many rows of each image its blocks need; by default all.
+
+    Returns
+    -------
+    Dask array
+        Its blocks are None, for the blocks of the cube to depend on. That of the first one examines the images, and
+        warns: thus it is done once, and a part of the cube is not held up by it.
+    """
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
+
+    name = f"examined-{uuid4().hex}"
+    layer = {(name, i, j): None for i, j in np.ndindex(*map(len, chunks))}
+    inputs = []
+    # With shifts to be corrected, images were examined when these were measured.
+    if not preparation.plan.corrects_shifts:
+        for k, (channel, array) in enumerate(zip(preparation.plan.channels, values, strict=True)):
+            if channel.stated is None or (n_rows is not None and n_rows[k] < _MOST * array.shape[0]):
+                continue
+            cut, keys = _needed(array, tuple(slice(0, length) for length in array.shape))
+            look = partial(_doubt, stated=channel.stated, to_counts=channel.to_counts, cut=cut)
+            layer[f"{name}-{k}"] = (look, keys)
+            inputs.append(array)
+        looks = [key for key in layer if isinstance(key, str)]
+        if looks:
+            layer[name, 0, 0] = (warn_of_doubts, looks)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
+    return da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=object))
+
+
+def _doubt(parts, stated, to_counts, cut):
+    return doubt(stated, np.asarray(_joined(parts, *cut)), to_counts)
 
 
 def _slices(lengths):
@@ -117,8 +169,8 @@ def _within(lengths, wanted):
     return which, slices
 
 
-def _answer(plan, block, arrays):
-    """Intensity, uncertainty and mask of a block."""
+def _answer(plan, block, arrays, _):
+    """Intensity, uncertainty and mask of a block, after what `examined` does."""
     planes = [
         [None if parts is None else _joined(parts, *cut) for parts, cut in zip(of_image, cuts, strict=True)]
         for of_image, cuts in zip(arrays, block.cuts, strict=True)

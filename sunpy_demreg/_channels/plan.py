@@ -220,7 +220,7 @@ def moved(preparation, shifts):
             wcs.wcs.crpix -= np.linalg.solve(wcs.pixel_scale_matrix, plan.grid.wcs.pixel_scale_matrix @ shift)
             wcs.wcs.set()
             channels[i] = replace(channels[i], wcs=wcs)
-    plan = replace(plan, channels=tuple(channels))
+    plan = replace(plan, channels=tuple(channels)).of_parts  # images were examined where they were
     sources = {"source_wcs": np.array([wcs_text(each.wcs) for each in plan.leading])}
     steps = [*preparation.done["steps"]]
     steps.insert(steps.index("align") + 1, "shift")

@@ -113,7 +113,8 @@ def prepare_series(
     -----
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
-        some times cover less than half of the grid.
+        some times cover less than half of the grid. With the first block of a time, if its maps look like sums, or like
+        rates without that unit, unless less than half of their rows are needed. Of shifts only as said above.
 
     Examples
     --------

@@ -195,7 +195,7 @@ def as_keywords(name, given, function, *, without=(), elsewhere=None):
                     rest = f"no option of `{function.__name__}` but of `{other.__name__}`: pass it {place}"
                     break
             raise wrong(TypeError, name or key, f"has {key!r}, which is {rest}" if name else f"is {rest}")
-    return given
+    return dict(given)  # the caller's own stays as it is
 
 
 def _keywords(function):
