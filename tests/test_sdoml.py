@@ -288,7 +288,7 @@ def test_one_set_of_coordinates_serves_only_short_ranges(tmp_path, change, is_to
         warnings.simplefilter("always")
         read_sdoml(store, START, STOP)
     texts = [str(each.message) for each in told if issubclass(each.category, DataWarning)]
-    words = "the radius of the Sun changes by 0.25% in this range, .* off by up to 2.4 arcsec. Read shorter ranges"
+    words = "the radius of the Sun changes by 0.25% from that of the first time, .* up to 2.4 arcsec. Take shorter"
     assert [bool(re.search(words, text)) for text in texts] == [True] * is_told
 
 
@@ -443,7 +443,7 @@ def test_images_that_come_late_and_those_that_are_bad(tmp_path):
     small_store(small, images, 64)
     report = batch_invert(small, path, BINS, **options)
     assert [step.outcome for step in report.steps] == ["kept", "failed", "kept"]
-    assert re.search(r"2014/131A\[2\] is flagged by its header", report.steps[1].reason)
+    assert re.search(r"2014/131A\[2\]: is flagged by its header", report.steps[1].reason)
     shutil.rmtree(small)
     images[2014, 131][2][1]["quality"] = 0
     small_store(small, images, 64)
@@ -485,7 +485,10 @@ def test_steps_of_a_store_on_the_workers_and_on_the_command_line(small, tmp_path
     )
     assert read(tmp_path / "c.zarr")["dem"].data.shape[1] == 2
     assert main(command) == 1
-    assert "is an SDOMLv2 store, which holds years: say which times" in capsys.readouterr().err
+    assert (
+        "names the store sdomlv2.zarr, which must be of SDOMLv2: that holds years, so say which times"
+        in capsys.readouterr().err
+    )
 
 
 def test_batch_of_a_store_at_a_url(small, tmp_path):
@@ -509,7 +512,7 @@ def test_radii_of_months_are_told(tmp_path):
     for channel in CHANNELS:
         images[2014, channel][1][1]["rsun_obs"] *= 0.99
     small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
-    with pytest.warns(DataWarning, match="`maps`: the radius of the Sun changes by 1.00% in this range"):
+    with pytest.warns(DataWarning, match="`maps`: the radius of the Sun changes by 1.00% from that of the first time"):
         report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)
     assert report.counts["done"] == 2
     headers = zarr.open_group(tmp_path / "a.zarr", mode="r")["fits_header"][:]
@@ -517,13 +520,98 @@ def test_radii_of_months_are_told(tmp_path):
     assert scales[1] / scales[0] == pytest.approx(0.99, rel=1e-9)  # each has its own
 
 
+def test_radii_are_those_of_good_steps_against_the_store(tmp_path):
+    images = some_images(0, 1, 20)
+    for channel in CHANNELS:
+        images[2014, channel][2][1]["rsun_obs"] *= 1.03
+    images[2014, 94][1][1]["rsun_obs"] = 1e-9  # so that the store can be made
+    small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
+    array = zarr.open_group(small)["2014/94A"]
+    array.attrs["RSUN_OBS"] = [array.attrs["RSUN_OBS"][0], 0.0, array.attrs["RSUN_OBS"][2]]
+    report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)  # and warns of nothing
+    assert [step.reason for step in report.steps] == [None, "2014/94A[1]: RSUN_OBS is 0.0"]
+    with pytest.warns(DataWarning, match="the radius of the Sun changes by 3.00% from that of the first time"):
+        batch_invert(small, tmp_path / "a.zarr", BINS, start="2014-01-01T02:00", stop="2014-01-01T02:01")
+
+
+def test_numbers_that_are_not_finite_in_headers(tmp_path):
+    images = some_images(0, 1)
+    images[2014, 94][0][1]["percentd"] = np.nan
+    small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
+    array = zarr.open_group(small)["2014/131A"]
+    array.attrs["EXPTIME"] = [array.attrs["EXPTIME"][0], np.nan]
+    array = zarr.open_group(small)["2014/171A"]
+    array.attrs["CRPIX1"] = [array.attrs["CRPIX1"][0], np.inf]
+    report = batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop=STOP)
+    reason = "2014/131A[1]: EXPTIME is no finite number; 2014/171A[1]: CRPIX1 is no finite number"
+    assert [step.reason for step in report.steps] == [None, reason]
+    with pytest.warns(DataWarning, match="EXPTIME is no finite number"):
+        series = read_sdoml(small, START, STOP)
+    expected = invert(series, TemperatureResponse.from_aia(series), BINS)["dem"].data
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr")["dem"].data, expected)
+
+
+def test_cadence_passes_over_sets_that_cannot_be_used(tmp_path):
+    """As in a series; where an interval has no other, the step fails; and the next run may accept flags."""
+    images = some_images(0, 1, 10, 20)
+    for k in (0, 2):  # of the first interval, and alone in the second
+        images[2014, 94][k][1]["quality"] = 1 << 17
+    small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
+    of_times = {"start": START, "stop": "2014-01-01T03:00", "cadence": 1 * u.hour}
+    report = batch_invert(small, tmp_path / "a.zarr", BINS, **of_times)
+    assert [str(step.time)[11:16] for step in report.steps] == ["00:06", "01:00", "02:00"]
+    assert [step.outcome for step in report.steps] == ["done", "failed", "done"]
+    assert "2014/94A[2]: is flagged by its header, see `accept_flagged`" in report.steps[1].reason
+    assert [name for name, _ in report.left_over] == ["2014/94A[0]"]
+    with pytest.warns(DataWarning, match="left over"):
+        series = prepare_series(small, **of_times)
+    dates = series.meta["date"]
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr").meta["observation"]["date"].isot, dates.isot)
+    accepted = {"prepare_options": {"accept_flagged": True}}
+    with pytest.raises(ValueError, match="accept_flagged is False there and True now"):
+        batch_invert(small, tmp_path / "a.zarr", BINS, **of_times, **accepted)
+    report = batch_invert(small, tmp_path / "b.zarr", BINS, **of_times, **accepted)
+    assert [str(step.time)[11:16] for step in report.steps] == ["00:00", "01:00", "02:00"]
+    assert report.counts["done"] == 3
+
+
+def test_options_of_the_caller_are_left_alone(small, tmp_path):
+    options = {"relative_floor": 0.1}
+    batch_invert(small, tmp_path / "a.zarr", BINS, start=START, stop="2014-01-01T00:03", prepare_options=options)
+    assert options == {"relative_floor": 0.1}
+
+
+@pytest.mark.parametrize("start", ["2013-12-31T23:50", "2014-01-01T00:00"])
+def test_set_at_new_year(start, tmp_path):
+    """Whose images are in the arrays of two years."""
+    images = some_images(0, 1)
+    for channel in (94, 131):
+        header = images[2014, channel][0][1] | {"t_obs": "2013-12-31T23:59:59.90Z"}
+        images[2013, channel] = [(images[2014, channel].pop(0)[0], header)]
+    for channel in CHANNELS:
+        images.setdefault((2013, channel), [(images[2014, channel][0][0], header | {"t_obs": "2013-06-01T00:00:00Z"})])
+    small = small_store(tmp_path / "sdomlv2.zarr", images, 64)
+    report = batch_invert(small, tmp_path / "a.zarr", BINS, start=start, stop=STOP, tolerance=15 * u.s)
+    assert report.counts["done"] == 2
+    assert report.left_over == []
+    assert read_sdoml(small, start, STOP, tolerance=15 * u.s).meta["left_over"] == ()
+
+
 def test_bad_calls_with_a_store(small, tmp_path):
     of_times = {"start": START, "stop": STOP}
     cases = (
-        ((small,), {}, r"`maps` is an SDOMLv2 store, which holds years: say which times, with `start` and `stop`"),
+        (
+            (small,),
+            {},
+            r"`maps` names the store sdomlv2\.zarr, .* say which times, with `start` and `stop`",
+        ),
         ((small,), {"start": START}, "say which times"),
         (([small, *sample.aia_files()],), of_times, r"`maps` hold .*sdomlv2\.zarr beside other things"),
-        ((small,), of_times | {"bin": 2}, "`bin` is for maps and their files, but `maps` is an SDOMLv2 store"),
+        (
+            (small,),
+            of_times | {"bin": 2},
+            "`bin` is for maps and their files, but `maps` names a store, which must be of SDOMLv2",
+        ),
         ((small,), of_times | {"correct_degradation": True}, "`correct_degradation` is for maps"),
         ((small,), of_times | {"cadence": 0 * u.s}, "`cadence` must be positive"),
         ((small,), {"start": STOP, "stop": START}, "`stop` must be later than `start`"),
@@ -536,3 +624,11 @@ def test_bad_calls_with_a_store(small, tmp_path):
         with pytest.raises(ValueError, match=words):
             batch_invert(*arguments, tmp_path / "a.zarr", BINS, prepare_options=prepare_options, **options)
         assert not (tmp_path / "a.zarr").exists()
+    with pytest.raises(FileNotFoundError, match=r"`maps`: there is no store .*none\.zarr"):
+        batch_invert(tmp_path / "none.zarr", tmp_path / "a.zarr", BINS)
+    other = tmp_path / "dem.zarr"
+    batch_invert(small, other, BINS, start=START, stop="2014-01-01T00:03")
+    with pytest.raises(ValueError, match=r"`maps` names the store dem\.zarr, which must be of SDOMLv2"):
+        prepare_series(other)
+    with pytest.raises(ValueError, match=r"`maps` has no arrays 2014/94A, and so on: it is no SDOMLv2 store"):
+        prepare_series(other, **of_times)

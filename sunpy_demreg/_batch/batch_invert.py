@@ -194,9 +194,9 @@ def batch_invert(
     response_options = options_of("response_options", response_options, from_aia)
     times, source = as_times(start, stop, cadence), sdoml_store(maps)
     if source is not None:
-        check_range(times, "maps")
-        prepare_options |= {"degradation_corrected": True}
-        choices = Choices.of(prepare_options)
+        check_range(source, times, "maps")
+        prepare_options = prepare_options | {"degradation_corrected": True}
+    choices = None if source is None else Choices.of(prepare_options)
     prepare_options = corrected(prepare_options, response_options)
     options_of(None, options, invert)
     if options.get("backend") == "hybrid" and scheduler is None:
@@ -223,22 +223,23 @@ def batch_invert(
     settings |= {"encoding": encoding, "contents": "result"} | settings
     with begun(path) as (folder, claims):
         with claims.held("index"):
-            index = Index(folder, times.widened(tolerance.to_value(u.s)))
+            near = times.widened(tolerance.to_value(u.s))
+            index = Index(folder, near)
             if source is None:
                 index.add(maps)
             else:
-                index.add_store(source, times)
+                index.add_store(source, times, near)
             index.keep()
         with index:
+            if source is not None and not choices.accept_flagged:
+                index.add_flags()
             n_lacking = most if options.get("missing_channels", "omit") == "omit" else 0
             steps = Steps(index, tolerance, n_lacking, prepare_options.get("exposures", "one"), times)
-            if source is not None:
-                warn_of_radius(steps.like()[0][1].radius, *index.radii(), "maps")
-                prepare_options = choices
-            else:
+            if source is None:
                 table = table_for(steps.latest(), prepare_options.get("correction_table"))
                 prepare_options |= {"correction_table": table}
-            work = Work(path, steps.like(), temperature_bin_edges, prepare_options, response_options, options, contents)
+            how = temperature_bin_edges, prepare_options, choices, response_options, options, contents
+            work = Work(path, steps.like(), *how)
             # Where `backend` is "hybrid", the workers are those of this client.
             with nullcontext() if client is None else client.as_current():
                 template = _first(work, steps)
@@ -246,6 +247,8 @@ def batch_invert(
                 check = partial(_check_held, claims, "store")
                 archive = open_archive(path, template, settings, DEFAULTS, check)
                 archive.allocate(steps, check)
+            if source is not None:
+                warn_of_radius(archive.radius(), *steps.radii(), "maps")
             outcomes = run(part_of(len(steps), part), work, steps, archive, claims, workers, client, on_step)
             return BatchReport(outcomes, steps.left_over())
 

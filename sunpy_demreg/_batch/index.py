@@ -1,5 +1,6 @@
 """The index of a batch: a table of the facts of its files, kept with the store, so that none is looked into twice."""
 
+import json
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from itertools import batched
 
 from sunpy_demreg._channels.facts import facts_of_array, facts_of_files, facts_of_map
 from sunpy_demreg._channels.sdoml import warn_of_arrays
-from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, keys_of, version_of
+from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, check_flags, keys_of, version_of
 from sunpy_demreg._channels.series import image_of, items, not_read
 from sunpy_demreg._channels.time_sets import Image
 from sunpy_demreg._channels.times import ALWAYS
@@ -53,6 +54,8 @@ class Index:
         Maps that are not in files, by the ids of their images.
     n_read : `int`
         How many files were read, because they are new or have changed.
+    wanted : `str`
+        Condition in SQL for the images that may be in a step.
     store : `~pathlib.Path`, Url or None
         That of SDOMLv2 which the images are in.
     """
@@ -60,7 +63,7 @@ class Index:
     def __init__(self, folder, times=ALWAYS):
         self.maps, self.n_read, self.store, self._kept = {}, 0, None, folder / _NAME
         in_range = f"seconds >= {times.start!r} AND seconds < {times.stop!r}"
-        self._wanted = f"{_OF_DEM} AND {in_range}"
+        self.wanted = f"{_OF_DEM} AND {in_range}"
         # Zero where the time is not known.
         self._told = f"SELECT name, problem FROM images WHERE (seconds = 0 OR {in_range})"
         self.db = sqlite3.connect("file:", uri=True, isolation_level=None)
@@ -132,19 +135,21 @@ class Index:
         self.n_read += len(unknown)
         self._insert(rows)
 
-    def add_store(self, path, times):
+    def add_store(self, path, times, near):
         """
-        Add the images of a store of SDOMLv2, of all years in which times are.
+        Add the images of a store of SDOMLv2, of all years in which times are, or those near to them.
 
         The headers of a year and channel are one document, which is read again only if that has changed.
         """
         path = path.absolute()
         self.store, keys = path, keys_of(times)
-        versions = {key: version_of(path, array_name(*key)) for key in keys}
+        versions = {key: version_of(path, array_name(*key)) for key in keys_of(near)}
         there = {key: version for key, version in versions.items() if version is not None}
         unknown = [key for key, version in there.items() if not self._add_known(path, key, version)]
-        if unknown or not there:
-            for key, array in arrays_of(path, "maps", unknown or keys).items():
+        if not there.keys() & set(keys):
+            unknown = keys  # and they are missed
+        if unknown:
+            for key, array in arrays_of(path, "maps", unknown).items():
                 facts = list(facts_of_array(path, key, array))
                 self._insert([(name, f"{path}/{name}", *there[key], *each) for name, each in facts])
                 self.n_read += len(facts)
@@ -163,10 +168,14 @@ class Index:
         self.db.execute("COMMIT")
         return n_added > 0
 
-    def radii(self):
-        """The smallest and largest radius of the Sun in arcsec of the images of a store."""
-        radius = "json_extract(header, '$.rsun_obs')"
-        return self.db.execute(f"SELECT min({radius}), max({radius}) FROM images WHERE {self._wanted}").fetchone()
+    def add_flags(self):
+        """Make problems of the flags of images in a store, after the table is kept: the next run may accept them."""
+        rows = self.db.execute(f"SELECT id, header FROM images WHERE {self.wanted} AND problem IS NULL")
+        found = ((i, check_flags(json.loads(header))) for i, header in rows)
+        told = [(f"is flagged by its header, see `accept_flagged`: {flags}", i) for i, flags in found if flags]
+        self.db.execute("BEGIN")
+        self.db.executemany("UPDATE images SET problem = ? WHERE id = ?", told)
+        self.db.execute("COMMIT")
 
     def _insert(self, rows):
         self.db.execute("BEGIN")
@@ -197,26 +206,26 @@ class Index:
 
     def counts(self):
         """How many images there are of each channel that a DEM can use."""
-        return dict(self.db.execute(f"SELECT channel, count(*) FROM images WHERE {self._wanted} GROUP BY channel"))
+        return dict(self.db.execute(f"SELECT channel, count(*) FROM images WHERE {self.wanted} GROUP BY channel"))
 
     def span(self):
         """The first and the last time of these."""
-        return self.db.execute(f"SELECT min(seconds), max(seconds) FROM images WHERE {self._wanted}").fetchone()
+        return self.db.execute(f"SELECT min(seconds), max(seconds) FROM images WHERE {self.wanted}").fetchone()
 
     def last_in_steps(self):
         """The last time of these that are not left over."""
         return self.db.execute(
-            f"SELECT max(seconds) FROM images WHERE {self._wanted} AND id NOT IN left_over"
+            f"SELECT max(seconds) FROM images WHERE {self.wanted} AND id NOT IN left_over"
         ).fetchone()[0]
 
     def next_time(self, start):
         """The first time of these from `start` on; None if there is none."""
-        query = f"SELECT min(seconds) FROM images WHERE {self._wanted} AND seconds >= ?"
+        query = f"SELECT min(seconds) FROM images WHERE {self.wanted} AND seconds >= ?"
         return self.db.execute(query, (start,)).fetchone()[0]
 
     def images(self, start, stop):
         """These from a time to before another, as `Image`, with their ids for maps."""
-        query = f"SELECT name, channel, seconds, id, problem FROM images WHERE {self._wanted}"
+        query = f"SELECT name, channel, seconds, id, problem FROM images WHERE {self.wanted}"
         rows = self.db.execute(f"{query} AND seconds >= ? AND seconds < ? ORDER BY seconds, name", (start, stop))
         return [Image(*row) for row in rows]
 

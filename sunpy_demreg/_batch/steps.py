@@ -19,6 +19,8 @@ from sunpy_demreg._common.urls import file_of
 __all__ = ["Steps", "Task", "key_of"]
 
 _DAY = 86400  # s: as much as is sorted at once
+# The ids of the images that are in steps.
+_OF_STEPS = "SELECT image.value FROM steps, json_each(steps.images) AS channel, json_each(channel.value) AS image"
 
 
 class Task(NamedTuple):
@@ -70,15 +72,19 @@ class Steps:
             self._db.executemany(
                 "INSERT INTO left_over VALUES (?)", [(image.map,) for image in left if times.hold(image.seconds)]
             )
-            self._db.executemany(
-                "INSERT INTO steps (microseconds, key, images, dates, digests, lacking, problem) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                self._rows(chosen(sets)),
-            )
+            self._insert(chosen(sets, are_last=False))
             self._db.execute("COMMIT")
+        self._insert(chosen([]))
         # From zero.
         self._db.execute("UPDATE steps SET number = number - 1")
-        whole = self._db.execute("SELECT images FROM steps WHERE lacking IS NULL ORDER BY number LIMIT 1").fetchone()
+        if times.cadence is not None:  # the images for which others of an interval were taken
+            self._db.execute(
+                f"INSERT OR IGNORE INTO left_over SELECT id FROM images WHERE {index.wanted} AND problem IS NOT NULL "
+                f"AND seconds >= ? AND seconds < ? AND id NOT IN ({_OF_STEPS})",
+                times[:2],
+            )
+        query = "SELECT images FROM steps WHERE lacking IS NULL ORDER BY problem IS NOT NULL, number LIMIT 1"
+        whole = self._db.execute(query).fetchone()
         if whole is None:
             raise no_sets(index.counts(), tolerance, index.problems())
         self._whole = json.loads(whole[0])
@@ -86,6 +92,19 @@ class Steps:
 
     def __len__(self):
         return self._count("TRUE")
+
+    def _insert(self, sets):
+        self._db.executemany(
+            "INSERT INTO steps (microseconds, key, images, dates, digests, lacking, problem) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            self._rows(sets),
+        )
+
+    def radii(self):
+        """The smallest and largest radius of the Sun in arcsec of the images of a store that are in good steps."""
+        radius = "json_extract(header, '$.rsun_obs')"
+        query = f"SELECT min({radius}), max({radius}) FROM images WHERE id IN ({_OF_STEPS} WHERE steps.problem IS NULL)"
+        return self._db.execute(query).fetchone()
 
     def _rows(self, sets):
         """What the table says of sets of images."""

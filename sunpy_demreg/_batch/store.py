@@ -18,6 +18,7 @@ from astropy.wcs import WCS
 from sunpy_demreg._batch.create import HEADER_SIZE, N_STEPS, NOT_STORED, create, no_store
 from sunpy_demreg._batch.same import NOT_SET, as_setting, in_words, is_same, meaning_of
 from sunpy_demreg._batch.steps import key_of
+from sunpy_demreg._channels.sdoml_cube import radius_of
 from sunpy_demreg._common.atomic import created
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.grids import check_same_grid
@@ -97,6 +98,11 @@ class Archive:
                 f"{str(path)!r} was made with other settings: {'; '.join(different)}; repeat its settings, or pass a "
                 "path that does not exist yet",
             )
+
+    def radius(self):
+        """That of the Sun in arcsec, in the coordinates of a store that holds images of SDOMLv2."""
+        with self._reached():
+            return radius_of(WCS(header_of(self._group)), self._group["status"].shape[-1])
 
     def _reached(self):
         """For what Zarr does there: errors of a network become errors about the URL."""

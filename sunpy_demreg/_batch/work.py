@@ -10,8 +10,8 @@ from sunpy_demreg._batch.store import Writer
 from sunpy_demreg._channels.lazy_prepare import plan_of, prepare_lazily
 from sunpy_demreg._channels.read_maps import NamedMaps
 from sunpy_demreg._channels.resample import Grid
-from sunpy_demreg._channels.sdoml_cube import completed, cube_of, without_flags
-from sunpy_demreg._channels.sdoml_store import StoreImage, image_in_store
+from sunpy_demreg._channels.sdoml_cube import completed, cube_of
+from sunpy_demreg._channels.sdoml_store import image_in_store
 from sunpy_demreg._channels.series import filled, image_of
 from sunpy_demreg._common.grids import grid_difference
 from sunpy_demreg._files import zarr_documents as documents
@@ -36,15 +36,16 @@ class Work:
     like : tuple
         Images of a complete step, as in `Task`.
     edges, prepare_options, response_options, options, contents
-        As of `sunpy_demreg.batch_invert`; for images of a store, Choices are in the place of options of `prepare`.
+        As of `sunpy_demreg.batch_invert`.
+    choices : Choices or None
+        For images of a store, in the place of options of `prepare`.
     """
 
-    def __init__(self, path, like, edges, prepare_options, response_options, options, contents):
-        self._path, self._like, self._edges = path, like, edges
+    def __init__(self, path, like, edges, prepare_options, choices, response_options, options, contents):
+        self._path, self._like, self._edges, self._choices = path, like, edges, choices
         self._prepare_options, self._response_options, self._options = prepare_options, response_options, options
         self._contents = contents
         self._first = None
-        self._is_of_store = isinstance(like[0][1], StoreImage)
         self.__setstate__(vars(self).copy())
 
     def __getstate__(self):
@@ -63,7 +64,7 @@ class Work:
 
     def result(self, images):
         """The lazy result of a step, of whose images each is a name with a path or a map, or None."""
-        if self._is_of_store:
+        if self._choices is not None:
             cube = self._cube_of_store(images)
         else:
             maps = self._maps(images)
@@ -86,14 +87,8 @@ class Work:
         return inputs_of(result, outputs, options.get("dtype", "float64"))
 
     def _cube_of_store(self, images):
-        choices = self._prepare_options
         found, like = ([image_in_store(*each) for each in some if each is not None] for some in (images, self._like))
-        cube = cube_of([completed(found, like)], choices)
-        checked, _ = without_flags(found, choices, cube.shape[-1])
-        for image in checked:
-            if image.problem:
-                raise ValueError(f"{image.name} is flagged by its header: {image.problem}")
-        return cube[:, 0]
+        return cube_of([completed(found, like)], self._choices)[:, 0]
 
     def _find_grid(self):
         if self._grid is None:
@@ -150,7 +145,7 @@ class Work:
         # Python's filters of warnings, which preparing uses, are those of all threads.
         with self._lock:
             result = self.result(task.images)
-            self._writer = self._writer or Writer(self._path, has_one_grid=not self._is_of_store)
+            self._writer = self._writer or Writer(self._path, has_one_grid=self._choices is None)
             stored = self._writer.store(result, task.slot)
         dask.compute(*stored, **how)
         return self._writer.write_facts(result, task.slot)

@@ -10,7 +10,7 @@ import astropy.units as u
 
 from sunpy_demreg._channels.plan import as_saturation
 from sunpy_demreg._channels.sdoml_cube import Choices, completed, cube_of, warn_of_radius, without_flags
-from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, images_of, keys_of, sdoml_store
+from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, check_exists, images_of, keys_of, sdoml_store
 from sunpy_demreg._channels.time_sets import time_sets
 from sunpy_demreg._channels.times import as_times, as_tolerance, check_tolerance, no_sets
 from sunpy_demreg._common.constants import AIA_CHANNELS
@@ -152,18 +152,19 @@ def series_of_store(path, argument, times, tolerance, most_missing, options, nee
     needer : str
         What needs the packages that read it.
     """
-    check_range(times, argument)
+    check_range(path, times, argument)
     tolerance = as_tolerance(tolerance, "one")
     choices = Choices.of(options)
     for module, extra in (("dask.array", "dask"), ("zarr", "batch")):
         imported(module, needer, extra)
-    keys = keys_of(times)
-    arrays = arrays_of(path, argument, keys)
     near = times.widened(tolerance.to_value(u.s))
+    keys = keys_of(times)
+    arrays = arrays_of(path, argument, keys, keys_of(near))
     images, unusable, any_flagged = [], [], False
     for key, array in arrays.items():
-        some = [each for each in images_of(path, key, array) if near.hold(each.seconds) or np.isinf(each.seconds)]
-        some, is_any = without_flags(some, choices, array.shape[1])
+        some = images_of(path, key, array)
+        some = [each for each in some if near.hold(each.seconds) or (np.isinf(each.seconds) and key in keys)]
+        some, is_any = without_flags(some, choices)
         any_flagged |= is_any
         images += [image for image in some if not image.problem]
         unusable += [
@@ -187,14 +188,15 @@ def series_of_store(path, argument, times, tolerance, most_missing, options, nee
     return cube_of(sets, choices, [image.name for image in left])
 
 
-def check_range(times, argument):
-    """Raise unless a range of times has both ends, since a store holds years."""
+def check_range(path, times, argument):
+    """Raise unless a range of times has both ends, since a store holds years, and something is there."""
+    check_exists(path, argument)
     if not np.isfinite(times.start + times.stop) or times.stop - times.start > _LONGEST:
         raise wrong(
             ValueError,
             argument,
-            "is an SDOMLv2 store, which holds years: say which times, with `start` and `stop`, "
-            "such as '2014-09-10T17:00' and '2014-09-10T18:00'",
+            f"names the store {path.name}, which must be of SDOMLv2: that holds years, so say which times, with "
+            "`start` and `stop`, such as '2014-09-10T17:00' and '2014-09-10T18:00'",
         )
 
 

@@ -12,7 +12,7 @@ from astropy.time import Time
 from sunpy_demreg._channels.plan import as_saturation
 from sunpy_demreg._channels.prepare import prepare
 from sunpy_demreg._channels.sdoml_errors import AVERAGED, SIDE, calibrated
-from sunpy_demreg._channels.sdoml_store import StoreImage, Values, check_flags, number
+from sunpy_demreg._channels.sdoml_store import SYNOPTIC_PIXEL, StoreImage, Values, check_flags, number
 from sunpy_demreg._channels.stacks import prepend_channels
 from sunpy_demreg._channels.time_sets import NO_IMAGE, Image
 from sunpy_demreg._channels.uncertainty import ErrorModel, as_floors, read_error_table
@@ -24,7 +24,7 @@ from sunpy_demreg._common.validators import as_bool
 from sunpy_demreg._common.warnings import DataWarning, warn
 from sunpy_demreg._common.wcs import prepend_times
 
-__all__ = ["Choices", "completed", "cube_of", "warn_of_radius", "without_flags"]
+__all__ = ["Choices", "completed", "cube_of", "radius_of", "warn_of_radius", "without_flags"]
 
 _RADIUS = 976.0  # arcsec: that of the Sun to which they were scaled
 _LEAST_EXPOSURE = 0.01  # s: they were divided by no less
@@ -64,8 +64,8 @@ class Choices(NamedTuple):
                 raise wrong(
                     ValueError,
                     name,
-                    "is for maps and their files, but `maps` is an SDOMLv2 store, whose images are averages on one "
-                    "grid already, divided by exposure time and degradation: leave it out",
+                    "is for maps and their files, but `maps` names a store, which must be of SDOMLv2: its images are "
+                    "averages on one grid already, divided by exposure time and degradation: leave it out",
                 )
         given = defaults | options
         flags = {name: as_bool(name, given[name]) for name in ("accept_flagged", "include_eve", "include_chianti")}
@@ -78,11 +78,11 @@ class Choices(NamedTuple):
         )
 
 
-def without_flags(images, choices, side):
+def without_flags(images, choices):
     """Images with their flags as problems, unless these are accepted; and whether there is any."""
     checked, any_flagged = [], False
     for image in images:
-        flags = None if image.problem or choices.accept_flagged else check_flags(image.map.header, side)
+        flags = None if image.problem or choices.accept_flagged else check_flags(image.map.header)
         checked.append(image._replace(problem=flags) if flags else image)
         any_flagged |= flags is not None
     return checked, any_flagged
@@ -100,13 +100,19 @@ def completed(images, like):
     ]
 
 
+def radius_of(wcs, side):
+    """The radius of the Sun in arcsec by which coordinates of an image are scaled."""
+    scale = u.Quantity(wcs.proj_plane_pixel_scales()[0]).to_value(u.arcsec)
+    return scale * _RADIUS * side / (SIDE * SYNOPTIC_PIXEL)
+
+
 def warn_of_radius(first, least, most, argument):
     """Warn if radii of the Sun in arcsec are too far from that of the coordinates."""
     off = max(abs(least - first), abs(most - first))
     if off > _HARMLESS * first:
         text = (
-            f": the radius of the Sun changes by {off / first:.2%} in this range, but the coordinates are those of the "
-            f"first time: the limb is off by up to {off:.1f} arcsec. Read shorter ranges, of a few days"
+            f": the radius of the Sun changes by {off / first:.2%} from that of the first time, whose coordinates the "
+            f"series has: the limb is off by up to {off:.1f} arcsec. Take shorter ranges, of a few days, by themselves"
         )
         warn(DataWarning, text, argument)
 

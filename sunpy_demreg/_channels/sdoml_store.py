@@ -18,10 +18,12 @@ from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.urls import Url, file_of
 
 __all__ = [
+    "SYNOPTIC_PIXEL",
     "StoreImage",
     "Values",
     "array_name",
     "arrays_of",
+    "check_exists",
     "check_flags",
     "image_in_store",
     "images_of",
@@ -31,7 +33,9 @@ __all__ = [
     "version_of",
 ]
 
+SYNOPTIC_PIXEL = 2.4  # arcsec
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z?")
+_SYNOPTIC, _SCALE = np.broadcast_to(0.0, (SIDE, SIDE)), u.Quantity([SYNOPTIC_PIXEL] * 2, u.arcsec / u.pix)
 _NEEDED = ("T_OBS", "EXPTIME", "DEG_COR", "RSUN_OBS", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2")
 # What is kept of a header: counts, flags, coordinates and observer.
 _KEPT = re.compile(
@@ -95,17 +99,18 @@ class Array(NamedTuple):
             if _KEPT.fullmatch(key.lower()) and isinstance(value, list) and len(value) == self.shape[0]
         }
         for i in which:
-            yield {key: value[i] for key, value in columns.items() if value[i] is not None}
+            header = {key: value[i] for key, value in columns.items()}
+            yield {key: value for key, value in header.items() if not (value is None or _is_infinite(value))}
 
 
-def arrays_of(path, argument, keys):
-    """Of those of some years and channels that are there, an Array; at least one."""
+def arrays_of(path, argument, keys, near=()):
+    """Of those of some years and channels that are there, an Array; at least one. And of years near to them."""
     import zarr
 
     def opened():
         group = zarr.open_group(path.store() if isinstance(path, Url) else path, mode="r")
         found = {}
-        for key in keys:
+        for key in sorted({*keys, *near}):
             try:
                 values = group[array_name(*key)]
             except KeyError:
@@ -113,8 +118,7 @@ def arrays_of(path, argument, keys):
             found[key] = Array(values.shape, dict(values.attrs))
         return found
 
-    if not isinstance(path, Url) and not path.exists():
-        raise wrong(FileNotFoundError, argument, f": there is no store {path}")
+    check_exists(path, argument)
     try:
         if isinstance(path, Url):
             with path.reached():
@@ -124,7 +128,7 @@ def arrays_of(path, argument, keys):
     except FileNotFoundError as err:
         kind = FileNotFoundError if isinstance(path, Url) else ValueError
         raise wrong(kind, argument, f": there is no Zarr group at {path}") from err
-    if not found:
+    if not found.keys() & set(keys):
         years = sorted({year for year, _ in keys})
         wanted = f"{years[0]}/94A" if len(years) == 1 else f"{years[0]}/94A to {years[-1]}/94A"
         raise wrong(
@@ -138,6 +142,12 @@ def arrays_of(path, argument, keys):
                 ValueError, argument, f": its array {array_name(year, channel)} has {has}: it is no SDOMLv2 store"
             )
     return found
+
+
+def check_exists(path, argument):
+    """Raise if there is no such folder on the disk; of a URL it turns out when it is read."""
+    if not isinstance(path, Url) and not path.exists():
+        raise wrong(FileNotFoundError, argument, f": there is no store {path}")
 
 
 def version_of(path, array):
@@ -183,15 +193,22 @@ def _problem(header):
     """Why an image cannot be used, None if it can."""
     for key in ("exptime", "deg_cor", "rsun_obs"):
         if not 0 < number(header, key) < np.inf:
-            return f"{key.upper()} is {header.get(key)}"
+            return f"{key.upper()} is {header.get(key, 'no finite number')}"
+    for key in ("crpix1", "crpix2", "cdelt1", "cdelt2"):
+        if not np.isfinite(number(header, key)):
+            return f"{key.upper()} is {header.get(key, 'no finite number')}"
     return None
 
 
-def check_flags(header, side):
+def check_flags(header):
     """What a header says against its image; None if nothing."""
-    scale = u.Quantity([SIDE * 2.4 / side] * 2, u.arcsec / u.pix)
-    reasons, _ = flags_of(SimpleNamespace(meta=header, data=np.broadcast_to(0.0, (side, side)), scale=scale))
+    reasons, _ = flags_of(SimpleNamespace(meta=header, data=_SYNOPTIC, scale=_SCALE))
     return "; ".join(reasons) or None
+
+
+def _is_infinite(value):
+    """Whether it is a number that neither JSON nor FITS has."""
+    return isinstance(value, float) and not np.isfinite(value)
 
 
 def number(header, key):

@@ -80,7 +80,7 @@ def prepare_series(
     start, stop : `~astropy.time.Time`, `str`, or what else `sunpy.time.parse_time` takes, optional
         The first time, and the one before which the series ends; by default all.
     cadence : `~astropy.units.Quantity`, optional
-        Take only the first set in each interval of this length, the first of which begins with ``start``, or at
+        Take only the first good set in each interval of this length, the first of which begins with ``start``, or at
         midnight of the first day.
     max_missing_channels : int, optional
         How many channels a time may lack: their planes are NaN and masked, and `invert` leaves them out. (Their

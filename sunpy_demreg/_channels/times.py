@@ -38,11 +38,15 @@ class Times(NamedTuple):
         return self._replace(start=self.start - margin, stop=self.stop + margin)
 
     def chooser(self):
-        """A function that chooses the sets that are asked for, of sets in order of time, given a part after another."""
-        last, origin = None, self.start
+        """
+        A function that chooses the sets that are asked for, of sets in order of time, given a part after another.
 
-        def chosen(sets):
-            nonlocal last, origin
+        With a cadence, a set with an image that cannot be used is taken only where an interval has no other.
+        """
+        last, origin, waiting = None, self.start, None
+
+        def chosen(sets, are_last=True):
+            nonlocal last, origin, waiting
             kept = []
             for each in sets:
                 seconds = sum(image.seconds for image in each) / len(each)
@@ -52,10 +56,19 @@ class Times(NamedTuple):
                     if origin == -_EVER:  # the midnight before the first
                         day = Time(seconds, format="unix_tai").utc.isot[:10]
                         origin = float(Time(day, scale="utc").unix_tai)
-                    before, last = last, int((seconds - origin) // self.cadence)
-                    if last == before:
+                    interval = int((seconds - origin) // self.cadence)
+                    if waiting and waiting[0] != interval:
+                        kept.append(waiting[1])
+                        last, waiting = waiting[0], None
+                    if interval == last:
                         continue
+                    if any(image.problem for image in each):
+                        waiting = waiting or (interval, each)
+                        continue
+                    last, waiting = interval, None
                 kept.append(each)
+            if are_last and waiting:
+                kept.append(waiting[1])
             return kept
 
         return chosen
