@@ -353,8 +353,9 @@ def test_scale_of_an_emission_measure_is_that_of_its_values_but_three_decades_at
 def test_color_bar_of_less_than_three_decades_writes_powers_of_ten(result):
     bar = draw_em(result, vmin=1e26, vmax=5e27).colorbar
     bar.ax.figure.canvas.draw()
-    texts = [label.get_text() for label in bar.ax.get_yticklabels()]
-    assert [text for text in texts if text] == [
+    ticks = zip(bar.ax.get_yticks(), bar.ax.get_yticklabels(), strict=True)
+    # The oldest Matplotlib also has ticks beyond the ends of the axis, which are not drawn.
+    assert [label.get_text() for tick, label in ticks if 0.99e26 < tick < 5.01e27 and label.get_text()] == [
         "$10^{26}$",
         r"$2\times10^{26}$",
         r"$5\times10^{26}$",

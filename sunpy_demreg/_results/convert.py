@@ -216,8 +216,8 @@ def _pixel_coordinates(result):
     axes, coordinates, wcs = [], {}, plane_wcs(status.wcs)
     while wcs is not None and (named := table_axis(wcs)) is not None:
         name, values = named[0], table_values(wcs)
-        if isinstance(values, Time):  # in UTC, as numpy has it
-            coordinates[name] = (name, to_microseconds(values).astype("datetime64[us]"))
+        if isinstance(values, Time):  # in UTC, as numpy has it; older versions of xarray warn of other units than ns
+            coordinates[name] = (name, to_microseconds(values).astype("datetime64[us]").astype("datetime64[ns]"))
         else:
             coordinates[name] = (name, values.value, {"units": values.unit.to_string()})
         axes.append(name)
