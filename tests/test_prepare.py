@@ -315,9 +315,9 @@ def test_maps_that_look_averaged_draw_a_warning(prepared, maps):
     assert np.all(cube.uncertainty.array > prepared.uncertainty.array)
 
 
-def test_averages_of_fewer_pixels_than_there_is_room_for_draw_a_warning(prepared, maps):
+def test_root_of_the_number_of_averaged_pixels_draws_a_warning(prepared, maps):
     with pytest.warns(
-        DataWarning, match=r"`n_sample` is 4, .* pass 16, or their errors come out 2 times too large"
+        DataWarning, match=r"`n_sample` is 4, .* of 4 x 4 pixels, pass 16, or their errors come out 2 times too large"
     ) as caught:
         cube = prepare(maps, n_sample=4)
     assert len(caught) == 1

@@ -384,7 +384,7 @@ def test_more_pixels_than_there_is_room_for(maps):
         prepare(small, n_sample=16)
     with pytest.raises(ValueError, match=r"`n_sample` is 64, .*pass 16, or leave it out"):
         prepare(maps, n_sample=64)
-    assert prepare(maps, n_sample=4).meta["n_sample"] == 4  # of averages that were thinned out
+    assert prepare(maps, n_sample=3).meta["n_sample"] == 3  # of averages that were thinned out
 
 
 def noisy(maps, n_sample, size=256, scale=2.4):

@@ -44,7 +44,7 @@ def default_n_sample(smap):
 
 
 def check_n_sample(images, n_sample):
-    """Check that the pixels are as large as averages of `n_sample` pixels of AIA are: not smaller, nor larger."""
+    """Check that the pixels are large enough to be averages of `n_sample` pixels of AIA."""
     for image in images:
         room = pixel_size(image.map) ** 2
         if n_sample > max(1, 1.3 * room):
@@ -54,13 +54,13 @@ def check_n_sample(images, n_sample):
                 f"is {n_sample:g}, but the pixels of {image.name} are {room:.2g} times those of AIA in area, and "
                 f"cannot be averages of so many: pass {max(1, round(room))}, or leave it out",
             )
-    room = pixel_size(images[0].map) ** 2
-    if 1 < n_sample < room / 1.3:
+    # Fewer may be right, as averages can be thinned out; but the root of the number is a likely slip.
+    width = round(pixel_size(images[0].map))
+    if n_sample == width > 1:
         warn(
             DataWarning,
-            f"is {n_sample:g}, but the pixels of `maps` are {room:.2g} times those of AIA in area: if they are "
-            f"averages of {round(room)}, pass {round(room)}, or their errors come out {(room / n_sample) ** 0.5:.2g} "
-            "times too large",
+            f"is {width}, and the pixels of `maps` are {width} times as wide as those of AIA: if they are averages of "
+            f"{width} x {width} pixels, pass {width**2}, or their errors come out {width**0.5:.2g} times too large",
             "n_sample",
         )
 
