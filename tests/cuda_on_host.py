@@ -16,10 +16,12 @@ _TABLE = 1 << 16  # doubles: the largest shared memory of a block here
 # What the kernel takes for granted on a device. The blocks run one after the other, the threads of one all at once, so
 # that a barrier is one. The shared memory holds NaN before, and is only as large as was asked for.
 SHIM = f"""
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <utility>
 #include <omp.h>
+using std::max;
 struct Index {{ unsigned x, y; }};
 static thread_local Index threadIdx;
 static Index blockIdx, blockDim, gridDim;
@@ -35,6 +37,7 @@ template <class To, class From> static inline To bits_of(From x) {{ To y; std::m
 static inline double __longlong_as_double(long long bits) {{ return bits_of<double>(bits); }}
 static inline long long __double_as_longlong(double x) {{ return bits_of<long long>(x); }}
 static inline int __float_as_int(float x) {{ return bits_of<int>(x); }}
+static inline float __int_as_float(int bits) {{ return bits_of<float>(bits); }}
 static inline unsigned __float_as_uint(float x) {{ return bits_of<unsigned>(x); }}
 static inline unsigned __funnelshift_l(unsigned low, unsigned high, int n) {{ return high << n | low >> (32 - n); }}
 static inline int __clz(unsigned x) {{ return x ? __builtin_clz(x) : 32; }}
@@ -45,11 +48,11 @@ template <class T> static void atomicMax(T *at, T value)
 #pragma omp critical
     *at = *at < value ? value : *at;
 }}
-// As of a device: of the result, the upper half; of what is subnormal, zero.
+// As of a device: of x and of the result, the upper half; of what is subnormal, zero.
 static double flushed(double x) {{ return std::fabs(x) < 2.2250738585072014e-308 ? std::copysign(0.0, x) : x; }}
 static double upper_half(double x) {{ return __longlong_as_double(__double_as_longlong(flushed(x)) & ~0xffffffffll); }}
-static double approximate_reciprocal(double x) {{ return upper_half(1.0 / flushed(x)); }}
-static double approximate_reciprocal_root(double x) {{ return upper_half(1.0 / std::sqrt(flushed(x))); }}
+static double approximate_reciprocal(double x) {{ return upper_half(1.0 / upper_half(x)); }}
+static double approximate_reciprocal_root(double x) {{ return upper_half(1.0 / std::sqrt(upper_half(x))); }}
 """
 _LAUNCH = """
 template <class... P, std::size_t... I>

@@ -12,7 +12,7 @@ from synthetic import instrument, make_problem
 from sunpy_demreg._engines.base.options import OUTPUTS, STANDARD_OUTPUTS, Options, make_plan
 from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import N_SAMPLES, make_tables
-from sunpy_demreg._engines.gpu.kernels import is_wide, make_kernels, samples_of
+from sunpy_demreg._engines.gpu.kernels import InCode, in_code_of, is_wide, make_kernels
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from nvrtc import PACKAGE, compile_kernel
@@ -26,8 +26,11 @@ except importlib.metadata.PackageNotFoundError:
 def kernels(n_channels, n_bins, options, n_functionals=0, dtype="float64"):
     plan = make_plan(n_channels, options, dtype=dtype)
     samples = [(min(k * n_bins // N_SAMPLES, n_bins - 2), k * n_bins / N_SAMPLES % 1) for k in range(N_SAMPLES)]
-    n_neighbors = 5 if options.method == "lognormal" else 0
-    return {kernel.name: kernel for kernel in make_kernels(plan, n_bins, n_functionals, samples, n_neighbors)[0]}
+    is_log_normal = options.method == "lognormal"
+    ratios = np.random.default_rng(0).random((n_bins, RANK if is_log_normal else n_channels))
+    in_code = InCode(samples, ratios.argmax(axis=1).tolist(), ratios.max(axis=1).tolist(), ratios.tolist())
+    n_neighbors = 5 if is_log_normal else 0
+    return {kernel.name: kernel for kernel in make_kernels(plan, n_bins, n_functionals, in_code, n_neighbors)[0]}
 
 
 @pytest.mark.parametrize("architecture", ["sm_60", "sm_80", "sm_90", "sm_100"])
@@ -73,28 +76,34 @@ def test_bins_that_differ_by_rounding_share_their_kernels(n_bins):
     """Which have the samples in their code; and no sample moves by more than single precision rounds."""
     K, dlogt, logt = instrument(6, n_bins)
     tables = [make_tables(make_problem(K, dlogt, at, Options())) for at in (logt, logt * (1 + 2e-16), logt + 1e-14)]
-    samples = [samples_of(each) for each in tables]
-    assert samples[0] == samples[1] == samples[2]
-    left, fractions = zip(*samples[0], strict=True)
+    in_code = [in_code_of(each) for each in tables]
+    assert in_code[0] == in_code[1] == in_code[2]
+    left, fractions = zip(*in_code[0].samples, strict=True)
     np.testing.assert_array_equal(left, tables[0].left)
     np.testing.assert_allclose(fractions, tables[0].fraction, atol=2**-25)
     np.testing.assert_array_equal(fractions, np.float32(fractions))
 
 
+def test_dates_share_their_kernels():
+    """The sensitivity of each channel may change; the numbers in the code, times what it is now, are the response."""
+    K, dlogt, logt = instrument(6, 41)
+    sensitivity = np.array([1.0, 0.3, 0.71, 1e-3, 0.9, 2.0])[:, None]
+    tables = [make_tables(make_problem(factor * K, dlogt, logt, Options())) for factor in (1.0, sensitivity)]
+    in_code, later = (in_code_of(each) for each in tables)
+    assert in_code == later
+    for each in tables:
+        found = np.array(in_code.ratios) * np.array(in_code.pivot)[:, None] * each.response.max(axis=0)
+        np.testing.assert_allclose(found, each.response, rtol=2**-22)
+    chosen = [row[pivot] for row, pivot in zip(in_code.ratios, in_code.pivots, strict=True)]
+    assert set(chosen) == {1.0}
+    assert np.abs(in_code.ratios).max() == 1.0
+
+
 @pytest.mark.parametrize("n_bins", [128, 129, 400])
 def test_form_of_the_columns_follows_the_bins(n_bins):
     report = compile_kernel(kernels(6, n_bins, Options())["errors"].source, "sm_90")
-    assert is_wide(make_plan(6, Options()), n_bins) == (n_bins > 128)
+    assert is_wide(n_bins) == (n_bins > 128)
     assert (report.registers <= 128) == (n_bins > 128)
-
-
-def test_arguments_fit():
-    """Into the 4096 bytes that all devices have for them."""
-    for n_channels in range(1, 13):
-        for n_bins in range(3, 200):
-            for n_terms, options in ((n_channels, Options()), (RANK, Options(method="lognormal"))):
-                if not is_wide(make_plan(n_channels, options), n_bins):
-                    assert 4 * n_terms * n_bins + 8 * 24 <= 4096
 
 
 @pytest.mark.parametrize(

@@ -225,8 +225,10 @@ def _put_weight(problem, model, *, is_dem=True):
 
     # The moving mean leaves the two end bins out, as in the reference: where the response is small, the ends of
     # the first solution are the least certain.
+    sum_of_neighbors = M.inner_neighbors()
+
     def smooth(j):
-        value = M.sum_of_inner_neighbors("scratch", j) * normalization
+        value = sum_of_neighbors(j) * normalization
         M.put("weight", j, _inverse_square(M, plan, M.maximum(value, WEIGHT_MINIMUM), j))
         return ()
 

@@ -9,6 +9,7 @@ from sunpy_demreg._engines.algorithm.dual import Dual
 from sunpy_demreg._engines.algorithm.regularization_parameter import (
     discrepancy_root,
     nearest_grid_sample,
+    next_discrepancy_root,
     reference_grid,
 )
 
@@ -44,22 +45,22 @@ def relax(problem, system, lam, goal, is_wanted):
         M = problem.M
         # v is positive: the sign of the DEM does not depend on it.
         z = problem.dual(system.solution_in_reach(M, lam))
-        return M.over_bins(lambda j: (M.project(z, j),), ("minimum",))[0] < 0.0
+        return M.any_negative(lambda j: M.project(z, j))
 
-    def step(problem, system, grid, lam, goal, count, negative):
+    def step(problem, system, grid, lam, start, goal, count, negative):
         goal = M.where(negative, goal * growth, goal)
         if on_grid:
             new = nearest_grid_sample(problem, system, goal, grid)
         else:
-            new = discrepancy_root(problem, system, goal, near=lam)
+            new, start = next_discrepancy_root(problem, system, goal, start, growth)
         lam, count = M.where(negative, new, lam), count + 1.0
         negative = negative & may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
-        return negative, (lam, goal, count, negative)
+        return negative, (lam, start, goal, count, negative)
 
     count = 0.0 * lam + 1.0
     negative = is_wanted & may_be_raised(problem, goal, count) & has_negative_bin(problem, system, lam)
-    state, given = (lam, goal, count, negative), (problem, system, grid)
-    lam, goal, *_ = M.iterate(step, state, 1000, pending=negative, given=given)
+    state, given = (lam, 1.0 / lam, goal, count, negative), (problem, system, grid)
+    lam, _, goal, *_ = M.iterate(step, state, 1000, pending=negative, given=given)
     return lam, goal
 
 

@@ -17,7 +17,7 @@ from sunpy_demreg._engines.algorithm.linear_algebra import (
 )
 from sunpy_demreg._engines.base.precision import EPSILON
 
-__all__ = ["choose", "discrepancy_root", "nearest_grid_sample", "reference_grid"]
+__all__ = ["choose", "discrepancy_root", "nearest_grid_sample", "next_discrepancy_root", "reference_grid"]
 
 _NEAR = 1e-5  # relative: of a step that is the last one
 _GOLDEN = 0.6180339887498949
@@ -40,55 +40,86 @@ def misfit_at(system, lam):
     return lam * lam * dot(x, x)
 
 
-def discrepancy_root(problem, system, goal, least=None, near=None):
+def discrepancy_root(problem, system, goal, least=None):
     """
     Solve ``misfit(lam) = goal`` for lam, to rounding; `least` where there is no solution that is larger.
 
-    Halley's iteration for ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam``, which rises and is concave (Reinsch
-    1971): it needs neither a bracket nor a logarithm. With the residual ``r = lam x`` and ``e = (T + lam)^-1 T r``,
-
-        misfit = r . r,   d misfit / d beta = -2 lam r . e,   d2 misfit / d beta2 = 6 lam^2 e . e
-
-    It starts from a lam that is `near`, or left of the root, at what Jensen's inequality implies: ``misfit >=
-    (lam / (s + lam))^2 |d|^2`` with the mean ``s = d . G d / |d|^2``.
+    It starts left of the root, at what Jensen's inequality implies: ``misfit >= (lam / (s + lam))^2 |d|^2`` with the
+    mean ``s = d . G d / |d|^2``.
     """
     M, T, y = problem.M, system.T, system.y
     if least is None and M.is_careful:
         least = (problem.n * EPSILON) ** 2 * system.trace
     is_solvable = problem.signal > goal
     per_root_goal = 1.0 / M.sqrt(goal)
-    if near is None:
-        root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
-        mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
-        start = (root_ratio - 1.0) / mean
-    else:
-        start = 1.0 / near
+    root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
+    mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
+    start = (root_ratio - 1.0) / mean
     end = None if least is None else 1.0 / least
     if end is not None:
         start = M.minimum(start, end)
 
     def step(beta, running):
-        lam = 1.0 / beta
-        factors = factor(T, lam)
-        r = [lam * x_i for x_i in solve_tridiagonal(factors, y)]
-        e = solve_tridiagonal(factors, multiply_tridiagonal(T, r))
-        misfit, slope, curvature = dot(r, r), dot(r, e), dot(e, e)
-        excess = M.sqrt(misfit) * per_root_goal - 1.0
-        # Newton's step is excess * misfit / slope, in units of beta. The curvature lengthens it, at most to twice.
-        square = slope * slope
-        bend = 1.5 * excess * (curvature * misfit - square)
-        newton = excess * misfit * slope
-        change = M.where(square > 0.0, newton / M.maximum(square - bend, 0.5 * square), excess)
-        new = beta + beta * M.maximum(change, -0.5)
-        # The error after a small step is of the order of its third power.
-        is_far = (M.abs(newton) > _NEAR * square) | (M.abs(bend) > _NEAR * square)
-        go_on = running & is_far & (M.abs(excess) > 4 * EPSILON)
+        new, go_on, _ = _halley(M, system, beta, per_root_goal)
+        go_on = running & go_on
         if end is not None:
             new, go_on = M.minimum(new, end), go_on & (beta < end)
         return go_on, (M.where(running, new, beta), go_on)
 
     beta, _ = M.iterate(step, (start, is_solvable), 200)
     return 1.0 / beta
+
+
+def next_discrepancy_root(problem, system, goal, start, growth):
+    """
+    The same for a goal that follows another one, from a `start` of ``beta = 1 / lam``.
+
+    It also returns where to start for the goal that is `growth` times as large: a step from the root, which saves one.
+    """
+    M = problem.M
+    is_solvable = problem.signal > goal
+    per_root_goal = 1.0 / M.sqrt(goal)
+    per_root_growth = 1.0 / M.sqrt(growth)
+
+    def step(beta, onward, running):
+        new, go_on, towards = _halley(M, system, beta, per_root_goal)
+        go_on = running & go_on
+        onward = M.where(running, towards(per_root_goal * per_root_growth)[0], onward)
+        return go_on, (M.where(running, new, beta), onward, go_on)
+
+    beta, onward, _ = M.iterate(step, (start, start, is_solvable), 200)
+    return 1.0 / beta, onward
+
+
+def _halley(M, system, beta, per_root_goal):
+    """
+    A step of Halley's iteration for ``1 / sqrt(misfit)`` as a function of ``beta = 1 / lam``.
+
+    That function rises and is concave (Reinsch 1971): it needs neither a bracket nor a logarithm. With the residual
+    ``r = lam x`` and ``e = (T + lam)^-1 T r``,
+
+        misfit = r . r,   d misfit / d beta = -2 lam r . e,   d2 misfit / d beta2 = 6 lam^2 e . e
+
+    Returns the next beta, whether it is not yet the root, and both as a function of what belongs to another goal.
+    """
+    lam = 1.0 / beta
+    factors = factor(system.T, lam)
+    r = [lam * x_i for x_i in solve_tridiagonal(factors, system.y)]
+    e = solve_tridiagonal(factors, multiply_tridiagonal(system.T, r))
+    misfit, slope, curvature = dot(r, r), dot(r, e), dot(e, e)
+    root_misfit, square = M.sqrt(misfit), slope * slope
+
+    def towards(per_root_goal):
+        excess = root_misfit * per_root_goal - 1.0
+        # Newton's step is excess * misfit / slope, in units of beta. The curvature lengthens it, at most to twice.
+        bend = 1.5 * excess * (curvature * misfit - square)
+        newton = excess * misfit * slope
+        change = M.where(square > 0.0, newton / M.maximum(square - bend, 0.5 * square), excess)
+        # The error after a small step is of the order of its third power.
+        is_far = (M.abs(newton) > _NEAR * square) | (M.abs(bend) > _NEAR * square)
+        return beta + beta * M.maximum(change, -0.5), is_far & (M.abs(excess) > 4 * EPSILON)
+
+    return *towards(per_root_goal), towards
 
 
 class Grid(NamedTuple):

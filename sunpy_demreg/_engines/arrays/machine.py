@@ -158,11 +158,11 @@ class _ArrayMachine:
             self._store[name] = self._xp.empty((self._m, self._g.shape[1]), **self._kind)
         self._store[name][j, :] = value
 
-    def sum_of_inner_neighbors(self, name, j):
+    def inner_neighbors(self):
         xp, m = self._xp, self._m
         zeros = xp.zeros((3, self._g.shape[1]), **self._kind)
-        padded = xp.concat([zeros, self._store[name][1 : m - 1, :], zeros])
-        return total([padded[i : i + m, :] for i in range(5)])
+        padded = xp.concat([zeros, self._store["scratch"][1 : m - 1, :], zeros])
+        return lambda j: total([padded[i : i + m, :] for i in range(5)])
 
     def put_output(self, name, j, value):
         if name in self.outputs:
@@ -195,6 +195,9 @@ class _ArrayMachine:
             combine[how](self._xp.stack(part)) if len(part) > 1 else part[0]
             for how, part in zip(reductions, zip(*parts, strict=True), strict=True)
         ]
+
+    def any_negative(self, body):
+        return self.over_bins(lambda j: (body(j),), ("minimum",))[0] < 0.0
 
     def _least(self, value):
         return self._xp.min(value, axis=0) if not self.is_careful else reduce(self.minimum, self._rows(value))

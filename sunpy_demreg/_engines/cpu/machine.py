@@ -3,7 +3,7 @@
 from llvmlite import ir
 
 from sunpy_demreg._engines.algorithm.invert import invert_lanes
-from sunpy_demreg._engines.algorithm.linear_algebra import dot
+from sunpy_demreg._engines.algorithm.linear_algebra import dot, total
 from sunpy_demreg._engines.base.options import OUTPUTS
 from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.tables import FLOAT_TABLES, INTEGER_TABLES, SCALARS, channel_pairs
@@ -196,19 +196,17 @@ class _SimdMachine(Recorder):
     def put(self, name, j, value):
         self.store(name, self.product(j, self.n_lanes), value, min(8 * self.n_lanes, 64))
 
-    def sum_of_inner_neighbors(self, name, j):
-        """Of the bins j - 2 to j + 2 that are neither the first nor the last of all."""
-        result = None
+    def inner_neighbors(self):
         last = self.builder.sub(self.argument["n_bins"], self.index(1))
-        for offset in range(-2, 3):
-            k = self.sum(j, offset)
+
+        def value(k):
             is_inner = self.builder.and_(
                 self.builder.icmp_signed(">", k, self.index(0)), self.builder.icmp_signed("<", k, last)
             )
-            value = self.get(name, self.builder.select(is_inner, k, self.index(0)))
-            value = self.lanes(self.builder.select(is_inner, value.value, constant(self.vector, 0.0)))
-            result = value if result is None else result + value
-        return result
+            stored = self.get("scratch", self.builder.select(is_inner, k, self.index(0)))
+            return self.lanes(self.builder.select(is_inner, stored.value, constant(self.vector, 0.0)))
+
+        return lambda j: total([value(self.sum(j, offset)) for offset in range(-2, 3)])
 
     def half_maximum_finder(self):
         return widths_finder(self)
@@ -243,6 +241,9 @@ class _SimdMachine(Recorder):
 
     def over_bins(self, body, reductions):
         return self.reduce(0, self.argument["n_bins"], body, reductions)
+
+    def any_negative(self, body):
+        return self.over_bins(lambda j: (body(j),), ("minimum",))[0] < 0.0
 
     def carry_over_bins(self, body, state):
         return self.carry(0, self.argument["n_bins"], body, state)

@@ -9,11 +9,10 @@ from sunpy_demreg._engines.base.problem import Bins
 from sunpy_demreg._engines.base.tables import make_tables
 from sunpy_demreg._engines.gpu.kernels import (
     BLOCK_SIZE,
+    in_code_of,
     is_wide,
     make_kernels,
-    pack_single,
     pack_tables,
-    samples_of,
 )
 from sunpy_demreg._engines.gpu.memory import is_out_of_memory, no_memory_told
 
@@ -79,7 +78,7 @@ class Launcher:
         m = len(self.tables.dlogt)
         n_neighbors = 0 if self.tables.mean is None else self.tables.mean.shape[1]
         described, kernels, n_live = _compiled(
-            self.plan, m, len(self.tables.functional), samples_of(self.tables), n_neighbors
+            self.plan, m, len(self.tables.functional), in_code_of(self.tables), n_neighbors
         )
         attributes = cupy.cuda.Device().attributes
         if any(kernel.n_shared > attributes["MaxSharedMemoryPerBlockOptin"] for kernel in described):
@@ -91,11 +90,7 @@ class Launcher:
         self._described, self.kernels = described, kernels
         self._n_rows, self._n_multiprocessors = m + n_live, attributes["MultiProcessorCount"]
         self.workspace_per_pixel = 8 * self._n_rows
-        self._given = {
-            "tables": tables,
-            "single": pack_single(self.tables),
-            "withheld": self.withheld,
-        }
+        self._given = {"tables": tables, "withheld": self.withheld}
 
     def workspace(self, n_pixels):
         """
@@ -151,7 +146,7 @@ class Launcher:
     def _grid(self, kernel, n_pixels):
         """The number of blocks, and of threads in each."""
         m = len(self.tables.dlogt)
-        if kernel.name == "errors" and is_wide(self.plan, m):
+        if kernel.name == "errors" and is_wide(m):
             return (n_pixels, 1), (BLOCK_SIZE,)
         block = BLOCK_SIZE
         while block > _LEAST_BLOCK and -(-n_pixels // block) < self._n_multiprocessors:
@@ -178,9 +173,9 @@ class Launcher:
 
 
 @lru_cache(maxsize=64)
-def _compiled(plan, n_bins, n_functionals, samples, n_neighbors):
+def _compiled(plan, n_bins, n_functionals, in_code, n_neighbors):
     """The kernels of a plan, which CuPy compiles for each device once, and keeps on disk."""
-    described, n_live = make_kernels(plan, n_bins, n_functionals, samples, n_neighbors)
+    described, n_live = make_kernels(plan, n_bins, n_functionals, in_code, n_neighbors)
     return described, {k.name: cupy.RawKernel(k.source, k.name, ("--std=c++14",)) for k in described}, n_live
 
 

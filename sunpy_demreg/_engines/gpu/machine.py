@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT
+from sunpy_demreg._engines.algorithm.linear_algebra import total
 from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.symbols import Symbol
 from sunpy_demreg._engines.base.tables import N_SAMPLES, SCALARS
@@ -66,6 +67,7 @@ class CudaMachine(PriorOperations):
             "prior": m * RANK,
             "to_prior": m * RANK,
             "mean": m * n_neighbors,
+            "largest": self.n_terms,
         }
         sizes = [sizes.get(name, m) for name in packed]
         self.offset = dict(zip(packed, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
@@ -82,7 +84,7 @@ class CudaMachine(PriorOperations):
 
         The eigenvalues of the other rules are found where a pivot is zero: there, a division by it is no accident.
         """
-        return self._part is self.solve and self._plan.parameter_choice in ("discrepancy", "prior")
+        return self._plan.parameter_choice in ("discrepancy", "prior")
 
     # --- what is given
 
@@ -94,10 +96,6 @@ class CudaMachine(PriorOperations):
 
     def scalar(self, name):
         return self._shared("scalars", SCALARS.index(name))
-
-    def scalar_text(self, name):
-        """The same as text, for code that writes statements of its own."""
-        return f"table[{self.offset['scalars'] + SCALARS.index(name)}]"
 
     def response(self, i, j):
         return self._shared("response", f"{j} * {self._n} + {i}")
@@ -151,14 +149,11 @@ class CudaMachine(PriorOperations):
     def _stored(self, name, j):
         return f"weights[({j}) * n_lanes + lane]" if name == "weight" else f"{name}[{j}]"
 
-    def sum_of_inner_neighbors(self, name, j):
-        """Of the bins j - 2 to j + 2 that are neither the first nor the last of all."""
-        result = None
-        for offset in range(-2, 3):
-            is_inner = f"(unsigned)({j} + {offset - 1}) < {max(self.n_bins - 2, 0)}u"
-            value = self._new("double", f"{is_inner} ? {name}[{j} + {offset}] : 0.0")
-            result = value if result is None else result + value
-        return result
+    def inner_neighbors(self):
+        # The storage goes on for two bins at both ends. With zeros there, no bin needs a case of its own.
+        for j in (-2, -1, 0, self.n_bins - 1, self.n_bins, self.n_bins + 1):
+            self._write(f"scratch[{j}] = 0.0;")
+        return lambda j: total([self.get("scratch", f"{j} + {offset}") for offset in range(-2, 3)])
 
     def put_output(self, name, j, value):
         if name in self._plan.outputs:
@@ -202,6 +197,18 @@ class CudaMachine(PriorOperations):
 
         self._loop(self.n_bins, step)
         return tuple(results)
+
+    def any_negative(self, body):
+        """A few bins at a time, from the last one down, as the hottest are negative most often; until there is one."""
+        found, top, j = self._variable("bool", "false"), self._name("top"), self._name("j")
+        self._write(
+            f"#pragma unroll 1\nfor (int {top} = {self.n_bins - 1}; {top} >= 0 && !{found}; {top} -= {_UNROLLED})"
+        )
+        self._write(f"#pragma unroll\nfor (int {j} = {top}; {j} > {top} - {_UNROLLED}; --{j}) {{")
+        bin_ = self._new("int", f"{j} > 0 ? {j} : 0").value
+        self._write(f"{found} |= {(body(bin_) < 0.0).value};")
+        self._write("}")
+        return self._symbol(found)
 
     def each_bins(self, body):
         self._part = self.errors
