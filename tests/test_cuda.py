@@ -39,7 +39,7 @@ def test_registers_and_memory_of_the_kernels(architecture):
     of = {name: compile_kernel(kernel.source, architecture) for name, kernel in kernels(6, 41, Options()).items()}
     assert of["solve"].registers <= 255
     assert of["solve"].spilled == 0
-    assert of["solve"].stack <= 8 * 41 + 16  # the bins of a solution
+    assert of["solve"].stack <= 8 * (41 + 4) + 16  # the bins of a solution, and two behind each end
     assert of["errors"].registers <= 168
     # Weights and a column are in registers, not there, but for what the rare case in double precision is given. For
     # Blackwell the compiler spills some of them.
