@@ -32,8 +32,9 @@ extern "C" void run(void **a, long n_pixels, int *turns)
 
 
 def kernels(plan, n_bins, options):
-    """As `make_kernels`, for bins that are even in the logarithm."""
-    tables = make_tables(problem(n_bins, options))
+    """As `make_kernels`, for bins that are even in the logarithm, and any number of channels, some of them alike."""
+    given = problem(n_bins, options)
+    tables = make_tables(given._replace(K=np.resize(given.K, (plan.n_channels, n_bins))))
     n_neighbors = 0 if tables.mean is None else tables.mean.shape[1]
     return make_kernels(plan, n_bins, 0, in_code_of(tables), n_neighbors)
 

@@ -17,6 +17,6 @@ def roundoff(n_channels):
     Bound how far a sample may be from half the maximum of its column by rounding alone.
 
     In units of ``sum_i max_j |v_j K_ij| |h_i|``. With the roundings of K, h, v and their products, the n sums, the
-    interpolation between two bins, and half the maximum, it is 1.5 n + 12 units of roundoff at most.
+    interpolation between two bins, and half the maximum, it is 1.5 n + 15 units of roundoff at most.
     """
     return (2 * n_channels + 16) * UNIT_ROUNDOFF
