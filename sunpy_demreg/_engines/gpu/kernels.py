@@ -31,7 +31,17 @@ _MOST_STATIC_BINS = 128
 _WIDE_AT_ONCE = 2  # bins of a thread
 #: The tables that a block of threads keeps in its shared memory. Products of responses are computed where they are
 #: needed, which is cheaper than reading them.
-_PACKED = ("response", "largest", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
+_PACKED = (
+    "response",
+    "largest",
+    "shared_weight",
+    "shared_gram",
+    "dlogt",
+    "per_dlogt",
+    "functional",
+    "fraction",
+    "scalars",
+)
 _PACKED_INTEGERS = ("left", "first_sample", "last_sample")
 _PACKED_OF_PRIOR = ("prior", "to_prior", "mean")
 
