@@ -83,7 +83,7 @@ def emission_measure(
     square root of :math:`f \cdot C f` with its covariance :math:`C`. A calibration error that all channels share is
     added in quadrature.
 
-    Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the
+    Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a fifth to a half of the
     sum over all bins is above log T = 6.8, where there is nearly nothing.
 
     Examples

@@ -6,6 +6,7 @@ import astropy.units as u
 
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg.response._rules import in_kelvin
+from sunpy_demreg.response._text import is_per_channel
 
 __all__ = ["concatenated", "interpolated"]
 
@@ -61,8 +62,8 @@ def concatenated(responses, kind):
         of_channel = {}
         for each in responses:
             value = each.meta.get(key)
-            is_per_channel = isinstance(value, dict) and set(value) == set(each.channels)
-            of_channel |= {channel: value[channel] if is_per_channel else value for channel in each.channels}
+            is_of_channels = is_per_channel(value, each.channels)
+            of_channel |= {channel: value[channel] if is_of_channels else value for channel in each.channels}
         values = list(of_channel.values())
         meta[key] = values[0] if all(value == values[0] for value in values) else of_channel
     return {
