@@ -92,9 +92,9 @@ def test_dates_share_their_kernels():
     in_code, later = (in_code_of(each) for each in tables)
     assert in_code == later
     for each in tables:
-        found = np.array(in_code.ratios) * np.array(in_code.pivot)[:, None] * each.response.max(axis=0)
+        found = np.array(in_code.ratios) * np.array(in_code.pivots)[:, None] * each.response.max(axis=0)
         np.testing.assert_allclose(found, each.response, rtol=2**-22)
-    chosen = [row[pivot] for row, pivot in zip(in_code.ratios, in_code.pivots, strict=True)]
+    chosen = [row[pivot] for row, pivot in zip(in_code.ratios, in_code.largest_terms, strict=True)]
     assert set(chosen) == {1.0}
     assert np.abs(in_code.ratios).max() == 1.0
 

@@ -133,8 +133,8 @@ class InCode(NamedTuple):
     """
 
     samples: tuple  # of (int, float): the bin to the left of each, and its position between that and the next one
-    pivots: tuple  # of int: of each row of the response, the largest element
-    pivot: tuple  # its value
+    largest_terms: tuple  # of int: which element of each row of the response is the largest
+    pivots: tuple  # its value
     ratios: tuple  # of tuple: the row, in units of that
 
 
@@ -144,12 +144,12 @@ def in_code_of(tables):
     response = _of_columns(tables)
     largest = abs(response).max(axis=0)
     response = response / np.where(largest > 0, largest, 1)
-    pivots = np.argmax(abs(response), axis=1)
-    pivot = np.take_along_axis(response, pivots[:, None], 1)
-    ratios = np.divide(response, pivot, out=np.zeros_like(response), where=pivot != 0)
-    pivot, ratios = (np.where(abs(a) < SMALLEST, 0, a).astype(np.float32).tolist() for a in (pivot[:, 0], ratios))
-    samples = zip(tables.left.tolist(), fractions.tolist(), strict=True)
-    return InCode(tuple(samples), tuple(pivots.tolist()), tuple(pivot), tuple(map(tuple, ratios)))
+    largest_terms = np.argmax(abs(response), axis=1)
+    pivots = np.take_along_axis(response, largest_terms[:, None], 1)
+    ratios = np.divide(response, pivots, out=np.zeros_like(response), where=pivots != 0)
+    pivots, ratios = (np.where(abs(a) < SMALLEST, 0, a).astype(np.float32).tolist() for a in (pivots[:, 0], ratios))
+    samples = tuple(zip(tables.left.tolist(), fractions.tolist(), strict=True))
+    return InCode(samples, tuple(largest_terms.tolist()), tuple(pivots), tuple(map(tuple, ratios)))
 
 
 def _of_columns(tables):
