@@ -113,6 +113,13 @@ def test_unsolved_pixels_of_all_steps_are_told_once(folder, tmp_path):
     assert message.startswith("5 of 880 pixels were not solved and are masked (NOT_FINITE 5)")
 
 
+def test_misfits_of_all_steps_are_told_once(steps, tmp_path):
+    with pytest.warns(UnsolvedWarning) as caught:
+        batch_invert([*steps[0], *steps[1]], tmp_path / "a.zarr", 10 ** np.arange(6.3, 7.31, 0.1) * u.K, **OPTIONS)
+    [message] = [str(each.message) for each in caught if each.category is UnsolvedWarning]
+    assert message.startswith("880 of 880 solved pixels do not fit")
+
+
 def test_script_without_a_guard_ends_with_the_cure(steps, tmp_path):
     pytest.importorskip("distributed")
     script = tmp_path / "script.py"

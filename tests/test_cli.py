@@ -91,6 +91,15 @@ def test_method(tmp_path, capsys, small_files):
     assert "`--calibration-error` must be a finite number" in capsys.readouterr().err
 
 
+def test_misfits_are_told(tmp_path, capsys, small_files):
+    arguments = ["--log-t", "6.3", "7.3", "0.1", "--n-sample", "16", "--output", str(tmp_path / "a.fits")]
+    assert main(["invert", *small_files, *arguments]) == 0
+    printed = capsys.readouterr()
+    assert "warning: 600 of 600 solved pixels do not fit" in printed.err
+    assert "a `--calibration-error`, such as 0.1" in printed.err
+    assert "600 RELAXED" in printed.out
+
+
 def test_prior_and_errors(tmp_path, capsys, small_files):
     path = tmp_path / "dem.fits"
     command = ["invert", *small_files, *COARSE, "--n-sample", "16", "--output", str(path), "--overwrite"]

@@ -120,7 +120,7 @@ def batch_invert(
         As `prepare_series`, for each step that is done. Maps that are shifted by more than a pixel are told of only
         with ``correct_shifts``, as there.
     UnsolvedWarning
-        Once, if pixels of the steps that were done were not solved.
+        Once, if pixels of the steps that were done were not solved; and once, if many do not fit, as `invert` does.
 
     Notes
     -----

@@ -311,4 +311,4 @@ class Writer:
             stores.writable(self._arrays["exposure_span"])[:, :, slot] = span
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
         stores.writable(self._arrays["fits_header"])[slot] = np.frombuffer(header.ljust(HEADER_SIZE), dtype=np.uint8)
-        return counts_of(self._arrays["status"][slot])
+        return counts_of(self._arrays["status"][slot], result.meta)

@@ -33,7 +33,8 @@ def run_inversion(options, files, log_edges, targets, *, prepare, **choices):
         import sunpy_demreg as demreg
         from sunpy_demreg._common.dates import as_text, mean_date
 
-        warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
+        # The summary counts them.
+        warnings.filterwarnings("ignore", ".* were not solved", demreg.UnsolvedWarning)
         if getattr(options, "submap", None) is not None:
             prepare = prepare | {"submap": _corners(files, options.submap)}
         cube = demreg.prepare(files, **prepare)
