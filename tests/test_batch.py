@@ -150,6 +150,7 @@ def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path
         batch_invert(files, path, BINS, response_options={"degradation": False}, **OPTIONS)
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_tables_and_spectra_among_the_options(series_folder, tmp_path):
     files = sorted(map(str, series_folder.glob("step1_*")))
     path = tmp_path / "given.zarr"

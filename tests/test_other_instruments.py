@@ -343,6 +343,7 @@ def test_sorting_of_times_still_is_for_aia(suvi):
         prepare_series(suvi[0])
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_times_of_suvi_as_a_sequence(suvi):
     later = {"date-obs": DATE.replace("09:32", "09:36"), "crpix1": 20.9}  # and the pointing another one
     times = suvi[0], [changed(smap, **later) for smap in suvi[0]]

@@ -460,6 +460,7 @@ def years(tmp_path_factory):
     return folder, edges
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_a_series_over_years_is_as_with_the_response_of_each_date(years):
     folder, edges = years
     series = prepare_series(folder, n_sample=16)

@@ -128,6 +128,7 @@ def _summarize(result, date, seconds, targets):
 
     from sunpy_demreg import Status
     from sunpy_demreg._common.log_t import log_t_texts
+    from sunpy_demreg._common.numbers import significant
 
     status = result["status"].data
     chi_squared = result["chi_squared"].data
@@ -143,7 +144,7 @@ def _summarize(result, date, seconds, targets):
     ]
     if n_solved:
         median, high = np.percentile(chi_squared[~unsolved], (50, 95))
-        lines.append(("chi-squared", f"median {median:.2f}, 95th percentile {high:.2f}"))
+        lines.append(("chi-squared", f"median {significant(median)}, 95th percentile {significant(high)}"))
     for bit in Status:
         is_cause = bool(bit & Status.UNSOLVED)
         if n := np.count_nonzero((status & bit)[unsolved if is_cause else ~unsolved]):
