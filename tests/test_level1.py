@@ -4,7 +4,6 @@ import pickle
 import socket
 import threading
 import warnings
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -28,13 +27,11 @@ from sunpy_demreg import (
     prepare_series,
     sample,
 )
-from sunpy_demreg._channels import level1, resample, shifts, uncertainty
-from sunpy_demreg._channels.prepare import _warn_of_shifts
+from sunpy_demreg._channels import align, level1, resample, shifts, uncertainty
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
 from sunpy_demreg._common.wcs import wcs_from_text
 
-prepare_module = import_module("sunpy_demreg._channels.prepare")
 CHANNELS = (94, 131, 171, 193, 211, 335)
 STILL_SHIFTED = "ignore:`maps` are still shifted"
 pytestmark = pytest.mark.filterwarnings(STILL_SHIFTED)
@@ -144,7 +141,7 @@ def test_input_is_left_alone(flare):
 
 @pytest.mark.parametrize("n_cores", [1, 2, 6])
 def test_threads_change_nothing(flare, prepared, monkeypatch, n_cores):
-    monkeypatch.setattr(prepare_module, "available_cores", lambda: n_cores)
+    monkeypatch.setattr(align, "available_cores", lambda: n_cores)
     monkeypatch.setattr(resample, "_SIDE", 20)  # nor do the parts that images are worked on in
     cube = prepare(flare)
     np.testing.assert_array_equal(cube.data, prepared.data)
@@ -750,7 +747,7 @@ def test_what_is_still_shifted_is_told_without_the_advice_that_was_taken():
         (None, ("b by 2.0, c by 3.0;",)),
     ):
         with pytest.warns(SunpyUserWarning) as record:
-            _warn_of_shifts(["a", "b", "c"], of, **measured)
+            align._warn_of_shifts(["a", "b", "c"], of, **measured)
         assert len(record) == len(texts)
         for each, text in zip(record, texts, strict=True):
             assert text in str(each.message)
