@@ -32,7 +32,7 @@ from sunpy_demreg._channels.uncertainty import ErrorModel, read_error_table
 from sunpy_demreg._cli.main import main
 from sunpy_demreg.response._aia import degradation_factors
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)")
 START, STOP = "2014-01-01T00:00", "2014-01-01T01:00"
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 CHANNELS = (94, 131, 171, 193, 211, 335)
