@@ -18,6 +18,7 @@ from sunpy_demreg._cli import one_time
 from sunpy_demreg._cli.main import _parser, main
 from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.numbers import significant
 
 COARSE = ["--log-t", "5.8", "7.0", "0.2"]
 
@@ -63,7 +64,8 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
     n_masked = int(result["dem"].mask[0].sum())
     assert f"{status.size}, of which {status.size - n_masked} solved and {n_masked} masked" in printed.out
     chi_squared = result["chi_squared"].data[~result["chi_squared"].mask]
-    assert f"median {np.median(chi_squared):.2f}, 95th percentile {np.percentile(chi_squared, 95):.2f}" in printed.out
+    median, high = (significant(np.percentile(chi_squared, share)) for share in (50, 95))
+    assert f"median {median}, 95th percentile {high}" in printed.out
     assert "channels  AIA 94, AIA 131, AIA 171, AIA 193, AIA 211, AIA 335\n" in printed.out
     assert "date  2014-01-01 00:00:0" in printed.out
 
