@@ -39,7 +39,7 @@ ALL_TIMES = ("01-44", "01-46", "01-48", "01-50", "01-52", "01-54", "01-56", "01-
 GRID = ("crpix1", "crpix2", "crval1", "crval2", "crota2", "cdelt1", "cdelt2")
 TOLERANCE = {"tolerance": 30 * u.s}
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*pixels were not solved"),
+    pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)"),
     pytest.mark.filterwarnings("ignore:`maps` are still shifted"),
     pytest.mark.filterwarnings("ignore::erfa.ErfaWarning"),
 ]
