@@ -51,7 +51,7 @@ def everything_under(folder):
 
 
 def test_demo_writes_and_summarizes(tmp_path, capsys):
-    out = tmp_path / "demo"
+    out = tmp_path / "new" / "demo"  # both are created
     assert main(["demo", "--output", str(out)]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -68,7 +68,11 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
     assert "date  2014-01-01 00:00:0" in printed.out
 
     assert main(["demo", "--output", str(out)]) == 1
-    assert "exists and is kept" in capsys.readouterr().err
+    assert "dem.fits' exists and is kept: choose another name, or pass `--overwrite`" in capsys.readouterr().err
+    (out / "dem.fits").unlink()
+    assert main(["demo", "--output", str(out)]) == 1
+    assert "error: `--output` " in (err := capsys.readouterr().err)
+    assert "dem.png' exists and is kept" in err
     assert main(["demo", "--output", str(out), "--overwrite"]) == 0
 
 
@@ -134,7 +138,8 @@ def test_misspelt_word_gets_the_nearest(capsys, option, value, words):
 
 
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
-    output, plot = tmp_path / "new" / "folder" / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
+    output, plot = tmp_path / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
+    plot.parent.mkdir()
     arguments = [*COARSE, "--n-sample", "16", "--positivity", "ignore", "--parameter-choice", "grid"]
     arguments += ["--saturation", "9000", "--chi-squared-target", "1.5"]
     assert main(["invert", *small_files, *arguments, "--output", str(output), "--plot", str(plot)]) == 0
@@ -226,8 +231,14 @@ BAD_COMMANDS = {
     "a million bins": (["FILES", "--log-t", "5", "7", "2e-6"], "3 to 1000 bins"),
     "temperatures beyond the response": (["FILES", "--log-t", "3.2", "7.4", "0.2"], "`--log-t` reach"),
     "output of another kind": (["FILES", "--output", "dem.sav"], "must end in .fits"),
-    "output that exists": (["FILES", "--output", "text.fits"], "exists and is kept"),
-    "output that is a folder": (["FILES", "--output", "folder.fits", "--overwrite"], "folder.fits is a folder"),
+    "output that exists": (
+        ["FILES", "--output", "text.fits"],
+        "exists and is kept: choose another name, or pass `--overwrite`\n",
+    ),
+    "output that is a folder": (
+        ["FILES", "--output", "folder.fits", "--overwrite"],
+        "`--output` 'folder.fits' is a folder",
+    ),
     "output that is an input": (["text.fits", "--output", "text.fits", "--overwrite"], "one of the files to invert"),
     "output that matches a pattern": (
         ["te*.fits", "--output", "text.fits", "--overwrite"],
@@ -237,11 +248,19 @@ BAD_COMMANDS = {
     "picture that is an input": (["pic*", "--plot", "picture.png", "--overwrite"], "one of the files to invert"),
     "pattern of a folder": (["fol*"], "is a folder, not a file"),
     "home of nobody": (["~home-of-nobody/a.fits"], "home"),
-    "output below a file": (["FILES", "--output", "text.fits/new/dem.fits"], "text.fits is a file, not a folder"),
-    "picture that exists": (["FILES", "--plot", "picture.png"], "picture.png exists and is kept"),
+    "output below a file": (["FILES", "--output", "text.fits/new/dem.fits"], "text.fits' is a file, not a folder"),
+    "output in a folder that is not there": (
+        ["FILES", "--output", "new/dem.fits"],
+        "`--output` names the folder '{here}/new', which does not exist: create it first\n",
+    ),
+    "picture in a folder that is not there": (
+        ["FILES", "--plot", "new/dem.png"],
+        "`--plot` names the folder '{here}/new', which does not exist: create it first\n",
+    ),
+    "picture that exists": (["FILES", "--plot", "picture.png"], "`--plot` 'picture.png' exists and is kept"),
     "picture of another kind": (["FILES", "--plot", "p.fits"], "`--plot` must end in .png or one of"),
     "picture of no kind": (["FILES", "--plot", "p"], "`--plot` must end in .png or one of"),
-    "picture below a file": (["FILES", "--plot", "text.fits/p.png"], "text.fits is a file, not a folder"),
+    "picture below a file": (["FILES", "--plot", "text.fits/p.png"], "text.fits' is a file, not a folder"),
 }
 
 
@@ -262,7 +281,7 @@ def test_bad_command_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys, 
         arguments += ["--n-sample", "16"]
     assert main(["invert", *arguments]) == 1
     err = capsys.readouterr().err
-    assert words in err
+    assert words.replace("{here}", str(tmp_path)) in err
     assert err.startswith("sunpy-demreg: error: ")
     assert "Traceback" not in err
     assert everything_under(tmp_path) == before
@@ -295,7 +314,7 @@ def test_unknown_option_gets_the_nearest_and_the_usage_of_the_command(capsys, ar
     assert err.startswith(f"usage: sunpy-demreg {arguments[0]} ")
 
 
-@pytest.mark.parametrize("place", ["invert", "write", "_draw"])
+@pytest.mark.parametrize("place", ["invert", "to_file", "_draw"])
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -309,18 +328,25 @@ def test_unknown_option_gets_the_nearest_and_the_usage_of_the_command(capsys, ar
 )
 def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_files, place, error, code, words):
     import sunpy_demreg
+    from sunpy_demreg._files import fits as our_fits
 
     def fail(*args, **kwargs):
-        for path in args[1:]:
+        for path in args:
             if hasattr(path, "write_text"):
                 path.write_text("half a file")
         raise error
 
-    monkeypatch.setattr(one_time if place == "_draw" else sunpy_demreg, place, fail)
-    targets = ["--output", str(tmp_path / "new" / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
-    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == code
+    targets = {"--output": tmp_path / "other" / "dem.fits", "--plot": tmp_path / "dem.png"}
+    targets["--output"].parent.mkdir()
+    owner = {"invert": sunpy_demreg, "to_file": our_fits, "_draw": one_time}[place]
+    monkeypatch.setattr(owner, place, (lambda *args: fail) if place == "to_file" else fail)
+    option = {"to_file": "--output", "_draw": "--plot"}.get(place)
+    if type(error) is OSError and option:  # of a system that does not name the file
+        words = words.replace("error:", f"error: `{option}` '{targets[option]}' cannot be written:")
+    options = [str(word) for pair in targets.items() for word in pair]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *options]) == code
     assert capsys.readouterr().err == f"sunpy-demreg: {words}\n"
-    assert everything_under(tmp_path) == {}
+    assert everything_under(tmp_path) == {str(tmp_path / "other"): False}
 
 
 def test_failure_keeps_what_was_to_be_replaced(tmp_path, monkeypatch, small_files):

@@ -31,7 +31,7 @@ def add_batch_options(batch):
         type=file_of,
         required=True,
         metavar="STORE.zarr",
-        help="the store to create, or to continue; or its URL, such as s3://bucket/dem.zarr",
+        help="the store to create, with its folders, or to continue; or its URL, such as s3://bucket/dem.zarr",
     )
     batch.add_argument(
         "--tolerance",

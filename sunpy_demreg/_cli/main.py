@@ -87,7 +87,7 @@ def _parser():
         type=_on_disk,
         default=Path("demo-output"),
         metavar="DIR",
-        help="folder for the result and its picture (default: %(default)s)",
+        help="folder for the result and its picture, which is created (default: %(default)s)",
     )
     demo.set_defaults(run=_demo, command=demo)
 
@@ -157,7 +157,8 @@ def _demo(options):
     prepare = {"n_sample": 16}
     choices = {"method": "lognormal", "calibration_error": 0.1}
     targets = (options.output / "dem.fits", options.output / "dem.png")
-    run_inversion(options, sample.aia_files(), log_edges(5.575, 7.425, 0.05), targets, prepare=prepare, **choices)
+    edges = log_edges(5.575, 7.425, 0.05)
+    run_inversion(options, sample.aia_files(), edges, targets, prepare=prepare, makes_folder=True, **choices)
 
 
 def _invert(options):

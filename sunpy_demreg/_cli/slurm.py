@@ -61,7 +61,11 @@ def submit(options):
     ]
     text, where = "\n".join(lines) + "\n", ""
     if script is not None:
-        script.write_text(text)
+        from sunpy_demreg._common.atomic import permitted  # here, since it loads sunpy
+
+        with permitted(script, "output"):
+            script.parent.mkdir(parents=True, exist_ok=True)  # as the batch does for the store
+            script.write_text(text)
         where = f"; the script is {script}"
     try:  # without the name of a script, it is read from the standard input
         command = ["sbatch"] if script is None else ["sbatch", str(script)]
