@@ -218,8 +218,17 @@ def test_request_that_comes_late_changes_nothing(place, series_folder, memory, m
     assert read(place)["dem"].shape[1] == 3
 
 
+SHORTENED = [
+    ("dem",),
+    ("time", "image_date"),
+    ("step_done",),
+    ("step_done", "dem", "status"),
+    ("step_done", "image_date", "exposure_time"),
+]
+
+
 @in_memory
-@pytest.mark.parametrize("names", [("dem",), ("time", "image_date"), ("step_done",), ("step_done", "dem", "status")])
+@pytest.mark.parametrize("names", SHORTENED)
 def test_arrays_that_a_late_request_has_shortened_are_repaired(place, series_folder, store, names):
     files = fsspec.filesystem(place.protocol)
     files.put(f"{store}/", str(place).partition("://")[2] + "/", recursive=True)
@@ -227,6 +236,10 @@ def test_arrays_that_a_late_request_has_shortened_are_repaired(place, series_fol
     for name in names:
         documents.set_length(place, name, 1)
     assert content_of(place) != whole
+    result = read(place)  # as it was
+    np.testing.assert_array_equal(result["dem"].data.compute(), read(store)["dem"].data.compute())
+    assert np.all(result["dem"].axis_world_coords("time")[0] == read(store)["dem"].axis_world_coords("time")[0])
+    assert batch_status(place)[:2] == (3, 3)
     assert batch_invert(series_folder, place, BINS, **OPTIONS).counts == {"done": 0, "kept": 3, "failed": 0}
     assert content_of(place) == whole
 

@@ -167,7 +167,7 @@ def batch_invert(
     path = as_path("path", path)
     check_place(path)
     if path.suffix != ".zarr":
-        raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
+        raise wrong(ValueError, "path", f"must end in .zarr, but is {str(path)!r}")
     check_encoding(encoding)
     check_contents(contents, encoding)
     if workers is not None and scheduler is not None:

@@ -95,6 +95,8 @@ def _begin(path):
     import zarr
 
     folder = path / documents.BOOKKEEPING
+    if path.exists() and not path.is_dir():
+        raise no_store(path, "it is a file")
     if not path.exists():
         try:
             with replaced(path, foreign=documents.foreign, parents=True) as part:

@@ -141,6 +141,8 @@ def no_sets(times, tolerance, problems):
     there = {channel: times[channel] for channel in AIA_CHANNELS if len(times.get(channel, ()))}
     found = ", ".join(f"{channel} Å {len(each)}" for channel, each in there.items()) or "none"
     limit, cure = tolerance.to_value(u.s), "give the missing ones, or a longer `tolerance`"
+    if found == "none":
+        cure = "give images of all channels, in the range of `start` and `stop` if there is one"
     if there and len(there) == len(times) and (gap := closest(list(there.values()), len(there))) > limit:
         found += f"; the closest are {in_seconds(gap)} apart"
     if found == "none" and any(NO_CHANNEL in problem for _, problem in problems):

@@ -25,7 +25,7 @@ def run_inversion(options, files, log_edges, targets, *, prepare, makes_folder=F
     for target, name in named.items():
         _check_no_input(target, name, files)
     if not output.name.endswith((".fits", ".fits.gz")):
-        raise wrong(ValueError, "output", f"must end in .fits or .fits.gz, but is {output.name!r}")
+        raise wrong(ValueError, "output", f"must end in .fits or .fits.gz, but is {str(output)!r}")
     if plot is not None:
         _check_picture(plot)
 
@@ -88,7 +88,7 @@ def _check_picture(path):
     mpl.use("agg")  # a file is drawn: no screen is needed
     kinds = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix[1:].lower() not in kinds:
-        raise wrong(ValueError, "plot", f"must end in .png or one of .{', .'.join(kinds)}, but is {path.name!r}")
+        raise wrong(ValueError, "plot", f"must end in .png or one of .{', .'.join(kinds)}, but is {str(path)!r}")
 
 
 def _draw(result, title, path):
