@@ -4,7 +4,6 @@ import pickle
 import socket
 import threading
 import warnings
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -29,14 +28,12 @@ from sunpy_demreg import (
     prepare_series,
     sample,
 )
-from sunpy_demreg._channels import level1, resample, shifts, uncertainty
-from sunpy_demreg._channels.prepare import _warn_of_shifts
+from sunpy_demreg._channels import align, level1, resample, shifts, uncertainty
 from sunpy_demreg._channels.shifts import residual_shifts, shift_errors
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
 from sunpy_demreg._common.wcs import wcs_from_text
 
-prepare_module = import_module("sunpy_demreg._channels.prepare")
 CHANNELS = (94, 131, 171, 193, 211, 335)
 STILL_SHIFTED = "ignore:`maps` are still shifted"
 pytestmark = pytest.mark.filterwarnings(STILL_SHIFTED)
@@ -146,7 +143,7 @@ def test_input_is_left_alone(flare):
 
 @pytest.mark.parametrize("n_cores", [1, 2, 6])
 def test_threads_change_nothing(flare, prepared, monkeypatch, n_cores):
-    monkeypatch.setattr(prepare_module, "available_cores", lambda: n_cores)
+    monkeypatch.setattr(align, "available_cores", lambda: n_cores)
     monkeypatch.setattr(resample, "_SIDE", 20)  # nor do the parts that images are worked on in
     cube = prepare(flare)
     np.testing.assert_array_equal(cube.data, prepared.data)
@@ -774,7 +771,7 @@ def test_why_nothing_is_moved(side, shift, reason):
     none = np.zeros(2) * u.pix
     measured = {"x": [0, shift] * u.pix, "y": none, "error_x": [0, np.nan] * u.pix, "error_y": none}
     with pytest.warns(SunpyUserWarning) as record:
-        _warn_of_shifts(["a", "b"], (side, side), np.array([False, True]), **measured)
+        align._warn_of_shifts(["a", "b"], (side, side), np.array([False, True]), **measured)
     by = "" if np.isnan(shift) else " (by 3.0 pixels)"
     assert str(record[0].message).startswith(f"`maps`: `correct_shifts` did not move b{by}: {reason}")
 
@@ -788,7 +785,7 @@ def test_what_is_still_shifted_is_told_without_the_advice_that_was_taken():
         (None, ("b by 2.0, c by 3.0;",)),
     ):
         with pytest.warns(SunpyUserWarning) as record:
-            _warn_of_shifts(["a", "b", "c"], (100, 120), of, **measured)
+            align._warn_of_shifts(["a", "b", "c"], (100, 120), of, **measured)
         assert len(record) == len(texts)
         for each, text in zip(record, texts, strict=True):
             assert text in str(each.message)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from sunpy_demreg._channels.align import aligned
 from sunpy_demreg._channels.calibrate import calibrate
 from sunpy_demreg._channels.lazy_blocks import examined, in_blocks_of_grid
 from sunpy_demreg._channels.plan import planned
-from sunpy_demreg._channels.prepare import aligned, prepare, wrapped
+from sunpy_demreg._channels.prepare import prepare, wrapped
 from sunpy_demreg._channels.resample import Grid
 from sunpy_demreg._common.dask_arrays import as_lazy, map_pixels, taken_apart, unmasked
 
