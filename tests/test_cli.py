@@ -20,7 +20,7 @@ from sunpy_demreg._cli import one_time
 from sunpy_demreg._cli.main import OUTPUTS, _parser, main
 from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._results.cubes import RESULTS
+from sunpy_demreg._inversion.arguments import RESULTS
 
 COARSE = ["--log-t", "5.8", "7.0", "0.2"]
 
