@@ -113,7 +113,8 @@ def prepare_series(
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
         some times cover less than half of the grid. With the first block of a time, if its maps look like sums, or like
-        rates without that unit, unless less than half of their rows are needed. Of shifts only as said above.
+        rates without that unit; where less than half of their rows are needed, only those of the first time are
+        examined. Of shifts only as said above.
 
     Examples
     --------
@@ -182,7 +183,7 @@ def _on_one_grid(sets, options):
             "`reference`",
             "maps",
         )
-    return [prepared_lazily(plan) for plan in plans]
+    return [prepared_lazily(plan, is_first=i == 0) for i, plan in enumerate(plans)]
 
 
 def series_sets(maps, tolerance=None, most_missing=0, exposures="one", times=ALWAYS):
