@@ -202,7 +202,7 @@ def test_what_is_told_of_python_is_in_words_of_the_command_line(tmp_path, monkey
         assert main(arguments) == 1
         assert words in capsys.readouterr().err
     assert main(["batch", *small_files, *prepared, *out, "--saturation", "1e-9"]) == 0
-    assert "(SATURATED 600); the output `status` tells it of each pixel\n" in capsys.readouterr().err
+    assert "(SATURATED 600); the output 'status' tells it of each pixel\n" in capsys.readouterr().err
 
 
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):

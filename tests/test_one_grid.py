@@ -365,7 +365,8 @@ def test_small_fields_are_told_of_by_the_first_time(low_blocks, tmp_path):
     """To examine images costs reading them: once where less than half of their rows are needed."""
     change, words = FAULTS["rates"]
     maps, lazy = with_fault(change)
-    options = chosen(maps[0], {"submap": (40, 90)})
+    corners = tuple(maps[0].wcs.pixel_to_world(*each) for each in ((80, 40), (120, 90)))  # on the disk
+    options = {"n_sample": 16, "submap": corners}
     with pytest.warns(DataWarning, match=words) as expected:
         prepare(maps, **options)
     later = [Map(smap.data, {**smap.meta, "date-obs": (smap.date + 1 * u.hour).isot}) for smap in lazy]
