@@ -23,6 +23,7 @@ from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.atomic import replaced
 
 PREPARED = {"prepare_options": {"n_sample": 16, "bin": 16}}
+pytestmark = pytest.mark.filterwarnings("ignore:.* do not fit")  # in so few bins
 BINS = 10 ** np.arange(5.6, 7.41, 0.3) * u.K
 posix = pytest.mark.skipif(os.name == "nt", reason="limits, links and permissions are those of POSIX")
 
