@@ -27,7 +27,7 @@ from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg.response import TemperatureResponse
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*pixels were not solved"),
+    pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of the server of S3
 ]

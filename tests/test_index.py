@@ -23,7 +23,7 @@ from sunpy_demreg._common.dates import from_microseconds
 from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.zarr_read import latest_steps, superseded
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)")
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}
 NO_211 = "no image of 211 Å within `tolerance`, 12 s: the nearest that another step has is 118.5 s away"

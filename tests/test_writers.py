@@ -23,7 +23,7 @@ from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._files import zarr_documents as documents
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)")
 BINS = 10 ** np.linspace(5.6, 7.4, 10) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32", "outputs": ("dem",)}
 COMMAND = [sys.executable, "-m", "sunpy_demreg", "batch"]
