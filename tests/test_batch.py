@@ -340,7 +340,7 @@ def test_step_without_a_file_has_the_dem_of_the_other_channels(folder, tmp_path)
     report = batch_invert(folder, path, BINS, **OPTIONS)
     assert [(step.outcome, step.reason) for step in report.steps] == [
         ("done", None),
-        ("done", "no image of 211 Å"),
+        ("done", "no image of 211 Å within `tolerance`, 12 s: the nearest that another step has is 118.5 s away"),
         ("done", None),
     ]
     assert report.left_over == []

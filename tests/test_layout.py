@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,16 @@ import pytest
 import sunpy_demreg
 
 PACKAGE = Path(sunpy_demreg.__file__).parent
+GUIDE = (PACKAGE.parent / "docs" / "developer.rst").read_text(encoding="utf-8")
 #: Modules at the top of the package. All else is in a room.
 TOP = {"__init__.py", "__main__.py", "_version.py", "sunkit.py"}
 #: What each room may import of ours, in the order in which data pass through them: only rooms above it in this list.
 ROOMS = {
     "_common": (),
-    # The numerics: of `_common` only what runs on a bare node, see BARE.
-    "_engines/base": ("_common",),
+    "_engines/base": (),
     "_engines/algorithm": ("_engines/base",),
-    "_engines/arrays": ("_engines/base", "_engines/algorithm", "_common"),
+    "_engines/arrays": ("_engines/base", "_engines/algorithm"),
+    # Of `_common` only what runs on a bare node, see BARE.
     "_engines/cpu": ("_engines/base", "_engines/algorithm", "_engines/arrays", "_common"),
     "_engines/gpu": ("_engines/base", "_engines/algorithm", "_engines/arrays", "_common"),
     # execute.py, which chooses the engine.
@@ -28,9 +30,9 @@ ROOMS = {
     "_channels": ("response", "_common"),
     "_results": ("_engines", "_engines/base", "response", "_common"),
     "_inversion": ("_channels", "_results", "_engines", "_engines/base", "response", "_common"),
-    "_files": ("_inversion", "_results", "_engines/base", "response", "_common"),
+    "_files": ("_results", "_engines/base", "response", "_common"),
     "_analysis": ("_inversion", "_channels", "_results", "_engines/base", "response", "_common"),
-    "visualization": ("_analysis", "_results", "_channels", "_engines/base", "response", "_common"),
+    "visualization": ("_analysis", "_results", "_engines/base", "response", "_common"),
     "_batch": ("_files", "_inversion", "_channels", "_results", "response", "_common"),
     "sample": ("_common",),
     "_cli": ("_results", "_common"),  # and the public names
@@ -93,6 +95,20 @@ def test_rooms_import_what_is_above_them_in_the_list(name):
             assert room in above or taken in ("__version__", None), f"{name} takes {taken} from the package"
         elif name != "__init__.py" and room not in ("__main__.py", "sunkit.py"):
             assert room_of(path) in {room, *ROOMS[room]}, f"{name} imports {path}"
+
+
+def test_the_developer_page_has_the_list_of_rooms():
+    rows = re.findall(r"^   \* - (``.*)\n     - .*\n     - (.*)$", GUIDE, re.MULTILINE)
+    table = {room.removesuffix("/"): below for names, below in rows for room in re.findall("``(.+?)``", names)}
+    assert list(table) == [*ROOMS, "sunkit.py"]
+    for room, below in ROOMS.items():
+        assert set(re.findall("``(.+?)``", table[room])) == set(below), room
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"``([\w./]*(?:/|\.(?:py|cfg|md|toml)))``", GUIDE))))
+def test_files_that_the_developer_page_names_exist(name):
+    is_here = any((folder / name).exists() for folder in (PACKAGE.parent, PACKAGE))
+    assert is_here or any(path.endswith(f"/{name}") for path in MODULES)
 
 
 def test_the_list_of_rooms_runs_one_way():

@@ -2,6 +2,7 @@
 
 import re
 import socket
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -319,6 +320,13 @@ def test_concatenate_keeps_nodes_and_provenance(plain, xrt):
     shown = repr(both)
     assert "by xrtpy (XRT Be-thin, XRT Al-poly/Ti-poly)" in shown
     assert re.search("XRT Be-thin +[^ ]+ +7.00 +-\n", shown)
+
+
+def test_concatenate_and_select_take_any_mapping_for_an_entry_per_channel(plain):
+    gains = MappingProxyType({"B": 2.0, "C": 3.0})
+    odd = TemperatureResponse.from_arrays(["B", "C"], [1, 3] * u.MK, np.ones((2, 2)) * UNIT, {"gain": gains})
+    assert odd.select("B").meta["gain"] == {"B": 2.0}
+    assert TemperatureResponse.concatenate([plain, odd]).select(["C", "B"]).meta["gain"] == {"B": 2.0, "C": 3.0}
 
 
 def test_concatenate_alone_and_on_other_nodes(plain):

@@ -273,6 +273,7 @@ MODULES = (
     "_channels/resample.py",
     "response/_bins.py",
     "response/_emissivity.py",
+    "response/_interpolation.py",
     "response/_spectra.py",
     "visualization/*.py",
 )

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 
-from sunpy_demreg._channels.calibrate import calibrate
-from sunpy_demreg._channels.plan import moved, planned
-from sunpy_demreg._channels.shifts import residual_shifts, shift_errors
+from sunpy_demreg._channels.align import aligned, calibrated
+from sunpy_demreg._channels.plan import planned
 from sunpy_demreg._channels.stacks import prepend_channels
 from sunpy_demreg._common.cube import Cube, Meta
-from sunpy_demreg._common.hardware import available_cores
-from sunpy_demreg._common.warnings import DataWarning, warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +23,7 @@ if TYPE_CHECKING:
 
     from sunpy_demreg._common.typing import FilePath, Maps, TableOrFile
 
-__all__ = ["aligned", "prepare", "prepared", "wrapped"]
-
-_MAX_RESIDUAL = 1.0  # pixels
-_MIN_MOVE = 0.1  # pixels: less is not worth an interpolation
+__all__ = ["prepare", "prepared", "wrapped"]
 
 
 def prepare(
@@ -219,7 +211,9 @@ def prepare(
     the temperature of the detector, which is needed in any case: ``pip install "sunpy-demreg[instruments]"``. Files
     with the names of NOAA, FITS or netCDF, are read by it too; pixels that their quality flags call spikes (4) are
     masked. The variance in DN² of a value N is ``q N + r²``: q the DN per photon, electrons of 3.65 eV over the gain
-    (0.3 to 1), r 20 electrons of reading, which are those of AIA since none are published, and the digitization.
+    (0.3 to 1), r 20 electrons of reading, and the digitization. These 20 electrons are those of AIA, since none are
+    published for SUVI; with the digitization they are the 0.6 DN in ``meta["read_noise"]``, about the noise of the
+    photons of one DN. If you know better, replace the uncertainty of the cube.
     Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
     `TemperatureResponse.from_suvi` takes the cube.
 
@@ -275,66 +269,7 @@ def prepared(preparation):
     if preparation.plan.is_resampled:
         preparation, arrays, measured = aligned(preparation)
         return wrapped(preparation, *arrays, measured)
-    return wrapped(preparation, *_calibrated(preparation))
-
-
-def _calibrated(preparation):
-    planes = [(smap.data, smap.mask, None) for smap in preparation.maps]
-    return calibrate(planes, preparation.plan, available_cores())
-
-
-def aligned(preparation):
-    """
-    Interpolate maps that have been planned, measure how far they are still shifted, and correct it if that is planned.
-
-    Returns
-    -------
-    Preparation
-        That of the maps where they are now.
-    (`numpy.ndarray`, `numpy.ndarray`, `numpy.ndarray`)
-        As from `calibrate`.
-    dict
-        The metadata of the shifts.
-    """
-    arrays = _calibrated(preparation)
-    measured, applied, unknown = _measured(preparation.plan, *arrays), {}, None
-    if preparation.plan.corrects_shifts:
-        moves = _beyond_errors(**measured)
-        if np.any(moves):
-            preparation = moved(preparation, moves)
-            arrays = _calibrated(preparation)
-            measured = _measured(preparation.plan, *arrays)
-        unknown = _without_error(**measured)
-        applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
-    _warn_of_shifts([channel.label for channel in preparation.plan.leading], unknown, **measured)
-    return preparation, arrays, measured | applied
-
-
-def _measured(plan, intensity, _, mask):
-    """Shifts and their errors, in pixels before averaging."""
-    shifts, errors = (measure(intensity, mask) * plan.grid.bin * u.pix for measure in (residual_shifts, shift_errors))
-    return {
-        "residual_shift_x": shifts[:, 0],
-        "residual_shift_y": shifts[:, 1],
-        "residual_shift_error_x": errors[:, 0],
-        "residual_shift_error_y": errors[:, 1],
-    }
-
-
-def _beyond_errors(residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
-    """Those of the shifts, (n, 2), that are larger than their error; zero for the others."""
-    shifts = np.stack([residual_shift_x.value, residual_shift_y.value], axis=-1)
-    errors = np.stack([residual_shift_error_x.value, residual_shift_error_y.value], axis=-1)
-    distance = np.hypot(*shifts.T)
-    is_beyond = (distance > np.hypot(*errors.T)) & (distance > _MIN_MOVE)  # False for NaN
-    return np.where(is_beyond[:, None], shifts, 0)
-
-
-def _without_error(residual_shift_x, residual_shift_y, residual_shift_error_x, residual_shift_error_y):
-    """Where it cannot be told whether a shift is larger than its error, (n,)."""
-    distance = np.hypot(residual_shift_x, residual_shift_y).to_value(u.pix)
-    has_error = np.isfinite(np.hypot(residual_shift_error_x, residual_shift_error_y))
-    return np.isnan(distance) | (~has_error & (distance > _MIN_MOVE))
+    return wrapped(preparation, *calibrated(preparation))
 
 
 def wrapped(preparation, intensity, uncertainty, mask, measured=None):
@@ -350,35 +285,3 @@ def wrapped(preparation, intensity, uncertainty, mask, measured=None):
         wcs=prepend_channels(plan.grid.binned_wcs, len(channels), wavelengths),
         meta=Meta(per_channel | preparation.done, axes=dict.fromkeys(per_channel, 0), data_shape=intensity.shape),
     )
-
-
-def _warn_of_shifts(channels, unknown, **measured):
-    """Tell what is still shifted; `unknown` are the channels that were to be moved and could not, if any were."""
-    x, y, *errors = (values.to_value(u.pix) for values in measured.values())
-    distances, errors = np.hypot(x, y), np.nan_to_num(np.hypot(*errors))
-    was_asked = unknown is not None
-    told = unknown if was_asked else np.zeros(len(channels), dtype=bool)
-    where = "(`meta['residual_shift_x']` and `..._y` of the cube tell how far)"
-    if told.any():
-        names = [
-            f"{name} (by {distance:.1f} pixels)" if np.isfinite(distance) else f"{name} (no match was found)"
-            for name, distance in zip(np.array(channels)[told], distances[told], strict=True)
-        ]
-        warn(
-            DataWarning,
-            f": `correct_shifts` did not move {', '.join(names)}, since the error of these shifts against "
-            f"{channels[0]} is not known: it needs images of 96 pixels on a side, after `bin`, with structure that "
-            "both show; give a `pointing_table`, a larger image or a smaller `bin`, or move the maps with "
-            f"`shift_reference_coord` {where}",
-            "maps",
-        )
-    is_far = (distances > np.maximum(_MAX_RESIDUAL, errors)) & ~told
-    if is_far.any():
-        pairs = zip(np.array(channels)[is_far], distances[is_far], strict=True)
-        warn(
-            DataWarning,
-            f"are still shifted against {channels[0]}, in pixels: "
-            f"{', '.join(f'{name} by {distance:.1f}' for name, distance in pairs)}; give a `pointing_table`, or move "
-            f"them, with {'' if was_asked else '`correct_shifts=True` or '}`shift_reference_coord` {where}",
-            "maps",
-        )

@@ -240,6 +240,8 @@ def read(path: FilePath) -> Any:
     ------
     FileNotFoundError
         If there is no such file.
+    IsADirectoryError
+        If it is a folder, but no store.
     ImportError
         If it is an ASDF file and the package asdf-astropy is not installed.
     ConnectionError, PermissionError
@@ -269,6 +271,9 @@ def read(path: FilePath) -> Any:
     path = as_path("path", path)
     if not path.exists():
         raise wrong(FileNotFoundError, "path", f": there is no file {str(path)!r}")
+    if path.suffix != ".zarr" and path.is_dir():
+        problem = f"{str(path)!r} is a folder: name a file in it, or a store, which ends in .zarr"
+        raise wrong(IsADirectoryError, "path", problem)
     try:
         if path.suffix == ".zarr" and path.is_dir():
             _check_installed()

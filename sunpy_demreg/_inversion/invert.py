@@ -353,7 +353,11 @@ def invert(
     backend = backend or ("cupy" if is_cupy_array(pixels.intensity) else "cpu")
     lazy = is_lazy(pixels.intensity, pixels.uncertainty, pixels.mask)
     if pixels.mask is not None and not lazy and pixels.mask.all():
-        raise wrong(ValueError, "data", "is masked everywhere, so nothing can be inverted: check its `mask`")
+        raise wrong(
+            ValueError,
+            "data",
+            "is masked everywhere, so nothing can be inverted: check its `mask`, or the `saturation`",
+        )
 
     if backend == "hybrid" and not lazy:
         raise wrong(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,6 @@ import astropy.units as u
 from astropy.nddata import StdDevUncertainty
 
 from sunpy_demreg._common.cube import Cube, Meta
-from sunpy_demreg._common.dask_arrays import apply_to_pixels
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.log_t import in_log_t
 from sunpy_demreg._common.sums import contract
@@ -27,11 +25,11 @@ from sunpy_demreg._results.checks import (
     stored_emission_measure,
 )
 from sunpy_demreg._results.cubes import pixel_mask
-from sunpy_demreg._results.errors import errors_of, response_of, solve_again, with_common_error
-from sunpy_demreg._results.resolved import seen_bins
+from sunpy_demreg._results.errors import errors_of
+from sunpy_demreg._results.moments import energies, means, sums
 from sunpy_demreg._results.settings import meta_of_product
 from sunpy_demreg.response import TemperatureResponse
-from sunpy_demreg.response._bins import TemperatureBins, are_inside
+from sunpy_demreg.response._bins import are_inside
 from sunpy_demreg.response._response import check_response
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def emission_measure(
     square root of :math:`f \cdot C f` with its covariance :math:`C`. A calibration error that all channels share is
     added in quadrature.
 
-    Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a quarter to a half of the
+    Bins that the channels do not see hold what the method leaves there: in the quiet Sun, a fifth to a half of the
     sum over all bins is above log T = 6.8, where there is nearly nothing.
 
     Examples
@@ -110,7 +108,7 @@ def emission_measure(
         return stored
     check_result(result, "dem", "intensity")
     functional = range_functional(result, temperature_range)[None]
-    [value], [error], is_empty = _sums(result, functional, functional, resolved_only)
+    [value], [error], is_empty = sums(result, functional, functional, resolved_only)
     content = f"emission measure{_words(result, temperature_range, resolved_only)}"
     return _cube(result, value, error, u.cm**-5, content, is_empty)
 
@@ -170,11 +168,9 @@ def mean_temperature(
     '3.50 MK'
     """
     resolved_only = _only_resolved(resolved_only, temperature_range)
-    moments, errors, scale = _moments(result, temperature_range, resolved_only)
-    value = _of_pixels(_mean, moments)
-    error = _of_pixels(_error_of_mean, moments, errors, scale=scale)
+    value, error, is_empty = means(result, temperature_range, resolved_only)
     content = f"mean temperature{_words(result, temperature_range, resolved_only)}"
-    return _cube(result, value, error, u.K, content, ~(moments[1] > 0))
+    return _cube(result, value, error, u.K, content, is_empty)
 
 
 def thermal_energy_density(
@@ -245,13 +241,10 @@ def thermal_energy_density(
             f"must be positive, and one number or one for each pixel, {shape}, but is of shape {depth.shape}"
             f" with values from {depth.min():.3g} to {depth.max():.3g}",
         )
-    moments, errors, scale = _moments(result, temperature_range, resolved_only)
     factor = (3 * const.k_B * u.MK * np.sqrt(u.cm**-5 / depth)).to_value(u.erg / u.cm**3)
-    factor = np.broadcast_to(factor, shape)
-    value = _of_pixels(_energy, moments, factor)
-    error = _of_pixels(_error_of_energy, moments, factor, errors, scale=scale)
+    value, error, is_empty = energies(result, np.broadcast_to(factor, shape), temperature_range, resolved_only)
     content = f"thermal energy density{_words(result, temperature_range, resolved_only)}"
-    return _cube(result, value, error, u.erg / u.cm**3, content, ~(moments[1] > 0))
+    return _cube(result, value, error, u.erg / u.cm**3, content, is_empty)
 
 
 def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
@@ -324,82 +317,6 @@ def synthesize(result: NDCollection, response: TemperatureResponse) -> NDCube:
 
 def _only_resolved(resolved_only, temperature_range):
     return temperature_range is None if resolved_only is None else as_bool("resolved_only", resolved_only)
-
-
-def _sums(result, functionals, of_errors, resolved_only):
-    """
-    Sums over the bins, (q, m) to (q, ...), the errors of others, and where no bin is left for either.
-
-    Which bins are resolved is found with the errors, by the same repetition of the inversion.
-    """
-    dem, common = result["dem"].data, result.meta.get("common_calibration_error")
-    if not resolved_only:
-        return contract(functionals, dem), errors_of(result, of_errors), False
-    seen = seen_bins(response_of(result), bins_of(result))
-    outputs = ("emission_measure", "emission_measure_uncertainty", "is_resolved")
-    solution = solve_again(result, outputs, of_errors, seen=seen, resolved_only=True)
-    solution = with_common_error(solution, common)
-    resolved = solution.is_resolved > 0.5
-    # Where none is left, there is no sum: NaN, and not zero.
-    is_empty = ~resolved[np.any(functionals != 0, axis=0)].any(axis=0)
-    sums = np.where(is_empty, np.nan, contract(functionals, np.where(resolved, dem, 0.0)))
-    return sums, np.where(is_empty, np.nan, solution.emission_measure_uncertainty), is_empty
-
-
-def _moments(result, temperature_range, resolved_only):
-    """
-    The sums ``a . xi`` of T xi dT (in MK cm-5) and ``b . xi`` of xi dT, (2, ...); and the inputs of their errors.
-
-    These are the errors of a, b, and ``a / scale + b`` and ``a / scale - b``, (4, ...), and the scale.
-    """
-    check_result(result, "dem", "intensity")
-    b = range_functional(result, temperature_range)
-    bins = bins_of(result)
-    if temperature_range is not None:
-        # Only the part of a cut bin that is inside.
-        bins = TemperatureBins(np.clip(bins.edges, *temperature_range))
-    a = b * bins.centers.to_value(u.MK)
-    scale = math.fsum(a) / math.fsum(b)  # so that neither is lost to rounding in their sum and difference
-    of_errors = np.array([a, b, a / scale + b, a / scale - b])
-    moments, errors, _ = _sums(result, np.array([a, b]), of_errors, resolved_only)
-    return moments, errors, scale
-
-
-def _of_pixels(function, *arrays, **kwargs):
-    """Apply a function of arrays (..., pixels), block by block if they are Dask's."""
-    n_pixel_axes = arrays[0].ndim - 1
-    [answer] = apply_to_pixels(_quietly, [((), np.dtype(float))], arrays, n_pixel_axes, of=function, **kwargs)
-    return answer
-
-
-def _quietly(*arrays, of, **kwargs):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return [np.where(arrays[0][1] > 0, of(*arrays, **kwargs), np.nan)]
-
-
-def _mean(moments):
-    return moments[0] / moments[1] * 1e6
-
-
-def _error_of_mean(moments, errors, scale):
-    moment, total = moments
-    return _error_of_combination(errors, scale, 1 / total, -(moment / total) / total) * 1e6
-
-
-def _energy(moments, factor):
-    return factor * moments[0] / np.sqrt(moments[1])
-
-
-def _error_of_energy(moments, factor, errors, scale):
-    total = moments[1]
-    return _error_of_combination(errors, scale, factor / np.sqrt(total), -_energy(moments, factor) / (2 * total))
-
-
-def _error_of_combination(errors, scale, x, y):
-    """The error of ``x a + y b``, from what `_moments` returns."""
-    of_a, of_b, of_sum, of_difference = errors * errors
-    covariance = (of_sum - of_difference) * scale / 4
-    return np.sqrt(np.maximum(x * x * of_a + 2 * x * y * covariance + y * y * of_b, 0))
 
 
 def _words(result, temperature_range, resolved_only):

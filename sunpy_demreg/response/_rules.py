@@ -1,13 +1,60 @@
 """What the channels, temperatures and values of a response may be."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 import astropy.units as u
 
 from sunpy_demreg._common.errors import wrong
-from sunpy_demreg._common.validators import a_kind, check_quantity
+from sunpy_demreg._common.validators import a_kind, check_no_mask, check_quantity
 
-__all__ = ["as_channels", "check_unit", "in_kelvin", "read_only"]
+__all__ = ["as_channels", "checked_parts", "in_kelvin"]
+
+
+def checked_parts(channels, temperature, response, meta):
+    """The fields of a `TemperatureResponse`, of its arguments of the same names."""
+    channels = as_channels(channels)
+    temperature = in_kelvin(temperature, "temperature")
+    if not isinstance(response, u.Quantity):
+        raise wrong(
+            TypeError,
+            "response",
+            f"must be a Quantity, but is {a_kind(response)}: attach its unit, "
+            "for instance `response * u.Unit('DN cm5 / (pix s)')`",
+        )
+    check_no_mask("response", response)
+    _check_unit(response)
+    if not isinstance(meta, Mapping):
+        raise wrong(TypeError, "meta", f"must be a dict, but is a {type(meta).__name__}")
+    if temperature.ndim != 1 or temperature.size < 2:
+        raise wrong(
+            ValueError,
+            "temperature",
+            f"must be a one-dimensional array of two or more nodes, but has the shape {temperature.shape}",
+        )
+    if not (np.isfinite(temperature).all() and temperature[0] > 0 and (np.diff(temperature) > 0).all()):
+        raise wrong(ValueError, "temperature", "must be finite, positive and strictly increasing: sort the nodes")
+    if response.shape != (len(channels), temperature.size):
+        raise wrong(
+            ValueError,
+            "response",
+            f"must have the shape (`channels`, `temperature`), here "
+            f"{(len(channels), temperature.size)}, but has {response.shape}",
+        )
+    if not np.isfinite(response).all():
+        raise wrong(ValueError, "response", "must be finite: remove the temperatures where it is unknown")
+    empty = [c for c, positive in zip(channels, (response.value > 0).any(axis=1), strict=True) if not positive]
+    if empty:
+        raise wrong(
+            ValueError, "response", f"must be positive at some temperature, but never is for {', '.join(empty)}"
+        )
+    return {
+        "channels": channels,
+        "temperature": _read_only(temperature * u.K),
+        "response": _read_only(response),
+        "meta": dict(meta),
+    }
 
 
 def as_channels(channels, name="channels"):
@@ -24,7 +71,7 @@ def as_channels(channels, name="channels"):
     return tuple(str(c) for c in channels)  # of NumPy strings, plain ones
 
 
-def check_unit(response):
+def _check_unit(response):
     """Raise unless it can be an intensity per emission measure."""
     unit = response.unit.decompose()
     powers = dict(zip(unit.bases, unit.powers, strict=True))
@@ -42,7 +89,7 @@ def in_kelvin(temperature, name):
     return temperature.to_value(u.K)
 
 
-def read_only(quantity):
+def _read_only(quantity):
     """A copy in double precision that cannot be written to."""
     quantity = u.Quantity(quantity, dtype=float, copy=True)
     quantity.setflags(write=False)
