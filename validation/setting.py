@@ -176,7 +176,7 @@ def inverted(intensity, sigma, outputs=("dem", "chi_squared"), response_=None, *
     """Invert plain arrays, (channels, N); masked pixels are counted by the caller, so they are no warning here."""
     response_ = response() if response_ is None else response_
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ pixels were not solved", SunpyUserWarning)
+        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ (pixels were not solved|solved pixels do not fit)", SunpyUserWarning)
         result = demreg.invert(intensity * UNIT, response_, EDGES, uncertainty=sigma * UNIT, outputs=outputs, **options)
     dem = result["dem"]
     factor = KELVIN[:, None]
