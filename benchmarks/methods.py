@@ -45,7 +45,7 @@ def measure(setting):
     rows = []
     with Processes() as processes:
         truths = {name: _truth(processes, name) for name in names if name != PEER}
-        for n_cores in sorted({1, min(2, available_cores())}):
+        for n_cores in (1,) if setting.is_quick else sorted({1, min(2, available_cores())}):
             setting.say(f"methods: cores: {n_cores}")
             sizes = {name: n_slow if name == PEER else n_pixels for name in names}
             runs = {name: _run(processes.of(name, n_cores), name, sizes[name]) for name in names}

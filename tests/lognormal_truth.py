@@ -78,7 +78,7 @@ def plane(M, q, F, lam, gradient, before):
     return x[:, None] * D[:, 0] + y[:, None] * D[:, 1]
 
 
-def invert(g, sigma, K, dlogt, target=1.0, least_lam=0.1, n_passes=40, tolerance=3e-3):
+def invert(g, sigma, K, dlogt, target=1.0, least_lam=0.1, n_passes=40, tolerance=3e-3, many=15, fine=3e-6, grain=1e-6):
     """
     Solve pixels by the parameter choice "prior".
 
@@ -111,7 +111,7 @@ def invert(g, sigma, K, dlogt, target=1.0, least_lam=0.1, n_passes=40, tolerance
     misfit, lam = (residual**2).sum(1), np.ones(N)
     past = np.repeat((misfit + lam * (a * a).sum(1))[:, None], 3, 1)  # the last three of Phi
     logs, shorter, seeking, running = np.full(N, 6), np.ones(N), np.zeros(N, bool), np.ones(N, bool)
-    passes, before = np.ones(N, int), np.zeros_like(a)
+    passes, before, is_converged = np.ones(N, int), np.zeros_like(a), np.zeros(N, bool)
     for _ in range(n_passes):
         i = np.flatnonzero(running)
         if not i.size:
@@ -142,7 +142,7 @@ def invert(g, sigma, K, dlogt, target=1.0, least_lam=0.1, n_passes=40, tolerance
             ik, b = i[k], a[i[k]] + step[k]
             slope = 2 * lam[ik] ** 2 * (b * solve(M[k], lam[ik], b)).sum(1) / coming[k]
             change = np.clip(np.log(target / coming[k]) / np.clip(slope, 0.02, 2.0), -1.5, 1.5)
-            found = np.clip(lam[ik] * np.exp(change), least_lam, 1.0)
+            found = np.clip(lam[ik] * np.exp(grain * np.round(change / grain)), least_lam, 1.0)
             found = np.where(passes[ik] > 16, np.minimum(found, lam[ik]), found)
             found = np.where(passes[ik] > 24, lam[ik], found)
             new[k] = np.where(np.abs(np.log(found / lam[ik])) > 0.005, found, lam[ik])
@@ -151,7 +151,7 @@ def invert(g, sigma, K, dlogt, target=1.0, least_lam=0.1, n_passes=40, tolerance
                 step[k] = plane(M[k], q[k], F, new[k], gm[k] + new[k, None] * a[i[k]], before[i[k]])
         off = np.abs(np.log(new / lam[i]))
         past[i] = np.where((off > 0)[:, None], (misfit[i] + new * (a[i] ** 2).sum(1))[:, None], past[i])
-        lam[i] = new
+        old, lam[i] = lam[i], new
         # 3. Length, trial, acceptance.
         largest = np.abs(step @ F.T).max(1)
         step *= (shorter[i] * np.minimum(1, np.where(far, 3.0, 2.0) / np.maximum(largest, 1e-300)))[:, None]
@@ -162,21 +162,26 @@ def invert(g, sigma, K, dlogt, target=1.0, least_lam=0.1, n_passes=40, tolerance
         small = ~far & (largest < tolerance)
         gradient = -np.einsum("pim,pi,pm->pm", A[i], residual[i], xi[i]) @ F + lam[i, None] * a[i]
         fall = 2e-4 * (gradient * step).sum(1)
-        take = (objective <= past[i].max(1) * (1 + 1e-12) + np.minimum(fall, 0)) | small
+        at_rest = small & ((off < 0.03) | ~seeking[i])
+        leaves = is_converged[i] & ~at_rest
+        lam[i] = np.where(leaves, old, new)
+        take = ((objective <= past[i].max(1) * (1 + 1e-12) + np.minimum(fall, 0)) | small) & ~leaves
         before[i], t = step, i[take]
         a[t], xi[t], residual[t], misfit[t] = trial[take], xi_new[take], residual_new[take], misfit_new[take]
         past[t] = np.concatenate([past[t][:, 1:], objective[take][:, None]], 1)
         shorter[i] = np.where(take, 1.0, 0.3 * shorter[i])
         logs[i] = np.maximum(logs[i] - np.where(take, 1, 3), 0)
+        is_end = at_rest & (shorter[i] >= 1)
+        is_converged[i] |= is_end
+        running[i] = ~(is_end & ((passes[i] <= many) | (largest <= fine))) & ~leaves
         passes[i] += 1
-        running[i] = ~(small & (shorter[i] >= 1) & ((off < 0.03) | ~seeking[i]))
     return {
         "xi": xi,
         "error": xi * np.sqrt(np.diagonal(posterior_covariance(A, xi, F, lam), axis1=1, axis2=2)),
         "lam": lam,
         "misfit": misfit,
         "passes": passes,
-        "is_converged": ~running,
+        "is_converged": is_converged,
         "F": F,
     }
 

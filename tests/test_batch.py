@@ -113,6 +113,13 @@ def test_unsolved_pixels_of_all_steps_are_told_once(folder, tmp_path):
     assert message.startswith("5 of 880 pixels were not solved and are masked (NOT_FINITE 5)")
 
 
+def test_misfits_of_all_steps_are_told_once(steps, tmp_path):
+    with pytest.warns(UnsolvedWarning) as caught:
+        batch_invert([*steps[0], *steps[1]], tmp_path / "a.zarr", 10 ** np.arange(6.3, 7.31, 0.1) * u.K, **OPTIONS)
+    [message] = [str(each.message) for each in caught if each.category is UnsolvedWarning]
+    assert message.startswith("880 of 880 solved pixels do not fit")
+
+
 def test_script_without_a_guard_ends_with_the_cure(steps, tmp_path):
     pytest.importorskip("distributed")
     script = tmp_path / "script.py"
@@ -143,6 +150,7 @@ def test_response_of_each_step_has_the_options_asked_for(series_folder, tmp_path
         batch_invert(files, path, BINS, response_options={"degradation": False}, **OPTIONS)
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_tables_and_spectra_among_the_options(series_folder, tmp_path):
     files = sorted(map(str, series_folder.glob("step1_*")))
     path = tmp_path / "given.zarr"
@@ -340,7 +348,7 @@ def test_step_without_a_file_has_the_dem_of_the_other_channels(folder, tmp_path)
     report = batch_invert(folder, path, BINS, **OPTIONS)
     assert [(step.outcome, step.reason) for step in report.steps] == [
         ("done", None),
-        ("done", "no image of 211 Å"),
+        ("done", "no image of 211 Å within `tolerance`, 12 s: the nearest that another step has is 118.5 s away"),
         ("done", None),
     ]
     assert report.left_over == []

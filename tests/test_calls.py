@@ -147,7 +147,12 @@ def world(small, tmp_path_factory):
         "prepare_series": (demreg.prepare_series, {"maps": maps}),
         "region_evolution": (
             demreg.region_evolution,
-            {"series": [cube], "region": np.ones((2, 2), dtype=bool), "temperature_bin_edges": edges},
+            {
+                "series": [cube],
+                "region": np.ones((2, 2), dtype=bool),
+                "temperature_bin_edges": edges,
+                "response": response,  # which takes half a second to compute
+            },
         ),
         "region_spectrum": (demreg.region_spectrum, {"cube": cube, "region": np.ones((2, 2), dtype=bool)}),
         "read": (demreg.read, {"path": folder / "result.fits"}),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import subprocess
 import sys
 
@@ -13,11 +14,14 @@ import astropy.units as u
 from astropy.io import fits
 from sunpy.map import Map
 
+import sunpy_demreg
 from sunpy_demreg import emission_measure, read, sample, visualization, write
 from sunpy_demreg._cli import one_time
-from sunpy_demreg._cli.main import _parser, main
+from sunpy_demreg._cli.main import OUTPUTS, _parser, main
 from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.numbers import significant
+from sunpy_demreg._inversion.arguments import RESULTS
 
 COARSE = ["--log-t", "5.8", "7.0", "0.2"]
 
@@ -51,7 +55,7 @@ def everything_under(folder):
 
 
 def test_demo_writes_and_summarizes(tmp_path, capsys):
-    out = tmp_path / "demo"
+    out = tmp_path / "new" / "demo"  # both are created
     assert main(["demo", "--output", str(out)]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -63,12 +67,17 @@ def test_demo_writes_and_summarizes(tmp_path, capsys):
     n_masked = int(result["dem"].mask[0].sum())
     assert f"{status.size}, of which {status.size - n_masked} solved and {n_masked} masked" in printed.out
     chi_squared = result["chi_squared"].data[~result["chi_squared"].mask]
-    assert f"median {np.median(chi_squared):.2f}, 95th percentile {np.percentile(chi_squared, 95):.2f}" in printed.out
+    median, high = (significant(np.percentile(chi_squared, share)) for share in (50, 95))
+    assert f"median {median}, 95th percentile {high}" in printed.out
     assert "channels  AIA 94, AIA 131, AIA 171, AIA 193, AIA 211, AIA 335\n" in printed.out
     assert "date  2014-01-01 00:00:0" in printed.out
 
     assert main(["demo", "--output", str(out)]) == 1
-    assert "exists and is kept" in capsys.readouterr().err
+    assert "dem.fits' exists and is kept: choose another name, or pass `--overwrite`" in capsys.readouterr().err
+    (out / "dem.fits").unlink()
+    assert main(["demo", "--output", str(out)]) == 1
+    assert "error: `--output` " in (err := capsys.readouterr().err)
+    assert "dem.png' exists and is kept" in err
     assert main(["demo", "--output", str(out), "--overwrite"]) == 0
 
 
@@ -89,6 +98,15 @@ def test_method(tmp_path, capsys, small_files):
     assert err.count("positivity") == 1  # of the command line, not of Python
     assert main(["invert", *small_files, "--calibration-error", "10", "--output", str(tmp_path / "b.fits")]) == 1
     assert "`--calibration-error` must be a finite number" in capsys.readouterr().err
+
+
+def test_misfits_are_told(tmp_path, capsys, small_files):
+    arguments = ["--log-t", "6.3", "7.3", "0.1", "--n-sample", "16", "--output", str(tmp_path / "a.fits")]
+    assert main(["invert", *small_files, *arguments]) == 0
+    printed = capsys.readouterr()
+    assert "warning: 600 of 600 solved pixels do not fit" in printed.err
+    assert "a `--calibration-error`, such as 0.1" in printed.err
+    assert "600 RELAXED" in printed.out
 
 
 def test_prior_and_errors(tmp_path, capsys, small_files):
@@ -133,8 +151,74 @@ def test_misspelt_word_gets_the_nearest(capsys, option, value, words):
     assert words in capsys.readouterr().err
 
 
+WORDS = {  # what a value that cannot be read, or is out of range, is told: of argparse, but in words of this package
+    "number": ("invert", "--calibration-error", "a", "must be a number, but is 'a'"),
+    "number of three": ("invert", "--log-t", "5 6 a", "must be a number, but is 'a'"),
+    "positive number": ("invert", "--saturation", "a", "must be a positive number, but is 'a'"),
+    "whole number": ("invert", "--bin", "1.5", "must be a whole number, but is '1.5'"),
+    "finite number": ("invert", "--submap", "0 0 1 nan", "must be finite numbers, but has nan"),
+    "file of another machine": ("invert", "--output", "file://there/a.fits", "names a file of the machine 'there'"),
+    "output of batches": ("invert", "--outputs", "dem emission_measure", "but is 'emission_measure'"),
+    "outputs in one": ("invert", "--outputs", "dem,chi_squared", "(did you mean 'chi_squared'?)"),
+    "seconds": ("batch", "--tolerance", "12s", "must be a number, but is '12s'"),
+    "ranges": ("batch", "--em-ranges", "nan,6", "must be two or more ascending log10(T/K), as 5.7,6.0,6.3, but is"),
+    "encoding": ("batch", "--encoding", "float64", "must be one of float32, bitround, log, but is 'float64' (did"),
+    "contents": ("batch", "--contents", "input", "must be one of result, inputs, but is 'input' (did you mean"),
+    "part zero": ("batch", "--part", "0/3", "must be K/N with K from 1 to N, such as 3/16 for the third of sixteen"),
+    "part beyond": ("batch", "--part", "4/3", "must be K/N with K from 1 to N, such as 3/16"),
+    "dtype": ("batch", "--dtype", "float16", "must be one of float32, float64, but is 'float16' (did you mean"),
+    "memory": ("batch", "--memory-limit", "-1", "must be a positive number, but is -1"),
+    "backend": ("batch", "--backend", "gpu", "must be one of cpu, numpy, cupy, hybrid, but is 'gpu' (did you mean"),
+    "workers": ("batch", "--workers", "x", "must be a whole number, but is 'x'"),
+}
+
+
+@pytest.mark.parametrize(("command", "option", "values", "words"), WORDS.values(), ids=WORDS.keys())
+def test_values_that_cannot_be_read(capsys, command, option, values, words):
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "a.fits", "--output", "a.zarr", option, *values.split()])
+    err = capsys.readouterr().err
+    assert f"error: argument {option}: " in err
+    assert words in err
+    assert " value: " not in err  # as argparse says it, with the name of the function
+
+
+def test_no_option_is_left_to_the_words_of_argparse():
+    for command in _parser()._subparsers._group_actions[0].choices.values():
+        for action in command._actions:
+            assert action.type not in (int, float)
+            assert action.choices is None
+
+
+def test_what_is_told_of_python_is_in_words_of_the_command_line(tmp_path, monkeypatch, capsys, small_files):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.zarr").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.zarr").mkdir()
+    out, prepared = ["--output", "a.zarr"], ["--n-sample", "16", *COARSE]
+    for arguments, words in (
+        (["batch", *small_files, *out, "--start", "soon"], "such as '2014-01-01T00:00:00', but is 'soon'"),
+        (["batch", *small_files, "--output", "."], "`--output` must end in .zarr, but is '.'"),
+        (["batch", *small_files, "--output", "file.zarr"], "`--output` 'file.zarr' exists but is not the store of"),
+        (["batch", *small_files, *out, "--start", "2020-01-01"], "in the range of `--start` and `--stop`"),
+        (["batch", *small_files, "--output", "http://a/b.zarr"], "`sunpy-demreg info` and `--status` take its URL"),
+        (["invert", *2 * small_files, "--output", "a.fits"], "for several times use `sunpy-demreg batch`\n"),
+        (
+            ["invert", *small_files, *prepared, "--output", "a.fits", "--saturation", "1e-9"],
+            "error: the data is masked",
+        ),
+        (["info", "folder"], "`FILE` 'folder' is a folder: name a file in it, or a store, which ends in .zarr"),
+        (["info", "folder.zarr"], "`FILE` 'folder.zarr' is not a result"),
+    ):
+        assert main(arguments) == 1
+        assert words in capsys.readouterr().err
+    assert main(["batch", *small_files, *prepared, *out, "--saturation", "1e-9"]) == 0
+    assert "(SATURATED 600); the output 'status' tells it of each pixel\n" in capsys.readouterr().err
+
+
 def test_invert_writes_what_was_asked_for(tmp_path, capsys, small_files):
-    output, plot = tmp_path / "new" / "folder" / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
+    output, plot = tmp_path / "dem.fits.gz", tmp_path / "other" / "dem.pdf"
+    plot.parent.mkdir()
     arguments = [*COARSE, "--n-sample", "16", "--positivity", "ignore", "--parameter-choice", "grid"]
     arguments += ["--saturation", "9000", "--chi-squared-target", "1.5"]
     assert main(["invert", *small_files, *arguments, "--output", str(output), "--plot", str(plot)]) == 0
@@ -226,8 +310,14 @@ BAD_COMMANDS = {
     "a million bins": (["FILES", "--log-t", "5", "7", "2e-6"], "3 to 1000 bins"),
     "temperatures beyond the response": (["FILES", "--log-t", "3.2", "7.4", "0.2"], "`--log-t` reach"),
     "output of another kind": (["FILES", "--output", "dem.sav"], "must end in .fits"),
-    "output that exists": (["FILES", "--output", "text.fits"], "exists and is kept"),
-    "output that is a folder": (["FILES", "--output", "folder.fits", "--overwrite"], "folder.fits is a folder"),
+    "output that exists": (
+        ["FILES", "--output", "text.fits"],
+        "exists and is kept: choose another name, or pass `--overwrite`\n",
+    ),
+    "output that is a folder": (
+        ["FILES", "--output", "folder.fits", "--overwrite"],
+        "`--output` 'folder.fits' is a folder",
+    ),
     "output that is an input": (["text.fits", "--output", "text.fits", "--overwrite"], "one of the files to invert"),
     "output that matches a pattern": (
         ["te*.fits", "--output", "text.fits", "--overwrite"],
@@ -237,11 +327,19 @@ BAD_COMMANDS = {
     "picture that is an input": (["pic*", "--plot", "picture.png", "--overwrite"], "one of the files to invert"),
     "pattern of a folder": (["fol*"], "is a folder, not a file"),
     "home of nobody": (["~home-of-nobody/a.fits"], "home"),
-    "output below a file": (["FILES", "--output", "text.fits/new/dem.fits"], "text.fits is a file, not a folder"),
-    "picture that exists": (["FILES", "--plot", "picture.png"], "picture.png exists and is kept"),
+    "output below a file": (["FILES", "--output", "text.fits/new/dem.fits"], "text.fits' is a file, not a folder"),
+    "output in a folder that is not there": (
+        ["FILES", "--output", "new/dem.fits"],
+        "`--output` names the folder '{here}/new', which does not exist: create it first\n",
+    ),
+    "picture in a folder that is not there": (
+        ["FILES", "--plot", "new/dem.png"],
+        "`--plot` names the folder '{here}/new', which does not exist: create it first\n",
+    ),
+    "picture that exists": (["FILES", "--plot", "picture.png"], "`--plot` 'picture.png' exists and is kept"),
     "picture of another kind": (["FILES", "--plot", "p.fits"], "`--plot` must end in .png or one of"),
     "picture of no kind": (["FILES", "--plot", "p"], "`--plot` must end in .png or one of"),
-    "picture below a file": (["FILES", "--plot", "text.fits/p.png"], "text.fits is a file, not a folder"),
+    "picture below a file": (["FILES", "--plot", "text.fits/p.png"], "text.fits' is a file, not a folder"),
 }
 
 
@@ -262,7 +360,7 @@ def test_bad_command_says_why_and_writes_nothing(tmp_path, monkeypatch, capsys, 
         arguments += ["--n-sample", "16"]
     assert main(["invert", *arguments]) == 1
     err = capsys.readouterr().err
-    assert words in err
+    assert words.replace("{here}", str(tmp_path)) in err
     assert err.startswith("sunpy-demreg: error: ")
     assert "Traceback" not in err
     assert everything_under(tmp_path) == before
@@ -295,7 +393,7 @@ def test_unknown_option_gets_the_nearest_and_the_usage_of_the_command(capsys, ar
     assert err.startswith(f"usage: sunpy-demreg {arguments[0]} ")
 
 
-@pytest.mark.parametrize("place", ["invert", "write", "_draw"])
+@pytest.mark.parametrize("place", ["invert", "to_file", "_draw"])
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -308,19 +406,25 @@ def test_unknown_option_gets_the_nearest_and_the_usage_of_the_command(capsys, ar
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_failure_leaves_nothing_behind(tmp_path, monkeypatch, capsys, small_files, place, error, code, words):
-    import sunpy_demreg
+    from sunpy_demreg._files import fits as our_fits
 
     def fail(*args, **kwargs):
-        for path in args[1:]:
+        for path in args:
             if hasattr(path, "write_text"):
                 path.write_text("half a file")
         raise error
 
-    monkeypatch.setattr(one_time if place == "_draw" else sunpy_demreg, place, fail)
-    targets = ["--output", str(tmp_path / "new" / "dem.fits"), "--plot", str(tmp_path / "dem.png")]
-    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *targets]) == code
+    targets = {"--output": tmp_path / "other" / "dem.fits", "--plot": tmp_path / "dem.png"}
+    targets["--output"].parent.mkdir()
+    owner = {"invert": sunpy_demreg, "to_file": our_fits, "_draw": one_time}[place]
+    monkeypatch.setattr(owner, place, (lambda *args: fail) if place == "to_file" else fail)
+    option = {"to_file": "--output", "_draw": "--plot"}.get(place)
+    if type(error) is OSError and option:  # of a system that does not name the file
+        words = words.replace("error:", f"error: `{option}` '{targets[option]}' cannot be written:")
+    options = [str(word) for pair in targets.items() for word in pair]
+    assert main(["invert", *small_files, *COARSE, "--n-sample", "16", *options]) == code
     assert capsys.readouterr().err == f"sunpy-demreg: {words}\n"
-    assert everything_under(tmp_path) == {}
+    assert everything_under(tmp_path) == {str(tmp_path / "other"): False}
 
 
 def test_failure_keeps_what_was_to_be_replaced(tmp_path, monkeypatch, small_files):
@@ -384,8 +488,11 @@ def test_preparation_and_weighting(tmp_path, capsys, small_files):
     assert result.meta["weighting"] == "em_loci"
     assert result["dem"].uncertainty is None
     assert result["dem"].data.dtype == np.float64
-    assert main(["invert", *small_files, "--outputs", "dom", "--output", str(tmp_path / "b.fits")]) == 1
-    assert "error: `--outputs`" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["invert", *small_files, "--outputs", "dom", "--output", str(tmp_path / "b.fits")])
+    assert "argument --outputs: must be one of dem, " in (err := capsys.readouterr().err)
+    assert err.endswith("but is 'dom' (did you mean 'dem'?)\n")
+    assert set(OUTPUTS) == {*RESULTS, "status"} - {"emission_measure"}
 
 
 def test_submap_in_arcsec(tmp_path, capsys, small_files):
@@ -433,7 +540,7 @@ def test_info_and_explore(tmp_path, capsys, small_files, monkeypatch):
         (
             "invert",
             wrong(ValueError, "data", "or pass `missing_channels='omit'`"),
-            "the images or pass `--missing-channels omit`",
+            "the data or pass `--missing-channels omit`",
         ),
         ("invert", "Correct it with `degradation_corrected=True`.", "Correct it with `--degradation-corrected`."),
         ("invert", "choose `calibration_error=0.1` of `maps`", "choose `--calibration-error 0.1` of the files"),
@@ -465,6 +572,17 @@ def test_reader_that_ends_first(tmp_path, capsys, small_files, arguments, is_buf
         started.stdout.close()
         assert started.stderr.read() == ""
     assert started.returncode == (141 if is_buffered or arguments[0] == "info" else 0)  # argparse ignores it
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="the system cannot tell whose pipe it was")
+def test_pipe_to_another_program_that_breaks_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sunpy_demreg, "read", lambda path: os.write(end, b"text"))
+    start, end = os.pipe()
+    os.close(start)
+    assert main(["info", "dem.fits"]) == 1
+    told = "error: another program, or a server, ended before all was sent to it ([Errno 32] Broken pipe)"
+    assert capsys.readouterr().err == f"sunpy-demreg: {told}\n"
+    os.close(end)
 
 
 def test_decimals_of_temperatures(tmp_path, capsys, small_files):

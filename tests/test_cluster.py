@@ -20,7 +20,7 @@ from sunpy.map import Map
 import sunpy_demreg
 from sunpy_demreg import batch_invert, batch_status
 
-pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:.*pixels were not solved")]
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)")]
 CHOICES = ["--n-sample", "16", "--log-t", "5.6", "7.4", "0.2"]
 OPTIONS = {"prepare_options": {"n_sample": 16, "saturation": 15000}, "dtype": "float32"}
 N_STEPS, N_TASKS = 24, 4

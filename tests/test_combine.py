@@ -49,6 +49,7 @@ def image(patch, step=1.7, shape=(30, 30), label="XRT Be-thin", value=50.0):
     return NDCube(data, wcs, uncertainty=sigma, unit=RATE, meta={"channels": label})
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_joint_inversion(patch):
     other = image(patch, shape=(60, 60))
     joint = combine([patch, other])
@@ -206,6 +207,7 @@ def test_images_of_other_times_are_told(patch):
     np.testing.assert_array_equal(joint.data, patch.data)
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_what_some_channels_lack_is_kept_of_the_others(patch, tmp_path):
     """A response of another year shows, whatever the other instrument says of itself."""
     joint = combine([image(patch, shape=(60, 60)), patch])

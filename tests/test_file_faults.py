@@ -18,9 +18,12 @@ import astropy.units as u
 from astropy.io import fits
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import TemperatureResponse, invert, read, write
+from sunpy_demreg import TemperatureResponse, batch_invert, batch_status, invert, read, sample, write
+from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.atomic import replaced
 
+PREPARED = {"prepare_options": {"n_sample": 16, "bin": 16}}
+pytestmark = pytest.mark.filterwarnings("ignore:.* do not fit")  # in so few bins
 BINS = 10 ** np.arange(5.6, 7.41, 0.3) * u.K
 posix = pytest.mark.skipif(os.name == "nt", reason="limits, links and permissions are those of POSIX")
 
@@ -244,6 +247,77 @@ def test_response_that_cannot_be_written_keeps_the_old_one(response, tmp_path):
         response.write(path)
     with pytest.raises(FileNotFoundError, match=r"`path` names the folder .*absent', which does not exist"):
         response.write(tmp_path / "absent" / "a.ecsv")
+
+
+# ---- folders that are not there, or that this user may not write to
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A folder with the store of a batch in which nothing can be written: not even by root, so it is mounted."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    batch_invert(sample.aia_files(), folder / "old.zarr", BINS, **PREPARED)
+    if os.geteuid():
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o500)
+        yield folder
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o700)
+        return
+    try:
+        for options in (["--bind", folder], ["-o", "remount,bind,ro"]):
+            subprocess.run(["mount", *options, folder], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@posix
+def test_folder_that_is_read_only(result, response, read_only, capsys):
+    files = list(map(str, sample.aia_files()))
+    told = r"^`path` '.*%s' cannot be written \(.*\): choose a folder that you may write to$"
+    for name in ("a.fits", "a.fits.gz", "a.asdf", "a.zarr"):
+        with pytest.raises(PermissionError, match=told % name):
+            write(result, read_only / name)
+        with pytest.raises(PermissionError, match=told % name):
+            write(result["chi_squared"], read_only / name)
+    with pytest.raises(PermissionError, match=told % "a.ecsv"):
+        response.write(read_only / "a.ecsv")
+    for name in ("new.zarr", "new/new.zarr", "old.zarr"):
+        with pytest.raises(PermissionError, match=told % name):
+            batch_invert(files, read_only / name, BINS, **PREPARED)
+    assert batch_status(read_only / "old.zarr").n_done == read(read_only / "old.zarr")["status"].shape[0] == 1
+    place = str(read_only / "new")
+    for command, option in (
+        (["demo", "--output", place], "output"),
+        (["invert", *files, "--output", f"{place}.fits"], "output"),
+        (["invert", *files, "--output", f"{read_only.parent}/a.fits", "--plot", f"{place}.png"], "plot"),
+        (["batch", *files, "--output", f"{place}.zarr"], "output"),
+        (["batch", *files, "--output", f"{place}.zarr", "--slurm", "--array=1-2"], "output"),
+    ):
+        assert main(command) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"sunpy-demreg: error: `--{option}` '{place}")
+        assert last.endswith("): choose a folder that you may write to")
+    assert [path.name for path in read_only.iterdir()] == ["old.zarr"]
+
+
+def test_only_batches_make_the_folder_of_their_store(result, response, tmp_path):
+    """A name with a misprint in its folder is an error, as of NumPy and astropy."""
+    told = r"^`path` names the folder '.*new', which does not exist: create it first$"
+    for name in ("a.fits", "a.fits.gz", "a.asdf", "a.zarr"):
+        with pytest.raises(FileNotFoundError, match=told):
+            write(result, tmp_path / "new" / name)
+    with pytest.raises(FileNotFoundError, match=told):
+        response.write(tmp_path / "new" / "a.ecsv")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"^`path` '.*' cannot be written: '.*file' is a file, not a folder"):
+        write(result, tmp_path / "file" / "new" / "a.fits")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    batch_invert(sample.aia_files(), tmp_path / "new" / "archive" / "a.zarr", BINS, **PREPARED)
+    assert read(tmp_path / "new" / "archive" / "a.zarr")["status"].shape[0] == 1
 
 
 # ---- full disks

@@ -58,8 +58,8 @@ def on_gpu(given, options, more, **others):
     return Solution(*(a.get() if hasattr(a, "get") else a for a in solution))
 
 
-#: The iteration of "lognormal" ends where its steps are small, and rounding decides which is the last.
-TOLERANCE = {"demreg": 1e-9, "lognormal": 1e-6, "lognormal, discrepancy": 1e-6}
+#: Of a search for lam that goes to and fro, rounding decides where it ends.
+TOLERANCE = {"demreg": 1e-9, "lognormal": 1e-9, "lognormal, discrepancy": 1e-6}
 
 
 def assert_close(ours, truth, tolerance):

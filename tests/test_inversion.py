@@ -1,5 +1,7 @@
 """The front door: physics objects in, aligned cubes out; bad calls are told so, bad pixels are flagged."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 from ndcube import NDCollection, NDCube, NDCubeSequence
 from sunpy.util.exceptions import SunpyUserWarning
 
-from sunpy_demreg import Status, TemperatureResponse, invert, sample
+from sunpy_demreg import Status, TemperatureResponse, UnsolvedWarning, invert, sample
 from sunpy_demreg._engines.base.status import status_counts
 from sunpy_demreg._results import unsolved as unsolved_pixels
 from sunpy_demreg._results.unsolved import counts_of
@@ -288,6 +290,7 @@ def test_pixel_without_significant_signal_is_masked(small, response, edges):
     assert result["dem"].mask[:, 1, 1].all()
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 @pytest.mark.parametrize("options", [{}, {"parameter_choice": "grid"}, {"backend": "numpy"}], ids=str)
 def test_every_pixel_is_solved_or_masked_with_a_reason(small, response, options):
     """Also with fewer bins than channels, and data and uncertainties of extreme size."""
@@ -308,11 +311,60 @@ def test_every_pixel_is_solved_or_masked_with_a_reason(small, response, options)
 
 def test_counts_do_not_depend_on_how_much_is_loaded(monkeypatch):
     status = np.random.default_rng(0).choice([0, 1, 16, 128, 384, 2048], (7, 5)).astype(np.int32)
-    whole = counts_of(status)
-    assert whole == status_counts(status) | {"unsolved": np.isin(status, (1, 16)).sum()}
+    settings = {"method": "demreg", "positivity": "relax"}
+    whole = counts_of(status, settings)
+    ours = {"unsolved": np.isin(status, (1, 16)).sum(), "misfit": np.sum(status == 384)}
+    assert whole == status_counts(status) | ours
     monkeypatch.setattr(unsolved_pixels, "_MOST_PIXELS", 10)
-    assert counts_of(status) == whole
-    assert counts_of(status.ravel()) == whole
+    assert counts_of(status, settings) == whole
+    assert counts_of(status.ravel(), settings) == whole
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_misfit"),
+    [
+        ({"method": "demreg", "positivity": "relax"}, 2),  # 512 and 384
+        ({"method": "l2", "positivity": "relax"}, 1),
+        ({"method": "demreg", "positivity": "relax", "weighting": "given"}, 1),
+        ({"method": "l2", "positivity": "constrain"}, 4),
+        ({"method": "lognormal", "positivity": "inherent"}, 4),
+        ({"method": "demreg", "positivity": None}, 4),  # as files of older versions have it
+    ],
+)
+def test_a_misfit_is_a_solved_pixel_that_misses_its_target_more_than_usual(settings, n_misfit):
+    status = np.array([0, 128, 256, 384, 512, 512 | 64, 384 | 1024])
+    assert counts_of(status, settings)["misfit"] == n_misfit
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "RELAXED 16384, NEGATIVE_DEM 16384"),
+        ({"positivity": "constrain"}, "RELAXED 16384"),
+        ({"method": "lognormal"}, "RELAXED 163, TARGET_NOT_REACHED 16221"),
+    ],
+)
+def test_misfits_of_most_pixels_are_told_with_the_cures(cube, response, options, told):
+    edges = 10 ** np.arange(6.275, 7.33, 0.05) * u.K  # without the plasma that 171 sees
+    with pytest.warns(UnsolvedWarning) as caught:
+        invert(cube, response, edges, outputs=["dem"], **options)
+    [message] = [str(each.message) for each in caught]
+    counted, told_counts = re.match(r"(.* do not fit): .* \((.*)\)\. Likely causes", message).groups()
+    assert counted == "16384 of 16384 solved pixels do not fit"
+    assert [word.split()[0] for word in told_counts.split(", ")] == [word.split()[0] for word in told.split(", ")]
+    for cure in ("`calibration_error`", "temperature bins", "response of another date"):
+        assert cure in message
+    assert ("'constrain'" in message) == (not options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"solve_for": "emission_measure"}, {"positivity": "constrain"}, {"method": "lognormal"}, {"method": "l2"}],
+)
+def test_usual_images_get_no_warning_of_misfits(cube, response, edges, options):
+    found = invert(cube, response, edges, outputs=["dem"], **options)  # a warning is an error
+    n_relaxed = found.meta["status_counts"].get("RELAXED", 0)
+    assert (n_relaxed > 3000) == (found.meta["positivity"] == "relax")
 
 
 def test_image_without_any_signal_is_all_masked(small, response, edges):

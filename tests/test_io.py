@@ -677,6 +677,7 @@ def without_observer(wcs):
     return WCS(header)
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 @either_format
 @pytest.mark.parametrize("change", [rotated, without_observer])
 @pytest.mark.parametrize("step", [0.05, None], ids=["even bins", "uneven bins"])

@@ -207,6 +207,17 @@ def test_unsolved_pixels_are_told_once_when_they_are_written(part, response, edg
     assert warning.filename == __file__
 
 
+@pytest.mark.parametrize("positivity", ["relax", "constrain"])
+def test_misfits_are_told_when_they_are_written(part, response, tmp_path, positivity):
+    edges = 10 ** np.arange(6.3, 7.31, 0.1) * u.K  # without the plasma that 171 sees
+    with pytest.warns(UnsolvedWarning, match="solved pixels do not fit") as eager:
+        invert(part, response, edges, positivity=positivity)
+    result = invert(lazily(part, (6, 4, 6)), response, edges, positivity=positivity)  # says nothing yet
+    with pytest.warns(UnsolvedWarning, match="solved pixels do not fit") as caught:
+        write(result, tmp_path / "dem.zarr")
+    assert [str(each.message) for each in caught] == [str(each.message) for each in eager]
+
+
 # ---- memory
 
 

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import astropy.units as u
 from aiapy.calibrate import register, update_pointing
@@ -28,6 +29,7 @@ from sunpy_demreg import (
     sample,
 )
 from sunpy_demreg._channels import align, level1, resample, shifts, uncertainty
+from sunpy_demreg._channels.shifts import residual_shifts, shift_errors
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._common import network
 from sunpy_demreg._common.wcs import wcs_from_text
@@ -723,7 +725,11 @@ def test_shifts_of_the_flare_are_not_corrected_since_their_error_is_not_known(fl
     [text] = [str(each.message) for each in record if "shift" in str(each.message)]
     assert "`correct_shifts` did not move AIA 131 (by 0." in text
     assert "AIA 335 (by 1." in text
-    assert "96 pixels on a side, after `bin`" in text
+    rows, columns = cube.shape[1:]
+    assert (
+        f": images of {columns} x {rows} pixels are too small for the error of a shift, which takes 96 pixels" in text
+    )
+    assert "; give a `pointing_table`, a larger image or a smaller `bin`, or move" in text
     assert "`correct_shifts=True`" not in text  # it was passed
     assert "AIA 94 (" not in text
 
@@ -732,10 +738,42 @@ def test_averaging_takes_the_error_and_with_it_the_correction():
     maps = sample.aia_maps()
     same = [Map(maps[2].data, {**m.meta, "exptime": maps[2].meta["exptime"]}) for m in maps]
     wrong = [same[0], shifted(same[1], 1.3, -2.2), *same[2:]]
-    with pytest.warns(SunpyUserWarning, match=r"did not move AIA 131 \(by 2\.[56] pixels\), since the error") as record:
+    words = r"did not move AIA 131 \(by 2\.[56] pixels\): images of 64 x 64 pixels"
+    with pytest.warns(SunpyUserWarning, match=words) as record:
         cube = prepare(wrong, n_sample=16, bin=2, correct_shifts=True)
     assert len(record) == 1
     assert np.all(cube.meta["applied_shift_x"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("side", "shift", "reason"),
+    [
+        (31, np.nan, "images of 31 x 31 pixels are too small for a shift, which takes 32 pixels"),
+        (32, np.nan, "no structure in common with a within 8 pixels"),
+        (95, 3.0, "images of 95 x 95 pixels are too small for the error of a shift, which takes 96 pixels"),
+        (96, 3.0, "the error of a shift takes structure in common with a in three parts of them"),
+    ],
+)
+def test_why_nothing_is_moved(side, shift, reason):
+    """The reason is that for which there is no shift, or no error."""
+    rng = np.random.default_rng(0)
+    scene = ndimage.gaussian_filter(rng.random((2, side + 3, side + 3)), (0, 1, 1)) + 1
+    flat = np.ones((2, side, side))
+    if np.isnan(shift):
+        images = scene[:, :side, :side] if side == 31 else flat
+        assert np.isnan(residual_shifts(images, flat == 0)[1]).all()
+    else:
+        images = np.stack([scene[0, :side, :side], scene[0, :side, 3:]])
+        is_apart = np.zeros_like(flat, dtype=bool)
+        is_apart[:, : side // 2 + 2] = side == 96  # two of the four parts show nothing
+        np.testing.assert_allclose(residual_shifts(images, is_apart)[1], [3, 0], atol=0.2)
+        assert np.isnan(shift_errors(images, is_apart)[1]).all()
+    none = np.zeros(2) * u.pix
+    measured = {"x": [0, shift] * u.pix, "y": none, "error_x": [0, np.nan] * u.pix, "error_y": none}
+    with pytest.warns(SunpyUserWarning) as record:
+        align._warn_of_shifts(["a", "b"], (side, side), np.array([False, True]), **measured)
+    by = "" if np.isnan(shift) else " (by 3.0 pixels)"
+    assert str(record[0].message).startswith(f"`maps`: `correct_shifts` did not move b{by}: {reason}")
 
 
 def test_what_is_still_shifted_is_told_without_the_advice_that_was_taken():
@@ -743,11 +781,11 @@ def test_what_is_still_shifted_is_told_without_the_advice_that_was_taken():
     zero, unknown = np.zeros(3) * u.pix, np.array([False, False, True])
     measured = {"x": shift, "y": zero, "error_x": error, "error_y": zero}
     for of, texts in (
-        (unknown, ("did not move c (by 3.0", "a, in pixels: b by 2.0;")),
+        (unknown, ("c (by 3.0 pixels): the error of a shift takes structure", "a, in pixels: b by 2.0;")),
         (None, ("b by 2.0, c by 3.0;",)),
     ):
         with pytest.warns(SunpyUserWarning) as record:
-            align._warn_of_shifts(["a", "b", "c"], of, **measured)
+            align._warn_of_shifts(["a", "b", "c"], (100, 120), of, **measured)
         assert len(record) == len(texts)
         for each, text in zip(record, texts, strict=True):
             assert text in str(each.message)

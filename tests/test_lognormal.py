@@ -7,8 +7,9 @@ import pytest
 from array_api_strict import Device, asarray
 from synthetic import BACKENDS, instrument, make_problem, run
 
-from sunpy_demreg import Status
+from sunpy_demreg import Status, invert
 from sunpy_demreg._engines.algorithm import elementary, lognormal
+from sunpy_demreg._engines.algorithm.lognormal_pass import RULES
 from sunpy_demreg._engines.arrays import engine
 from sunpy_demreg._engines.arrays.machine import _ArrayMachine
 from sunpy_demreg._engines.base.options import OUTPUTS, Options, make_plan
@@ -344,6 +345,28 @@ def test_pixels_that_do_not_converge_are_solved_with_a_constraint(backend, monke
     for name in OUTPUTS[:6]:
         np.testing.assert_array_equal(getattr(ours, name)[..., is_stuck], getattr(other, name)[..., is_stuck])
     assert np.all(np.isfinite(ours.dem[:, is_stuck]))
+
+
+def test_engines_agree_in_real_pixels(cube, response, edges):
+    """Also after many passes, on which what rounding has done grows."""
+    ours, plain = (invert(cube, response, edges, method="lognormal", backend=backend) for backend in BACKENDS)
+    np.testing.assert_array_equal(ours["status"].data, plain["status"].data)
+    of_dem, of_error = (
+        np.max(np.abs(a - b), axis=0) / np.max(b, axis=0)
+        for a, b in zip(*((r["dem"].data, r["dem"].uncertainty.array) for r in (ours, plain)), strict=True)
+    )
+    assert np.mean(of_dem > 1e-9) < 1e-4
+    assert max(np.max(of_dem), np.max(of_error)) < 1e-8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_lam_keeps_nothing_of_what_rounding_did(backend):
+    """Its logarithm is a multiple of some grain, counted from the largest or from the least lam."""
+    lam = run(*case(n_pixels=600), OPTIONS, backend=backend).regularization_parameter
+    between = lam[(lam > 0.1) & (lam < 1)]
+    assert between.size > 30
+    grains = np.log([between, between / 0.1]) / RULES["prior"].grain
+    assert np.max(np.min(np.abs(grains - np.round(grains)), axis=0)) < 1e-6
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -200,6 +200,7 @@ def test_what_is_missing_is_told_where_it_is_too_much():
 # --- intensities at or below zero
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "options",

@@ -394,6 +394,7 @@ def test_threads_slice_one_cube(patch):
 # ---- changed by ndcube
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 @pytest.mark.parametrize("kind", ["channels", "lazy channels"])
 @pytest.mark.parametrize(
     ("change", "factor"),

@@ -160,6 +160,9 @@ def test_suvi_counts_and_their_error(suvi):
     assert cube.meta["instrument"] == "GOES-16/SUVI"
     assert cube.meta["exposure_type"].tolist() == ["long"] * 5
     assert cube.meta["saturation"] == 12000
+    reading = [np.hypot(20 / suvi_conversion(channel, 16, COLD, "long")[2], 12**-0.5) for channel in SUVI] * u.DN
+    np.testing.assert_allclose(cube.meta["read_noise"], reading)  # it is assumed, and told
+    assert cube[1:3].meta["read_noise"].shape == (2,)
     assert not cube.mask.any()
     away = deviations(cube, clean)
     np.testing.assert_allclose(away.mean(axis=(1, 2)), 0, atol=0.1)
@@ -343,6 +346,7 @@ def test_sorting_of_times_still_is_for_aia(suvi):
         prepare_series(suvi[0])
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_times_of_suvi_as_a_sequence(suvi):
     later = {"date-obs": DATE.replace("09:32", "09:36"), "crpix1": 20.9}  # and the pointing another one
     times = suvi[0], [changed(smap, **later) for smap in suvi[0]]

@@ -239,6 +239,50 @@ def test_dataset_of_a_series_of_regions_and_of_draws(cube, response, series_fold
     assert "longitude" not in demreg.to_xarray(bare).coords  # of numbers of pixels
 
 
+def test_dataset_of_a_product(result, response, cube, series_folder):
+    """As the Zarr store of the product has it, and with the coordinates of the result's own dataset."""
+    of_result = demreg.to_xarray(result)
+    em = demreg.emission_measure(result, [1, 2] * u.MK)
+    settings = of_result.attrs
+    for product, content in (
+        (em, "emission measure, log T 6.00-6.30"),
+        (demreg.mean_temperature(result), "mean temperature, log T 5.60-7.40, resolved bins"),
+        (demreg.thermal_energy_density(result, 10 * u.Mm), None),
+    ):
+        dataset = demreg.to_xarray(product)
+        assert dataset["image"].dims == ("y", "x")
+        np.testing.assert_array_equal(dataset["image"], np.where(product.mask, np.nan, product.data))
+        np.testing.assert_array_equal(dataset["uncertainty"], product.uncertainty.array)
+        assert dataset["image"].attrs == dataset["uncertainty"].attrs == {"units": product.unit.to_string()}
+        assert {name: dataset.attrs[name] for name in settings} == settings
+        assert content in (None, dataset.attrs["content"])
+        for name in ("longitude", "latitude"):
+            np.testing.assert_array_equal(dataset[name], of_result[name])
+    row = demreg.to_xarray(em[2])
+    np.testing.assert_array_equal(row["image"], demreg.to_xarray(em)["image"][2])
+    np.testing.assert_array_equal(row["longitude"], of_result["longitude"][2])
+
+    predicted = demreg.to_xarray(demreg.synthesize(result, response))
+    assert predicted["image"].dims == ("channel", "y", "x")
+    assert list(predicted["channel"].values) == list(response.channels)
+    assert predicted["content"].sel(channel="AIA 171") == "synthesized intensity, AIA 171"
+    dem = demreg.to_xarray(result["dem"])
+    assert dem["image"].dims == ("temperature", "y", "x")
+    np.testing.assert_array_equal(dem["image"], of_result["dem"])
+    np.testing.assert_allclose(dem["temperature"], of_result["temperature"], rtol=1e-12)
+    intensities = demreg.to_xarray(cube[:, :3, :4])
+    assert list(intensities["channel"].values) == list(cube.meta["channels"])
+    assert intensities["wavelength"].attrs == {"units": "Angstrom"}
+    assert intensities["wavelength"].values.tolist() == [94, 131, 171, 193, 211, 335]
+
+    series = demreg.prepare_series(series_folder, n_sample=16)
+    lazy = demreg.to_xarray(series)
+    assert lazy["image"].dims == ("channel", "time", "y", "x")
+    assert lazy["image"].chunks is not None  # nothing is computed
+    bare = demreg.to_xarray(NDCube(np.ones((4, 5)), WCS(naxis=2)))
+    assert (list(bare), list(bare.coords), bare["image"].dims) == (["image"], [], ("y", "x"))
+
+
 BAD_CALLS = {
     "not a result": (lambda r, _: demreg.emission_measure(r["dem"]), TypeError, "`result` must be"),
     "no unit": (lambda r, _: demreg.emission_measure(r, [1, 2]), TypeError, "`temperature_range` must be a Quantity"),

@@ -16,6 +16,7 @@ from sunpy.util.exceptions import SunpyUserWarning
 
 import sunpy_demreg
 from sunpy_demreg import (
+    DataWarning,
     TemperatureResponse,
     emission_measure,
     invert,
@@ -28,6 +29,7 @@ from sunpy_demreg import (
 from sunpy_demreg._channels import plan
 from sunpy_demreg._channels.time_sets import Image, exposure_sets, time_sets
 from sunpy_demreg._channels.uncertainty import common_uncertainty
+from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.dates import mean_date
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
@@ -123,6 +125,37 @@ def test_left_over_files_are_told(series_folder, tmp_path):
     messages = [str(w.message) for w in caught if "left over" in str(w.message)]
     assert len(messages) == 1
     assert messages[0].startswith("`maps`: 7 are in no set and left over: ")
+    assert messages[0].endswith(
+        "a set of these lacks 94 Å: give such images, or let sets lack channels with `max_missing_channels`"
+    )
+
+
+def test_how_far_images_are_apart_is_told(series_folder, tmp_path, capsys):
+    """Those of 94 Å are 12 s and more later than the others of their set, in the second step twice as much."""
+    for path in sorted(series_folder.glob("*.fits")):
+        smap = Map(path)
+        late = {"step0_094.fits": 13, "step1_094.fits": 26}.get(path.name, 0)
+        smap.meta["date-obs"] = (smap.date + late * u.s).isot
+        smap.save(tmp_path / path.name)
+    # The rarest is 94 Å, as the first of all; its images are at 14.12, 27.12 and 1.12 s, and those of 211 Å at -0.38 s.
+    with pytest.warns(DataWarning, match="left over") as caught:
+        series = prepare_series(tmp_path, n_sample=16)
+    assert series.shape[1] == 1
+    [message] = [str(each.message) for each in caught if "left over" in str(each.message)]
+    assert "are 14.5 s apart, with a `tolerance` of 12 s: pass a longer one, or let sets lack" in message
+    with pytest.warns(DataWarning, match="are 27.5 s apart, with a `tolerance` of 14.5 s"):
+        assert prepare_series(tmp_path, n_sample=16, tolerance=14.501 * u.s).shape[1] == 2
+    assert prepare_series(tmp_path, n_sample=16, tolerance=27.501 * u.s).shape[1] == 3
+    with pytest.raises(ValueError, match=r"`maps` hold no image .*94 Å 2, .* the closest are 14.5 s apart\): give"):
+        prepare_series(sorted(tmp_path.glob("step[01]*")), n_sample=16)
+
+    out = ["--n-sample", "16", "--log-t", "5.8", "7.0", "0.2", "--output", str(tmp_path / "a.zarr")]
+    assert main(["batch", str(tmp_path), *out]) == 0
+    told = capsys.readouterr()
+    for channel, away in ((211, "14.5"), (94, "27.5")):  # from the furthest of the others
+        text = f"no image of {channel} Å within `--tolerance`, 12 s: the nearest is {away} s away"
+        assert text in told.err
+    assert told.out.count("in no set of 5 channels or more within `--tolerance`, 12 s") == 2
 
 
 # ---- the cube
@@ -323,7 +356,8 @@ BAD_SERIES = {
         lambda f, t: sorted(f.glob("step0*")),
         {"tolerance": 0.1 * u.s},
         ValueError,
-        r"`maps` hold no image of each channel within 0\.1 s of each other \(found: 94 Å 1, .*longer `tolerance`",
+        r"`maps` hold no image of each channel within 0\.1 s of each other \(found: 94 Å 1, .*; the closest are "
+        r"10.22 s apart\): give the missing ones, or a longer `tolerance`$",
     ),
     "tolerance without unit": (lambda f, t: f, {"tolerance": 12}, TypeError, "`tolerance` must be a Quantity in s"),
     "negative tolerance": (lambda f, t: f, {"tolerance": -1 * u.s}, ValueError, "`tolerance` must be finite"),
@@ -460,6 +494,7 @@ def years(tmp_path_factory):
     return folder, edges
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_a_series_over_years_is_as_with_the_response_of_each_date(years):
     folder, edges = years
     series = prepare_series(folder, n_sample=16)

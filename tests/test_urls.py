@@ -37,7 +37,7 @@ from sunpy_demreg._common import urls
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import file_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*pixels were not solved")
+pytestmark = pytest.mark.filterwarnings("ignore:.*pixels (were not solved|do not fit)")
 CHANNELS = "094", "131", "171", "193", "211", "335"
 BINS = 10 ** np.arange(5.6, 7.41, 0.2) * u.K
 OPTIONS = {"prepare_options": {"n_sample": 16}, "dtype": "float32"}

@@ -34,6 +34,7 @@ from sunpy_demreg import (
     write,
 )
 from sunpy_demreg._common.constants import COLORS
+from sunpy_demreg._common.numbers import in_math, significant
 from sunpy_demreg._results.convert import computed_result
 from sunpy_demreg.visualization import _map_panel, _summary_page
 
@@ -82,6 +83,37 @@ def curves_of(figure):
 
 def limbs_of(axes):
     return [artist for artist in axes.get_children() if isinstance(artist, Circle)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "math"),
+    [
+        (0.0, "0", "0"),
+        (1.0, "1.00", "1.00"),
+        (0.02731, "0.0273", "0.0273"),
+        (6.372e-5, "6.37e-05", r"6.37$\times10^{-5}$"),
+        (38.44, "38.4", "38.4"),
+        (384.4, "384", "384"),
+        (999.7, "1000", "1000"),
+        (12345.6, "12346", "12346"),
+        (1.234e7, "1.23e+07", r"1.23$\times10^{7}$"),
+        (np.nan, "nan", "nan"),
+    ],
+)
+def test_numbers_have_three_digits(value, text, math):
+    assert (significant(value), in_math(value)) == (text, math)
+
+
+def test_small_chi_squared_is_not_zero(small, response, edges):
+    precise = {"uncertainty": 0.1 * small.uncertainty.array * small.unit, "mask": small.mask}
+    result = invert(small.data * small.unit, response, edges, method="lognormal", **precise)
+    chi_squared = result["chi_squared"].data
+    faint = tuple(int(i) for i in np.unravel_index(np.argmin(chi_squared), chi_squared.shape))
+    assert 0 < chi_squared[faint] < 0.005
+    curve = visualization.plot_dem(result, faint)
+    points, _ = visualization.plot_intensity(result, faint, axes=plt.figure().add_subplot())
+    for artist in (curve, points):
+        assert artist.lines[0].axes.get_title().endswith(f"$\\chi^2$ = {in_math(chi_squared[faint])}")
 
 
 # The DEM of a pixel
@@ -138,7 +170,7 @@ def test_dem_axes_keep_the_limits_that_a_user_set(result):
 def test_dem_title_names_the_pixel_and_a_legend_several(result):
     axes = visualization.plot_dem(result, (2, 3)).lines[0].axes
     assert axes.get_title().startswith("pixel (2, 3)")
-    assert f"{result['chi_squared'].data[2, 3]:.2f}" in axes.get_title()
+    assert significant(result["chi_squared"].data[2, 3]) in axes.get_title()
     other = visualization.plot_dem(result, (-1, -1))  # into the current axes
     assert other.lines[0].axes is axes
     assert axes.get_title() == ""
@@ -400,7 +432,8 @@ def test_summary_page_has_all_panels(result, tmp_path):
     assert all(limbs_of(a) for a in maps)
     assert len(curves_of(figure).get_legend().get_texts()) == 4
     texts = [text.get_text() for text in figure.texts]
-    assert any("gray where there is no DEM" in text and "bars of noise (vertical" in text for text in texts)
+    [caption] = [text for text in texts if text.startswith("maps: gray where there is no DEM")]
+    assert r"vertical bars: 1$\sigma$ of the noise" in caption
     assert curves_of(figure).get_title() == "DEM of the marked pixels, method demreg"
     assert figure.get_suptitle() == "A title"
     figure.savefig(tmp_path / "page.png")
@@ -515,6 +548,40 @@ def test_legend_covers_nothing(whole, size, layout, what):
     plt.close("all")
 
 
+@pytest.mark.parametrize("size", [(3.5, 7.2), (7.1, 6.8)])
+def test_names_of_close_pixels_do_not_touch(cube, response, edges, size):
+    """Neither each other nor markers, and all are inside the map."""
+    result = invert(cube, response, edges, method="lognormal", calibration_error=0.1)
+    pixels = [(60, 60), (66, 63), (63, 75), (120, 5), (5, 122), (64, 125)]
+    figure = visualization.plot_summary(result, pixels=pixels, figure=plt.figure(figsize=size))
+    figure.canvas.draw()
+    places = set()
+    for axes in maps_of(figure)[:6]:
+        names = [text for text in axes.texts if len(text.get_text()) == 1]
+        boxes = [text.get_window_extent() for text in names]
+        markers = axes.transData.transform(np.array(pixels)[:, ::-1])
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+            assert not any(box.contains(*marker) for marker in markers)
+            assert axes.bbox.padded(2).contains(*box.min)
+            assert axes.bbox.padded(2).contains(*box.max)
+        places.add(tuple(text.get_position() for text in names))
+    assert len(places) == 1  # the same in all maps
+    plt.close("all")
+
+
+def test_titles_of_a_column_are_apart(whole):
+    """From each other, and from the color bar beside them."""
+    figure = visualization.plot_summary(whole, figure=plt.figure(figsize=(3.5, 6.8)))
+    figure.canvas.draw()
+    titles = [axes.title.get_window_extent() for axes in maps_of(figure)[:6]]
+    [bar] = [axes for axes in figure.axes if axes.get_ylabel().startswith("Emission")]
+    for left, right in zip(titles[::2], titles[1::2], strict=True):
+        assert right.x0 - left.x1 > 0.05 * figure.dpi
+        assert bar.get_window_extent().x0 - right.x1 > 0.03 * figure.dpi
+    plt.close("all")
+
+
 # Which pixels the page shows
 
 
@@ -523,6 +590,20 @@ def test_typical_pixels_are_a_bright_a_median_and_a_faint_one():
     pixels = _summary_page.typical_pixels(brightness, np.zeros((40, 60), int), None)
     assert [brightness[pixel] for pixel in pixels] == pytest.approx([0.98, 0.5, 0.02], abs=0.03)
     assert all(2 <= y < 38 and 3 <= x < 57 for y, x in pixels)
+
+
+def test_typical_pixels_are_not_close_to_each_other():
+    brightness = np.zeros((40, 60))
+    brightness[10:20, 20:30] = 1 + np.arange(100).reshape(10, 10)
+    status = np.where(brightness > 0, 0, int(Status.NEGATIVE_DEM))
+    status[30, 5:55] = 0  # as faint as the rest
+    pixels = np.array(_summary_page.typical_pixels(brightness, status, None))
+    assert len(pixels) == 3
+    assert min(np.hypot(*(pixels[i] - pixels[j])) for i, j in ((0, 1), (0, 2), (1, 2))) >= 12
+    assert brightness[tuple(pixels[0])] > 90
+    status = np.full((40, 60), int(Status.MASKED))
+    status[20, 20:23] = 0  # where all are close
+    assert len(_summary_page.typical_pixels(brightness, status, None)) == 2
 
 
 def test_typical_pixels_are_on_the_disk_if_it_is_large_enough():
@@ -547,6 +628,7 @@ def test_typical_pixels_are_the_best_there_are():
     assert _summary_page.typical_pixels(brightness, status, None) == [(21, 20)]
 
 
+@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_disk_is_told_by_the_coordinates(cube, response, without_coordinates):
     strip = cube[:, 60:62]  # across the east limb
     on_disk = _map_panel.on_disk(invert(strip, response, 10 ** np.arange(5.6, 7.3, 0.4) * u.K))
@@ -702,8 +784,8 @@ def test_summary_counts_the_pixels_that_lack_a_channel(small, response, edges):
         figure = visualization.plot_summary(invert(cube, response, edges))
         return next(text.get_text() for text in figure.texts if text.get_text().startswith("maps:"))
 
-    assert ";  2 pixels lack a channel\n" in caption(2)
-    assert ";  1 pixel lacks a channel\n" in caption(1)
+    assert "; 2 pixels lack a channel\n" in caption(2)
+    assert "; 1 pixel lacks a channel\n" in caption(1)
     assert "lack" not in caption(0)
 
 
@@ -716,7 +798,7 @@ def test_fit_shows_what_was_seen_and_what_is_predicted(result):
     assert axes.get_xlabel() == "Channel of AIA"
     residuals = [float(text.get_text().strip("$").split("\\")[0]) for text in axes.texts]
     assert np.mean(np.square(residuals)) == pytest.approx(result["chi_squared"].data[2, 3], abs=0.2)
-    assert f"{result['chi_squared'].data[2, 3]:.2f}" in axes.get_title()
+    assert significant(result["chi_squared"].data[2, 3]) in axes.get_title()
 
 
 def test_bars_of_a_fit_that_reach_zero_leave_the_axes(result):
@@ -791,6 +873,30 @@ def test_grid_of_emission_measures_has_one_scale(result, edges):
     figure = plt.figure()
     assert visualization.plot_emission_measure_grid(result, edges[[0, 5, 9, 20, 30, 35]], figure=figure)
     assert len(maps_of(figure)) == 5
+
+
+@pytest.mark.parametrize("size", [(3.5, 3), (7.1, 5)])
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_legend_of_a_composite_covers_nothing(whole, size, layout):
+    """It is below the map and its labels, inside the figure, and tells the scale."""
+    figure = plt.figure(figsize=size, layout=layout)
+    for _ in range(2):  # as in a movie
+        axes = visualization.plot_composite(whole, axes=figure.axes[0] if figure.axes else None).axes
+        figure.canvas.draw()
+        renderer = figure.canvas.get_renderer()
+        legend = axes.get_legend()
+        box = legend.get_window_extent()
+        assert figure.bbox.y0 - PIXEL <= box.y0
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+        legend.set_visible(False)
+        labels = axes.get_tightbbox(renderer)
+        legend.set_visible(True)
+        assert box.y1 <= labels.y0 + PIXEL
+        assert axes.get_window_extent().height > 0.4 * figure.bbox.height
+    plt.close("all")
+    solved = emission_measure(whole, 10 ** np.array([6.15, 6.4]) * u.K).data
+    assert f", {in_math(np.percentile(solved, 99.9), 2)}," in legend.get_title().get_text()
 
 
 def test_composite_adds_the_colors_of_the_ranges(result, edges):
@@ -904,7 +1010,7 @@ def test_composite_movies_have_one_scale_too(series):
     full = []
     for low, high in ((0.6, 1.4), (1.4, 2.5), (2.5, 10)):
         em = emission_measure(computed_result(series), [low, high] * u.MK).data
-        full.append(max(np.percentile(each[each > 0], 99) for each in em))
+        full.append(max(np.percentile(each[each > 0], 99.9) for each in em))
     for i, picture in enumerate(pictures):
         own = visualization.plot_composite(series[i], [0.6, 1.4, 2.5, 10] * u.MK, full=full * u.cm**-5)
         np.testing.assert_allclose(picture, own.get_array(), atol=1e-6)
@@ -1090,7 +1196,8 @@ def test_summary_tells_the_date_and_how_many_pixels_fit_badly(result):
     figure = visualization.plot_summary(result)
     chi_squared = result["chi_squared"].data
     share = 100 * np.mean(chi_squared[np.isfinite(chi_squared)] > 3)
-    assert figure.get_suptitle() == "AIA  2014-01-01 00:00:05 UT"
-    assert any(f"in {share:.2g} % of the pixels" in text.get_text() for text in figure.texts)
+    assert figure.get_suptitle() == "AIA 2014-01-01 00:00:05 UT"
+    [caption] = [text.get_text().replace("\n", " ") for text in figure.texts if text.get_text().startswith("maps:")]
+    assert rf"$\chi^2$ > 3 in {significant(share, 2)} % of the pixels with a DEM" in caption
     assert visualization.plot_summary(result, title="").get_suptitle() == ""
     plt.close("all")

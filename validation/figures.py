@@ -13,7 +13,7 @@ from validation.families import WIDTHS
 from validation.methods import LOGNORMAL, MAIN, PLOWMAN
 from validation.setting import BIN_CENTERS, BIN_EDGES
 
-__all__ = ["calibration_figure", "choice_figure", "gaussians_figure", "leading_figure", "robustness_figure"]
+__all__ = ["STYLE", "calibration_figure", "choice_figure", "gaussians_figure", "leading_figure", "robustness_figure"]
 
 # Okabe & Ito (2008): told apart with any color vision; the markers and lines differ too.
 COLORS = dict(zip(MAIN, ("#D55E00", "#999999", "#009E73", "#E69F00", "#0072B2"), strict=True))
@@ -25,12 +25,12 @@ _LABELS = {
     "em_loci, constrain, 1 refinement": "em_loci, constrain, 1 refinement",
     PLOWMAN: "Plowman & Caspi (utu)",
 }
-_STYLE = {"font.size": 9, "axes.titlesize": 9, "legend.frameon": False, "legend.fontsize": 8, "figure.dpi": 150}
+STYLE = {"font.size": 9, "axes.titlesize": 9, "legend.frameon": False, "legend.fontsize": 8, "figure.dpi": 150}
 
 
 def _styled(make):
     def figure(*args):
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             return make(*args)
 
     figure.__doc__ = make.__doc__

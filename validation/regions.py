@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from sunpy_demreg import prepare, region_spectrum, sample  # noqa: E402
+from validation.figures import STYLE  # noqa: E402
 
 SIDES = (1, 2, 4, 8, 16, 32, 64, 128, 316)
 N_DRAWS = 1000
@@ -79,20 +80,28 @@ def measure():
 
 def main():
     """Measure, print, draw."""
+    path = ROOT / "docs" / "_static" / "validation_regions.png"
+    with plt.rc_context(STYLE):
+        draw(measure()).savefig(path, dpi=130, metadata={"Software": None})
+
+
+def draw(found):
+    """The figure of what `measure` returns, with the numbers printed."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6, 6), sharex=True, height_ratios=(2, 1), layout="constrained")
     n = np.array(SIDES) ** 2
-    for color, (channel, (said, scatter)) in zip(("C0", "C1"), measure().items(), strict=True):
+    colors, markers = ("#D55E00", "#0072B2"), "os"
+    for color, marker, (channel, (said, scatter)) in zip(colors, markers, found.items(), strict=True):
         print(f"AIA {channel}: uncertainty / scatter", np.round(said / scatter, 3))
         own = "its own pixels" if channel == min(CHANNELS) else "interpolated"
         top.plot(n, said, color=color, label=f"AIA {channel}, {own}: uncertainty")
-        top.plot(n, scatter, "o", color=color, markerfacecolor="white", label=f"scatter of {N_DRAWS} draws")
+        top.plot(n, scatter, marker, color=color, markerfacecolor="white", label=f"scatter of {N_DRAWS} draws")
         top.plot(n, said[0] / np.sqrt(n), ":", color=color, linewidth=1)
-        bottom.plot(n, said / scatter, "o-", color=color)
+        bottom.plot(n, said / scatter, f"{marker}-", color=color)
     bottom.axhspan(0.9, 1.1, color="0.9", zorder=0)
     bottom.set(xscale="log", xlabel="Pixels of the region", ylabel="uncertainty / scatter", ylim=(0.8, 1.2))
     top.set(yscale="log", ylabel="Error of the mean [DN s$^{-1}$ pix$^{-1}$]", title="Regions of 1 to 100 000 pixels")
-    top.legend(frameon=False, fontsize="small")
-    figure.savefig(ROOT / "docs" / "_static" / "validation_regions.png", dpi=110)
+    top.legend()
+    return figure
 
 
 if __name__ == "__main__":

@@ -173,10 +173,11 @@ def _count_error(counts, channel, n_sample):
 
 
 def inverted(intensity, sigma, outputs=("dem", "chi_squared"), response_=None, **options):
-    """Invert plain arrays, (channels, N); masked pixels are counted by the caller, so they are no warning here."""
+    """Invert plain arrays, (channels, N); masked pixels and misfits are counted by the caller, not warned of."""
     response_ = response() if response_ is None else response_
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ pixels were not solved", SunpyUserWarning)
+        told = "[0-9]+ of [0-9]+ (pixels were not solved|solved pixels do not fit)"
+        warnings.filterwarnings("ignore", told, SunpyUserWarning)
         result = demreg.invert(intensity * UNIT, response_, EDGES, uncertainty=sigma * UNIT, outputs=outputs, **options)
     dem = result["dem"]
     factor = KELVIN[:, None]

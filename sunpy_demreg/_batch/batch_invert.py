@@ -72,7 +72,7 @@ def batch_invert(
     path : path-like or URL
         Ends in ``.zarr``; a URL must be of S3, of a similar service (see :doc:`/large`), or of the memory. If the store
         exists, it must have been made with the same settings: steps that are done with the same files are kept, all
-        others are done.
+        others are done. If not, it is created, together with the folders that it is to be in.
     temperature_bin_edges : `~astropy.units.Quantity`
         As for `invert`.
     encoding, contents : optional
@@ -111,6 +111,8 @@ def batch_invert(
         If no scheduler answers at the address, or a URL cannot be reached. Finished steps are kept.
     ImportError
         If ``workers`` or ``scheduler`` is given and distributed is not installed.
+    PermissionError
+        If the folder, or the URL, cannot be written to.
     OSError
         If nothing more can be written, for instance because the disk is full. Finished steps are kept.
 
@@ -120,7 +122,7 @@ def batch_invert(
         As `prepare_series`, for each step that is done. Maps that are shifted by more than a pixel are told of only
         with ``correct_shifts``, as there.
     UnsolvedWarning
-        Once, if pixels of the steps that were done were not solved.
+        Once, if pixels of the steps that were done were not solved; and once, if many do not fit, as `invert` does.
 
     Notes
     -----
@@ -165,7 +167,7 @@ def batch_invert(
     path = as_path("path", path)
     check_place(path)
     if path.suffix != ".zarr":
-        raise wrong(ValueError, "path", f"must end in .zarr, but is {path.name!r}")
+        raise wrong(ValueError, "path", f"must end in .zarr, but is {str(path)!r}")
     check_encoding(encoding)
     check_contents(contents, encoding)
     if workers is not None and scheduler is not None:

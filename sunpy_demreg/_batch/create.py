@@ -11,7 +11,7 @@ import numpy as np
 from astropy.time import Time
 
 from sunpy_demreg._batch.claims import NO_PLACE, Claims, remove_ended
-from sunpy_demreg._common.atomic import created, replaced
+from sunpy_demreg._common.atomic import created, permitted, replaced
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.metadata import from_text
 from sunpy_demreg._common.urls import Url
@@ -58,7 +58,8 @@ def begun(path):
     Claims
         In it, of which one says that this process is here.
     """
-    stack, folder, claims = _begin_and_stay(path)
+    with permitted(path):
+        stack, folder, claims = _begin_and_stay(path)
     with stack:
         yield folder, claims
 
@@ -94,6 +95,8 @@ def _begin(path):
     import zarr
 
     folder = path / documents.BOOKKEEPING
+    if path.exists() and not path.is_dir():
+        raise no_store(path, "it is a file")
     if not path.exists():
         try:
             with replaced(path, foreign=documents.foreign, parents=True) as part:

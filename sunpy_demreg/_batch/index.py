@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import batched
 
+import numpy as np
+
 from sunpy_demreg._channels.facts import facts_of_array, facts_of_files, facts_of_map
 from sunpy_demreg._channels.sdoml import warn_of_arrays
 from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, check_flags, keys_of, version_of
@@ -207,6 +209,21 @@ class Index:
     def counts(self):
         """How many images there are of each channel that a DEM can use."""
         return dict(self.db.execute(f"SELECT channel, count(*) FROM images WHERE {self.wanted} GROUP BY channel"))
+
+    def times(self):
+        """The times of the usable ones of each channel, in seconds."""
+        query = f"SELECT channel, seconds FROM images WHERE {self.wanted} AND problem IS NULL ORDER BY channel, seconds"
+        rows = np.array(self.db.execute(query).fetchall(), dtype=float).reshape(-1, 2)
+        return {int(channel): rows[rows[:, 0] == channel, 1] for channel in np.unique(rows[:, 0])}
+
+    def near(self, channel, seconds, n=8):
+        """Times of the nearest usable ones of a channel, so many before and after, and whether they are left over."""
+        found = []
+        for side, order in (("<", "DESC"), (">=", "ASC")):
+            query = f"SELECT seconds, id IN left_over FROM images WHERE channel = ? AND seconds {side} ?"
+            query += f" AND {self.wanted} AND problem IS NULL ORDER BY seconds {order} LIMIT ?"
+            found += self.db.execute(query, (channel, seconds, n)).fetchall()
+        return found
 
     def span(self):
         """The first and the last time of these."""

@@ -14,6 +14,7 @@ from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.validators import as_path
 from sunpy_demreg._files import zarr_documents as documents
+from sunpy_demreg._files.zarr_lengths import as_it_was
 from sunpy_demreg._files.zarr_read import latest_steps
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def batch_status(path: FilePath) -> BatchStatus:
         return BatchStatus(0, 0, [])
     try:
         with path.reached() if isinstance(path, Url) else nullcontext():
-            group = documents.open_store(path)
+            group = as_it_was(documents.open_store(path), path)
             n_steps = group["step_done"].shape[0]
             times = group["time"][:n_steps]
             done = group["step_done"][:]

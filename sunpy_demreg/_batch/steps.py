@@ -12,7 +12,7 @@ from astropy.time import Time
 
 from sunpy_demreg._channels.sdoml_store import StoreImage
 from sunpy_demreg._channels.time_sets import NO_IMAGE, exposure_sets, time_sets
-from sunpy_demreg._channels.times import ALWAYS, MARGIN, no_sets
+from sunpy_demreg._channels.times import ALWAYS, MARGIN, in_seconds, no_sets
 from sunpy_demreg._common.dates import to_microseconds
 from sunpy_demreg._common.urls import file_of
 
@@ -55,6 +55,7 @@ class Steps:
     def __init__(self, index, tolerance, most_missing, exposures="one", times=ALWAYS):
         self._db, self._index, self._exposures = index.db, index, exposures
         self.channels = sorted(index.counts())
+        self._tolerance, self._least = tolerance.to_value("s"), max(len(self.channels) - most_missing, 1)
         self._db.execute(
             "CREATE TABLE steps (number INTEGER PRIMARY KEY, microseconds INTEGER, key INTEGER, slot INTEGER, "
             "images TEXT, dates BLOB, digests BLOB, lacking TEXT, problem TEXT)"
@@ -62,12 +63,12 @@ class Steps:
         self._db.execute("CREATE TABLE left_over (id INTEGER PRIMARY KEY)")
         make_sets = partial(
             time_sets if exposures == "one" else exposure_sets,
-            tolerance=tolerance.to_value("s"),
+            tolerance=self._tolerance,
             most_missing=most_missing,
             n_channels=len(self.channels),
         )
         chosen = times.chooser()
-        for sets, left in _windows(index, tolerance.to_value("s"), make_sets):
+        for sets, left in _windows(index, self._tolerance, make_sets):
             self._db.execute("BEGIN")
             self._db.executemany(
                 "INSERT INTO left_over VALUES (?)", [(image.map,) for image in left if times.hold(image.seconds)]
@@ -86,8 +87,11 @@ class Steps:
         query = "SELECT images FROM steps WHERE lacking IS NULL ORDER BY problem IS NOT NULL, number LIMIT 1"
         whole = self._db.execute(query).fetchone()
         if whole is None:
-            raise no_sets(index.counts(), tolerance, index.problems())
+            found = index.times()
+            raise no_sets({c: found.get(c, ()) for c in self.channels}, tolerance, index.problems())
         self._whole = json.loads(whole[0])
+        if self._count("lacking IS NOT NULL"):  # they are told how far the nearest image is
+            self._db.execute("CREATE INDEX by_channel ON images (channel, seconds)")
         self._db.execute("CREATE INDEX by_key ON steps (key)")
 
     def __len__(self):
@@ -146,8 +150,26 @@ class Steps:
         ]
 
     def _lacking(self, has_image):
-        names = [f"{NO_IMAGE} {c} Å" for c, there in zip(self.channels, has_image, strict=True) if not there]
-        return "; ".join(names) or None
+        lacking = [channel for channel, there in zip(self.channels, has_image, strict=True) if not there]
+        return json.dumps(lacking) if lacking else None
+
+    def _told(self, lacking, images):
+        """The channels that a step lacks, each with why it does."""
+        ids = [i for of_channel in json.loads(images) for i in of_channel]
+        query = f"SELECT min(seconds), max(seconds) FROM images WHERE id IN ({', '.join(map(str, ids))})"
+        first, last = self._db.execute(query).fetchone()
+        return "; ".join(f"{NO_IMAGE} {channel} Å{self._why(channel, first, last)}" for channel in json.loads(lacking))
+
+    def _why(self, channel, first, last):
+        """How far the nearest image of a channel is from the images of a step, which are from `first` to `last`."""
+        middle, half = (first + last) / 2, (last - first) / 2
+        # Those of other steps are no choice.
+        near = [(not is_left, abs(time - middle) + half) for time, is_left in self._index.near(channel, middle)]
+        if not near:
+            return ""
+        is_used, distance = min(near)
+        of = " that another step has" if is_used else ""
+        return f" within `tolerance`, {in_seconds(self._tolerance)}: the nearest{of} is {in_seconds(distance)} away"
 
     def find_slots(self, known):
         """
@@ -215,8 +237,10 @@ class Steps:
 
     def facts(self, start, stop):
         """Number, slot, time in microseconds, lacking channels and problem of the steps in a range of numbers."""
-        query = "SELECT number, slot, microseconds, lacking, problem FROM steps WHERE number >= ? AND number < ?"
-        return self._db.execute(f"{query} ORDER BY number", (start, stop))
+        columns = "number, slot, microseconds, lacking, images, problem"
+        query = f"SELECT {columns} FROM steps WHERE number >= ? AND number < ? ORDER BY number"
+        for *step, lacking, images, problem in self._db.execute(query, (start, stop)):
+            yield *step, lacking and self._told(lacking, images), problem
 
     def task(self, number):
         """What has to be known to compute a step."""
@@ -246,7 +270,10 @@ class Steps:
     def left_over(self):
         """Names of the files that are in no step, and why."""
         rows = self._db.execute("SELECT name, problem FROM images NATURAL JOIN left_over ORDER BY id").fetchall()
-        return [(name, problem or "in no set of all channels") for name, problem in [*rows, *self._index.of_no_dem()]]
+        n, tolerance = self._least, in_seconds(self._tolerance)
+        of = f"all {n} channels" if n == len(self.channels) else f"{n} channels or more"
+        why = f"in no set of {of} within `tolerance`, {tolerance}"
+        return [(name, problem or why) for name, problem in [*rows, *self._index.of_no_dem()]]
 
 
 def _date_of(images, exposures):

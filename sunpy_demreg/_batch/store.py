@@ -27,6 +27,7 @@ from sunpy_demreg._common.urls import Url
 from sunpy_demreg._files import zarr as stores
 from sunpy_demreg._files import zarr_documents as documents
 from sunpy_demreg._files.shards import remove_unfinished
+from sunpy_demreg._files.zarr_lengths import lengths_of, mark, n_steps_of
 from sunpy_demreg._files.zarr_read import header_of, superseded
 from sunpy_demreg._results.cubes import unwrap_result
 from sunpy_demreg._results.unsolved import counts_of
@@ -134,31 +135,15 @@ class Archive:
 
     def _repair(self, check):
         """Give arrays their lengths again that a process, whose last request came late, has made shorter."""
-        lengths = {
-            name: array.shape[array.metadata.dimension_names.index("time")]
-            for name, array in self._group.arrays()
-            if "time" in array.metadata.dimension_names
-        }
-        n = lengths["step_done"]
-        if max(lengths.values()) > n and self._is_any_done(n, max(lengths.values())):
-            # The list was longer. What the tables know are the steps that were to be on it.
-            tables = (self._group[name][:, n:] for name in ("image_date", "image_digest"))
-            more = min(np.flatnonzero(table.any(axis=0)).max(initial=-1) for table in tables) + 1
-            n += int(more)
+        lengths = lengths_of(self._group)
+        old, n = lengths["step_done"], n_steps_of(self._group, self._path, lengths)
+        if n > old:
             check()
-            self._add_not_done(lengths["step_done"], n)
+            self._add_not_done(old, n)
         for name, length in lengths.items():
             if length < n:
                 check()
                 documents.set_length(self._path, name, n)
-
-    def _is_any_done(self, start, stop):
-        """Whether steps beyond the list of finished steps are done."""
-        if "sha256" not in self._group.attrs or "image_digest" not in self._group:
-            return False
-        content, folder = self._chunk(True), self._path / "step_done" / "c"
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return content in pool.map(_content, (folder / str(slot) for slot in range(start, stop)))
 
     def _add_digests(self, n_steps):
         """Add to the store of an older version what it lacks."""
@@ -216,7 +201,7 @@ class Archive:
         """Write chunks that mark new steps as not done, before the list of finished steps is extended."""
         if "sha256" not in self._group.attrs:
             return  # the first version did not write such chunks
-        content = self._chunk(False)
+        content = mark(False)
         folder = self._path / "step_done" / "c"
         # What another process has written in the meantime may already say that the step is done.
         if isinstance(folder, Url):
@@ -229,18 +214,6 @@ class Archive:
             created(file, content)
             if file.stat().st_size != len(content):  # of a process that died here
                 file.write_bytes(content)
-
-    @staticmethod
-    def _chunk(is_done):
-        """The content of a chunk of the list of finished steps."""
-        import zarr
-
-        chunks = {}
-        scratch = zarr.create_array(
-            zarr.storage.MemoryStore(chunks), shape=(1,), chunks=(1,), dtype=bool, compressors=stores.PLAIN
-        )
-        stores.writable(scratch)[:] = is_done
-        return chunks["c/0"].to_bytes()
 
     def clear(self, slot):
         """Remove what a process that died has half written of a step, but for its values, as `store` does."""
@@ -268,13 +241,6 @@ class Archive:
         """Mark a step as done, when all of it is written."""
         with self._reached():
             stores.writable(self._done)[slot] = True
-
-
-def _content(file):
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 class Writer:
@@ -311,4 +277,4 @@ class Writer:
             stores.writable(self._arrays["exposure_span"])[:, :, slot] = span
         header = pixel_header(result["status"].wcs)[0].tostring(padding=False).encode("ascii")
         stores.writable(self._arrays["fits_header"])[slot] = np.frombuffer(header.ljust(HEADER_SIZE), dtype=np.uint8)
-        return counts_of(self._arrays["status"][slot])
+        return counts_of(self._arrays["status"][slot], result.meta)

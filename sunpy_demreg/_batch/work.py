@@ -69,7 +69,7 @@ class Work:
         else:
             maps = self._maps(images)
             self._find_grid()
-            cube = prepare_lazily(maps, self._prepare_options, self._grid)
+            cube = prepare_lazily(maps, self._prepare_options, self._grid, is_first=images == self._first)
         # The data are corrected for the degradation, so that the response is that of all steps.
         channels = tuple(cube.meta["channels"])
         if channels not in self._known:

@@ -6,7 +6,7 @@ import astropy.units as u
 
 from sunpy_demreg._channels.calibrate import calibrate
 from sunpy_demreg._channels.plan import moved
-from sunpy_demreg._channels.shifts import residual_shifts, shift_errors
+from sunpy_demreg._channels.shifts import LEAST_SIDE, residual_shifts, shift_errors, why_unknown
 from sunpy_demreg._common.hardware import available_cores
 from sunpy_demreg._common.warnings import DataWarning, warn
 
@@ -45,7 +45,8 @@ def aligned(preparation):
             measured = _measured(preparation.plan, *arrays)
         unknown = _without_error(**measured)
         applied = {"applied_shift_x": moves[:, 0] * u.pix, "applied_shift_y": moves[:, 1] * u.pix}
-    _warn_of_shifts([channel.label for channel in preparation.plan.leading], unknown, **measured)
+    shape = arrays[0].shape[1:]
+    _warn_of_shifts([channel.label for channel in preparation.plan.leading], shape, unknown, **measured)
     return preparation, arrays, measured | applied
 
 
@@ -76,7 +77,7 @@ def _without_error(residual_shift_x, residual_shift_y, residual_shift_error_x, r
     return np.isnan(distance) | (~has_error & (distance > _MIN_MOVE))
 
 
-def _warn_of_shifts(channels, unknown, **measured):
+def _warn_of_shifts(channels, shape, unknown, **measured):
     """Tell what is still shifted; `unknown` are the channels that were to be moved and could not, if any were."""
     x, y, *errors = (values.to_value(u.pix) for values in measured.values())
     distances, errors = np.hypot(x, y), np.nan_to_num(np.hypot(*errors))
@@ -84,18 +85,14 @@ def _warn_of_shifts(channels, unknown, **measured):
     told = unknown if was_asked else np.zeros(len(channels), dtype=bool)
     where = "(`meta['residual_shift_x']` and `..._y` of the cube tell how far)"
     if told.any():
-        names = [
-            f"{name} (by {distance:.1f} pixels)" if np.isfinite(distance) else f"{name} (no match was found)"
-            for name, distance in zip(np.array(channels)[told], distances[told], strict=True)
-        ]
-        warn(
-            DataWarning,
-            f": `correct_shifts` did not move {', '.join(names)}, since the error of these shifts against "
-            f"{channels[0]} is not known: it needs images of 96 pixels on a side, after `bin`, with structure that "
-            "both show; give a `pointing_table`, a larger image or a smaller `bin`, or move the maps with "
-            f"`shift_reference_coord` {where}",
-            "maps",
-        )
+        reasons = {}
+        for name, distance in zip(np.array(channels)[told], distances[told], strict=True):
+            by = f" (by {distance:.1f} pixels)" if np.isfinite(distance) else ""
+            reasons.setdefault(why_unknown(distance, shape, channels[0]), []).append(f"{name}{by}")
+        names = "; ".join(f"{', '.join(of)}: {reason}" for reason, of in reasons.items())
+        larger = "a larger image or a smaller `bin`, " if min(shape) < LEAST_SIDE else ""
+        cures = f"give a `pointing_table`, {larger}or move the maps with `shift_reference_coord` {where}"
+        warn(DataWarning, f": `correct_shifts` did not move {names}; {cures}", "maps")
     is_far = (distances > np.maximum(_MAX_RESIDUAL, errors)) & ~told
     if is_far.any():
         pairs = zip(np.array(channels)[is_far], distances[is_far], strict=True)

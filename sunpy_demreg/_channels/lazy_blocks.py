@@ -17,7 +17,7 @@ from sunpy_demreg._common.dask_arrays import as_lazy, unmasked
 __all__ = ["examined", "in_blocks_of_grid"]
 
 _BLOCK = 256, -1  # pixels: compressed files are read by whole rows
-_MOST = 0.5  # of the rows of an image: if fewer are needed, it is not read as a whole only to examine it
+_MOST = 0.5  # of the rows of an image: if fewer are needed, it is not read as a whole only to examine it, but once
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class _Block:
     cuts: tuple  # of each image: of its values, mask and deconvolved values, which slices of which blocks are needed
 
 
-def in_blocks_of_grid(preparation):
+def in_blocks_of_grid(preparation, is_first=False):
     """
     What `calibrate` returns for each block of a cube, as the blocks of a Dask array.
 
@@ -40,6 +40,8 @@ def in_blocks_of_grid(preparation):
     ----------
     preparation : Preparation
         Of maps with Dask arrays.
+    is_first : bool, optional
+        Whether it is the first of several times, which stands for the others where few of their rows are needed.
     """
     import dask.array as da
     from dask.highlevelgraph import HighLevelGraph
@@ -55,6 +57,7 @@ def in_blocks_of_grid(preparation):
     bare = replace(plan, channels=channels, grid=plan.grid._replace(wcs=None), corner=(0, 0))
     layer = {plan_key: bare.of_parts}
     n_rows = [sum(boxes[i, 0][0].stop - boxes[i, 0][0].start for i in range(len(rows))) for _, boxes in places]
+    n_rows = None if is_first else n_rows
     looks = examined(preparation, [arrays[0] for arrays in planes], chunks, n_rows)
     for i, j in np.ndindex(len(rows), len(columns)):
         windows, cuts, keys = [], [], []

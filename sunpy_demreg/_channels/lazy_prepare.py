@@ -37,12 +37,12 @@ def plan_of(maps, options, grid=None):
     return planned(maps, **defaults | options, grid=grid)
 
 
-def prepare_lazily(maps, options, grid=None):
+def prepare_lazily(maps, options, grid=None, is_first=False):
     """As `prepared_lazily`, with the arguments of `plan_of`."""
-    return prepared_lazily(plan_of(maps, options, grid))
+    return prepared_lazily(plan_of(maps, options, grid), is_first)
 
 
-def prepared_lazily(preparation):
+def prepared_lazily(preparation, is_first=False):
     """
     Prepare maps of one time when their values are needed, block by block.
 
@@ -53,6 +53,8 @@ def prepared_lazily(preparation):
     ----------
     preparation : Preparation
         Of maps with Dask arrays.
+    is_first : bool, optional
+        As of `in_blocks_of_grid`.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def prepared_lazily(preparation):
     n = len(preparation.plan.leading)
     outputs = [((n,), np.dtype(kind)) for kind in (float, float, bool)]
     if not preparation.is_local:
-        return wrapped(preparation, *taken_apart(in_blocks_of_grid(preparation), outputs), measured)
+        return wrapped(preparation, *taken_apart(in_blocks_of_grid(preparation, is_first), outputs), measured)
     arrays = [smap.data for smap in preparation.maps] + [smap.mask for smap in preparation.maps]
     values = [as_lazy(unmasked(smap.data)[0]) for smap in preparation.maps]
     chunks, arrays = _in_common_chunks(arrays)

@@ -184,6 +184,7 @@ def planned(
         per_channel |= {"dn_per_photon": noise[:, 0], "compression_ratio": noise[:, 1]}
     else:
         per_channel |= {key: np.array([image.facts[key] for image in images]) for key in images[0].facts}
+        per_channel["read_noise"] = [image.noise.reading for image in images] * u.DN
     if is_resampled:
         per_channel["source_wcs"] = np.array([wcs_text(each.wcs) for each in plans])
     groups = ()

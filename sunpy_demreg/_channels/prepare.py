@@ -211,7 +211,9 @@ def prepare(
     the temperature of the detector, which is needed in any case: ``pip install "sunpy-demreg[instruments]"``. Files
     with the names of NOAA, FITS or netCDF, are read by it too; pixels that their quality flags call spikes (4) are
     masked. The variance in DN² of a value N is ``q N + r²``: q the DN per photon, electrons of 3.65 eV over the gain
-    (0.3 to 1), r 20 electrons of reading, which are those of AIA since none are published, and the digitization.
+    (0.3 to 1), r 20 electrons of reading, and the digitization. These 20 electrons are those of AIA, since none are
+    published for SUVI; with the digitization they are the 0.6 DN in ``meta["read_noise"]``, about the noise of the
+    photons of one DN. If you know better, replace the uncertainty of the cube.
     Composites (level 2) are refused: the exposure of a pixel, and so its error, is not known.
     `TemperatureResponse.from_suvi` takes the cube.
 

@@ -12,7 +12,7 @@ from sunpy_demreg._channels.plan import as_saturation
 from sunpy_demreg._channels.sdoml_cube import Choices, completed, cube_of, warn_of_radius, without_flags
 from sunpy_demreg._channels.sdoml_store import array_name, arrays_of, check_exists, images_of, keys_of, sdoml_store
 from sunpy_demreg._channels.time_sets import time_sets
-from sunpy_demreg._channels.times import as_times, as_tolerance, check_tolerance, no_sets
+from sunpy_demreg._channels.times import as_times, as_tolerance, check_tolerance, no_sets, why_left
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import imported, wrong
 from sunpy_demreg._common.validators import as_path, first_few
@@ -176,13 +176,14 @@ def series_of_store(path, argument, times, tolerance, most_missing, options, nee
     sets = times.chooser()(sets)
     whole = [each for each in sets if len(each) == n_channels]
     if not whole:
-        counts = {c: sum(image.channel == c and times.hold(image.seconds) for image in images) for c in AIA_CHANNELS}
-        problem = no_sets(counts, tolerance, ((i.name, i.problem) for i in unusable)).problem
+        near = [image for image in images if times.hold(image.seconds)]
+        found = {c: np.sort([image.seconds for image in near if image.channel == c]) for _, c in arrays}
+        problem = no_sets(found, tolerance, ((i.name, i.problem) for i in unusable)).problem
         raise wrong(ValueError, argument, problem.replace("hold", "holds", 1))
     left = [*unusable, *(image for image in left if times.hold(image.seconds))]
     sets = [completed(each, whole[0]) for each in sets]
     warn_of_arrays(set(arrays), keys, argument)
-    _warn_of_images([image.channel for image in whole[0]], left, any_flagged, argument)
+    _warn_of_images([image.channel for image in whole[0]], left, any_flagged, most_missing, tolerance, argument)
     radii = [image.map.radius for each in sets for image in each]
     warn_of_radius(radii[0], min(radii), max(radii), argument)
     return cube_of(sets, choices, [image.name for image in left])
@@ -211,7 +212,7 @@ def warn_of_arrays(there, keys, argument):
         warn(DataWarning, f"has no arrays of {first_few(lacking)}: the series lacks these times; {cure}", argument)
 
 
-def _warn_of_images(channels, left, any_flagged, argument):
+def _warn_of_images(channels, left, any_flagged, most_missing, tolerance, argument):
     missing = [f"AIA {channel}" for channel in AIA_CHANNELS if channel not in channels]
     if missing:
         text = f"lacks {', '.join(missing)} there: a DEM from fewer than six channels is poorly constrained"
@@ -219,7 +220,6 @@ def _warn_of_images(channels, left, any_flagged, argument):
     names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left]
     if names:
         cures = "; flagged ones are taken with `accept_flagged`" if any_flagged else ""
-        if not all(image.problem for image in left):
-            cures += "; images of one time may be further apart with `tolerance`"
+        cures += why_left(left, channels, len(channels) - most_missing, tolerance)
         text = f": {len(names)} images are in no set and left over: {first_few(names)}{cures}"
         warn(DataWarning, text, argument)

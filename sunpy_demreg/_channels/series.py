@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from sunpy_demreg._channels.read_maps import NamedMaps, maps_or_names
 from sunpy_demreg._channels.sdoml import sdoml_store, series_of_store
 from sunpy_demreg._channels.stacks import image_dates, in_time
 from sunpy_demreg._channels.time_sets import NO_IMAGE, Image, exposure_sets, time_sets
-from sunpy_demreg._channels.times import ALWAYS, NO_CHANNEL, as_times, as_tolerance, no_sets
+from sunpy_demreg._channels.times import ALWAYS, NO_CHANNEL, as_times, as_tolerance, no_sets, why_left
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.dask_arrays import is_lazy
 from sunpy_demreg._common.dates import mean_date
@@ -114,7 +113,8 @@ def prepare_series(
     DataWarning
         If maps are left over: of channels that no DEM can use, such as 304 Å, or without the others of a set; and if
         some times cover less than half of the grid. With the first block of a time, if its maps look like sums, or like
-        rates without that unit, unless less than half of their rows are needed. Of shifts only as said above.
+        rates without that unit; where less than half of their rows are needed, only those of the first time are
+        examined. Of shifts only as said above.
 
     Examples
     --------
@@ -140,8 +140,11 @@ def prepare_series(
             raise wrong(ValueError, "maps", f": cannot use {image.name} ({image.problem}): leave it out")
     if left_over:
         names = [image.name + (f" ({image.problem})" if image.problem else "") for image in left_over]
-        cure = "images of one time may be further apart with `tolerance`, or lack some with `max_missing_channels`"
-        warn(DataWarning, f": {len(names)} are in no set and left over: {first_few(names)}; {cure}", "maps")
+        channels = [channel for channel in AIA_CHANNELS if any(image.channel == channel for image in sets[0])]
+        tolerance = as_tolerance(tolerance, options.get("exposures", "one"))
+        or_else = ", or let sets lack channels with `max_missing_channels`"
+        why = why_left(left_over, channels, len(channels) - most, tolerance, or_else)
+        warn(DataWarning, f": {len(names)} are in no set and left over: {first_few(names)}{why}", "maps")
     if "correct_degradation" not in options and not options.get("degradation_corrected"):
         first = [list({image.channel: image for image in each}.values()) for each in sets]  # one of each channel
         labels = [f"AIA {image.channel}" for image in first[0]]
@@ -180,7 +183,7 @@ def _on_one_grid(sets, options):
             "`reference`",
             "maps",
         )
-    return [prepared_lazily(plan) for plan in plans]
+    return [prepared_lazily(plan, is_first=i == 0) for i, plan in enumerate(plans)]
 
 
 def series_sets(maps, tolerance=None, most_missing=0, exposures="one", times=ALWAYS):
@@ -207,8 +210,9 @@ def series_sets(maps, tolerance=None, most_missing=0, exposures="one", times=ALW
     left_over += [image for image in images if image.channel not in AIA_CHANNELS]
     left_over = [image for image in left_over if image.map is None or times.hold(image.seconds)]
     if not whole:
-        counts = Counter(image.channel for image in images if times.hold(image.seconds))
-        raise no_sets(counts, tolerance, ((i.name, i.problem) for i in images if i.problem))
+        near = [image for image in of_dem if times.hold(image.seconds)]
+        found = {c: np.sort([image.seconds for image in near if image.channel == c]) for c in channels}
+        raise no_sets(found, tolerance, ((i.name, i.problem) for i in images if i.problem))
     return [filled(each, whole[0]) for each in sets], left_over
 
 

@@ -8,11 +8,23 @@ import astropy.units as u
 from astropy.time import Time
 
 from sunpy_demreg._channels.exposures import EXPOSURES
+from sunpy_demreg._channels.time_sets import closest
 from sunpy_demreg._common.constants import AIA_CHANNELS
 from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.validators import as_date, check_choice, check_quantity, first_few
 
-__all__ = ["ALWAYS", "MARGIN", "NO_CHANNEL", "Times", "as_times", "as_tolerance", "check_tolerance", "no_sets"]
+__all__ = [
+    "ALWAYS",
+    "MARGIN",
+    "NO_CHANNEL",
+    "Times",
+    "as_times",
+    "as_tolerance",
+    "check_tolerance",
+    "in_seconds",
+    "no_sets",
+    "why_left",
+]
 
 NO_CHANNEL = "is no channel of AIA for a DEM"
 _TOLERANCE = 12 * u.s  # the cadence of AIA
@@ -108,12 +120,31 @@ def check_tolerance(tolerance):
         raise wrong(ValueError, "tolerance", f"must be finite and not negative, but is {tolerance}")
 
 
-def no_sets(counts, tolerance, problems):
-    """The error that no set is whole; `counts` are those of the images of each channel."""
+def in_seconds(duration):
+    """A duration in seconds as text."""
+    return f"{round(float(duration), 2):g} s"
+
+
+def no_sets(times, tolerance, problems):
+    """
+    The error that no set is whole.
+
+    Parameters
+    ----------
+    times : dict of `numpy.ndarray`
+        In seconds, ascending: of the usable images of each channel that a set has.
+    tolerance : `~astropy.units.Quantity`
+    problems : iterable of (name, problem)
+    """
     problems = list(problems)
     told = first_few((f"{name}: {problem}" for name, problem in problems), "; ")
-    found = ", ".join(f"{channel} Å {counts[channel]}" for channel in AIA_CHANNELS if counts.get(channel)) or "none"
-    cure = "give the missing ones, or a longer `tolerance`"
+    there = {channel: times[channel] for channel in AIA_CHANNELS if len(times.get(channel, ()))}
+    found = ", ".join(f"{channel} Å {len(each)}" for channel, each in there.items()) or "none"
+    limit, cure = tolerance.to_value(u.s), "give the missing ones, or a longer `tolerance`"
+    if found == "none":
+        cure = "give images of all channels, in the range of `start` and `stop` if there is one"
+    if there and len(there) == len(times) and (gap := closest(list(there.values()), len(there))) > limit:
+        found += f"; the closest are {in_seconds(gap)} apart"
     if found == "none" and any(NO_CHANNEL in problem for _, problem in problems):
         cure = (
             "only those of AIA are sorted by time: of another instrument, `prepare` the maps of each time, all with "
@@ -122,6 +153,36 @@ def no_sets(counts, tolerance, problems):
     return wrong(
         ValueError,
         "maps",
-        f"hold no image of each channel within {tolerance} of each other (found: {found}): {cure}"
+        f"hold no image of each channel within {in_seconds(limit)} of each other (found: {found}): {cure}"
         + (f"; {told}" if told else ""),
     )
+
+
+def why_left(left, channels, n_channels, tolerance, or_else=""):
+    """
+    Why usable images are in no set, and the cure, as the end of a message; empty if there is none of them.
+
+    Parameters
+    ----------
+    left : list of `Image`
+    channels : iterable of `int`
+        Those of all images.
+    n_channels : `int`
+        How many of them a set must have.
+    tolerance : `~astropy.units.Quantity`
+    or_else : `str`, optional
+        Another cure.
+    """
+    times = {}
+    for image in sorted((each for each in left if not each.problem), key=lambda image: image.seconds):
+        times.setdefault(image.channel, []).append(image.seconds)
+    times = {channel: np.array(times[channel]) for channel in channels if channel in times}
+    if not times:
+        return ""
+    limit = tolerance.to_value(u.s)
+    gap = closest(list(times.values()), n_channels)
+    if gap is None:
+        lacking = ", ".join(f"{channel} Å" for channel in channels if channel not in times)
+        return f"; a set of these lacks {lacking}: give such images{or_else}"
+    rule = f"the closest of these that would be a set are {in_seconds(gap)} apart, with a `tolerance` of"
+    return f"; {rule} {in_seconds(limit)}: pass a longer one{or_else}"

@@ -9,10 +9,11 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from itertools import pairwise
 
+from sunpy_demreg._cli.choices import add_choice, number, place, positive, whole
 from sunpy_demreg._cli.messages import in_our_words
 from sunpy_demreg._cli.slurm import part_of_array, submit
-from sunpy_demreg._common.urls import file_of
 
 __all__ = ["add_batch_options", "run_batch"]
 
@@ -28,14 +29,14 @@ def add_batch_options(batch):
     )
     batch.add_argument(
         "--output",
-        type=file_of,
+        type=place,
         required=True,
         metavar="STORE.zarr",
-        help="the store to create, or to continue; or its URL, such as s3://bucket/dem.zarr",
+        help="the store to create, with its folders, or to continue; or its URL, such as s3://bucket/dem.zarr",
     )
     batch.add_argument(
         "--tolerance",
-        type=float,
+        type=number,
         metavar="SECONDS",
         help="largest time difference between the channels of one step (default: 12; with --exposures, 15)",
     )
@@ -43,7 +44,7 @@ def add_batch_options(batch):
     batch.add_argument("--stop", metavar="DATE", help="time before which it ends")
     batch.add_argument(
         "--cadence",
-        type=float,
+        type=number,
         metavar="SECONDS",
         help="do only the first step in each interval of this length, from --start or midnight on",
     )
@@ -53,14 +54,16 @@ def add_batch_options(batch):
         metavar="LOG-T,LOG-T,...",
         help="store no DEM, but the emission measures between these log10(T/K), such as 5.7,6.0,6.3,6.6, with errors",
     )
-    batch.add_argument(
+    add_choice(
+        batch,
         "--encoding",
-        choices=("float32", "bitround", "log"),
+        ("float32", "bitround", "log"),
         help="store fewer bits, as sunpy_demreg.write does; the last two need a third of the bytes",
     )
-    batch.add_argument(
+    add_choice(
+        batch,
         "--contents",
-        choices=("result", "inputs"),
+        ("result", "inputs"),
         default="result",
         help="store the result, or only its inputs, from which sunpy_demreg.read computes it (default: %(default)s)",
     )
@@ -81,23 +84,27 @@ def add_batch_options(batch):
         "--status", action="store_true", help="only tell how many steps of the store are done; needs no files"
     )
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="start this many processes, instead of threads of one")
+    where.add_argument(
+        "--workers", type=whole, metavar="N", help="start this many processes, instead of threads of one"
+    )
     where.add_argument(
         "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, such as tcp://10.0.0.1:8786"
     )
-    batch.add_argument(
-        "--dtype", choices=("float32", "float64"), default="float32", help="type of the values (default: %(default)s)"
+    add_choice(
+        batch, "--dtype", ("float32", "float64"), default="float32", help="type of the values (default: %(default)s)"
     )
     batch.add_argument(
         "--memory-limit",
-        type=float,
+        type=positive,
         metavar="GB",
         help="memory that the blocks in progress may take in each process (default: 80 %% of what is available)",
     )
-    batch.add_argument(
+    add_choice(
+        batch,
         "--backend",
+        ("cpu", "numpy", "cupy", "hybrid"),
         default="cpu",
-        help="cpu, numpy or cupy: what computes, see sunpy_demreg.invert (default: %(default)s)",
+        help="what computes, see sunpy_demreg.batch_invert (default: %(default)s)",
     )
 
 
@@ -114,7 +121,7 @@ def _em_ranges(text):
         raise argparse.ArgumentTypeError(
             f"must be log10(T/K), but {text!r} seems to be in kelvin, for which it is {told}"
         )
-    if len(edges) < 2 or sorted(set(edges)) != edges:
+    if len(edges) < 2 or not all(low < high for low, high in pairwise(edges)):
         raise argparse.ArgumentTypeError(f"must be two or more ascending log10(T/K), as 5.7,6.0,6.3, but is {text!r}")
     return edges
 
@@ -189,8 +196,9 @@ def run_batch(options, log_edges, prepare_options, choices):
 
 def _part(text):
     match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"must be K/N, such as 3/16 for the third of sixteen parts, but is {text!r}")
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        rule = "must be K/N with K from 1 to N, such as 3/16 for the third of sixteen parts"
+        raise argparse.ArgumentTypeError(f"{rule}, but is {text!r}")
     return int(match[1]), int(match[2])
 
 

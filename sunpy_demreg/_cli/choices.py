@@ -3,9 +3,10 @@
 import argparse
 import math
 
-from sunpy_demreg._common.errors import nearest
+from sunpy_demreg._common.errors import ArgumentError, nearest
+from sunpy_demreg._common.urls import file_of
 
-__all__ = ["add_choice", "add_choices", "choices_of", "log_edges"]
+__all__ = ["add_choice", "add_choices", "choices_of", "log_edges", "number", "place", "positive", "whole"]
 
 _MAX_BINS = 1000
 
@@ -15,20 +16,20 @@ def add_choices(invert):
     invert.add_argument(
         "--log-t",
         nargs=3,
-        type=float,
+        type=number,
         default=(5.575, 7.425, 0.05),
         metavar=("LOW", "HIGH", "STEP"),
         help="temperature bin edges as log10(T/K): first, last, width (default: 5.575 7.425 0.05)",
     )
     invert.add_argument(
         "--n-sample",
-        type=int,
+        type=whole,
         metavar="N",
         help="how many pixels of AIA were averaged into each pixel of the images (16 for the synoptic maps)",
     )
     invert.add_argument(
         "--saturation",
-        type=_positive,
+        type=positive,
         metavar="DN",
         help="mask pixels with more counts than this, before division by the exposure time (default: 15000)",
     )
@@ -49,7 +50,7 @@ def add_choices(invert):
         help="move images to match that of the shortest wavelength, where the measured shift is larger than its error; "
         "all are then interpolated",
     )
-    invert.add_argument("--bin", type=int, default=1, metavar="N", help="average blocks of N by N pixels")
+    invert.add_argument("--bin", type=whole, default=1, metavar="N", help="average blocks of N by N pixels")
     add_choice(
         invert,
         "--exposures",
@@ -65,14 +66,14 @@ def add_choices(invert):
     )
     invert.add_argument(
         "--calibration-error",
-        type=float,
+        type=number,
         metavar="FRACTION",
         help="error of the calibration of each channel, as a fraction of its intensity, such as 0.1; it is added to "
         "the noise (default: none)",
     )
     invert.add_argument(
         "--common-calibration-error",
-        type=float,
+        type=number,
         metavar="FRACTION",
         help="error of the calibration or the abundances that all channels share, such as 0.2; it is added to the "
         "errors of the result (default: none)",
@@ -85,7 +86,7 @@ def add_choices(invert):
     )
     invert.add_argument(
         "--relative-floor",
-        type=float,
+        type=number,
         default=0.0,
         metavar="FRACTION",
         help="smallest noise, as a fraction of the intensity, such as 0.05 (default: none)",
@@ -105,7 +106,7 @@ def add_choices(invert):
     )
     invert.add_argument(
         "--chi-squared-target",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="X",
         help="chi-squared per channel to aim for (default: %(default)s)",
@@ -122,7 +123,7 @@ def add_choices(invert):
     invert.add_argument(
         "--prior",
         nargs=2,
-        type=float,
+        type=number,
         metavar=("AMPLITUDE", "LENGTH"),
         help="for the method lognormal: how freely the natural logarithm of the DEM varies, and over how many dex it "
         "is correlated (default: 4 0.8)",
@@ -175,15 +176,15 @@ def add_choices(invert):
     )
     invert.add_argument(
         "--max-missing-channels",
-        type=int,
+        type=whole,
         default=1,
         metavar="N",
         help="how many channels may be left out in a pixel; with more, it is masked (default: %(default)s)",
     )
 
 
-def add_choice(command, option, words, **more):
-    """An option that is one of some words; unlike the choices of argparse, it tells the nearest one."""
+def add_choice(command, option, words, metavar=None, **more):
+    """An option that is one, or several, of some words; unlike the choices of argparse, it tells the nearest one."""
 
     def word(text):
         if text not in words:
@@ -191,13 +192,36 @@ def add_choice(command, option, words, **more):
             raise argparse.ArgumentTypeError(f"{rule}, but is {text!r}{nearest(text, words)}")
         return text
 
-    command.add_argument(option, type=word, metavar=f"{{{','.join(words)}}}", **more)
+    command.add_argument(option, type=word, metavar=metavar or f"{{{','.join(words)}}}", **more)
 
 
-def _positive(text):
-    value = float(text)
+def number(text, rule="must be a number"):
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{rule}, but is {text!r}") from None
+
+
+def place(text):
+    """A file, or a URL."""
+    try:
+        return file_of(text)
+    except ArgumentError as err:  # of another machine
+        raise argparse.ArgumentTypeError(err.problem.removeprefix(": ")) from None
+
+
+def whole(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, but is {text!r}") from None
+
+
+def positive(text):
+    rule = "must be a positive number"
+    value = number(text, rule)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number, but is {text}")
+        raise argparse.ArgumentTypeError(f"{rule}, but is {text}")
     return value
 
 

@@ -2,21 +2,36 @@
 
 # Only the standard library is loaded here, so that `main` also handles an interruption of the slow imports.
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from sunpy_demreg._cli.batch import add_batch_options, run_batch
-from sunpy_demreg._cli.choices import add_choice, add_choices, choices_of, log_edges
+from sunpy_demreg._cli.choices import add_choice, add_choices, choices_of, log_edges, number, place
 from sunpy_demreg._cli.files import add_file_commands
-from sunpy_demreg._cli.messages import complain, flush, in_our_words, options_of, silence, warnings_as_lines
+from sunpy_demreg._cli.messages import complain, flush, in_our_words, is_cut, options_of, silence, warnings_as_lines
 from sunpy_demreg._cli.one_time import run_inversion
 from sunpy_demreg._cli.slurm import with_value
 from sunpy_demreg._common.errors import nearest
-from sunpy_demreg._common.urls import Url, file_of
+from sunpy_demreg._common.urls import Url
 
 __all__ = ["main"]
 
 _OF_PICTURE = ("dem", "dem_uncertainty", "temperature_resolution", "chi_squared", "predicted_intensity", "intensity")
+#: What can be written of one time; "emission_measure" needs ranges, which batches have.
+OUTPUTS = (
+    "dem",
+    "dem_uncertainty",
+    "temperature_resolution",
+    "chi_squared",
+    "predicted_intensity",
+    "regularization_parameter",
+    "is_resolved",
+    "covariance",
+    "resolution_matrix",
+    "intensity",
+    "status",
+)
 _EXAMPLES = """examples:
   sunpy-demreg invert aia_*.fits --output dem.fits --plot dem.png
   sunpy-demreg invert aia_*.fits --method lognormal --calibration-error 0.1 --output dem.fits
@@ -46,7 +61,7 @@ def main(arguments=None):
             return _main(arguments)
         finally:
             flush()  # here, since Python would do it at its end, and complain; also after --help, which exits
-    except BrokenPipeError:  # of these streams: what goes through sockets is wrapped in other errors
+    except BrokenPipeError:  # of these streams
         silence()
         return 141
 
@@ -65,8 +80,11 @@ def _main(arguments):
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as err:
+        if is_cut():
+            raise
+        complain(f"error: another program, or a server, ended before all was sent to it ({err})")
+        return 1
     except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError) as err:
         complain(f"error: {in_our_words(err, command)}")
         return 1
@@ -87,7 +105,7 @@ def _parser():
         type=_on_disk,
         default=Path("demo-output"),
         metavar="DIR",
-        help="folder for the result and its picture (default: %(default)s)",
+        help="folder for the result and its picture, which is created (default: %(default)s)",
     )
     demo.set_defaults(run=_demo, command=demo)
 
@@ -105,12 +123,14 @@ def _parser():
         metavar="PNG",
         help="also draw the result, in a file whose name ends in .png, .pdf or .svg",
     )
-    invert.add_argument(
+    add_choice(
+        invert,
         "--outputs",
+        OUTPUTS,
         nargs="+",
         default=("dem", "dem_uncertainty", "chi_squared", "intensity"),
         metavar="NAME",
-        help="what to write, as in sunpy_demreg.invert; chi_squared and status are always written (default: dem "
+        help=f"what to write, of {', '.join(OUTPUTS)}; chi_squared and status are always written (default: dem "
         "dem_uncertainty intensity; with --plot also what the picture and the command explore need)",
     )
     add_choice(
@@ -119,7 +139,7 @@ def _parser():
     invert.add_argument(
         "--submap",
         nargs=4,
-        type=float,
+        type=_finite,
         metavar=("X1", "Y1", "X2", "Y2"),
         help="cut out a rectangle: two opposite corners in arcsec, as seen by the first file",
     )
@@ -137,8 +157,15 @@ def _parser():
     return parser
 
 
+def _finite(text):
+    value = number(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be finite numbers, but has {text}")
+    return value
+
+
 def _on_disk(text):
-    path = file_of(text)
+    path = place(text)
     if isinstance(path, Url):
         raise argparse.ArgumentTypeError(f"must be a file on a disk, but is {text!r}: copy it there when it is done")
     return path
@@ -157,7 +184,8 @@ def _demo(options):
     prepare = {"n_sample": 16}
     choices = {"method": "lognormal", "calibration_error": 0.1}
     targets = (options.output / "dem.fits", options.output / "dem.png")
-    run_inversion(options, sample.aia_files(), log_edges(5.575, 7.425, 0.05), targets, prepare=prepare, **choices)
+    edges = log_edges(5.575, 7.425, 0.05)
+    run_inversion(options, sample.aia_files(), edges, targets, prepare=prepare, makes_folder=True, **choices)
 
 
 def _invert(options):

@@ -2,24 +2,33 @@
 
 import os
 import re
+import select
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sunpy_demreg._common.errors import message_of
 
-__all__ = ["complain", "flush", "in_our_words", "options_of", "silence", "warnings_as_lines"]
+__all__ = ["complain", "flush", "in_our_words", "is_cut", "options_of", "silence", "warnings_as_lines"]
 
 #: Names on the command line of what messages of the library mention, where the options are named otherwise.
 _WORDS = {
     "amplitude": "the amplitude in `--prior`",
     "correlation_length": "the correlation length in `--prior`",
-    "data": "the images",
+    "data": "the data",
     "emission_measure_ranges": "`--em-ranges`",
     "maps": "the files",
     "path": "`--output`",
     "response": "the response",
     "temperature_bin_edges": "`--log-t`",
+}
+#: What messages say of Python, as it is said on the command line.
+_PHRASES = {
+    " * u.AA": "",
+    " or a Time": "",
+    "`prepare_series` and `batch_invert`, or `sunpy-demreg batch`": "`sunpy-demreg batch`",
+    "`read` and `batch_status` take its URL": "`sunpy-demreg info` and `--status` take its URL",
+    "see result['status'] and sunpy_demreg.Status": "the output 'status' tells it of each pixel",
 }
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
@@ -50,7 +59,9 @@ def in_our_words(message, command):
     argument = getattr(message, "argument", None)
     name = _option(argument, None, options)
     text = (str(message) or type(message).__name__) if name is None else message_of(name, message.problem)
-    return _ARGUMENT.sub(lambda found: _option(*found.groups(), options) or found[0], text).replace(" * u.AA", "")
+    for python, ours in _PHRASES.items():
+        text = text.replace(python, ours)
+    return _ARGUMENT.sub(lambda found: _option(*found.groups(), options) or found[0], text)
 
 
 def _option(argument, value, options):
@@ -80,6 +91,17 @@ def flush():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
+
+
+def is_cut():
+    """Whether what was to read the output has ended; where the system cannot tell, it has."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):  # there is none, or it is no file of the system
+            poll.register(stream.fileno(), 0)  # errors are always told
+    return bool(poll.poll(0))
 
 
 def silence():

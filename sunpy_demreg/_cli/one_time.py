@@ -2,57 +2,66 @@
 
 # Only the standard library is loaded before the work begins: see `main`.
 import os
-import shutil
-import tempfile
 import time
 import warnings
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
+from sunpy_demreg._common.errors import wrong
 from sunpy_demreg._common.paths import matching_paths
 from sunpy_demreg._common.urls import is_url, local_copy
 
 __all__ = ["run_inversion"]
 
 
-def run_inversion(options, files, log_edges, targets, *, prepare, **choices):
-    """From files to a FITS file, a picture and a summary; `targets` are the names of the first two, or None."""
+def run_inversion(options, files, log_edges, targets, *, prepare, makes_folder=False, **choices):
+    """
+    From files to a FITS file, a picture and a summary; `targets` are the names of the first two, or None.
+
+    With `makes_folder`, ``--output`` names the folder of both.
+    """
     output, plot = targets
-    targets = [target for target in targets if target is not None]
+    named = {output: "output"} | ({} if plot is None else {plot: "output" if makes_folder else "plot"})
     # Fail before the work, not after it.
-    for target in targets:
-        _check_target(target, files, options.overwrite)
+    for target, name in named.items():
+        _check_no_input(target, name, files)
     if not output.name.endswith((".fits", ".fits.gz")):
-        raise ValueError(f"`--output` must end in .fits or .fits.gz, but is {output.name!r}")
+        raise wrong(ValueError, "output", f"must end in .fits or .fits.gz, but is {str(output)!r}")
     if plot is not None:
         _check_picture(plot)
 
-    with _staged(targets) as staged:
-        import astropy.units as u
+    # Imported here, since it loads sunpy.
+    from sunpy_demreg._common.atomic import replaced
 
-        import sunpy_demreg as demreg
-        from sunpy_demreg._common.dates import as_text, mean_date
+    for target, name in named.items():
+        with suppress(_Tried), replaced(target, overwrite=options.overwrite, parents=makes_folder, argument=name):
+            raise _Tried
+    import astropy.units as u
 
-        warnings.simplefilter("ignore", demreg.UnsolvedWarning)  # the summary counts them
-        if getattr(options, "submap", None) is not None:
-            prepare = prepare | {"submap": _corners(files, options.submap)}
-        cube = demreg.prepare(files, **prepare)
-        response = demreg.TemperatureResponse.from_aia(cube)
-        start = time.perf_counter()
-        result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
-        seconds = time.perf_counter() - start
-        date = as_text(mean_date(cube.meta["date"]))
+    import sunpy_demreg as demreg
+    from sunpy_demreg._common.dates import as_text, mean_date
+
+    # The summary counts them.
+    warnings.filterwarnings("ignore", ".* were not solved", demreg.UnsolvedWarning)
+    if getattr(options, "submap", None) is not None:
+        prepare = prepare | {"submap": _corners(files, options.submap)}
+    cube = demreg.prepare(files, **prepare)
+    response = demreg.TemperatureResponse.from_aia(cube)
+    start = time.perf_counter()
+    result = demreg.invert(cube, response, 10**log_edges * u.K, progress=options.progress, **choices)
+    seconds = time.perf_counter() - start
+    date = as_text(mean_date(cube.meta["date"]))
+    if makes_folder:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:  # the picture takes its place only after the file
         if plot is not None:
-            _draw(result, f"SDO/AIA {date}", staged[plot])
-        demreg.write(result, staged[output])
-        for target in targets:
-            # As `sunpy_demreg.write` does: links stay, and so do the permissions of a file that is replaced.
-            place = _place(target)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if place.exists():
-                shutil.copymode(place, staged[target])
-            os.replace(staged[target], place)
-    _summarize(result, date, seconds, targets)
+            part = stack.enter_context(replaced(plot, overwrite=options.overwrite, argument=named[plot]))
+            _draw(result, f"SDO/AIA {date}", part)
+        demreg.write(result, output, overwrite=options.overwrite)
+    _summarize(result, date, seconds, named)
+
+
+class _Tried(Exception):
+    """Leaves what is to be replaced as it is, when it is known that it can be."""
 
 
 def _corners(files, corners):
@@ -67,21 +76,10 @@ def _corners(files, corners):
     return tuple(SkyCoord(*pair * u.arcsec, frame=frame) for pair in (corners[:2], corners[2:]))
 
 
-def _check_target(target, files, overwrite):
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder: name a file")
-    if not target.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{target} exists and is kept: choose another name, or pass --overwrite")
+def _check_no_input(target, name, files):
     here = [path for file in files if not is_url(file) for path in matching_paths(file)]
-    if any(target.samefile(path) for path in here if path.exists()):
-        raise ValueError(f"{target} is one of the files to invert: choose another name")
-
-
-def _place(target):
-    """Where a target is written: the target of a link, or the name itself."""
-    return Path(os.path.realpath(target))
+    if os.path.exists(target) and any(target.samefile(path) for path in here if path.exists()):
+        raise wrong(ValueError, name, f"{str(target)!r} is one of the files to invert: choose another name")
 
 
 def _check_picture(path):
@@ -91,25 +89,7 @@ def _check_picture(path):
     mpl.use("agg")  # a file is drawn: no screen is needed
     kinds = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix[1:].lower() not in kinds:
-        raise ValueError(f"`--plot` must end in .png or one of .{', .'.join(kinds)}, but is {path.name!r}")
-
-
-@contextmanager
-def _staged(targets):
-    """
-    Yield temporary names for the targets, on their own disks, until all are complete.
-
-    Creating the temporary folders also proves, before the work, that the targets can be written.
-    """
-    with ExitStack() as stack:
-        staged = {}
-        for target in targets:
-            folder = next(parent for parent in _place(target).parents if parent.exists())
-            if not folder.is_dir():
-                raise NotADirectoryError(f"{target} cannot be written: {folder} is a file, not a folder")
-            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix=".sunpy-demreg-", dir=folder))
-            staged[target] = Path(temporary) / target.name
-        yield staged
+        raise wrong(ValueError, "plot", f"must end in .png or one of .{', .'.join(kinds)}, but is {str(path)!r}")
 
 
 def _draw(result, title, path):
@@ -127,6 +107,7 @@ def _summarize(result, date, seconds, targets):
 
     from sunpy_demreg import Status
     from sunpy_demreg._common.log_t import log_t_texts
+    from sunpy_demreg._common.numbers import significant
 
     status = result["status"].data
     chi_squared = result["chi_squared"].data
@@ -142,7 +123,7 @@ def _summarize(result, date, seconds, targets):
     ]
     if n_solved:
         median, high = np.percentile(chi_squared[~unsolved], (50, 95))
-        lines.append(("chi-squared", f"median {median:.2f}, 95th percentile {high:.2f}"))
+        lines.append(("chi-squared", f"median {significant(median)}, 95th percentile {significant(high)}"))
     for bit in Status:
         is_cause = bool(bit & Status.UNSOLVED)
         if n := np.count_nonzero((status & bit)[unsolved if is_cause else ~unsolved]):

@@ -47,7 +47,9 @@ def submit(options):
     except ValueError as err:
         raise ValueError(f"`--slurm` must be options of sbatch, but is {options.slurm!r} ({err})") from err
     if not any(each.startswith(("--array", "-a")) for each in given) or not given[0].startswith("-"):
-        raise ValueError(f'`--slurm` must be options of sbatch with --array, such as "--array=1-16": {options.slurm!r}')
+        raise ValueError(
+            f'`--slurm` must be options of sbatch with --array, such as "--array=1-16", but is {options.slurm!r}'
+        )
     script = None if isinstance(options.output, Url) else options.output.with_suffix(".slurm")
     if script is not None and script.exists() and _FIRST not in script.read_text(errors="replace"):
         raise FileExistsError(f"{script} exists, and sunpy-demreg did not write it: rename it")
@@ -61,7 +63,11 @@ def submit(options):
     ]
     text, where = "\n".join(lines) + "\n", ""
     if script is not None:
-        script.write_text(text)
+        from sunpy_demreg._common.atomic import permitted  # here, since it loads sunpy
+
+        with permitted(script, "output"):
+            script.parent.mkdir(parents=True, exist_ok=True)  # as the batch does for the store
+            script.write_text(text)
         where = f"; the script is {script}"
     try:  # without the name of a script, it is read from the standard input
         command = ["sbatch"] if script is None else ["sbatch", str(script)]

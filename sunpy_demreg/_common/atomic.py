@@ -8,14 +8,16 @@ import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sunpy_demreg._common.errors import wrong
+from sunpy_demreg._common.errors import ArgumentError, wrong
 from sunpy_demreg._common.urls import Url
 from sunpy_demreg._common.warnings import DemregWarning, warn
 
-__all__ = ["created", "replaced"]
+__all__ = ["created", "permitted", "replaced"]
 
 #: No room is left: on the disk, of a quota, or for so large a file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: The user, or anybody, may not write there.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def created(path, content):
@@ -31,7 +33,7 @@ def created(path, content):
 
 
 @contextmanager
-def replaced(path, *, overwrite=False, foreign=None, parents=False):
+def replaced(path, *, overwrite=False, foreign=None, parents=False, argument="path"):
     """
     Yield a temporary name to write to; if nothing is raised, it finally replaces the given name.
 
@@ -48,6 +50,8 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
         Only for folders. Called with the folder to be replaced; returns why it is not ours, or None if it is.
     parents : `bool`, optional
         Create the parent folders, at the end.
+    argument : `str`, optional
+        That named it, for messages.
 
     Yields
     ------
@@ -58,6 +62,8 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
     ------
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError
         If the name is taken by something that must be kept or is of another kind, or the folder does not exist.
+    PermissionError
+        If the folder cannot be written to.
     OSError
         If it cannot be written.
     """
@@ -67,39 +73,36 @@ def replaced(path, *, overwrite=False, foreign=None, parents=False):
         return
     path = Path(path).expanduser()
     target, is_folder = Path(os.path.realpath(path)), foreign is not None
-    _check(path, target, overwrite, foreign, parents)
-    home = next(parent for parent in target.parents if parent.exists())
     # Random, so that leftovers of a killed program do not collide.
     token = secrets.token_hex(6)
-    part = home / f".{token}.part{target.suffix}"
-    try:
+    with _told(path, target, argument):
+        _check(path, target, overwrite, foreign, parents, argument)
+        home = next(parent for parent in target.parents if parent.exists())
+        part = home / f".{token}.part{''.join(path.suffixes[-2:])}"
         part.mkdir() if is_folder else part.touch(exist_ok=False)
-    except OSError as err:
-        raise _named(err, path, part) from err
-    try:
-        yield part
-        if parents:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        if is_folder:
-            _move_folder(part, target, path, overwrite, foreign, token)
-        else:
-            _move_file(part, target, path, overwrite)
-    except OSError as err:
-        if (named := _named(err, path, part)) is err:
-            raise
-        raise named from err
-    finally:
-        if is_folder:
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+    with _told(path, target, argument, part):
+        try:
+            yield part
+            if parents:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            if is_folder:
+                _move_folder(part, target, path, overwrite, foreign, token, argument)
+            else:
+                _move_file(part, target, path, overwrite, argument)
+        finally:
+            if is_folder:
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
 
 
 @contextmanager
 def _uploaded(url, overwrite):
     """A temporary file here, whose content the URL gets at the end, at once."""
     if not overwrite and url.exists():
-        raise wrong(FileExistsError, url.argument, f"{str(url)!r} exists: choose another name, or pass overwrite=True")
+        raise wrong(
+            FileExistsError, url.argument, f"{str(url)!r} exists: choose another name, or pass `overwrite=True`"
+        )
     with tempfile.TemporaryDirectory(prefix="sunpy-demreg-") as folder:
         part = Path(folder, url.name)
         part.touch()
@@ -107,54 +110,77 @@ def _uploaded(url, overwrite):
         url.copy_from(part)
 
 
-def _named(err, path, part):
-    """The error with the name that the user gave instead of the temporary one."""
-    if err.errno in _NO_ROOM:
-        message = f"{err.strerror}: nothing was written, and any previous content is kept"
-        return OSError(err.errno, message, str(path))
-    if type(err) is OSError and not err.errno:  # from NumPy, if a file is shorter than its array
-        return OSError(f"{str(path)!r} cannot be written: {err}")
-    if err.errno and str(err.filename).startswith(str(part)):
-        return OSError(err.errno, err.strerror, str(path))
-    return err
+@contextmanager
+def _told(path, target, argument, part=None):
+    """Errors of the system in words, with the name that the user gave instead of the temporary one."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except OSError as err:
+        where = str(err.filename)
+        is_here = part is None or where.startswith(str(part)) or where in map(str, (target, *target.parents))
+        if err.errno in _NO_ROOM:
+            message = f"{err.strerror}: nothing was written, and any previous content is kept"
+            raise OSError(err.errno, message, str(path)) from err
+        if err.errno in _REFUSED and is_here:
+            raise _not_allowed(argument, path, err) from err
+        if type(err) is OSError and not err.errno:  # from NumPy, if a file is shorter than its array
+            raise wrong(OSError, argument, f"{str(path)!r} cannot be written: {err}") from err
+        if err.errno and is_here:
+            raise OSError(err.errno, err.strerror, str(path)) from err
+        raise
 
 
-def _check(path, target, overwrite, foreign, parents):
+@contextmanager
+def permitted(path, argument="path"):
+    """A block that writes a file or in a folder: if this user may not, the error is about the argument."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in _REFUSED:
+            raise
+        raise _not_allowed(argument, path, err) from err
+
+
+def _not_allowed(argument, path, err):
+    problem = f"{str(path)!r} cannot be written ({err.strerror}): choose a folder that you may write to"
+    return wrong(PermissionError, argument, problem)
+
+
+def _check(path, target, overwrite, foreign, parents, argument):
     name = repr(str(path))
-    if not parents and not target.parent.is_dir():
-        raise wrong(
-            FileNotFoundError, "path", f"names the folder {str(target.parent)!r}, which does not exist: create it first"
-        )
+    near = next(parent for parent in target.parents if parent.exists())
+    if not near.is_dir():
+        problem = f"{name} cannot be written: {str(near)!r} is a file, not a folder: choose another name"
+        raise wrong(NotADirectoryError, argument, problem)
+    if not parents and near != target.parent:
+        problem = f"names the folder {str(target.parent)!r}, which does not exist: create it first"
+        raise wrong(FileNotFoundError, argument, problem)
     if foreign is None and target.is_dir():
-        raise wrong(IsADirectoryError, "path", f"{name} is a folder: name a file in it")
+        raise wrong(IsADirectoryError, argument, f"{name} is a folder: name a file in it")
     if not os.path.lexists(target):
         return
     if not overwrite:
-        raise wrong(FileExistsError, "path", f"{name} exists: choose another name, or pass overwrite=True")
+        problem = f"{name} exists and is kept: choose another name, or pass `overwrite=True`"
+        raise wrong(FileExistsError, argument, problem)
     if foreign is None and not target.is_file():
-        raise wrong(
-            FileExistsError,
-            "path",
-            f"{name} is not a regular file, and cannot be replaced: choose another name",
-        )
+        problem = f"{name} is not a regular file, and cannot be replaced: choose another name"
+        raise wrong(FileExistsError, argument, problem)
     if foreign is not None:
         if not target.is_dir():
-            raise wrong(
-                NotADirectoryError,
-                "path",
-                f"{name} is a file, not a folder: choose another name, or remove it",
-            )
-        _check_ours(name, target, foreign)
+            problem = f"{name} is a file, not a folder: choose another name, or remove it"
+            raise wrong(NotADirectoryError, argument, problem)
+        _check_ours(name, target, foreign, argument)
 
 
-def _check_ours(name, folder, foreign):
+def _check_ours(name, folder, foreign, argument):
     if reason := foreign(folder):
-        raise wrong(
-            FileExistsError, "path", f"{name} is not replaced: {reason}; choose another name, or remove it yourself"
-        )
+        problem = f"{name} is not replaced: {reason}; choose another name, or remove it yourself"
+        raise wrong(FileExistsError, argument, problem)
 
 
-def _move_file(part, target, path, overwrite):
+def _move_file(part, target, path, overwrite, argument):
     _sync(part)  # also reports delayed errors of network file systems
     if overwrite:
         with suppress(FileNotFoundError):
@@ -164,9 +190,8 @@ def _move_file(part, target, path, overwrite):
         try:
             target.touch(exist_ok=False)  # claims the name
         except FileExistsError as err:
-            raise wrong(
-                FileExistsError, "path", f"{str(path)!r} was created by another program in the meantime"
-            ) from err
+            problem = f"{str(path)!r} was created by another program in the meantime: choose another name"
+            raise wrong(FileExistsError, argument, problem) from err
         try:
             os.replace(part, target)
         except BaseException:
@@ -175,7 +200,7 @@ def _move_file(part, target, path, overwrite):
     _sync_names(target.parent)
 
 
-def _move_folder(part, target, path, overwrite, foreign, token):
+def _move_folder(part, target, path, overwrite, foreign, token, argument):
     if not (overwrite and target.exists()):
         os.rename(part, target)
         return
@@ -187,7 +212,7 @@ def _move_folder(part, target, path, overwrite, foreign, token):
     os.rename(target, old)
     try:
         # Checked again, now that no other program can replace it.
-        _check_ours(repr(str(path)), old, foreign)
+        _check_ours(repr(str(path)), old, foreign, argument)
         os.rename(part, target)
     except BaseException:
         os.rename(old, target)
@@ -197,7 +222,7 @@ def _move_folder(part, target, path, overwrite, foreign, token):
         shutil.rmtree(old)
     except OSError as err:
         problem = f"{str(path)!r} is replaced, but its old content cannot be removed ({err}): remove {str(old)!r}"
-        warn(DemregWarning, problem, "path")
+        warn(DemregWarning, problem, argument)
 
 
 def _sync(path):

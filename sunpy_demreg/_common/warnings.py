@@ -50,7 +50,7 @@ class ResponseWarning(DemregWarning):
 
 
 class UnsolvedWarning(DemregWarning):
-    """Pixels were not solved, or not as asked: their DEM is negative in some bins, or an iteration did not end."""
+    """Pixels were not solved, or not as asked: many DEMs do not fit or are negative, or an iteration did not end."""
 
 
 class MetadataWarning(DemregWarning):

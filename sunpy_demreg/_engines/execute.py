@@ -199,7 +199,7 @@ def _engine(problem, pixels, into, backend, withheld, workers, memory_budget):
         except ImportError as err:
             raise ImportError(
                 "`backend` 'cupy' needs CuPy: install 'sunpy-demreg[cuda12]' or 'sunpy-demreg[cuda13]', whichever CUDA "
-                f"the driver supports, or pass backend='cpu' ({err})"
+                f"the driver supports, or pass `backend='cpu'` ({err})"
             ) from err
         return Engine(problem, pixels, into, withheld, workers)
     if backend == "cpu" and problem.can_be_compiled:

@@ -85,7 +85,8 @@ def write(
     Warns
     -----
     UnsolvedWarning
-        If pixels of a result that holds Dask arrays were not solved, as `invert` warns of one in memory.
+        If pixels of a result that holds Dask arrays were not solved, or many do not fit, as `invert` warns of one in
+        memory.
     MetadataWarning
         If the metadata hold anything but numbers, text, dates, quantities, arrays, and collections of these:
         of such values only the text is written. (Subclasses of Quantity, such as Angle, come back as Quantity.)
@@ -176,10 +177,10 @@ def write(
         from sunpy_demreg._files.zarr import write_store
 
         with _store_at(path, overwrite) as place:
-            counts = counts_of(write_store(result, place, encoding))
+            counts = counts_of(write_store(result, place, encoding), result.meta)
     else:
         with replaced(path, overwrite=overwrite) as part:
-            counts = counts_of(_format(path).to_file(result, encoding, path.name)(part))
+            counts = counts_of(_format(path).to_file(result, encoding, path.name)(part), result.meta)
     if is_lazy(result["status"].data):  # otherwise `invert` has warned already
         warn_of_unsolved(counts)
 
@@ -240,6 +241,8 @@ def read(path: FilePath) -> Any:
     ------
     FileNotFoundError
         If there is no such file.
+    IsADirectoryError
+        If it is a folder, but no store.
     ImportError
         If it is an ASDF file and the package asdf-astropy is not installed.
     ConnectionError, PermissionError
@@ -269,6 +272,9 @@ def read(path: FilePath) -> Any:
     path = as_path("path", path)
     if not path.exists():
         raise wrong(FileNotFoundError, "path", f": there is no file {str(path)!r}")
+    if path.suffix != ".zarr" and path.is_dir():
+        problem = f"{str(path)!r} is a folder: name a file in it, or a store, which ends in .zarr"
+        raise wrong(IsADirectoryError, "path", problem)
     try:
         if path.suffix == ".zarr" and path.is_dir():
             _check_installed()

@@ -17,6 +17,7 @@ from sunpy_demreg._files.encodings import decoded, unit_of
 from sunpy_demreg._files.inputs import computed_again
 from sunpy_demreg._files.products import Product, from_product
 from sunpy_demreg._files.zarr_documents import PRODUCT, open_store, sound
+from sunpy_demreg._files.zarr_lengths import as_it_was
 from sunpy_demreg._results.cubes import rewrap_result
 
 __all__ = ["done_steps", "header_of", "latest_steps", "read_store", "superseded"]
@@ -33,7 +34,7 @@ def read_store(path):
     """
     import dask.array as da
 
-    group = open_store(path, or_product=True)
+    group = as_it_was(open_store(path, or_product=True), path)
     attributes = dict(group.attrs)
     if attributes["format"].startswith(PRODUCT):
         return _product(group, path)

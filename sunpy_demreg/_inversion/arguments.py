@@ -142,11 +142,11 @@ def as_use(nonpositive, missing_channels, max_missing_channels, n_channels, para
         return {"nonpositive": nonpositive, "most_missing": None}
     least_left = 2 if parameter_choice == "gcv" else 1
     if most > max(n_channels - least_left, 1):
-        one = "one" if least_left == 1 else "two, for `parameter_choice='gcv'`,"
+        one = "one has" if least_left == 1 else "two, for `parameter_choice='gcv'`, have"
         raise wrong(
             ValueError,
             name,
-            f"is {most}, but there are {n_channels} channels, of which {one} have to remain: pass "
+            f"is {most}, but there are {n_channels} channels, of which {one} to remain: pass "
             f"{max(n_channels - least_left, 1)} at most",
         )
     return {"nonpositive": nonpositive, "most_missing": min(most, n_channels - least_left)}

@@ -8,6 +8,7 @@ import numpy as np
 
 import astropy.units as u
 from astropy.coordinates import Longitude
+from astropy.nddata import StdDevUncertainty
 from astropy.time import Time
 from ndcube import NDCube
 from ndcube.wcs.tools import unwrap_wcs_to_fitswcs
@@ -131,30 +132,33 @@ def computed_result(result):
     return type(result)(cubes, tuple(result.aligned_axes.values()), result.meta, sanitize_inputs=False)
 
 
-def to_xarray(result: NDCollection) -> Dataset:
+def to_xarray(result: NDCollection | NDCube) -> Dataset:
     """
-    Make an xarray dataset of a result.
+    Make an xarray dataset of a result, or of a product of it.
 
     Parameters
     ----------
-    result : `ndcube.NDCollection`
-        From `sunpy_demreg.invert`.
+    result : `ndcube.NDCollection` or `ndcube.NDCube`
+        From `sunpy_demreg.invert`. Or a cube that `emission_measure`, `mean_temperature`, `thermal_energy_density` or
+        `synthesize` returns, or one of the cubes of a result, or a cube of intensities, as from `prepare`.
 
     Returns
     -------
     `xarray.Dataset`
-        One variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with its unit in
-        ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins and the ends of the ranges
-        of emission measures, in K, the names of the channels, "time", in UTC, of a series, "region" of a result of
-        regions, and the two world coordinates of each pixel of an image where it has them. Masked values are NaN; the
-        arrays are copies, or Dask's where those of the result are.
+        Of a result, one variable for each output and each uncertainty, such as ``dem`` and ``dem_uncertainty``, with
+        its unit in ``attrs["units"]``. The coordinates are the centers and edges of the temperature bins and the ends
+        of the ranges of emission measures, in K, the names of the channels, "time", in UTC, of a series, "region" of a
+        result of regions, and the two world coordinates of each pixel of an image where it has them. Masked values are
+        NaN; the arrays are copies, or Dask's where those of the result are. Of a cube, the variables are ``image`` and,
+        if it has errors, ``uncertainty``, as in the Zarr store that `write` makes of it, with the coordinates that it
+        has; what it shows is in ``attrs["content"]``, or for each plane in the coordinate "content".
 
     Raises
     ------
     ImportError
         If xarray is not installed.
     TypeError
-        If ``result`` is not a result.
+        If ``result`` is neither a result nor a cube.
 
     Examples
     --------
@@ -168,11 +172,15 @@ def to_xarray(result: NDCollection) -> Dataset:
     >>> dataset = demreg.to_xarray(result)
     >>> dict(dataset["dem"].sizes), dataset["dem"].attrs["units"]
     ({'temperature': 37, 'y': 10, 'x': 20}, '1 / (K cm5)')
+    >>> demreg.to_xarray(demreg.emission_measure(result, [1, 2] * u.MK))["image"].dims
+    ('y', 'x')
     """
     xarray = imported("xarray", "`to_xarray`", "xarray")
+    if isinstance(result, NDCube):
+        return xarray.Dataset(*_contents_of_cube(result))
     check_result(result, "status")
     status = result["status"]
-    pixel_axes, of_pixels = _pixel_coordinates(result)
+    pixel_axes, of_pixels = _coordinates(status, result.meta)
     first_axes = {
         "predicted_intensity": ("channel",),
         "intensity": ("channel",),
@@ -185,11 +193,8 @@ def to_xarray(result: NDCollection) -> Dataset:
     variables = {}
     for key, cube in result.items():
         axes = (*first_axes.get(key, ("temperature",) * (cube.data.ndim - status.data.ndim)), *pixel_axes)
-        values = cube.data.copy()
-        if cube.mask is not None and values.dtype.kind == "f":
-            values = np.where(cube.mask, np.asarray(np.nan, values.dtype), values)
         attributes = {"units": cube.unit.to_string()}
-        variables[key] = (axes, values, attributes)
+        variables[key] = (axes, _unmasked(cube), attributes)
         if cube.uncertainty is not None:
             variables[f"{key}_uncertainty"] = (axes, cube.uncertainty.array.copy(), attributes)
     used = {axis for axes, *_ in variables.values() for axis in axes}
@@ -210,10 +215,41 @@ def to_xarray(result: NDCollection) -> Dataset:
     return xarray.Dataset(variables, coordinates | of_pixels, told_settings(result.meta))
 
 
-def _pixel_coordinates(result):
-    """Names of the pixel axes, and their coordinates: times, names of regions, longitude and latitude."""
-    status = result["status"]
-    axes, coordinates, wcs = [], {}, plane_wcs(status.wcs)
+def _contents_of_cube(cube):
+    """Variables, coordinates and attributes of the dataset of a cube."""
+    meta = cube.meta or {}
+    axes, coordinates = _coordinates(cube, meta)
+    if axes[:1] in (("wavelength",), ("channel",)):
+        name, names = axes[0], np.asarray(meta.get("channels", ()))
+        if names.shape == cube.data.shape[:1]:
+            axes = ("channel", *axes[1:])
+            values = coordinates.pop(name)[1:]
+            coordinates |= {"wavelength": ("channel", *values)} if name == "wavelength" else {}
+            coordinates["channel"] = ("channel", names.tolist())
+    attributes = {"units": "" if cube.unit is None else cube.unit.to_string()}
+    variables = {"image": (axes, _unmasked(cube), attributes)}
+    if cube.uncertainty is not None:
+        error = cube.uncertainty.represent_as(StdDevUncertainty)
+        variables["uncertainty"] = (axes, error.array.copy(), attributes)
+    about, content = dict(meta.get("settings") or {}), meta.get("content")
+    if np.shape(content) == cube.data.shape[:1] != ():
+        coordinates["content"] = (axes[0], np.asarray(content).tolist())
+    elif content is not None:
+        about["content"] = str(content)
+    return variables, coordinates, about
+
+
+def _unmasked(cube):
+    """A copy of its values, with NaN where they are masked."""
+    values = cube.data.copy()
+    if cube.mask is not None and values.dtype.kind == "f":
+        values = np.where(cube.mask, np.asarray(np.nan, values.dtype), values)
+    return values
+
+
+def _coordinates(cube, meta):
+    """Names of the axes, and their coordinates: those with tables, names of regions, longitude and latitude."""
+    axes, coordinates, wcs = [], {}, plane_wcs(cube.wcs)
     while wcs is not None and (named := table_axis(wcs)) is not None:
         name, values = named[0], table_values(wcs)
         if isinstance(values, Time):  # in UTC, as numpy has it; older versions of xarray warn of other units than ns
@@ -222,8 +258,8 @@ def _pixel_coordinates(result):
             coordinates[name] = (name, values.value, {"units": values.unit.to_string()})
         axes.append(name)
         wcs = sky_wcs(wcs)
-    shape = status.data.shape[len(axes) :]
-    names = np.asarray((result.meta.get("observation") or {}).get("region", ()))
+    shape = cube.data.shape[len(axes) :]
+    names = np.asarray((meta.get("observation") or meta).get("region", ()))
     if names.shape == shape and len(shape) == 1:
         coordinates["region"] = ("region", names.tolist())
         return (*axes, "region"), coordinates

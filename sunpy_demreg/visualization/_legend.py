@@ -1,12 +1,16 @@
-"""Legends below the axes, where they cover no curve and no error bar."""
+"""Legends below the axes, where they cover no curve, no error bar, and nothing of a map."""
 
+import matplotlib.pyplot as plt
 from matplotlib.transforms import Bbox, ScaledTranslation
+
+from astropy.visualization.wcsaxes import WCSAxes
 
 __all__ = ["draw_legend"]
 
 _NARROW = 3.8  # inches: the text of legends of smaller axes is smaller
 _GAP = 0.04  # inches, between the name of the axis and the legend
 _MOST = 0.6  # of the height of the axes
+_LABELS = 2.7  # times the size of a letter: room for the labels below a map
 
 
 def draw_legend(axes, handles, labels, **more):
@@ -16,11 +20,13 @@ def draw_legend(axes, handles, labels, **more):
     The layout of the figure makes room for it; where there is none, the axes become so much smaller.
     """
     figure = axes.get_figure(root=True)
+    axes.apply_aspect()
     frame = axes.get_window_extent()
-    # As wide as the axes with the labels on the left.
-    outer = Bbox.union([frame, *filter(None, (axis.get_tightbbox() for axis in (axes.xaxis, axes.yaxis)))])
+    # As wide as the axes with the labels on the left, where these are known.
+    outer = _with_labels(axes, frame)
     width = frame.x1 - outer.x0
     shift, below = (outer.x0 - frame.x0) / 2 / figure.dpi, (frame.y0 - outer.y0) / figure.dpi + _GAP
+    size = "x-small" if frame.width / figure.dpi < _NARROW else "small"
     style = {
         "loc": "upper center",
         "bbox_to_anchor": (0.5, 0),
@@ -30,10 +36,12 @@ def draw_legend(axes, handles, labels, **more):
         "columnspacing": 0.8,
         "handlelength": 1.2,
         "handletextpad": 0.4,
-        "fontsize": "x-small" if frame.width / figure.dpi < _NARROW else "small",
+        "fontsize": size,
+        "title_fontsize": size,
         "frameon": False,
         **more,
     }
+    width = max(width, axes.legend(handles, labels, **style).get_window_extent().width)  # that of a long title
     for n_columns in range(len(handles), 0, -1):
         box = axes.legend(handles, labels, ncols=n_columns, **style).get_window_extent()
         if box.width <= width:
@@ -42,6 +50,13 @@ def draw_legend(axes, handles, labels, **more):
         base = axes.get_axes_locator()
         base = base.base if isinstance(base, _Raised) else base
         axes.set_axes_locator(_Raised(axes, base, box.height / figure.dpi + _GAP, below))
+
+
+def _with_labels(axes, frame):
+    if isinstance(axes, WCSAxes):  # whose labels have no place before they are drawn
+        room = _LABELS * plt.rcParams["font.size"] / 72 * axes.get_figure(root=True).dpi
+        return Bbox.from_extents(frame.x0, frame.y0 - room, frame.x1, frame.y1)
+    return Bbox.union([frame, *filter(None, (axis.get_tightbbox() for axis in (axes.xaxis, axes.yaxis)))])
 
 
 class _Raised:

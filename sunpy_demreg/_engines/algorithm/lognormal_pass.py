@@ -43,17 +43,20 @@ class _Rule(NamedTuple):
 
     largest_lam: float
     moved: float  # change of ln lam that is worth another step
+    grain: float  # whose multiples ln lam changes by, or zero: they keep nothing of what rounding did on the way
     only_down: float  # passes after which lam may only fall: the misfit may jump with it
     held: float  # ... and may not change
     small: float  # change of s by the last step
+    many: float  # passes on which rounding may have grown
+    smaller: float  # ... change of s by the last step after so many, which shrinks it again
     at_rest: float  # change of ln lam in the last pass
     is_damped: bool  # whether lam changes by less where it has turned back, or it may go round in circles
     off: float  # relative difference of misfit and target, where lam is between its limits
 
 
 RULES = {
-    "prior": _Rule(1.0, 5e-3, 16.0, 24.0, 3e-3, 0.03, False, float("inf")),
-    "discrepancy": _Rule(1e6, 1e-7, 99.0, 99.0, 1e-4, 1e-3, True, 1e-6),
+    "prior": _Rule(1.0, 5e-3, 1e-6, 16.0, 24.0, 3e-3, 15.0, 3e-6, 0.03, False, float("inf")),
+    "discrepancy": _Rule(1e6, 1e-7, 0.0, 99.0, 99.0, 1e-4, 99.0, 1e-4, 1e-3, True, 1e-6),
 }
 
 
@@ -202,6 +205,8 @@ def one_pass(problem, state):
             change = share * change
         else:
             share = old_share
+        if rule.grain:
+            change = rule.grain * M.round(change * (1.0 / rule.grain))
         new = M.minimum(M.maximum(lam * exp(M, change), LEAST_LAM), rule.largest_lam)
         new = M.where(state.n_passes > rule.only_down + 0.5, M.minimum(new, lam), new)
         shift = M.abs(log(M, new / lam))
@@ -239,7 +244,11 @@ def one_pass(problem, state):
     small = ~far & (largest < rule.small)
     fall = _FALL * (lam * dot(a, step) - length * dot(residual, B_step))
     highest = M.maximum(M.maximum(past[0], past[1]), past[2])
-    take = running & ((new_objective <= highest * (1.0 + 1e-12) + M.minimum(fall, 0.0)) | small)
+    at_rest = small & ((off < rule.at_rest) | ~seeking)
+    # What was at rest, and went on, stays where it was if that leads away.
+    leaves = state.is_converged & ~at_rest
+    lam = M.where(leaves, state.lam, lam)
+    take = running & ~leaves & ((new_objective <= highest * (1.0 + 1e-12) + M.minimum(fall, 0.0)) | small)
 
     def accept(j):
         exponent = M.get("exponent", j)
@@ -249,10 +258,11 @@ def one_pass(problem, state):
 
     M.over_bins(accept, ())
     next_length = M.where(take, 1.0, 0.3 * state.length)
-    at_end = running & small & (next_length > 0.99) & ((off < rule.at_rest) | ~seeking)
+    at_end = running & at_rest & (next_length > 0.99)
     if rule.off < float("inf"):
         is_above, is_least, is_largest = new_misfit > target, lam < LEAST_LAM * 1.001, lam > rule.largest_lam * 0.999
         at_end = at_end & ((is_above & is_least) | (~is_above & is_largest) | is_met(problem, new_misfit))
+    goes_on = (state.n_passes > rule.many + 0.5) & (largest > rule.smaller)
     past = [M.where(take, new, old) for new, old in zip((past[1], past[2], new_objective), past, strict=True)]
     return State(
         lam=lam,
@@ -261,7 +271,7 @@ def one_pass(problem, state):
         n_logarithmic=M.maximum(n_logarithmic - M.where(take, 1.0, 3.0), 0.0),
         length=next_length,
         is_seeking=seeking,
-        is_running=running & ~at_end & (largest < float("inf")),  # nor what is not a number
+        is_running=running & (~at_end | goes_on) & ~leaves & (largest < float("inf")),  # nor what is not a number
         is_converged=state.is_converged | at_end,
         n_passes=state.n_passes + 1.0,
         share=share,
