@@ -289,7 +289,7 @@ ALLOWED = {
     ("_channels/resample.py", "squared_weights", "sum"),
     # Of whole numbers.
     ("_results/unsolved.py", "counts_of", "prod"),
-    ("visualization/_curves.py", "_as_pixels", "prod"),
+    ("visualization/_dem.py", "_as_pixels", "prod"),
     # How many pixels in a hundred, for the caption: a mean of zeros and ones is exact.
     ("visualization/_pages.py", "_poor_fits", "mean"),
     # For the notebook: of the whole image, as it is shown.
