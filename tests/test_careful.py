@@ -111,6 +111,16 @@ def test_bounded_cost_of_the_constraint(power, monkeypatch):
     assert ((answer.status[0] & UNSOLVED) == 0) == (power == 12)
 
 
+@pytest.mark.parametrize("n_bins", [3, 4, 5])
+def test_relaxing_with_fewer_bins_than_channels(n_bins):
+    """Lower targets are out of reach, where lam has no root but its least value; a higher one is met."""
+    K, _, logt = instrument(6, 41)
+    g, sigma = pixels(K, logt, 300)
+    answer = on_arrays(g, 0.1 * sigma, *instrument(6, n_bins), Options(positivity="relax"))
+    assert not (answer.status & int(Status.FAILED)).any()
+    assert np.mean((answer.status & int(Status.TARGET_NOT_REACHED)) != 0) > 0.8
+
+
 def test_strong_spikes_have_an_answer(compiled):
     """That takes many steps, but no more than there are."""
     K, *bins = instrument(6, 41)

@@ -48,25 +48,18 @@ def discrepancy_root(problem, system, goal, least=None):
     mean ``s = d . G d / |d|^2``.
     """
     M, T, y = problem.M, system.T, system.y
-    if least is None and M.is_careful:
-        least = (problem.n * EPSILON) ** 2 * system.trace
     is_solvable = problem.signal > goal
     per_root_goal = 1.0 / M.sqrt(goal)
     root_ratio = M.sqrt(M.where(is_solvable, problem.signal, 4.0 * goal)) * per_root_goal
     mean = M.maximum(dot(y, multiply_tridiagonal(T, y)) / problem.signal, EPSILON * system.trace)
-    start = (root_ratio - 1.0) / mean
-    end = None if least is None else 1.0 / least
-    if end is not None:
-        start = M.minimum(start, end)
+    bound = _Bound(problem, system, least)
 
     def step(beta, running):
-        new, go_on, _ = _halley(M, system, beta, per_root_goal)
-        go_on = running & go_on
-        if end is not None:
-            new, go_on = M.minimum(new, end), go_on & (beta < end)
-        return go_on, (M.where(running, new, beta), go_on)
+        new, is_far, _ = _halley(M, system, beta, per_root_goal)
+        go_on = bound.where_below(beta, running & is_far)
+        return go_on, (M.where(running, bound.held(new), beta), go_on)
 
-    beta, _ = M.iterate(step, (start, is_solvable), 200)
+    beta, _ = M.iterate(step, (bound.held((root_ratio - 1.0) / mean), is_solvable), 200)
     return 1.0 / beta
 
 
@@ -77,18 +70,34 @@ def next_discrepancy_root(problem, system, goal, start, growth):
     It also returns where to start for the goal that is `growth` times as large: a step from the root, which saves one.
     """
     M = problem.M
-    is_solvable = problem.signal > goal
     per_root_goal = 1.0 / M.sqrt(goal)
-    per_root_growth = 1.0 / M.sqrt(growth)
+    per_root_next = per_root_goal * (1.0 / M.sqrt(growth))
+    bound = _Bound(problem, system)
 
     def step(beta, onward, running):
-        new, go_on, towards = _halley(M, system, beta, per_root_goal)
-        go_on = running & go_on
-        onward = M.where(running, towards(per_root_goal * per_root_growth)[0], onward)
-        return go_on, (M.where(running, new, beta), onward, go_on)
+        new, is_far, towards = _halley(M, system, beta, per_root_goal)
+        go_on = bound.where_below(beta, running & is_far)
+        onward = M.where(running, towards(per_root_next)[0], onward)
+        return go_on, (M.where(running, bound.held(new), beta), onward, go_on)
 
-    beta, onward, _ = M.iterate(step, (start, start, is_solvable), 200)
+    start = bound.held(start)
+    beta, onward, _ = M.iterate(step, (start, start, problem.signal > goal), 200)
     return 1.0 / beta, onward
+
+
+class _Bound:
+    """Of beta, where there is one: with care always, as there may be no root."""
+
+    def __init__(self, problem, system, least=None):
+        self._M, self._is_none = problem.M, least is None and not problem.M.is_careful
+        if not self._is_none:
+            self._beta = 1.0 / ((problem.n * EPSILON) ** 2 * system.trace if least is None else least)
+
+    def held(self, beta):
+        return beta if self._is_none else self._M.minimum(beta, self._beta)
+
+    def where_below(self, beta, lanes):
+        return lanes if self._is_none else lanes & (beta < self._beta)
 
 
 def _halley(M, system, beta, per_root_goal):
@@ -100,7 +109,7 @@ def _halley(M, system, beta, per_root_goal):
 
         misfit = r . r,   d misfit / d beta = -2 lam r . e,   d2 misfit / d beta2 = 6 lam^2 e . e
 
-    Returns the next beta, whether it is not yet the root, and both as a function of what belongs to another goal.
+    Returns the next beta, whether beta is far from the root, and both as a function of what belongs to another goal.
     """
     lam = 1.0 / beta
     factors = factor(system.T, lam)
