@@ -121,6 +121,19 @@ def test_relaxing_with_fewer_bins_than_channels(n_bins):
     assert np.mean((answer.status & int(Status.TARGET_NOT_REACHED)) != 0) > 0.8
 
 
+@pytest.mark.parametrize("n_bins", [4, 5])
+def test_relaxing_meets_the_first_target_in_reach(n_bins):
+    """Which is one of those that it tries, with fewer bins than channels too."""
+    K, _, logt = instrument(6, 41)
+    g, sigma = pixels(K, logt, 300)
+    answer = on_arrays(g, 3.0 * sigma, *instrument(6, n_bins), Options(positivity="relax"))
+    is_met = (answer.status & int(Status.RELAXED | Status.TARGET_NOT_REACHED)) == int(Status.RELAXED)
+    assert is_met.sum() > 5
+    raised = np.log(answer.chi_squared[is_met]) / np.log(1.5)
+    np.testing.assert_allclose(raised, np.round(raised), atol=1e-9)
+    assert not (answer.status & int(Status.FAILED)).any()
+
+
 def test_strong_spikes_have_an_answer(compiled):
     """That takes many steps, but no more than there are."""
     K, *bins = instrument(6, 41)

@@ -106,6 +106,8 @@ def test_misfits_are_told(tmp_path, capsys, small_files):
     printed = capsys.readouterr()
     assert "warning: 600 of 600 solved pixels do not fit" in printed.err
     assert "a `--calibration-error`, such as 0.1" in printed.err
+    assert "`--positivity constrain` does not" in printed.err
+    assert "result[" not in printed.err
     assert "600 RELAXED" in printed.out
 
 

@@ -102,7 +102,7 @@ def test_dates_share_their_kernels():
 @pytest.mark.parametrize("n_bins", [128, 129, 400])
 def test_form_of_the_columns_follows_the_bins(n_bins):
     report = compile_kernel(kernels(6, n_bins, Options())["errors"].source, "sm_90")
-    assert is_wide(n_bins) == (n_bins > 128)
+    assert is_wide(make_plan(6, Options()), n_bins) == (n_bins > 128)
     assert (report.registers <= 128) == (n_bins > 128)
 
 

@@ -314,6 +314,7 @@ def test_counts_do_not_depend_on_how_much_is_loaded(monkeypatch):
     settings = {"method": "demreg", "positivity": "relax"}
     whole = counts_of(status, settings)
     ours = {"unsolved": np.isin(status, (1, 16)).sum(), "misfit": np.sum(status == 384)}
+    ours["raised"] = np.sum((status & int(Status.RELAXED)) != 0)
     assert whole == status_counts(status) | ours
     monkeypatch.setattr(unsolved_pixels, "_MOST_PIXELS", 10)
     assert counts_of(status, settings) == whole
@@ -355,6 +356,15 @@ def test_misfits_of_most_pixels_are_told_with_the_cures(cube, response, options,
     for cure in ("`calibration_error`", "temperature bins", "response of another date"):
         assert cure in message
     assert ("'constrain'" in message) == (not options)
+
+
+def test_targets_of_nearly_all_pixels_raised_are_told(cube, response):
+    """Though their DEM has no negative bin."""
+    with pytest.warns(UnsolvedWarning, match=r"of 16384 solved pixels do not fit: .*RELAXED") as caught:
+        found = invert(cube, response, 10 ** np.arange(5.975, 6.33, 0.05) * u.K, calibration_error=0.1)
+    assert "`positivity='constrain'`" in str(caught[0].message)
+    assert found.meta["status_counts"].get("NEGATIVE_DEM", 0) < 8000
+    assert np.nanmedian(found["chi_squared"].data) > 3
 
 
 @pytest.mark.parametrize(

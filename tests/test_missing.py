@@ -615,7 +615,7 @@ def test_what_was_left_out_is_not_drawn_as_data(result, small, response, edges):
         ({"nonpositive": None}, "`nonpositive` must be"),
         ({"max_missing_channels": 0}, "`max_missing_channels` must be"),
         ({"max_missing_channels": 1.5}, "`max_missing_channels` must be"),
-        ({"max_missing_channels": 6}, "`max_missing_channels` is 6, but there are 6 .* one have to remain: pass 5 at"),
+        ({"max_missing_channels": 6}, "`max_missing_channels` is 6, but there are 6 .* one has to remain: pass 5 at"),
         (
             {"max_missing_channels": 5, "parameter_choice": "gcv"},
             "`max_missing_channels` is 5, .* of which two, .* have to remain: pass 4 at most",

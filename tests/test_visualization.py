@@ -540,7 +540,7 @@ def test_legend_covers_nothing(whole, size, layout, what):
         figure.tight_layout()
     figure.canvas.draw()
     legend, frame = axes.get_legend().get_window_extent(), axes.get_window_extent()
-    assert figure.bbox.x0 <= legend.x0
+    assert figure.bbox.x0 - PIXEL <= legend.x0
     assert figure.bbox.y0 - PIXEL <= legend.y0
     assert legend.x1 <= frame.x1 + PIXEL
     assert legend.y1 <= axes.xaxis.get_tightbbox().y0 <= frame.y0

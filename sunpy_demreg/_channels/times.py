@@ -121,8 +121,9 @@ def check_tolerance(tolerance):
 
 
 def in_seconds(duration):
-    """A duration in seconds as text."""
-    return f"{round(float(duration), 2):g} s"
+    """A duration in seconds as text; long ones are in days."""
+    seconds = float(duration)
+    return f"{seconds / 86400:.3g} days" if seconds >= 3 * 86400 else f"{round(seconds, 2):.10g} s"
 
 
 def no_sets(times, tolerance, problems):
@@ -184,5 +185,7 @@ def why_left(left, channels, n_channels, tolerance, or_else=""):
     if gap is None:
         lacking = ", ".join(f"{channel} Å" for channel in channels if channel not in times)
         return f"; a set of these lacks {lacking}: give such images{or_else}"
+    if gap <= limit:  # of which images are in other sets, with nearer ones
+        return f"; those that are near enough are in other sets, with a `tolerance` of {in_seconds(limit)}"
     rule = f"the closest of these that would be a set are {in_seconds(gap)} apart, with a `tolerance` of"
     return f"; {rule} {in_seconds(limit)}: pass a longer one{or_else}"

@@ -29,6 +29,7 @@ _PHRASES = {
     "`prepare_series` and `batch_invert`, or `sunpy-demreg batch`": "`sunpy-demreg batch`",
     "`read` and `batch_status` take its URL": "`sunpy-demreg info` and `--status` take its URL",
     "see result['status'] and sunpy_demreg.Status": "the output 'status' tells it of each pixel",
+    "see result['chi_squared']": "the output 'chi_squared' tells how well each pixel fits",
 }
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 

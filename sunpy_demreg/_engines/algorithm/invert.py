@@ -191,7 +191,7 @@ def _least_locus(problem, j):
 
 def _inverse_square(M, plan, w, j):
     """``v = L^-2`` of the weight w."""
-    return w * w if plan.is_squared else M.abs(w) * M.per_dlogt(j)
+    return w * w if plan.is_squared else M.abs(w) / M.dlogt(j)
 
 
 def _put_weight(problem, model, *, is_dem=True):

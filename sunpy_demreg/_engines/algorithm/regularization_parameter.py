@@ -56,7 +56,7 @@ def discrepancy_root(problem, system, goal, least=None):
 
     def step(beta, running):
         new, is_far, _ = _halley(M, system, beta, per_root_goal)
-        go_on = bound.where_below(beta, running & is_far)
+        go_on = bound.where_below(running & is_far, beta, new)
         return go_on, (M.where(running, bound.held(new), beta), go_on)
 
     beta, _ = M.iterate(step, (bound.held((root_ratio - 1.0) / mean), is_solvable), 200)
@@ -76,7 +76,7 @@ def next_discrepancy_root(problem, system, goal, start, growth):
 
     def step(beta, onward, running):
         new, is_far, towards = _halley(M, system, beta, per_root_goal)
-        go_on = bound.where_below(beta, running & is_far)
+        go_on = bound.where_below(running & is_far, beta, new)
         onward = M.where(running, towards(per_root_next)[0], onward)
         return go_on, (M.where(running, bound.held(new), beta), onward, go_on)
 
@@ -96,8 +96,9 @@ class _Bound:
     def held(self, beta):
         return beta if self._is_none else self._M.minimum(beta, self._beta)
 
-    def where_below(self, beta, lanes):
-        return lanes if self._is_none else lanes & (beta < self._beta)
+    def where_below(self, lanes, beta, new):
+        """The lanes that are below it, or that a step leads below it."""
+        return lanes if self._is_none else lanes & ((beta < self._beta) | (new < self._beta))
 
 
 def _halley(M, system, beta, per_root_goal):

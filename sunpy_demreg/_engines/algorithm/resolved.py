@@ -65,7 +65,7 @@ def _moment(problem, unknown, power):
     def put(j):
         # The square of a density, over log T, is that of what is in the bin over its width.
         size = unknown(j) * unit
-        square = size * size * M.per_dlogt(j)
+        square = size * size / M.dlogt(j)
         for _ in range(power):
             square = square * M.place(j)
         M.put("scratch", j, square)

@@ -133,9 +133,6 @@ class _ArrayMachine:
     def dlogt(self, j):
         return self._column(self._tables.dlogt, j)
 
-    def per_dlogt(self, j):
-        return self._column(self._tables.per_dlogt, j)
-
     def dem_per_unknown(self, j):
         return self._column(self._tables.dem_per_unknown, j)
 

@@ -50,7 +50,6 @@ class Tables(NamedTuple):
     shared_weight: object  # (m,): v = L^-2 of the first pass
     shared_gram: object  # (pairs,): K v K^T
     dlogt: object  # (m,)
-    per_dlogt: object  # (m,): one divided by it
     functional: object  # (q, m)
     dem_per_unknown: object  # (m,): the DEM that a unit of the unknown is
     place: object  # (m,): log10 T, from the middle of all bins
@@ -118,7 +117,6 @@ def make_tables(problem):
         shared_weight=v,
         shared_gram=xp.sum(pairs * v, axis=1),
         dlogt=dlogt,
-        per_dlogt=1.0 / dlogt,
         functional=xp.zeros((0, m), **kind) if functional is None else functional,
         dem_per_unknown=dem_per_unknown,
         place=logt - 0.5 * (logt[0] + logt[m - 1]),

@@ -173,9 +173,6 @@ class _SimdMachine(Recorder):
     def dlogt(self, j):
         return self.broadcast("dlogt", j)
 
-    def per_dlogt(self, j):
-        return self.broadcast("per_dlogt", j)
-
     def dem_per_unknown(self, j):
         return self.broadcast("dem_per_unknown", j)
 

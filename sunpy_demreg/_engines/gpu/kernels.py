@@ -6,6 +6,7 @@ import numpy as np
 
 from sunpy_demreg._engines.algorithm.invert import DIFFICULT, invert_lanes
 from sunpy_demreg._engines.base.precision import LARGEST, SMALLEST
+from sunpy_demreg._engines.base.prior import RANK
 from sunpy_demreg._engines.base.solution import Solution
 from sunpy_demreg._engines.base.tables import N_SAMPLES
 from sunpy_demreg._engines.gpu.machine import CudaMachine
@@ -28,20 +29,11 @@ _BLOCKS_TO_SOLVE, _BLOCKS_OF_STATIC, _BLOCKS_OF_WIDE = 2, 3, 4
 #: Bins up to which a thread keeps a whole column in its registers. Measured: it is faster at 81 bins, and impossible at
 #: 400; the value in between is a guess.
 _MOST_STATIC_BINS = 128
+_MOST_IN_CODE = 900  # numbers of the response, which then are instructions
 _WIDE_AT_ONCE = 2  # bins of a thread
 #: The tables that a block of threads keeps in its shared memory. Products of responses are computed where they are
 #: needed, which is cheaper than reading them.
-_PACKED = (
-    "response",
-    "largest",
-    "shared_weight",
-    "shared_gram",
-    "dlogt",
-    "per_dlogt",
-    "functional",
-    "fraction",
-    "scalars",
-)
+_PACKED = ("response", "largest", "shared_weight", "shared_gram", "dlogt", "functional", "fraction", "scalars")
 _PACKED_INTEGERS = ("left", "first_sample", "last_sample")
 _PACKED_OF_PRIOR = ("prior", "to_prior", "mean")
 
@@ -156,9 +148,10 @@ def _of_columns(tables):
     return tables.response if tables.prior is None else tables.prior
 
 
-def is_wide(n_bins):
+def is_wide(plan, n_bins):
     """Whether a block of threads shares a pixel, in ``errors``; else each thread has one."""
-    return n_bins > _MOST_STATIC_BINS
+    n_terms = RANK if plan.method == "lognormal" else plan.n_channels
+    return n_bins > _MOST_STATIC_BINS or n_terms * n_bins > _MOST_IN_CODE
 
 
 def make_kernels(plan, n_bins, n_functionals, in_code, n_neighbors=0):
@@ -186,7 +179,7 @@ def make_kernels(plan, n_bins, n_functionals, in_code, n_neighbors=0):
     int
         Rows of ``live``.
     """
-    wide = is_wide(n_bins)
+    wide = is_wide(plan, n_bins)
     at_once = _WIDE_AT_ONCE if wide else 1
     machine = CudaMachine(plan, n_bins, n_functionals, n_neighbors, _packed(plan), at_once)
     invert_lanes(machine, plan)

@@ -146,7 +146,7 @@ class Launcher:
     def _grid(self, kernel, n_pixels):
         """The number of blocks, and of threads in each."""
         m = len(self.tables.dlogt)
-        if kernel.name == "errors" and is_wide(m):
+        if kernel.name == "errors" and is_wide(self.plan, m):
             return (n_pixels, 1), (BLOCK_SIZE,)
         block = BLOCK_SIZE
         while block > _LEAST_BLOCK and -(-n_pixels // block) < self._n_multiprocessors:

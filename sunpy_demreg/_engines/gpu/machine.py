@@ -129,9 +129,6 @@ class CudaMachine(PriorOperations):
     def dlogt(self, j):
         return self._shared("dlogt", j)
 
-    def per_dlogt(self, j):
-        return self._shared("per_dlogt", j)
-
     def dem_per_unknown(self, j):
         return self._shared("dem_per_unknown", j)
 
