@@ -526,7 +526,6 @@ def test_one_date_for_years_is_refused(years):
     assert np.isfinite(one["dem"].data.compute()).all()
 
 
-@pytest.mark.filterwarnings("ignore:.* do not fit")
 def test_a_batch_over_years_has_one_response(years, tmp_path):
     folder, edges = years
     report = sunpy_demreg.batch_invert(folder, tmp_path / "a.zarr", edges, prepare_options={"n_sample": 16})

@@ -277,7 +277,7 @@ def invert(
     UnsolvedWarning
         If pixels were not solved, once for all, with the reasons. If more than half of those that were solved, and ten
         at least, do not fit, with the likely causes: no DEM without negative bins reaches the chi-squared target, or
-        ``positivity="relax"`` has raised that of nearly all.
+        ``positivity="relax"`` has raised that of nearly all of a thousand or more.
         (With Dask arrays nothing is computed yet: `write` and `batch_invert` warn then. Or look at
         ``result["status"]`` once it is computed, or at the counts that a notebook shows for a result read from a file.)
 

@@ -15,7 +15,7 @@ _MOST_PIXELS = 2**20  # loaded at a time
 # have up to 7 % misfits, and some binnings of an image without calibration error up to 34 %; bins, units or responses
 # that are wrong mostly have all of them. Relaxing raises the target of up to two thirds of usual pixels.
 _MOST_MISFITS, _MOST_RAISED = 0.5, 0.9
-_FEWEST_MISFITS = 10  # to be told: of a few pixels it may be the plasma
+_FEWEST_MISFITS, _FEWEST_RAISED = 10, 1000  # to be told: of a few pixels it may be the plasma
 
 
 def counts_of(status, settings):
@@ -74,7 +74,7 @@ def warn_of_unsolved(counts):
         )
     n_solved = counts["pixels"] - counts["unsolved"]
     n_misfits = counts["misfit"]
-    if counts["raised"] > _MOST_RAISED * n_solved:
+    if counts["raised"] > max(_MOST_RAISED * n_solved, _FEWEST_RAISED):
         n_misfits = max(n_misfits, counts["raised"])
     if n_misfits >= _FEWEST_MISFITS and n_misfits > _MOST_MISFITS * n_solved:
         bits, hint = Status.TARGET_NOT_REACHED | Status.RELAXED, ""
