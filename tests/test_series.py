@@ -28,6 +28,7 @@ from sunpy_demreg import (
 )
 from sunpy_demreg._channels import plan
 from sunpy_demreg._channels.time_sets import Image, exposure_sets, time_sets
+from sunpy_demreg._channels.times import in_seconds
 from sunpy_demreg._channels.uncertainty import common_uncertainty
 from sunpy_demreg._cli.main import main
 from sunpy_demreg._common.dates import mean_date
@@ -524,6 +525,10 @@ def test_one_date_for_years_is_refused(years):
         invert(series, TemperatureResponse.from_aia(series), edges)
     one = invert(series[:, 1], TemperatureResponse.from_aia(series[:, 1]), edges)  # each alone is right
     assert np.isfinite(one["dem"].data.compute()).all()
+
+
+def test_durations_are_told_in_days_where_they_are_long():
+    assert [in_seconds(each) for each in (12, 118.504, 7200, 30 * 86400)] == ["12 s", "118.5 s", "7200 s", "30 days"]
 
 
 def test_a_batch_over_years_has_one_response(years, tmp_path):
